@@ -1,5 +1,5 @@
-"""Parses positions: `frame[slice]`, such as `response[:5]`. The same grammar is used in requests, file keys and exports (docs/science.md,
-3.2).
+"""Parses positions: `frame[slice]`, such as `response[:5]`. The same grammar is used in requests, file keys and exports
+(docs/science.md, 3.2).
 """
 
 import re

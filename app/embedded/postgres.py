@@ -26,7 +26,7 @@ from app.embedded.children import Child, ChildSpec
 from app.embedded.errors import EmbeddedError
 from app.embedded.postgres_programs import Programs, find_programs
 from app.embedded.private import private_folder, secret_file, socket_folder, write_private
-from app.embedded.processes import end_all, working_in
+from app.embedded.processes import eldest, end_all, working_in
 
 ROLE = DATABASE = "binnacle"
 PORT = 5432  # only part of the socket's name, unless TCP is used
@@ -169,8 +169,9 @@ class Postgres:
 
         Raises EmbeddedError when the server cannot be stopped: two servers on one cluster would destroy it.
         """
-        gentle_to_hard = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
-        if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
+        # its own processes take a SIGINT for another order; sent to them too, it can end the server as after a crash
+        ended = end_all(lambda: eldest(working_in(self.data)), [(signal.SIGINT, 20.0)])
+        if not ended and not end_all(lambda: working_in(self.data), [(signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]):
             raise EmbeddedError(
                 "postgres_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be stopped."
             )

@@ -17,6 +17,19 @@ def working_in(folder: Path) -> list[int]:
     return _pids(lambda proc: (proc / "cwd").readlink() == target)
 
 
+def eldest(pids: Sequence[int]) -> list[int]:
+    """Returns those of the processes that were not started by another of them: the server of a server and its own processes."""
+    return [pid for pid in pids if _parent(pid) not in pids]
+
+
+def _parent(pid: int) -> int | None:
+    """The process that started this one; None when it has ended. The name, in brackets, may hold any character."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def carrying(mark: str) -> list[int]:
     """Returns the processes, except this one, that were started with `mark` ("NAME=value") in their environment."""
     wanted = os.fsencode(mark)

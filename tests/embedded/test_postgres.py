@@ -19,7 +19,7 @@ from app.embedded.accounts import server_account
 from app.embedded.errors import EmbeddedError
 from app.embedded.postgres import Postgres
 from app.embedded.private import SOCKET_PATH_LIMIT
-from app.embedded.processes import working_in
+from app.embedded.processes import eldest, working_in
 from tests.services import make_folder
 
 
@@ -109,6 +109,11 @@ def test_a_pid_file_that_names_a_living_stranger_does_not_stop_the_start(server:
         assert kept(server) == 7
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_of_a_server_and_its_own_processes_the_server_is_the_eldest(server: Postgres) -> None:
+    assert len(working_in(server.data)) > 3
+    assert eldest(working_in(server.data)) == [int((server.data / "postmaster.pid").read_text().split()[0])]
 
 
 def test_a_server_that_outlived_its_supervisor_is_ended_and_replaced(server: Postgres) -> None:

@@ -2,8 +2,8 @@
 
     KL_t = sum over the vocabulary of p_t (log p_t - log q_t),  p steered, q base, both after prompt + answer[:t]
 
-Teacher-forced: the steered and the base model read the same ids, so the numbers measure the push and not how the texts diverge (docs/science.md,
-4.5). float64 sums of log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
+Teacher-forced: the steered and the base model read the same ids, so the numbers measure the push and not how the texts diverge
+(docs/science.md, 4.5). float64 sums of log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence

@@ -287,8 +287,8 @@ def _part_cell(run: str, start: int) -> str:
 
 
 def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
-    """The effect of the push over all answers of a run. An intervention that fired in no answer is a fault, not a score of 0 (docs/science.md,
-    4.1)."""
+    """The effect of the push over all answers of a run. An intervention that fired in no answer is a fault, not a score of 0
+    (docs/science.md, 4.1)."""
     if not spec.pushes:
         return {}
     fires = [count for part in parts for count, _ in part.changes]
