@@ -1,7 +1,7 @@
 """Notifies workers that jobs may be ready. A bell is a message that names no job, so a lost bell only delays jobs.
 
 A transaction that makes a job claimable calls `ring_after_commit`; the session's bell rings after the commit. A worker that claims a job
-rings again if more jobs are ready, so one bell is enough at first. The relay in every worker's parent process replaces lost bells.
+rings again if more jobs are ready, so one bell is enough at first. The reconciler in every worker's parent process replaces lost bells.
 """
 
 import threading
@@ -50,7 +50,7 @@ def celery_app(settings: Settings) -> Celery:
 
 
 class Bell:
-    """Rings the workers of a class through the broker, over one persistent connection. Never raises: the relay replaces lost bells."""
+    """Rings the workers of a class through the broker, over one persistent connection. Never raises: the reconciler replaces lost bells."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)

@@ -38,7 +38,8 @@ PASS_ON_SECONDS = 0.2
 OUTAGE_PAUSES = (0.05, 0.5, 2.0)
 """Pauses in seconds between attempts to claim a job while the database is unavailable."""
 LOCKED_PAUSES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Pauses in seconds between attempts to claim a locked job. Transactions that compute the queue order lock jobs' rows for milliseconds."""
+"""Pauses in seconds between attempts to claim a locked job. A transaction that puts a job behind another locks
+that job's row for milliseconds."""
 
 Ending = Callable[[Session, Reached], None]
 
