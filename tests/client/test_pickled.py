@@ -99,7 +99,7 @@ def test_what_lm_evaluation_harness_could_not_read_is_not_written(name: str, com
 
 
 def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) -> None:
-    """Pickled by name in another process that has such a package; nothing of it is imported here."""
+    """Pickled by name in a process that has such a package; it is not imported where the file is read, even where it could be."""
     package = tmp_path / "steering_vectors"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -114,7 +114,8 @@ def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) 
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     found = converted(tmp_path / "sv.pt")
     assert (held_in(found), found.fields) == ({"layer4": [1, 1, 1], "layer5": [2, 2, 2]}, {"component": "mlp_out"})
-    assert "steering_vectors" not in sys.modules
+    reading = "import sys; from pathlib import Path; from binnacle.pickled import converted; converted(Path('sv.pt'))"
+    subprocess.run([sys.executable, "-c", f"{reading}; assert 'steering_vectors' not in sys.modules"], cwd=tmp_path, check=True)
     with pytest.raises(BinnacleError, match="'odd'"):
         converted(tmp_path / "odd.pt")
 
