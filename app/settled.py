@@ -14,7 +14,10 @@ _ANSWERS = "answers"
 
 @contextmanager
 def asked_once(session: Session) -> Iterator[None]:
-    """Context in which functions marked `settled` query the database once per distinct set of arguments."""
+    """Context in which functions marked `settled` query the database once per distinct set of arguments. Within another one, part of it."""
+    if _ANSWERS in session.info:
+        yield
+        return
     session.info[_ANSWERS] = {}
     try:
         yield

@@ -7,12 +7,14 @@ have the columns.
 
 from typing import Literal
 
-from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, String, or_, true
+from sqlalchemy import BindParameter, CheckConstraint, ColumnElement, ForeignKey, String, bindparam, or_, true
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from app.auth.viewer import Viewer
 
 Visibility = Literal["private", "group", "public"]
+OWNER, GROUPS = "viewer_owner", "viewer_groups"
+"""Names of statement parameters."""
 
 
 class Shareable:
@@ -38,10 +40,18 @@ def sharing_checks() -> tuple[CheckConstraint, CheckConstraint]:
 
 def seen(table: type[Shareable], viewer: Viewer) -> ColumnElement[bool]:
     """Returns the condition on rows of a table that a caller may see."""
-    if viewer.is_admin:
-        return true()
-    return or_(
-        table.owner == viewer.owner,
-        table.visibility == "public",
-        table.group_name.in_(sorted(viewer.groups)),
-    )
+    return true() if viewer.is_admin else _seen(table, viewer.owner, sorted(viewer.groups))
+
+
+def seen_by_parameters(table: type[Shareable], *, admin: bool) -> ColumnElement[bool]:
+    """Returns the same condition for a statement that is built once and run with `parameters_of` a viewer."""
+    return true() if admin else _seen(table, bindparam(OWNER), bindparam(GROUPS, expanding=True))
+
+
+def parameters_of(viewer: Viewer) -> dict[str, str | list[str]]:
+    """Returns the parameters of `seen_by_parameters` for this viewer."""
+    return {} if viewer.is_admin else {OWNER: viewer.owner, GROUPS: sorted(viewer.groups)}
+
+
+def _seen(table: type[Shareable], owner: str | BindParameter[str], groups: list[str] | BindParameter[str]) -> ColumnElement[bool]:
+    return or_(table.owner == owner, table.visibility == "public", table.group_name.in_(groups))

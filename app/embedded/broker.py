@@ -6,18 +6,18 @@ carries only doorbells: a lost message costs a wake-up, never a job.
 
 import importlib.util
 import platform
-import shutil
 import signal
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import redis
 
-from app.embedded.children import Child, ChildSpec
+from app.embedded.children import ChildSpec
 from app.embedded.errors import EmbeddedError
 from app.embedded.private import private_folder, secret_file, socket_folder, write_private
-from app.embedded.processes import end_all, working_in
+from app.embedded.server import Server
 
+SOCKET = "broker.sock"
 CONFIGURATION = """\
 port {port}
 bind {host}
@@ -35,84 +35,46 @@ databases 16
 """
 
 
-class Broker:
-    """A broker server; call `prepare()` once, then run `child_spec()` under a supervisor, or call `start()` and `stop()`."""
+class Broker(Server):
+    """A broker server."""
+
+    name = "broker"
+    stop_signal = signal.SIGTERM
+    hard_signals = (signal.SIGKILL,)
 
     def __init__(self, folder: Path, *, listen: tuple[str, int] | None = None, log: Path | None = None) -> None:
-        self.folder = folder.absolute()
-        self.data = self.folder / "data"
-        self.log = log or self.folder / "broker.log"
-        self._listen = listen
-        self._socket: Path | None = None
-        self._password = ""
-        self._child: Child | None = None
+        super().__init__(folder.absolute(), listen=listen, log=log)
 
     def prepare(self) -> None:
         """Creates the folders, the password and the configuration; may be called again."""
         private_folder(self.folder)
         private_folder(self.data)
         self._password = secret_file(self.folder / "password")
-        self._socket = socket_folder(self.folder / "socket", "broker.sock") / "broker.sock"
+        self._sockets = socket_folder(self.folder / "socket", SOCKET)
         host, port = self._listen or ("127.0.0.1", 0)  # port 0: no TCP
-        text = CONFIGURATION.format(host=host, port=port, socket=self._socket, password=self._password, data=self.data)
+        text = CONFIGURATION.format(host=host, port=port, socket=self._sockets / SOCKET, password=self._password, data=self.data)
         write_private(self.folder / "valkey.conf", text)  # in a file, because other accounts can read command lines
 
     @property
     def url(self) -> str:
         """Returns the URL for kombu. Its last path part is the socket, so a virtual database would go into `?virtual_host=N`."""
-        return f"redis+socket://:{self._password}@{quote(str(self._socket))}"
+        return f"redis+socket://:{self._password}@{quote(f'{self._sockets}/{SOCKET}')}"
 
     def child_spec(self) -> ChildSpec:
         """Returns how to run the server; on SIGTERM it writes its log and exits."""
         return ChildSpec(
-            name="broker",
+            name=self.name,
             argv=[str(find_program()), str(self.folder / "valkey.conf")],
             log=self.log,
             ready=self.answers,
             prepare=self.clear_leftovers,
-            stop_signal=signal.SIGTERM,
-            death_signal=signal.SIGTERM,
+            stop_signal=self.stop_signal,
+            death_signal=self.stop_signal,
         )
 
     def answers(self) -> bool:
         """Returns whether the server has loaded its log and accepts commands."""
         return answers(self.url)
-
-    def start(self, timeout: float = 30) -> None:
-        """Prepares and starts the server and waits until it answers; for tests and tools without a supervisor."""
-        self.prepare()
-        self._child = Child(self.child_spec())
-        self._child.start()
-        self._child.wait_ready(timeout)
-
-    def stop(self) -> None:
-        """Stops the server; returns when it has written its log and exited."""
-        if self._child:
-            self._child.stop()
-            self._child = None
-
-    def kill(self) -> None:
-        """Kills the server with SIGKILL, like a crash."""
-        if self._child:
-            self._child.kill()
-            self._child.forget()
-            self._child = None
-
-    def remove(self) -> None:
-        """Stops the server and deletes its folder."""
-        self.stop()
-        self.clear_leftovers()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self._socket:
-            shutil.rmtree(self._socket.parent, ignore_errors=True)
-
-    def clear_leftovers(self) -> None:
-        """Stops a server of this folder that outlived its supervisor. Raises EmbeddedError if this fails."""
-        gentle_to_hard = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)]
-        if working_in(self.data) and not end_all(lambda: working_in(self.data), gentle_to_hard):
-            raise EmbeddedError(
-                "broker_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be stopped."
-            )
 
 
 def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]

@@ -22,11 +22,11 @@ from urllib.parse import quote
 import psycopg
 
 from app.embedded.accounts import Account, can_enter, server_account
-from app.embedded.children import Child, ChildSpec
+from app.embedded.children import ChildSpec
 from app.embedded.errors import EmbeddedError
 from app.embedded.postgres_programs import Programs, find_programs
 from app.embedded.private import private_folder, secret_file, socket_folder, write_private
-from app.embedded.processes import eldest, end_all, working_in
+from app.embedded.server import Server
 
 ROLE = DATABASE = "binnacle"
 PORT = 5432  # only part of the socket's name, unless TCP is used
@@ -36,8 +36,8 @@ ELSEWHERE = Path("/var/lib/binnacle")
 THROWAWAY = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: killing the server loses nothing
 
 
-class Postgres:
-    """A cluster; call `prepare()` once, then run `child_spec()` under a supervisor, or call `start()` and `stop()`.
+class Postgres(Server):
+    """A cluster.
 
     folder: everything of this cluster. Under root it is moved to /var/lib/binnacle/<hash of folder> if the server's account
         cannot reach `folder` (for instance a home folder under /root); `self.folder` is the actual place.
@@ -45,27 +45,25 @@ class Postgres:
     durable: False trades crash safety of the machine (not of the process) for speed, for tests.
     """
 
+    name = "postgres"
+    stop_signal = signal.SIGINT  # its fast shutdown: sessions end, everything is written
+    hard_signals = (signal.SIGQUIT, signal.SIGKILL)
+
     def __init__(
         self, folder: Path, *, listen: tuple[str, int] | None = None, durable: bool = True, log: Path | None = None
     ) -> None:
         self._account: Account | None = server_account()
-        self.folder = _reachable(folder.absolute(), self._account)
-        self.data = self.folder / "data"
-        self.log = log or self.folder / "postgres.log"
-        self._listen = listen
+        super().__init__(_reachable(folder.absolute(), self._account), listen=listen, log=log)
         self._port = listen[1] if listen else PORT
         self._durable = durable
         self._programs: Programs | None = None
-        self._socket: Path | None = None
-        self._password = ""
-        self._child: Child | None = None
 
     def prepare(self) -> None:
         """Creates the cluster when there is none; idempotent. Raises EmbeddedError when the cluster is of another major version."""
         private_folder(self.folder, mode=0o711 if self._account else 0o700)
         self._programs = find_programs(self._account, self.folder / "programs")
         self._password = secret_file(self.folder / "password")
-        self._socket = socket_folder(self.folder / "socket", f".s.PGSQL.{self._port}.lock", owner=self._account)
+        self._sockets = socket_folder(self.folder / "socket", f".s.PGSQL.{self._port}.lock", owner=self._account)
         if self.data.exists():
             self._check_version()
         else:
@@ -86,12 +84,12 @@ class Postgres:
 
     def url_of(self, database: str) -> str:
         """Returns the SQLAlchemy URL of another database of this cluster."""
-        return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._socket))}&port={self._port}"
+        return f"postgresql+psycopg://{ROLE}:{self._password}@/{database}?host={quote(str(self._sockets))}&port={self._port}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """Returns a plain connection in autocommit mode, for administration of the cluster."""
         return psycopg.connect(
-            host=str(self._socket),
+            host=str(self._sockets),
             port=self._port,
             user=ROLE,
             password=self._password,
@@ -101,11 +99,11 @@ class Postgres:
         )
 
     def child_spec(self, env: Mapping[str, str] | None = None) -> ChildSpec:
-        """Returns how to run the server. SIGINT is its fast shutdown (sessions end, everything is written), also when the parent dies."""
+        """Returns how to run the server. It is stopped gently also when its parent dies."""
         settings = {
             "listen_addresses": self._listen[0] if self._listen else "",
             "port": str(self._port),
-            "unix_socket_directories": str(self._socket),
+            "unix_socket_directories": str(self._sockets),
             "unix_socket_permissions": "0700",
             "timezone": "UTC",
             "max_connections": "200",
@@ -114,15 +112,15 @@ class Postgres:
         if self._listen:
             settings["hba_file"] = str(self._access_file)
         return ChildSpec(
-            name="postgres",
+            name=self.name,
             argv=[self._program("postgres"), "-D", str(self.data), *(f"--{name}={value}" for name, value in settings.items())],
             env={**_environment(), **(env or {})},
             log=self.log,
             ready=self.answers,
             prepare=self.clear_leftovers,
             account=self._account,
-            stop_signal=signal.SIGINT,
-            death_signal=signal.SIGINT,
+            stop_signal=self.stop_signal,
+            death_signal=self.stop_signal,
             grace=30,
         )
 
@@ -136,45 +134,12 @@ class Postgres:
             return False
         return True
 
-    def start(self, timeout: float = 60) -> None:
-        """Prepares and starts the server and waits until it answers; for tests and tools without a supervisor."""
-        self.prepare()
-        self._child = Child(self.child_spec())
-        self._child.start()
-        self._child.wait_ready(timeout)
-
-    def stop(self) -> None:
-        """Stops the server by a fast shutdown; returns when it has exited."""
-        if self._child:
-            self._child.stop()
-            self._child = None
-
-    def kill(self) -> None:
-        """Kills the server and its backends with SIGKILL, like a crash."""
-        if self._child:
-            self._child.kill()
-            self._child.forget()
-            self._child = None
-
-    def remove(self) -> None:
-        """Stops the server and deletes the cluster with all its data."""
-        self.stop()
-        self.clear_leftovers()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self._socket:
-            shutil.rmtree(self._socket, ignore_errors=True)
-
     def clear_leftovers(self) -> None:
         """Stops a server of this cluster that outlived its supervisor, and removes the pid file of a server that died.
 
         Raises EmbeddedError when the server cannot be stopped: two servers on one cluster would destroy it.
         """
-        # its own processes take a SIGINT for another order; sent to them too, it can end the server as after a crash
-        ended = end_all(lambda: eldest(working_in(self.data)), [(signal.SIGINT, 20.0)])
-        if not ended and not end_all(lambda: working_in(self.data), [(signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]):
-            raise EmbeddedError(
-                "postgres_leftover", f"processes {working_in(self.data)} still use {self.data} and cannot be stopped."
-            )
+        super().clear_leftovers()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _program(self, name: str) -> str:
@@ -198,7 +163,7 @@ class Postgres:
             f"  pg_ctl -D {self.data} stop\n"
             f"  mv {self.data} {self.data}.{found}\n"
             "then start again, which makes an empty cluster, and restore:\n"
-            f"  psql -h {self._socket} -U {ROLE} -d postgres -f binnacle.sql",
+            f"  psql -h {self._sockets} -U {ROLE} -d postgres -f binnacle.sql",
         )
 
     def _initialise(self) -> None:

@@ -10,6 +10,7 @@ repeated requests, retries and `reuse` of earlier jobs still work. Declare a ren
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from typing import TypeVar, cast
 
 from pydantic import (
@@ -65,7 +66,8 @@ class OldNames(BaseModel):
     """A request with renamed fields: accepts either name, and both if their values are equal."""
 
     @classmethod
-    def renamed(cls) -> dict[str, str]:
+    @cache
+    def renamed(cls) -> Mapping[str, str]:
         """Returns the new name of each renamed field, by its first name."""
         aliases = {old: field.validation_alias for old, field in cls.model_fields.items()}
         return {old: str(alias.choices[0]) for old, alias in aliases.items() if isinstance(alias, AliasChoices)}

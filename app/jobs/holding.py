@@ -7,7 +7,7 @@ The order of locks is the same everywhere: jobs, vectors, traits, models, each b
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import event, text
@@ -62,25 +62,41 @@ def hold(session: Session, reads: Reads, *, present: Collection[str] = (), resul
 
     `results`: each job that is read must still have its results. Raises Problem 422 for anything that was already deleted.
     """
-    there = _locked(session, "jobs", "id", {*reads.jobs, *present}, "results_removed_at IS NULL")
-    _require("job", {*reads.jobs, *present} - there.keys())
-    _require("job", {job for job in reads.jobs if results and not there[job]})
-    _require("vector", reads.vectors - _locked(session, "vectors", "id", reads.vectors).keys())
-    _require("trait", reads.traits - _locked(session, "traits", "version", reads.traits).keys())
-    models = _locked(session, "models", "name", reads.models, "removed_at IS NULL")
-    _require("model", {name for name, usable in models.items() if not usable})
+    jobs = {*reads.jobs, *present}
+    held = _locked(session, {"job": jobs, "vector": reads.vectors, "trait": reads.traits, "model": reads.models})
+    _require("job", jobs - held["job"].keys())
+    _require("job", {job for job in reads.jobs if results and not held["job"][job]})
+    _require("vector", reads.vectors - held["vector"].keys())
+    _require("trait", reads.traits - held["trait"].keys())
+    _require("model", {name for name in reads.models & held["model"].keys() if not held["model"][name]})
 
 
-def _locked(session: Session, table: str, column: str, values: set[str], usable: str = "true") -> dict[str, bool]:
-    """Locks the rows of these values against deletion; returns each value that has a row, and whether the row is usable.
+def _lock(what: str, table: str, column: str, usable: str = "true") -> str:
+    return f"""SELECT * FROM (SELECT '{what}' AS what, {column} AS value, {usable} AS usable FROM {table}
+    WHERE {column} = ANY(CAST(:{what} AS text[])) ORDER BY {column} FOR KEY SHARE) AS {table}_held"""
+
+
+_LOCKS = {
+    "job": _lock("job", "jobs", "id", "results_removed_at IS NULL"),
+    "vector": _lock("vector", "vectors", "id"),
+    "trait": _lock("trait", "traits", "version"),
+    "model": _lock("model", "models", "name", "removed_at IS NULL"),
+}
+"""In the order of locks. Postgres runs the parts of a UNION ALL one after another."""
+
+
+def _locked(session: Session, wanted: Mapping[str, set[str]]) -> dict[str, dict[str, bool]]:
+    """Locks the rows of these values against deletion; returns by kind each value that this transaction holds, and whether it is usable.
 
     Rows that this transaction locked before are not queried again: a request that creates several jobs holds the same model for each job.
     """
-    held: dict[str, bool] = session.info.setdefault(_HELD, {}).setdefault(table, {})
-    if new := values - held.keys():
-        statement = text(f"SELECT {column}, {usable} FROM {table} WHERE {column} = ANY(:values) ORDER BY {column} FOR KEY SHARE")
-        held.update({row[0]: row[1] for row in session.execute(statement, {"values": sorted(new)})})
-    return {value: held[value] for value in values & held.keys()}
+    held: dict[str, dict[str, bool]] = session.info.setdefault(_HELD, {what: {} for what in _LOCKS})
+    new = {what: sorted(values - held[what].keys()) for what, values in wanted.items() if values - held[what].keys()}
+    if new:
+        statement = text(" UNION ALL ".join(lock for what, lock in _LOCKS.items() if what in new))
+        for what, value, usable in session.execute(statement, new):
+            held[what][value] = usable
+    return held
 
 
 @event.listens_for(Session, "after_commit")

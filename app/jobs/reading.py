@@ -23,7 +23,6 @@ from app.errors import not_found
 from app.http.access import unauthenticated
 from app.http.context import Context
 from app.jobs import repository
-from app.jobs.models import Job
 from app.jobs.responses import etag_of, named
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED
@@ -107,8 +106,8 @@ def _answer(answers: Sequence[asyncio.Future[JobOut]], result: JobOut | Exceptio
 
 
 def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_seconds: float) -> dict[str, JobOut]:
-    jobs = session.scalars(repository.visible(viewer).where(Job.id.in_(job_ids))).all()
-    return {job.id: job for job in views(session, jobs, viewer, slice_seconds=slice_seconds)}
+    found = repository.seen_with_ids(session, job_ids, viewer)
+    return {job.id: job for job in views(session, found, viewer, slice_seconds=slice_seconds)}
 
 
 async def changed(

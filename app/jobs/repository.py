@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, or_, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.repository import groups_of
 from app.auth.viewer import Viewer
-from app.auth.visibility import seen
+from app.auth.visibility import parameters_of, seen, seen_by_parameters
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.jobs.labels import Labels
@@ -41,6 +42,20 @@ class JobFilters:
     labels: Labels = field(default_factory=Labels)
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+_WARNED: ColumnElement[list[str]] = literal_column(
+    f"""ARRAY(SELECT told.data ->> 'detail' FROM job_events told
+    WHERE told.job_id = jobs.id AND told.seq > 1 AND told.seq <= {1 + MOST_WARNINGS} AND told.type = '{WARNED}' ORDER BY told.seq)"""
+)
+"""The warnings of a job's submission, as a column; such events directly follow a job's first event."""
+
+
+class Warned(NamedTuple):
+    """A job, and the warnings of its submission."""
+
+    job: Job
+    warnings: Sequence[str]
 
 
 def visible(viewer: Viewer) -> Select[Job]:
@@ -81,9 +96,15 @@ def edges(session: Session, job_id: str) -> list[Edge]:
 
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
-) -> Sequence[Job]:
+) -> list[Warned]:
     """Returns a page of jobs, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
-    statement = visible(viewer).where(*filters.labels.conditions()).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    statement = (
+        visible(viewer)
+        .add_columns(_WARNED)
+        .where(*filters.labels.conditions())
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
     if before is not None:
         statement = statement.where(tuple_(Job.created_at, Job.id) < before)
     if filters.state:
@@ -101,7 +122,20 @@ def listing(
     for column, value in ((Job.kind, filters.kind), (Job.model, filters.model), (Job.owner, filters.owner)):
         if value is not None:
             statement = statement.where(column == value)
-    return session.scalars(statement).all()
+    return [Warned(job, warned) for job, warned in session.execute(statement)]
+
+
+_SEEN_WITH_IDS = {
+    admin: select(Job, _WARNED).where(seen_by_parameters(Job, admin=admin), Job.id.in_(bindparam("ids", expanding=True)))
+    for admin in (False, True)
+}
+"""Built once, because every poll of a job runs it."""
+
+
+def seen_with_ids(session: Session, job_ids: Sequence[str], viewer: Viewer) -> list[Warned]:
+    """Returns the jobs among these that the viewer may see."""
+    rows = session.execute(_SEEN_WITH_IDS[viewer.is_admin], {"ids": list(job_ids), **parameters_of(viewer)})
+    return [Warned(job, warned) for job, warned in rows]
 
 
 def tallies(session: Session, owner: str, *, most: int) -> dict[str, int]:
@@ -123,18 +157,9 @@ def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequenc
     ).all()
 
 
-_WARNINGS = text(f"""
-SELECT job_id, data ->> 'detail' FROM job_events
-WHERE job_id = ANY(:ids) AND seq > 1 AND seq <= {1 + MOST_WARNINGS} AND type = '{WARNED}' ORDER BY job_id, seq""")
-"""Plain SQL, because every read of a job runs it; building the same SQLAlchemy expression takes three times as long."""
-
-
 def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the warnings of these jobs' submissions, by job; such events directly follow a job's first event."""
-    found: dict[str, list[str]] = {}
-    for job_id, detail in session.execute(_WARNINGS, {"ids": list(job_ids)}):
-        found.setdefault(job_id, []).append(detail)
-    return found
+    """Returns the warnings of these jobs' submissions, by job."""
+    return dict(session.execute(select(Job.id, _WARNED).where(Job.id.in_(job_ids))).all())
 
 
 def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:

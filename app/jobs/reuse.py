@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.jobs import repository
 from app.jobs.models import Job
-from app.jobs.service import spec_hash
+from app.jobs.specs import spec_hash
 from terms.specs import Spec
 from terms.values import JsonObject
 

@@ -28,7 +28,7 @@ from app.jobs.states import State
 from app.jobs.streams import stream
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Placed, answer
-from app.jobs.views import views
+from app.jobs.views import view, views
 from app.jobs.waiting import Wakeups
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
@@ -142,7 +142,7 @@ async def edit_job(
     (calibrations, vectors, steerings, files); the jobs of a study follow the study. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
-        return views(session, [edit(session, job_id, viewer, body)], viewer, slice_seconds=context.settings.lease.slice)[0]
+        return view(session, edit(session, job_id, viewer, body), viewer, slice_seconds=context.settings.lease.slice)
 
     return job_response(await context.database.run(change), request=request)
 
@@ -191,7 +191,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     def cancel(session: Session) -> tuple[JobOut, bool]:
         already = service.find(session, job_id, viewer).state == State.CANCELLED
         job = service.cancel(session, job_id, viewer)
-        return views(session, [job], viewer, slice_seconds=context.settings.lease.slice)[0], already
+        return view(session, job, viewer, slice_seconds=context.settings.lease.slice), already
 
     job, already = await context.database.run(cancel)
     return job_response(job, request=request, status=200 if already else 202)

@@ -1,7 +1,5 @@
 """Operations of the API on jobs. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,28 +16,22 @@ from app.bell import ring_after_commit
 from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import edges, repository
+from app.jobs.births import born, row_of
 from app.jobs.holding import Reads, hold, reads_of
 from app.jobs.kinds import kind_named
 from app.jobs.locks import lock_ending
-from app.jobs.models import IdempotencyKey, Job, JobEdge, JobEvent, OwnerTurn
+from app.jobs.models import IdempotencyKey, Job, JobEvent, OwnerTurn
 from app.jobs.planned import planned
 from app.jobs.references import check as check_references
-from app.jobs.repository import JobFilters
+from app.jobs.repository import JobFilters, Warned
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
-from app.jobs.submission import MOST_WARNINGS, WARNED, Idempotency, Submission, Submitted
-from app.jobs.transitions import Changes, born, transition
+from app.jobs.submission import Idempotency, Submission, Submitted
+from app.jobs.transitions import Changes, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
-from terms.specs import Spec
 from terms.values import Json, JsonObject
-
-
-def spec_hash(kind: str, spec: Json | Spec) -> str:
-    """Returns the SHA-256 of the canonical spec: equal hashes mean the same calculation."""
-    canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def submit(session: Session, submission: Submission) -> Submitted:
@@ -67,51 +59,16 @@ def submit(session: Session, submission: Submission) -> Submitted:
     waiting = edges.unmet(session, submission.after, sight, lock=plan is None)
     if plan is None:
         _hold(session, submission)
-    job = _row(job_id, submission, waiting=len(waiting))
+    row = row_of(job_id, submission, waiting=len(waiting))
     if plan is not None:
-        plan[job_id] = job
-        return Submitted(job)
-    session.add(job)
-    session.flush()
-    session.add_all(JobEdge(job_id=job_id, after_id=edge.job, needs=edge.needs) for edge in submission.after)
-    made = {"kind": job.kind, "model": job.model, "after": [edge.job for edge in submission.after]}
-    born(session, job, [("submitted", made), *((WARNED, {"detail": warning}) for warning in submission.warnings[:MOST_WARNINGS])])
+        plan[job_id] = Job(**row)
+        return Submitted(plan[job_id])
+    job = born(session, row, submission.after, submission.warnings)
     if not waiting:
         ring_after_commit(session, job.job_class)
     if not submission.unmetered:
         check_at_commit(session, job.owner)
     return Submitted(job)
-
-
-def _row(job_id: str, submission: Submission, *, waiting: int) -> Job:
-    """Returns the row of a new queued job that waits for `waiting` other jobs."""
-    kind = kind_named(submission.kind)
-    return Job(
-        id=job_id,
-        kind=submission.kind,
-        job_class=submission.job_class,
-        handler_version=kind.handler_version,
-        short=kind.short,
-        owner=submission.owner,
-        visibility=submission.sharing.visibility,
-        group_name=submission.sharing.group,
-        name=submission.name,
-        tags=list(submission.tags),
-        notes=submission.notes,
-        webhook=submission.webhook,
-        spec=submission.spec,
-        spec_hash=spec_hash(submission.kind, submission.spec),
-        model=submission.model,
-        priority=submission.priority,
-        retry_of=submission.retry_of,
-        request_id=submission.request_id,
-        blockers=waiting,
-        progress_total=waiting,
-        progress_unit="jobs" if waiting else "",
-        max_seconds=submission.max_seconds,
-        stall_seconds=submission.stall_seconds,
-        event_seq=1 + len(submission.warnings[:MOST_WARNINGS]),
-    )
 
 
 READ_JOBS_ALONE = ("export", "report")
@@ -189,7 +146,7 @@ def managed(session: Session, job_id: str, viewer: Viewer) -> Job:
 
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
-) -> Sequence[Job]:
+) -> list[Warned]:
     """Returns a page of jobs, newest first."""
     return repository.listing(session, viewer, filters, limit=limit, before=before)
 

@@ -1,9 +1,11 @@
-"""Returns the specs of stored jobs with the types of their kinds; the only place that assigns these types."""
+"""The specs of stored jobs: with the types of their kinds, which only this module assigns, and their hashes."""
 
+import hashlib
+import json
 from typing import Protocol, cast
 
-from terms.specs import ExtractionSpec, GenerationSpec, RescoringSpec, SteeringSpec
-from terms.values import JsonObject
+from terms.specs import ExtractionSpec, GenerationSpec, RescoringSpec, Spec, SteeringSpec
+from terms.values import Json, JsonObject
 
 
 class Specified(Protocol):
@@ -13,6 +15,12 @@ class Specified(Protocol):
     def kind(self) -> str: ...
     @property
     def spec(self) -> JsonObject: ...
+
+
+def spec_hash(kind: str, spec: Json | Spec) -> str:
+    """Returns the SHA-256 of the canonical spec: equal hashes mean the same calculation."""
+    canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def extraction_spec(job: Specified) -> ExtractionSpec:

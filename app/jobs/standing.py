@@ -16,6 +16,7 @@ from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.turns import Place
+from app.quotas.limits import limit_of
 
 SILENT_SECONDS = 90.0
 """A worker that has not reported for this many seconds counts as dead; live workers report every few seconds."""
@@ -23,7 +24,7 @@ LOADING_PHASE = "loading model"
 
 _STANDINGS = text(f"""
 WITH owners AS (
-    SELECT o.owner, {turns.max_running("o.owner")} AS may, (
+    SELECT o.owner, {limit_of("max_running", "o.owner")} AS may, (
         SELECT count(*) FROM jobs r WHERE r.owner = o.owner AND r.job_class = 'model' AND r.state IN ('running', 'cancelling')
     ) AS running FROM unnest(CAST(:owners AS text[])) AS o(owner)
 ), alive AS (

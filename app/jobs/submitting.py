@@ -14,7 +14,7 @@ from app.jobs.models import Job
 from app.jobs.reuse import find_reusable
 from app.jobs.schemas import Edge, JobOut, JobRequest
 from app.jobs.submission import MOST_WARNINGS, Asker, Submission
-from app.jobs.views import views
+from app.jobs.views import view
 from app.webhooks import naming as webhooks
 from terms.specs import Spec
 from terms.values import JsonObject
@@ -108,8 +108,8 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
 
 def answer(session: Session, asker: Asker, placed: Placed) -> Answer:
     """Returns the answer with the job as the API shows it."""
-    warned = None if placed.warnings is None else {placed.job.id: placed.warnings}
-    [seen] = views(session, [placed.job], asker.viewer, slice_seconds=asker.settings.lease.slice, warned=warned)
+    slice_seconds = asker.settings.lease.slice
+    seen = view(session, placed.job, asker.viewer, slice_seconds=slice_seconds, warnings=placed.warnings)
     return Answer(seen, placed.replayed, placed.reused)
 
 

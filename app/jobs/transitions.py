@@ -3,11 +3,11 @@
 If the UPDATE touches no row, another process changed the job first. `Superseded` is raised, and the caller must stop.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
+    BindParameter,
     ClauseElement,
     ColumnElement,
     Integer,
@@ -29,17 +29,11 @@ from app.jobs.models import Job, JobEvent
 from app.jobs.states import ARROWS, FINISHED, State
 from app.webhooks.outbox import announce
 from terms.documents.jobs import ErrorFacts
-from terms.values import Json
+from terms.values import Json, JsonObject
 
 CHANNEL = "binnacle_jobs"
-
-_BORN = text("""
-WITH wrote AS (
-    INSERT INTO job_events (job_id, seq, type, data) SELECT :job, place, type, data
-    FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS lines(place integer, type text, data jsonb)
-)
-SELECT pg_notify(:channel, :job)""")
-"""Plain SQL for speed: every submission runs it."""
+COLUMNS = [one for one in Job.__table__.columns if one.computed is None]
+"""The columns with which a statement returns a job."""
 
 Value = Json | datetime | ClauseElement
 """A value of a column: plain, or an SQL expression."""
@@ -100,11 +94,6 @@ def note(session: Session, job_id: str, event: str, data: EventData) -> None:
     _change(session, [Job.id == job_id], [(event, data)], {})
 
 
-def born(session: Session, job: Job, events: Sequence[Event]) -> None:
-    """Writes the first events of a new job (the row's `event_seq` already counts them)."""
-    session.execute(_BORN, {"job": job.id, "lines": json.dumps(_places(events)), "channel": CHANNEL})
-
-
 def notify(session: Session, job_id: str) -> None:
     """Notifies listeners that this job changed, when the transaction commits."""
     session.execute(text("SELECT pg_notify(:channel, :job)"), {"channel": CHANNEL, "job": job_id})
@@ -114,10 +103,10 @@ def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events:
     """Changes a job, writes its events and notifies its listeners in one statement; returns the new row, or None when no row matches."""
     if events:
         changed = {**changed, "event_seq": Job.event_seq + len(events)}
-    moved = _update(conditions, changed).returning(*(one for one in Job.__table__.columns if one.computed is None)).cte("moved")
+    moved = _update(conditions, changed).returning(*COLUMNS).cte("moved")
     statement = select(moved, func.pg_notify(CHANNEL, moved.c.id))
     if events:
-        lines = _lines(events)
+        lines = lines_of(literal(places(events), JSONB))
         rows = select(moved.c.id, moved.c.event_seq - len(events) + lines.c.place, lines.c.type, lines.c.data)
         wrote = insert(JobEvent).from_select(
             ["job_id", "seq", "type", "data"], rows.select_from(moved).join(lines, literal(True))
@@ -131,14 +120,14 @@ def _update(conditions: Sequence[ColumnElement[bool]], changed: Changes) -> Upda
     return statement.values(**changed) if changed else statement.values(event_seq=Job.event_seq)
 
 
-def _lines(events: Sequence[Event]) -> TableValuedAlias:
-    """Returns the events as a table expression with a single parameter, so that the statement is compiled once (VALUES would be compiled each
-    time, which takes longer than the rest of a change).
+def lines_of(events: BindParameter[JsonObject]) -> TableValuedAlias:
+    """Returns events as a table expression with a single parameter, so that the statement is compiled once (VALUES would be compiled each
+    time, which takes longer than the rest of a change). `events`: the value of `places`.
     """
     columns = (column("place", Integer), column("type", Text), column("data", JSONB))
-    lines = func.jsonb_to_recordset(literal(_places(events), JSONB)).table_valued(*columns, name="lines")
-    return lines.render_derived(with_types=True)
+    return func.jsonb_to_recordset(events).table_valued(*columns, name="lines").render_derived(with_types=True)
 
 
-def _places(events: Sequence[Event]) -> list[dict[str, int | str | EventData]]:
+def places(events: Sequence[Event]) -> list[dict[str, int | str | EventData]]:
+    """Returns the events, numbered from 1, as the value of the parameter of `lines_of`."""
     return [{"place": place, "type": kind, "data": data} for place, (kind, data) in enumerate(events, start=1)]

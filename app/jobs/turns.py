@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.models import Job
 from app.jobs.schemas import Queue
-from app.quotas.models import EVERYBODY, UNLIMITED
+from app.quotas.limits import limit_of
 from terms.values import Json
 
 SHORT = "short"
@@ -57,15 +57,9 @@ def _has_ready(owner: str, short: str) -> str:
     return f"(SELECT true FROM jobs j WHERE {_ready(short)} AND j.owner = {owner} LIMIT 1)"
 
 
-def max_running(owner: str) -> str:
-    """Returns SQL for the number of jobs that an owner may have on devices at once."""
-    return f"""coalesce((SELECT q.max_running FROM quotas q WHERE q.owner = {owner}),
-    (SELECT q.max_running FROM quotas q WHERE q.owner = '{EVERYBODY}'), {UNLIMITED})"""
-
-
 def _may_run(owner: str) -> str:
     """Returns SQL that tells whether the owner's quota allows another job on a device; the job `:but` is not counted."""
-    return f"""(:job_class <> 'model' OR {max_running(owner)} > (
+    return f"""(:job_class <> 'model' OR {limit_of("max_running", owner)} > (
     SELECT count(*) FROM jobs r
     WHERE r.owner = {owner} AND r.job_class = 'model' AND r.state IN ('running', 'cancelling') AND r.id <> :but))"""
 

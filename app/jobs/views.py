@@ -1,6 +1,6 @@
 """Builds the API's view of a job (`JobOut`) from its row, files, warnings and queue position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
@@ -9,6 +9,7 @@ from app.jobs import repository
 from app.jobs.kinds import kind_named
 from app.jobs.measures import with_names
 from app.jobs.models import Artifact, Job
+from app.jobs.repository import Warned
 from app.jobs.schemas import ArtifactOut, JobOut, Progress
 from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
@@ -17,26 +18,24 @@ from terms.values import JsonObject
 
 WAITING = "waiting"
 """The phase shown for a queued job that waits for unfinished jobs."""
+WITHOUT = Standing()
+"""The standing of a job that is neither queued nor loading its model."""
 
 
-def views(
-    session: Session,
-    jobs: Sequence[Job],
-    viewer: Viewer,
-    *,
-    slice_seconds: float,
-    warned: Mapping[str, Sequence[str]] | None = None,
-) -> list[JobOut]:
-    """Returns each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed.
-
-    `warned`: the warnings of all these jobs, if the caller already has them.
-    """
+def views(session: Session, found: Sequence[Warned], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
+    """Returns each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed."""
+    jobs = [job for job, _ in found]
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    if warned is None:
-        warned = repository.warnings(session, [job.id for job in jobs])
-    return [_view(job, files.get(job.id, []), standing.get(job.id, Standing()), warned.get(job.id, [])) for job in jobs]
+    return [_view(job, files.get(job.id, ()), standing.get(job.id, WITHOUT), warned) for job, warned in found]
+
+
+def view(session: Session, job: Job, viewer: Viewer, *, slice_seconds: float, warnings: Sequence[str] | None = None) -> JobOut:
+    """Returns the job as the viewer may see it. `warnings`: those of its submission, if the caller already has them."""
+    if warnings is None:
+        warnings = repository.warnings(session, [job.id]).get(job.id, ())  # a planned job is in no table
+    return views(session, [Warned(job, warnings)], viewer, slice_seconds=slice_seconds)[0]
 
 
 def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Sequence[str]) -> JobOut:

@@ -15,7 +15,7 @@ from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut
 from app.jobs.submission import Submission
-from app.jobs.views import views
+from app.jobs.views import view as job_view
 from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
 from app.models.schemas import ModelOut, ModelRequest, ProofOut
@@ -74,7 +74,7 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
         raise not_found("model", name)
     after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
     job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
-    return views(session, [job], viewer, slice_seconds=slice_seconds)[0]
+    return job_view(session, job, viewer, slice_seconds=slice_seconds)
 
 
 def look_again(

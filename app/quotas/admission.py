@@ -94,14 +94,9 @@ def _before_commit(session: Session) -> None:
 
 def _admit(session: Session, owner: str) -> None:
     """Raises Problem 429 for the first quota that is exceeded."""
+    if repository.surely_admitted(session, owner, jobs=SURE_JOBS, room=SURE_ROOM):
+        return
     limits = limits_of(session, owner)
-    if limits == Limits(UNLIMITED, limits.max_running):
-        return
-    only_counted = limits.device_seconds_per_day == UNLIMITED == limits.stored_bytes
-    sure_queued = limits.max_queued - SURE_ROOM if only_counted else -1
-    queue = repository.queue(session, owner, sure_jobs=SURE_JOBS, sure_queued=sure_queued)
-    if queue.sure:
-        return
     _lock(session, owner)
     queue = repository.queue(session, owner)
     for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):

@@ -33,6 +33,12 @@ def limits_of(session: Session, owner: str) -> Limits:
     return effective(found.get(owner), found.get(EVERYBODY))
 
 
+def limit_of(quota: str, owner: str, built_in: int = UNLIMITED) -> str:
+    """Returns SQL for one limit that applies to an owner (an SQL expression); `built_in` must be that of `Limits`."""
+    return f"""coalesce((SELECT q.{quota} FROM quotas q WHERE q.owner = {owner}),
+    (SELECT q.{quota} FROM quotas q WHERE q.owner = '{EVERYBODY}'), {built_in})"""
+
+
 def effective(own: Any, everybodys: Any) -> Limits:
     """Returns the limits from two rows of quotas (or None): the user's own limit, else the server-wide limit, else the built-in one."""
     said: dict[str, int] = {}

@@ -8,7 +8,8 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.quotas.models import EVERYBODY, Quota
+from app.quotas.limits import BUILT_IN_QUEUED, limit_of
+from app.quotas.models import EVERYBODY, UNLIMITED, Quota
 from terms.values import JsonObject
 
 LOCK = 0x51554F54  # "QUOT"
@@ -16,11 +17,10 @@ LOCK = 0x51554F54  # "QUOT"
 
 @dataclass(frozen=True)
 class Queue:
-    """Numbers of a user's queued jobs and of jobs created by this transaction. `sure`: see `queue`."""
+    """Numbers of a user's queued jobs and of those created by this transaction."""
 
     queued: int
     made: int
-    sure: bool
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,34 @@ def lock(session: Session, owner: str, *, patience: float) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:owner))"), {"lock": LOCK, "owner": owner})
 
 
-def queue(session: Session, owner: str, *, sure_jobs: int = 0, sure_queued: int = -1) -> Queue:
-    """Counts the owner's queued jobs, and those of this transaction, recognized by `created_at`, which is the transaction's start time.
+_QUEUE = """SELECT count(*) AS queued, count(*) FILTER (WHERE created_at = now()) AS made
+FROM jobs WHERE owner = :owner AND state = 'queued'"""
+"""Jobs of this transaction are recognized by `created_at`, which is its start time."""
 
-    `sure`: this transaction created at most `sure_jobs`, at most `sure_queued` are queued, and any later holder of the `lock` waits for this
-    transaction to end, so that its count includes these jobs.
+_SURE = text(f"""
+WITH found AS MATERIALIZED ({_QUEUE}), limits AS MATERIALIZED (
+    SELECT {limit_of("max_queued", ":owner", BUILT_IN_QUEUED)} AS queued,
+        least({limit_of("device_seconds_per_day", ":owner")}, {limit_of("stored_bytes", ":owner")}) = {UNLIMITED} AS only_queued
+)
+SELECT limits.only_queued AND (
+    limits.queued = {UNLIMITED} OR CASE WHEN found.made <= :jobs AND found.queued <= limits.queued - :room
+        THEN pg_try_advisory_xact_lock_shared(:lock, hashtext(:owner)) ELSE false END
+) FROM found, limits""")
+
+
+def surely_admitted(session: Session, owner: str, *, jobs: int, room: int) -> bool:
+    """Returns whether no quota can refuse the jobs of this transaction: nothing is limited, or only the number of queued jobs, of which this
+    transaction created at most `jobs` and `room` more would be allowed.
+
+    In the second case, any later holder of the `lock` waits for this transaction to end, so that its count includes these jobs.
     """
-    row = session.execute(
-        text("""
-        WITH found AS MATERIALIZED (
-            SELECT count(*) AS queued, count(*) FILTER (WHERE created_at = now()) AS made
-            FROM jobs WHERE owner = :owner AND state = 'queued'
-        )
-        SELECT queued, made, CASE WHEN made <= :sure_jobs AND queued <= :sure_queued
-            THEN pg_try_advisory_xact_lock_shared(:lock, hashtext(:owner)) ELSE false END AS sure
-        FROM found"""),
-        {"owner": owner, "lock": LOCK, "sure_jobs": sure_jobs, "sure_queued": sure_queued},
-    ).one()
-    return Queue(row.queued, row.made, row.sure)
+    return bool(session.scalar(_SURE, {"owner": owner, "lock": LOCK, "jobs": jobs, "room": room}))
+
+
+def queue(session: Session, owner: str) -> Queue:
+    """Counts the owner's queued jobs, and those of this transaction."""
+    row = session.execute(text(_QUEUE), {"owner": owner}).one()
+    return Queue(row.queued, row.made)
 
 
 def device_time(session: Session, owner: str) -> DeviceTime:

@@ -34,6 +34,7 @@ from app.models.models import Model
 from app.models.running import running
 from app.quotas.admission import admission
 from app.settings import Settings
+from app.settled import asked_once
 from app.steerings import limits, repository
 from app.steerings.checking import check
 from app.steerings.extracted import Made
@@ -104,7 +105,8 @@ def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool 
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    return submitted(session, asker, plan(session, asker, request), request, reuse=reuse)
+    with asked_once(session):
+        return submitted(session, asker, plan(session, asker, request), request, reuse=reuse)
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:

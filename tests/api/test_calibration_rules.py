@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.extractions.models import Vector
 from app.jobs.models import Job
-from app.jobs.service import spec_hash
+from app.jobs.specs import spec_hash
 from tests.api.conftest import Running, submit
 from tests.api.extracted import METHODS, store_extraction
 from tests.api.lives import SUMMARY, claim, succeed

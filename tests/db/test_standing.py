@@ -8,6 +8,7 @@ from app.devices.models import Worker
 from app.devices.repository import hold
 from app.jobs import endings
 from app.jobs.models import Job
+from app.jobs.repository import Warned
 from app.jobs.schemas import Edge
 from app.jobs.standing import standings
 from app.jobs.views import views
@@ -121,7 +122,7 @@ def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: L
                 statements.append(str(call[2]))
 
             event.listen(session.get_bind(), "before_cursor_execute", count)
-            assert len(views(session, rows, ADMIN, slice_seconds=300)) == jobs + 3
+            assert len(views(session, [Warned(row, ()) for row in rows], ADMIN, slice_seconds=300)) == jobs + 3
             event.remove(session.get_bind(), "before_cursor_execute", count)
         return len(statements)
 
