@@ -5,12 +5,11 @@ waiting request holds neither a thread nor a connection; workers run them direct
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from pydantic_core import from_json
@@ -23,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
-from terms.values import Json, JsonObject
+from terms.values import JsonObject
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -99,18 +98,10 @@ def make_async_engine(url: str, *, connections: int = 20) -> AsyncEngine:
         pool_use_lifo=True,
         pool_timeout=30,
         connect_args=connect_args(),
-        json_deserializer=_from_json,
+        json_deserializer=from_json,  # two to three times as fast as json.loads
     )
     _ping_when_idle(engine.sync_engine)
     return engine
-
-
-def _from_json(data: str | bytes) -> Json:
-    """Reads JSON two to three times as fast as `json.loads`, which reads the rest: values nested more than 200 levels deep."""
-    try:
-        return cast(Json, from_json(data))
-    except ValueError:
-        return cast(Json, json.loads(data))
 
 
 def _ping_when_idle(engine: Engine) -> None:

@@ -67,13 +67,15 @@ def cpu_ms(pid: int) -> float:
     return sum(int(one.read_text().split()[0]) for one in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
 
 
-def requests(queued: str, study: bool) -> dict[str, tuple[str, str, object]]:
-    """By name: method, path and body."""
+def requests(queued: str, extraction: str, study: bool) -> dict[str, tuple[str, str, object]]:
+    """By name: method, path and body. `queued`: a calibration."""
     steer = {"model": "demo", "trait": "warm", "methods": ["probe"], "layers": [2]}
+    alone = {"model": "demo", "trait": "warm", "extraction": extraction, "calibration": queued}
     found: dict[str, tuple[str, str, object]] = {
         "submit a calibration": ("POST", "/v1/calibrations", {"model": "demo"}),
         "submit a generation": ("POST", "/v1/generations", {"model": "demo", "prompts": [{"prompt": "Hello."}]}),
-        "submit a steering": ("POST", "/v1/steerings", steer),
+        "submit a steering": ("POST", "/v1/steerings", alone),
+        "submit one with its extraction and calibration": ("POST", "/v1/steerings", steer),
         "GET a queued job": ("GET", f"/v1/jobs/{queued}", None),
         "list 50 jobs": ("GET", "/v1/jobs?limit=50", None),
         "GET /v1/me": ("GET", "/v1/me", None),
@@ -109,8 +111,8 @@ def service(folder: Path) -> Iterator[tuple[Postgres, Settings]]:
 
 
 @asynccontextmanager
-async def prepared(api: ApiProcess) -> AsyncIterator[tuple[str, str]]:
-    """A key, and a queued job's id."""
+async def prepared(api: ApiProcess) -> AsyncIterator[tuple[str, str, str]]:
+    """A key, and the ids of a queued calibration and a queued extraction."""
     with api.sessions.begin() as session:
         if session.get(Model, "demo") is None:
             session.add(Model(name="demo", source="/models/demo", state="ready", facts=FACTS, created_by="a"))
@@ -120,14 +122,16 @@ async def prepared(api: ApiProcess) -> AsyncIterator[tuple[str, str]]:
         _, body = await client.ask("POST", "/v1/calibrations", {"model": "demo"})
         for _ in range(60):
             await client.ask("POST", "/v1/calibrations", {"model": "demo"})
-        yield key, json.loads(body)["id"]
+        extract = {"model": "demo", "trait": "warm", "methods": ["probe"], "layers": [2]}
+        _, extraction = await client.ask("POST", "/v1/extractions", extract)
+        yield key, json.loads(body)["id"], json.loads(extraction)["id"]
 
 
 async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[float]]]:
     """By request: CPU milliseconds each, and each one's wall seconds."""
     found = {}
-    async with prepared(api) as (key, queued), Connection(api.url, key) as client:
-        for name, (method, path, body) in requests(queued, study=True).items():
+    async with prepared(api) as (key, queued, extraction), Connection(api.url, key) as client:
+        for name, (method, path, body) in requests(queued, extraction, study=True).items():
             for _ in range(20):
                 status, answer = await client.ask(method, path, body)
                 assert status < 300, answer
@@ -146,8 +150,8 @@ async def counted(postgres: Postgres, settings: Settings, folder: Path) -> dict[
     through = proxy.start()
     found = {}
     with ApiProcess(settings, folder, DATABASE_URL=through) as api:
-        async with prepared(api) as (key, queued), Connection(api.url, key) as client:
-            for name, (method, path, body) in requests(queued, study=True).items():
+        async with prepared(api) as (key, queued, extraction), Connection(api.url, key) as client:
+            for name, (method, path, body) in requests(queued, extraction, study=True).items():
                 each = []
                 for _ in range(9):
                     before = proxy.turns
