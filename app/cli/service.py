@@ -17,6 +17,9 @@ def up(
     cpu_workers: Annotated[
         int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
     ] = 1,
+    api_processes: Annotated[
+        int, typer.Option(min=1, max=4, help="Number of processes that answer requests; one answers about a hundred a second.")
+    ] = 1,
     serve_workers: Annotated[
         str | None,
         typer.Option(help="Address of this machine, in a private network, at which workers on other hosts reach its servers."),
@@ -29,7 +32,7 @@ def up(
 
     raise typer.Exit(
         run(
-            home, host=host, port=port, device=_known(device), cpu_workers=cpu_workers,
+            home, host=host, port=port, device=_known(device), cpu_workers=cpu_workers, api_processes=api_processes,
             serve_workers=serve_workers, database_port=database_port, broker_port=broker_port,
         )
     )  # fmt: skip

@@ -24,6 +24,7 @@ def up(
     port: int = 8000,
     device: str = "auto",
     cpu_workers: int = 1,
+    api_processes: int = 1,
     serve_workers: str | None = None,
     database_port: int = 5432,
     broker_port: int = 6379,
@@ -31,7 +32,8 @@ def up(
     """Runs the service until Ctrl-C or SIGTERM; returns the exit status: 0 stopped, 1 could not start, 3 runs already.
 
     home: the data folder (None: BINNACLE_HOME, else ~/.binnacle). device: "auto" for every GPU, else the CPU; "cpu" for the CPU alone.
-    cpu_workers: model workers where there is no GPU. serve_workers: the address at which workers on other hosts reach the servers.
+    cpu_workers: model workers where there is no GPU. api_processes: processes that answer requests.
+    serve_workers: the address at which workers on other hosts reach the servers.
     Must be called from the main thread, which the children's lives are bound to.
     """
 
@@ -42,7 +44,7 @@ def up(
             check_bucket(url)
         sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
         Supervisor(
-            Options(home or settings.home, host, port, device, cpu_workers, sharing),
+            Options(home or settings.home, host, port, device, cpu_workers, sharing, api_processes),
             say=out.print,
             on_ready=lambda service, running: _announce(service, running, host),
         ).run()

@@ -18,6 +18,8 @@ MARK = "BINNACLE_UP"
 """Environment variable in every process of one data folder, so that the next `up` finds processes left after a crash."""
 
 
+METRICS_PORT = "BINNACLE_METRICS_PORT"
+
 WORKER_GRACE = 25.0
 """Seconds; longer than a node needs to take a job from an unresponsive child (settings: lease.drain_grace, kill_grace)."""
 
@@ -57,6 +59,15 @@ def api_command(listening: int, *, after: int | None = None) -> list[str]:
     """
     command = [sys.executable, "-m", "app.server", "--fd", str(listening)]
     return command if after is None else [*command, "--after", str(after)]
+
+
+def api_environments(service: Mapping[str, str], count: int) -> list[tuple[str, dict[str, str]]]:
+    """Returns the name and the environment of each API process. Each serves its metrics on a port of its own, counted up from the setting."""
+    if count == 1:
+        return [("api", dict(service))]
+    metrics = int(service.get(METRICS_PORT, "0"))
+    ports = [{METRICS_PORT: str(metrics + i)} if metrics else {} for i in range(count)]
+    return [(f"api-{i}", {**service, **port}) for i, port in enumerate(ports)]
 
 
 def worker_command(plan: WorkerPlan) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from app.embedded.devices import cuda_devices
 from app.embedded.foreground import Foreground
 from app.embedded.home import Home, Running
 from app.embedded.latch import Latch
-from app.embedded.listening import answers_ready, listen, local_address, url_of
+from app.embedded.listening import answers_ready, listening_on, local_address, url_of
 from app.embedded.postgres import Postgres
 from app.embedded.private import write_private
 from app.embedded.sharing import Sharing
@@ -23,6 +23,7 @@ from app.embedded.sharing import Sharing
 class Options:
     """Options of `binnacle up`. device: "auto" (every GPU, else the CPU) or "cpu".
 
+    api_processes: processes that answer requests; one keeps one core busy at most.
     cpu_workers: model workers that share the CPU when there is no GPU; several suit small models, which keep one core busy each.
     sharing: where workers on other hosts reach the embedded database and broker; None if they may not.
     """
@@ -33,6 +34,7 @@ class Options:
     device: str = "auto"
     cpu_workers: int = 1
     sharing: Sharing | None = None
+    api_processes: int = 1
 
 
 class Supervisor:
@@ -61,10 +63,11 @@ class Supervisor:
 
     def run(self) -> None:
         """Runs until SIGINT, SIGTERM or SIGHUP; a second signal stops at once. Raises EmbeddedError when it cannot start."""
-        with self.home.lock(), listen(self.options.host, self.options.port) as listening:
-            self._foreground.run(lambda: self._start(listening))
+        options = self.options
+        with self.home.lock(), listening_on(options.host, options.port, options.api_processes) as sockets:
+            self._foreground.run(lambda: self._start(sockets))
 
-    def _start(self, listening: socket.socket) -> None:
+    def _start(self, sockets: Sequence[socket.socket]) -> None:
         """Starts the service. The API's imports take longest, so it is launched first; it serves once the database is prepared, and the
         workers start when it answers.
         """
@@ -76,7 +79,7 @@ class Supervisor:
         )
         workers = self._foreground.tier()  # created before the API's tier, so that the API stops first
         prepared = Latch()
-        api = self._launch_api(listening, service | self._local_secret(), prepared)
+        apis = self._launch_apis(sockets, service | self._local_secret(), prepared)
         for child in servers:
             self._foreground.wait_ready(child)
         from app.embedded.database import prepare_database  # imported here so that it runs in parallel to the API's imports
@@ -85,9 +88,10 @@ class Supervisor:
         prepared.open()
         if self.options.sharing:
             self.options.sharing.publish(self.home, database, broker, storage)
-        self._foreground.wait_ready(api)
+        for api in apis:
+            self._foreground.wait_ready(api)
         self._start_workers(service, workers)
-        running = Running(os.getpid(), url_of(*local_address(listening)), database, broker, storage)
+        running = Running(os.getpid(), url_of(*local_address(sockets[0])), database, broker, storage)
         self.home.publish(running)
         self._on_ready(self, running)
 
@@ -132,17 +136,21 @@ class Supervisor:
         for plan in self.workers:
             self._foreground.launch(commands.worker_spec(plan, service, self.home.logs), tier)
 
-    def _launch_api(self, listening: socket.socket, service: Mapping[str, str], prepared: Latch) -> Child:
-        host, port = local_address(listening)
+    def _launch_apis(self, sockets: Sequence[socket.socket], service: Mapping[str, str], prepared: Latch) -> list[Child]:
+        host, port = local_address(sockets[0])
         self._say("starting the API and the workers")
-        spec = ChildSpec(
-            name="api",
-            argv=commands.api_command(listening.fileno(), after=prepared.fileno()),
-            env=service,
-            log=self.home.logs / "api.log",
-            cwd=commands.CODE,
-            inherit=[listening.fileno(), prepared.fileno()],
-            ready=lambda: answers_ready(host, port),
-            grace=commands.API_GRACE,
-        )
-        return self._foreground.launch(spec, self._foreground.tier())
+        tier = self._foreground.tier()
+        specs = [
+            ChildSpec(
+                name=name,
+                argv=commands.api_command(listening.fileno(), after=prepared.fileno()),
+                env=environment,
+                log=self.home.logs / f"{name}.log",
+                cwd=commands.CODE,
+                inherit=[listening.fileno(), prepared.fileno()],
+                ready=lambda: answers_ready(host, port),
+                grace=commands.API_GRACE,
+            )
+            for listening, (name, environment) in zip(sockets, commands.api_environments(service, len(sockets)), strict=True)
+        ]
+        return [self._foreground.launch(spec, tier) for spec in specs]

@@ -75,7 +75,7 @@ class StatusOut(BaseModel):
     auth: Literal["on", "off"]
     broker: Check
     listening: bool = Field(description="whether changes of jobs are noticed at once; otherwise within five seconds")
-    waiting_requests: int
+    waiting_requests: int = Field(description="requests and streams that wait for a job in the process that answers")
     workers: list[WorkerOut]
     queues: list[QueueOut]
     waiting: list[WaitingOut] = Field(description="queued jobs that you may see, the next ones first; 20 at most")

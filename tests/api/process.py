@@ -1,5 +1,6 @@
 """The API as a process of its own, as it is deployed: what it uses of memory can be measured, and it shares no lock with the test."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -22,14 +23,15 @@ ROOT = Path(__file__).parents[2]
 
 
 class ApiProcess:
-    """`python -m app.server` over the settings' database, broker and storage, and ways to look behind it."""
+    """`python -m app.server` over the settings' database, broker and storage, and ways to look behind it. `at`: a socket that listens."""
 
-    def __init__(self, settings: Settings, folder: Path, **environment: str) -> None:
+    def __init__(self, settings: Settings, folder: Path, at: socket.socket | None = None, **environment: str) -> None:
         self.settings = settings
         self.sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url.get_secret_value()))
         self.log = folder / "api.log"
         self._environment = {**self._settings(), **environment}
         self.url = ""
+        self._at = at
         self._complaints: list[str] = []
         self._read = 0
 
@@ -43,9 +45,7 @@ class ApiProcess:
         return {**urls, **named, "BINNACLE_KEY_PEPPER": pepper}
 
     def __enter__(self) -> Self:
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen(1024)
+        with contextlib.nullcontext(self._at) if self._at else socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno())]
             with self.log.open("ab") as out:

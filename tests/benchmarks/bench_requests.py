@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.embedded.broker import Broker
+from app.embedded.listening import listening_on
 from app.embedded.postgres import Postgres
 from app.migrate import upgrade
 from app.models.models import Model
@@ -225,8 +226,15 @@ def main() -> None:
                 for name, (cpu, times) in asyncio.run(alone(api, count)).items():
                     print(f"| {name} | {cpu:.1f} ms CPU | {messages[name]:.0f} messages | {percentiles(times)} |", flush=True)
                 rate, times = asyncio.run(crowd(api, 100, 10))
-                print(f"| 100 clients | {rate:.0f} a second | {percentiles(times)} |", flush=True)
-                print(f"| 50 arrivals a second | {percentiles(asyncio.run(steady(api, 50, 10)))} |")
+                print(f"| 100 clients, one process | {rate:.0f} a second | {percentiles(times)} |", flush=True)
+                print(f"| 50 arrivals a second | {percentiles(asyncio.run(steady(api, 50, 10)))} |", flush=True)
+            with (
+                listening_on("127.0.0.1", 0, 2) as (here, there),
+                ApiProcess(settings, folder, here) as api,
+                ApiProcess(settings, folder, there),
+            ):
+                rate, times = asyncio.run(crowd(api, 100, 10))
+                print(f"| 100 clients, two processes | {rate:.0f} a second | {percentiles(times)} |")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

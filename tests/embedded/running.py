@@ -64,9 +64,17 @@ class Up:
     def key(self) -> str:
         return (self.home / "admin.key").read_text().strip()
 
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and body of a GET with the administrator's key; 0 when nobody answers."""
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.key}"})
+    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
+        """Status and body of a GET with the administrator's key, or another one; 0 when nobody answers."""
+        return self._ask(urllib.request.Request(self.url + path), key)
+
+    def post(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Status and body of a POST with the administrator's key; 0 when nobody answers."""
+        headers = {"Content-Type": "application/json"}
+        return self._ask(urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), headers), None)
+
+    def _ask(self, request: urllib.request.Request, key: str | None) -> tuple[int, Any]:
+        request.add_header("Authorization", f"Bearer {key or self.key}")
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, json.load(answer)
