@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -91,7 +92,8 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
     layers = in_order(request.layers)
     refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in steered)]
     vectors_of: VectorsOf = {
-        "job": str(source.job), "methods": [*steered, *refits], "layers": layers, "positions": request.positions,
+        "job": cast(str, source.job),  # None in a dry run: the extraction is not made
+        "methods": [*steered, *refits], "layers": layers, "positions": request.positions,
         "components": request.components,
     }  # fmt: skip
     if made_on.name != model.name:

@@ -178,6 +178,7 @@ def test_a_missing_extraction_is_made_first_and_shares_its_calibration(
     asked = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"], "layers": [2], "visibility": "public"}
     planned = ada.post("/v1/steerings?dry_run=true", json=asked).json()
     assert planned["makes_extraction"] is True
+    assert [source["job"] for source in planned["spec"]["from"]] == [None]
     assert planned["cells"] == 1
     assert ada.get("/v1/jobs").json()["items"] == []
     steering = ada.post("/v1/steerings", json=asked).json()
