@@ -89,13 +89,9 @@ models: $(READY)  ## train the shipped models again, measure them, check their h
 chaos: $(READY)  ## kill everything, for longer than `make test` does; its table goes to docs/faults.md
 	$(PY) -m tests.chaos
 
+BENCHES = requests running jobs lists crowd calibration extraction prefixes steering proofs cost
 bench: $(READY)  ## print the figures as tables
-	$(PY) -m tests.benchmarks.bench_jobs
-	$(PY) -m tests.benchmarks.bench_crowd
-	$(PY) -m tests.benchmarks.bench_calibration
-	$(PY) -m tests.benchmarks.bench_extraction
-	$(PY) -m tests.benchmarks.bench_steering
-	$(PY) -m tests.benchmarks.bench_proofs
+	for one in $(BENCHES); do $(PY) -m tests.benchmarks.bench_$$one || exit; done
 
 constraints: $(READY)  ## pin what is installed now
 	$(PY) .ci/pins.py > constraints.txt.new && mv constraints.txt.new constraints.txt

@@ -14,7 +14,10 @@ _ANSWERS = "answers"
 
 @contextmanager
 def asked_once(session: Session) -> Iterator[None]:
-    """Context in which functions marked `settled` query the database once per distinct set of arguments. Within another one, part of it."""
+    """Context in which functions marked `settled` query the database once per distinct set of arguments.
+
+    Nested contexts share the answers of the outer one.
+    """
     if _ANSWERS in session.info:
         yield
         return

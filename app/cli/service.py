@@ -18,7 +18,7 @@ def up(
         int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
     ] = 1,
     api_processes: Annotated[
-        int, typer.Option(min=1, max=4, help="Number of processes that answer requests; one answers about a hundred a second.")
+        int, typer.Option(min=1, max=4, help="Number of processes that answer requests; one keeps one core busy at most.")
     ] = 1,
     serve_workers: Annotated[
         str | None,

@@ -44,7 +44,7 @@ def up(
             check_bucket(url)
         sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
         Supervisor(
-            Options(home or settings.home, host, port, device, cpu_workers, sharing, api_processes),
+            Options(home or settings.home, host, port, device, cpu_workers, sharing, api_processes, settings.metrics_port),
             say=out.print,
             on_ready=lambda service, running: _announce(service, running, host),
         ).run()

@@ -19,6 +19,7 @@ MARK = "BINNACLE_UP"
 
 
 METRICS_PORT = "BINNACLE_METRICS_PORT"
+"""Environment variable with the port of an API process's metrics."""
 
 WORKER_GRACE = 25.0
 """Seconds; longer than a node needs to take a job from an unresponsive child (settings: lease.drain_grace, kill_grace)."""
@@ -61,13 +62,14 @@ def api_command(listening: int, *, after: int | None = None) -> list[str]:
     return command if after is None else [*command, "--after", str(after)]
 
 
-def api_environments(service: Mapping[str, str], count: int) -> list[tuple[str, dict[str, str]]]:
-    """Returns the name and the environment of each API process. Each serves its metrics on a port of its own, counted up from the setting."""
-    if count == 1:
-        return [("api", dict(service))]
-    metrics = int(service.get(METRICS_PORT, "0"))
-    ports = [{METRICS_PORT: str(metrics + i)} if metrics else {} for i in range(count)]
-    return [(f"api-{i}", {**service, **port}) for i, port in enumerate(ports)]
+def api_environments(service: Mapping[str, str], count: int, metrics_port: int) -> list[tuple[str, dict[str, str]]]:
+    """Returns the name and the environment of each API process. Each serves its metrics on a port of its own, counted up from the first."""
+    shared = {
+        name: value for name, value in service.items() if name.upper() != METRICS_PORT
+    }  # settings may be written in any case
+    ports = [metrics_port + i if metrics_port else 0 for i in range(count)]
+    names = [f"api-{i}" for i in range(count)] if count > 1 else ["api"]
+    return [(name, {**shared, METRICS_PORT: str(port)}) for name, port in zip(names, ports, strict=True)]
 
 
 def worker_command(plan: WorkerPlan) -> list[str]:

@@ -1,32 +1,13 @@
-"""Opens the API's listening sockets, one for each of its processes, in the supervisor, which keeps them open while the API restarts."""
+"""Opens the API's listening socket in the supervisor, which keeps it open while the API restarts."""
 
 import http.client
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 from app.embedded.errors import EmbeddedError
 
 
-@contextmanager
-def listening_on(host: str, port: int, sockets: int = 1) -> Iterator[list[socket.socket]]:
-    """Context with sockets that listen on one address; port 0 takes a free port. The kernel deals new connections out among them.
-
-    Raises EmbeddedError when the address is in use or not on this machine.
-    """
-    with ExitStack() as opened:
-        first = opened.enter_context(_listen(host, port, shared=False))
-        if sockets == 1:
-            yield [first]
-            return
-        host, port = first.getsockname()[
-            :2
-        ]  # the address was free: sockets that share one would not have noticed another program's
-        first.close()
-        yield [opened.enter_context(_listen(host, port, shared=True)) for _ in range(sockets)]
-
-
-def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a listening TCP socket; port 0 takes a free port. Raises EmbeddedError when the address is in use or not on this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as unknown:
@@ -35,8 +16,6 @@ def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
         ) from unknown
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by every connection: answers are sent without delay
     try:
         opened.bind(address)

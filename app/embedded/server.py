@@ -19,7 +19,7 @@ class Server(ABC):
     stop_signal: ClassVar[Signals]
     """Makes the server write everything and exit."""
     hard_signals: ClassVar[Sequence[Signals]]
-    """Sent to a server, and its own processes, that does not stop."""
+    """Sent in turn to a server that does not stop, and to its processes."""
 
     def __init__(self, folder: Path, *, listen: tuple[str, int] | None, log: Path | None) -> None:
         self.folder = folder

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from app.embedded.devices import cuda_devices
 from app.embedded.foreground import Foreground
 from app.embedded.home import Home, Running
 from app.embedded.latch import Latch
-from app.embedded.listening import answers_ready, listening_on, local_address, url_of
+from app.embedded.listening import answers_ready, listen, local_address, url_of
 from app.embedded.postgres import Postgres
 from app.embedded.private import write_private
 from app.embedded.sharing import Sharing
@@ -23,7 +23,7 @@ from app.embedded.sharing import Sharing
 class Options:
     """Options of `binnacle up`. device: "auto" (every GPU, else the CPU) or "cpu".
 
-    api_processes: processes that answer requests; one keeps one core busy at most.
+    api_processes: processes that answer requests; one keeps one core busy at most. metrics_port: of the first of them; 0 for none.
     cpu_workers: model workers that share the CPU when there is no GPU; several suit small models, which keep one core busy each.
     sharing: where workers on other hosts reach the embedded database and broker; None if they may not.
     """
@@ -35,6 +35,7 @@ class Options:
     cpu_workers: int = 1
     sharing: Sharing | None = None
     api_processes: int = 1
+    metrics_port: int = 0
 
 
 class Supervisor:
@@ -64,10 +65,10 @@ class Supervisor:
     def run(self) -> None:
         """Runs until SIGINT, SIGTERM or SIGHUP; a second signal stops at once. Raises EmbeddedError when it cannot start."""
         options = self.options
-        with self.home.lock(), listening_on(options.host, options.port, options.api_processes) as sockets:
-            self._foreground.run(lambda: self._start(sockets))
+        with self.home.lock(), listen(options.host, options.port) as listening:
+            self._foreground.run(lambda: self._start(listening))
 
-    def _start(self, sockets: Sequence[socket.socket]) -> None:
+    def _start(self, listening: socket.socket) -> None:
         """Starts the service. The API's imports take longest, so it is launched first; it serves once the database is prepared, and the
         workers start when it answers.
         """
@@ -79,7 +80,7 @@ class Supervisor:
         )
         workers = self._foreground.tier()  # created before the API's tier, so that the API stops first
         prepared = Latch()
-        apis = self._launch_apis(sockets, service | self._local_secret(), prepared)
+        apis = self._launch_apis(listening, service | self._local_secret(), prepared)
         for child in servers:
             self._foreground.wait_ready(child)
         from app.embedded.database import prepare_database  # imported here so that it runs in parallel to the API's imports
@@ -91,7 +92,7 @@ class Supervisor:
         for api in apis:
             self._foreground.wait_ready(api)
         self._start_workers(service, workers)
-        running = Running(os.getpid(), url_of(*local_address(sockets[0])), database, broker, storage)
+        running = Running(os.getpid(), url_of(*local_address(listening)), database, broker, storage)
         self.home.publish(running)
         self._on_ready(self, running)
 
@@ -136,8 +137,10 @@ class Supervisor:
         for plan in self.workers:
             self._foreground.launch(commands.worker_spec(plan, service, self.home.logs), tier)
 
-    def _launch_apis(self, sockets: Sequence[socket.socket], service: Mapping[str, str], prepared: Latch) -> list[Child]:
-        host, port = local_address(sockets[0])
+    def _launch_apis(self, listening: socket.socket, service: Mapping[str, str], prepared: Latch) -> list[Child]:
+        """Launches the API processes. All accept on one socket, so one that starts or restarts leaves new connections to the others."""
+        host, port = local_address(listening)
+        options = self.options
         self._say("starting the API and the workers")
         tier = self._foreground.tier()
         specs = [
@@ -151,6 +154,6 @@ class Supervisor:
                 ready=lambda: answers_ready(host, port),
                 grace=commands.API_GRACE,
             )
-            for listening, (name, environment) in zip(sockets, commands.api_environments(service, len(sockets)), strict=True)
+            for name, environment in commands.api_environments(service, options.api_processes, options.metrics_port)
         ]
         return [self._foreground.launch(spec, tier) for spec in specs]

@@ -82,7 +82,7 @@ _LOCKS = {
     "trait": _lock("trait", "traits", "version"),
     "model": _lock("model", "models", "name", "removed_at IS NULL"),
 }
-"""In the order of locks. Postgres runs the parts of a UNION ALL one after another."""
+"""In the order of locks: Postgres runs the parts of a UNION ALL one after another, and row locks exclude parallel plans."""
 
 
 def _locked(session: Session, wanted: Mapping[str, set[str]]) -> dict[str, dict[str, bool]]:

@@ -18,7 +18,7 @@ from terms.values import JsonObject
 
 WAITING = "waiting"
 """The phase shown for a queued job that waits for unfinished jobs."""
-WITHOUT = Standing()
+NO_STANDING = Standing()
 """The standing of a job that is neither queued nor loading its model."""
 
 
@@ -28,13 +28,13 @@ def views(session: Session, found: Sequence[Warned], viewer: Viewer, *, slice_se
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    return [_view(job, files.get(job.id, ()), standing.get(job.id, WITHOUT), warned) for job, warned in found]
+    return [_view(job, files.get(job.id, ()), standing.get(job.id, NO_STANDING), warned) for job, warned in found]
 
 
 def view(session: Session, job: Job, viewer: Viewer, *, slice_seconds: float, warnings: Sequence[str] | None = None) -> JobOut:
     """Returns the job as the viewer may see it. `warnings`: those of its submission, if the caller already has them."""
     if warnings is None:
-        warnings = repository.warnings(session, [job.id]).get(job.id, ())  # a planned job is in no table
+        warnings = repository.warnings(session, [job.id]).get(job.id, ())  # none for a job that was deleted meanwhile
     return views(session, [Warned(job, warnings)], viewer, slice_seconds=slice_seconds)[0]
 
 

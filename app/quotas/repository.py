@@ -43,14 +43,15 @@ FROM jobs WHERE owner = :owner AND state = 'queued'"""
 """Jobs of this transaction are recognized by `created_at`, which is its start time."""
 
 _SURE = text(f"""
-WITH found AS MATERIALIZED ({_QUEUE}), limits AS MATERIALIZED (
+WITH limits AS MATERIALIZED (
     SELECT {limit_of("max_queued", ":owner", BUILT_IN_QUEUED)} AS queued,
         least({limit_of("device_seconds_per_day", ":owner")}, {limit_of("stored_bytes", ":owner")}) = {UNLIMITED} AS only_queued
 )
-SELECT limits.only_queued AND (
-    limits.queued = {UNLIMITED} OR CASE WHEN found.made <= :jobs AND found.queued <= limits.queued - :room
-        THEN pg_try_advisory_xact_lock_shared(:lock, hashtext(:owner)) ELSE false END
-) FROM found, limits""")
+SELECT CASE WHEN NOT only_queued THEN false WHEN queued = {UNLIMITED} THEN true
+    WHEN (SELECT found.made <= :jobs AND found.queued <= limits.queued - :room FROM ({_QUEUE}) AS found)
+    THEN pg_try_advisory_xact_lock_shared(:lock, hashtext(:owner)) ELSE false END
+FROM limits""")
+"""CASE, because jobs are counted, and the lock is taken, only where it matters."""
 
 
 def surely_admitted(session: Session, owner: str, *, jobs: int, room: int) -> bool:

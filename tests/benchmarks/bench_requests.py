@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +23,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.embedded.broker import Broker
-from app.embedded.listening import listening_on
 from app.embedded.postgres import Postgres
 from app.migrate import upgrade
 from app.models.models import Model
@@ -145,7 +145,7 @@ async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[floa
     return found
 
 
-async def counted(postgres: Postgres, settings: Settings, folder: Path) -> dict[str, float]:
+async def counted(settings: Settings, folder: Path) -> dict[str, float]:
     """By request: messages to Postgres."""
     proxy = Proxy(settings.database_url.get_secret_value())
     through = proxy.start()
@@ -220,8 +220,8 @@ def main() -> None:
     folder = make_folder()
     print(f"load {os.getloadavg()[0]:.1f} at the start")
     try:
-        with service(folder) as (postgres, settings):
-            messages = asyncio.run(counted(postgres, settings, folder))
+        with service(folder) as (_, settings):
+            messages = asyncio.run(counted(settings, folder))
             with ApiProcess(settings, folder) as api:
                 for name, (cpu, times) in asyncio.run(alone(api, count)).items():
                     print(f"| {name} | {cpu:.1f} ms CPU | {messages[name]:.0f} messages | {percentiles(times)} |", flush=True)
@@ -229,9 +229,9 @@ def main() -> None:
                 print(f"| 100 clients, one process | {rate:.0f} a second | {percentiles(times)} |", flush=True)
                 print(f"| 50 arrivals a second | {percentiles(asyncio.run(steady(api, 50, 10)))} |", flush=True)
             with (
-                listening_on("127.0.0.1", 0, 2) as (here, there),
-                ApiProcess(settings, folder, here) as api,
-                ApiProcess(settings, folder, there),
+                socket.create_server(("127.0.0.1", 0), backlog=1024) as shared,
+                ApiProcess(settings, folder, shared) as api,
+                ApiProcess(settings, folder, shared),
             ):
                 rate, times = asyncio.run(crowd(api, 100, 10))
                 print(f"| 100 clients, two processes | {rate:.0f} a second | {percentiles(times)} |")

@@ -12,7 +12,7 @@ import pytest
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import ALREADY_RUNNING, Home, Running
-from app.embedded.listening import listening_on, local_address, url_of
+from app.embedded.listening import listen, local_address, url_of
 from app.embedded.private import private_folder
 
 RUNNING = Running(os.getpid(), "http://127.0.0.1:8000", "postgresql+psycopg://a:b@/c", "redis+socket://:d@/e", "file:///f")
@@ -72,24 +72,20 @@ def test_a_folder_that_is_a_link_or_somebody_elses_is_refused(tmp_path: Path) ->
             private_folder(tmp_path / "real")
 
 
-@pytest.mark.parametrize("sockets", [1, 3])
-def test_a_taken_port_is_named_and_a_way_out(sockets: int) -> None:
-    with listening_on("127.0.0.1", 0, sockets) as first:
-        port = local_address(first[0])[1]
-        with (
-            pytest.raises(EmbeddedError, match=rf"cannot listen on 127.0.0.1 port {port}: Address already in use.*--port 0"),
-            listening_on("127.0.0.1", port, sockets),
-        ):
-            pass
+def test_a_taken_port_is_named_and_a_way_out(tmp_path: Path) -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = local_address(first)[1]
+        with pytest.raises(EmbeddedError, match=rf"cannot listen on 127.0.0.1 port {port}: Address already in use.*--port 0"):
+            listen("127.0.0.1", port)
 
 
 def test_an_unknown_host_is_refused() -> None:
-    with pytest.raises(EmbeddedError, match=r"bad_host: 'nowhere\.invalid'"), listening_on("nowhere.invalid", 0):
-        pass
+    with pytest.raises(EmbeddedError, match=r"bad_host: 'nowhere\.invalid'"):
+        listen("nowhere.invalid", 0)
 
 
 def test_a_socket_on_every_address_is_reached_by_loopback() -> None:
-    with listening_on("0.0.0.0", 0) as [everywhere]:
+    with listen("0.0.0.0", 0) as everywhere:
         host, port = local_address(everywhere)
         assert host == "127.0.0.1"
         socket.create_connection((host, port), timeout=5).close()
