@@ -8,7 +8,8 @@ elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens 
 
 The best of the 33 prompts is searched instead of trying all: the own prompt first; then the whole text under the CANDIDATES prompts that give
 its first OPENING tokens the highest likelihood (`ranking`), until at most ENOUGH points can be gained. The result is never above the best of
-all, and on the shipped models 0.2 points below it on average, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost.
+all, and on the shipped models 0.2 points below it on average, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the
+cost.
 All compared values are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch. The keys and values of the 32
 prompts are kept from one reading to the next.
 """
