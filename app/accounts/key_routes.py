@@ -18,7 +18,7 @@ from app.http.problems import documented
 router = keyed_router(prefix="/v1/keys", tag="access")
 
 KeyId = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{8}$", description="a key's id: the part after bnk_", examples=["Xk3v9QaZ"])]
-AS_IT_WAS = RotateRequest()
+DEFAULT_ROTATION = RotateRequest()
 
 
 async def require_keys(viewer: Admin, context: Shared) -> Viewer:
@@ -78,7 +78,7 @@ async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def rotate_key(
-    key_id: KeyId, viewer: KeyMaker, context: Shared, response: Response, body: RotateRequest = AS_IT_WAS
+    key_id: KeyId, viewer: KeyMaker, context: Shared, response: Response, body: RotateRequest = DEFAULT_ROTATION
 ) -> NewKeyOut:
     """Makes a new key with the same user, role and scopes; both are valid until the overlap ends. Administrators only."""
     response.headers["Cache-Control"] = "no-store"

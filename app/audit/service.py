@@ -16,7 +16,7 @@ from terms.values import Json
 
 
 class Actor(Protocol):
-    """Who acts: an owner with a key, who administers the server or not."""
+    """Who acts, such as a `Viewer`: the user, the key (empty without one), and whether it has an administrator's rights."""
 
     @property
     def owner(self) -> str: ...
@@ -39,10 +39,11 @@ def record(
 ) -> None:
     """Adds an entry: `viewer` did `action` (`key.revoke`, `quota.set`) to `object` (an id or a name). `details` must hold no secret.
 
-    Rows cannot be deleted, so users without administrators' rights must not be able to add them without end: the same act of theirs (by the
-    same key, on the same object, with the same outcome and details) is one row a day with a count. `example` is a detail of the first time.
+    Users without administrators' rights cannot fill the table by repetition: the same act on one day (UTC), by the same key, on the same object,
+    with the same outcome and details, is one row with a count. Acts of administrators are one row each. `example` is a detail that does not
+    distinguish acts: a repeated act keeps the example of its first time.
 
-    The request's id is the one that the gate bound for the logs; there is none on the command line.
+    The row's request id is the id that `app.http.gate` sets for the logs; on the command line it is empty.
     """
     act = {"actor": viewer.owner, "key_id": viewer.key_id or None, "action": action, "object": object, "outcome": outcome}
     same = None if viewer.is_admin else hashlib.sha256(json.dumps([act, details], sort_keys=True).encode()).hexdigest()

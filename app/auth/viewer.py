@@ -1,4 +1,4 @@
-"""The caller of a request: user, role, scopes and groups. Code below the routes knows the caller only in this form."""
+"""The caller of a request: user, role, scopes and groups. Functions that need to know who calls take a `Viewer`."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,7 +17,10 @@ ALLOWED: dict[Role, frozenset[Scope]] = {
 
 @dataclass(frozen=True)
 class Viewer:
-    """An authenticated caller. `scopes` belong to the key; an action is allowed if both the scopes and the role allow it."""
+    """An authenticated caller: `owner` is the user's name, `key_id` is empty for a caller without a key.
+
+    `scopes` belong to the key; an action is allowed if both the scopes and the role allow it.
+    """
 
     owner: str
     role: Role

@@ -21,6 +21,7 @@ Found = Row[Calibration, Model]
 
 
 def _visible(viewer: Viewer) -> Select[Calibration, Model]:
+    """The query of all calibrations that the viewer may see, each with its model."""
     statement = select(Calibration, Model).join(Model, Model.name == Calibration.model)
     return statement.where(made_by_visible(Calibration.job_id, viewer))
 
@@ -36,7 +37,10 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Found]:
-    """A page, newest first; `before` is the `(created_at, id)` of the last entry of the previous page."""
+    """A page of calibrations that the viewer may see, newest first; `model` and `labels` filter it (None: all).
+
+    `before` is the `(created_at, id)` of the last entry of the previous page.
+    """
     statement = _visible(viewer).where(*made_with(Calibration.job_id, labels))
     statement = statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(limit)
     if model is not None:
@@ -47,14 +51,17 @@ def listing(
 
 
 def present() -> ColumnElement[bool]:
-    """Condition of calibrations by the current default rule and schema; needs a join with their jobs. Older ones are used only if named."""
+    """The condition that a calibration was made by the current default rule and schema; the query must join `Job`.
+
+    Other calibrations are used only by requests that name them.
+    """
     schema = Job.result["calibration", "schema_version"].as_integer()
     return and_(Calibration.massive_dims["rule"].astext == DEFAULT_RULE, schema == SCHEMA_VERSION)
 
 
 @settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
-    """The newest calibration of these weights over all layers that the viewer may see, by the current reading, default rule and schema."""
+    """The newest calibration over all layers that the viewer may see, of these weights, read in this way (`reading_hash`), and `present`."""
     statement = select(Calibration).where(
         Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
     )
@@ -65,7 +72,7 @@ def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, readi
 
 @settled
 def tokens_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
-    """Tokens to generate and device seconds of the model's last ten calibrations."""
+    """(Tokens to generate, device seconds) of the model's last ten successful calibrations, to estimate the time of the next."""
     tokens = Job.spec["max_new_tokens"].as_integer() * Job.result["calibration", "n_prompts"].as_integer()
     last = (
         select(tokens, Job.device_seconds)

@@ -55,7 +55,7 @@ class CostOut(BothNames, RunningOut):
 
 
 def view(found: Found, labels: Labels) -> CalibrationOut:
-    """One calibration; it is stale when its model was last seen with other weights."""
+    """Returns the calibration as the API shows it; it is stale when its model was last inspected with other weights."""
     row, model = found
     weights = model.facts.get("weight_hash")
     own = f"/v1/calibrations/{row.id}"

@@ -44,7 +44,7 @@ from terms.values import JsonObject
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
-    """Everything that can be checked before a model is loaded. Raises Problem 422."""
+    """Returns the plan of a request after every check that is possible without loading the model. Raises Problem 422."""
     check_text(request.model_dump(mode="json"))
     limits.check_size(request, settings.limit)
     model = models.usable(session, request.model)
@@ -55,7 +55,7 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
 
 
 def _spec(request: CalibrationRequest, model: Model) -> JsonObject:
-    """Everything that the result depends on, in canonical form: equal specs mean the same calculation."""
+    """Returns everything that the result depends on, in canonical form: equal specs mean the same calculation."""
     spec = request.model_dump(mode="json", exclude=ABOUT_THE_JOB)
     if request.model_variant is None:  # the handler chooses, as for specs older than this field
         del spec["model_variant"]
@@ -66,7 +66,7 @@ def _spec(request: CalibrationRequest, model: Model) -> JsonObject:
 
 
 def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:
-    """What the request would cost; writes nothing. Raises Problem as `submit` does."""
+    """Returns what the request would cost; writes nothing. Raises Problem as `submit` does."""
     planned = plan(session, request, viewer, settings)
     check_admissible(session, request, planned.after, viewer)
     prompts = limits.prompt_count(request)
@@ -91,21 +91,21 @@ def submit(session: Session, asker: Asker, request: CalibrationRequest, reuse: b
 
 
 def place(session: Session, asker: Asker, request: CalibrationRequest, reuse: bool = False) -> Placed:
-    """The job for this request, in one transaction. A replayed key returns its job without checking the request again."""
+    """Submits the request and returns its job's row. If the idempotency key was used before, returns the earlier job without checking again."""
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
     return submitted(session, asker, plan(session, request, asker.viewer, asker.settings), request, reuse=reuse)
 
 
-def for_model(session: Session, asker: Asker, like: JobRequest, asked: str | None, model: Model) -> tuple[str, bool]:
-    """The job of the calibration to use for a model, and whether the caller's job must wait for it.
+def for_model(session: Session, asker: Asker, like: JobRequest, requested: str | None, model: Model) -> tuple[str, bool]:
+    """Returns the job of the calibration to use for a model, and whether the job that needs it must wait for it.
 
-    Uses the calibration asked for, by its own id or its job's id; else the newest finished calibration of these weights that the caller may
-    read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
-    Raises Problem 422 if the calibration asked for belongs to another model or to other weights.
+    Uses the calibration `requested`, named by its own id or its job's id; else the newest finished calibration of these weights that the caller
+    may read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
+    Raises Problem 422 if the requested calibration is unknown or belongs to another model or to other weights.
     """
-    found = _existing(session, asked, model, asker.viewer)
+    found = _existing(session, requested, model, asker.viewer)
     if found is not None:
         return found
     made = place(session, asker.for_another_job(), _made_like(like, model))
@@ -113,10 +113,13 @@ def for_model(session: Session, asker: Asker, like: JobRequest, asked: str | Non
 
 
 def after_for_model(
-    session: Session, like: JobRequest, asked: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
+    session: Session, like: JobRequest, requested: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
 ) -> tuple[list[Edge], int]:
-    """Dry run of `for_model`: the edges including the one it adds, and how many jobs it would make. Raises the same Problems."""
-    found = _existing(session, asked, model, viewer)
+    """Dry run of `for_model`. Returns the edges `after` with the edge to the calibration, if one is needed, and how many jobs it would make.
+
+    Raises the same Problems.
+    """
+    found = _existing(session, requested, model, viewer)
     if found is None:
         plan(session, _made_like(like, model), viewer, settings)
         return after, 1
@@ -134,10 +137,10 @@ def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
     return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
 
 
-def _existing(session: Session, asked: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
+def _existing(session: Session, requested: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
     """The job of an existing calibration and whether to wait for it; None if a calibration must be submitted."""
-    if asked is not None:
-        return _asked(session, asked, model, _weights(model), viewer)
+    if requested is not None:
+        return _requested(session, requested, model, _weights(model), viewer)
     newest = _newest(session, model, viewer)
     return None if newest is None else (newest.job_id, False)
 
@@ -151,8 +154,9 @@ def _weights(model: Model) -> str | None:
     return model.facts.get("weight_hash") if model.state == "ready" else None
 
 
-def _asked(session: Session, asked: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
-    found = None if planned_job(session, asked) else repository.find(session, asked, viewer)
+def _requested(session: Session, requested: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
+    """The job of the calibration with this id or job id, and whether to wait for it: not for a finished calibration."""
+    found = None if planned_job(session, requested) else repository.find(session, requested, viewer)
     if found is not None:
         row, _ = found
         if row.model != model.name or (weights is not None and row.weight_hash != weights):
@@ -160,14 +164,15 @@ def _asked(session: Session, asked: str, model: Model, weights: str | None, view
             raise invalid(
                 "/calibration",
                 "calibration_of_another_model",
-                f"{asked} is {what}. Massive dims belong to one model's weights: name a calibration of {model.name}, or leave the field out.",
+                f"{requested} is {what}. Massive dims belong to one model's weights: name a calibration of {model.name}, or leave the "
+                "field out.",
             )
         return row.job_id, False
-    job = job_repository.find(session, asked, viewer) if asked.startswith("job_") else None
+    job = job_repository.find(session, requested, viewer) if requested.startswith("job_") else None
     if job is None or job.kind != "calibrate":
-        raise invalid("/calibration", "unknown_calibration", f"There is no calibration {asked} that you may see.")
+        raise invalid("/calibration", "unknown_calibration", f"There is no calibration {requested} that you may see.")
     if job.model != model.name:
-        raise invalid("/calibration", "calibration_of_another_model", f"{asked} calibrates {job.model}, not {model.name}.")
+        raise invalid("/calibration", "calibration_of_another_model", f"{requested} calibrates {job.model}, not {model.name}.")
     return job.id, True
 
 
@@ -189,7 +194,7 @@ def listing(
 
 
 def file(session: Session, identifier: str, viewer: Viewer) -> Artifact:
-    """The calibration's `calibration.json`. Raises Problem 404, 409."""
+    """Returns the stored file `calibration.json` of a calibration. Raises Problem 404, 409."""
     artifact = job_repository.artifact(session, find(session, identifier, viewer).job, "calibration.json")
     if artifact is None:
         raise not_found("calibration", identifier)

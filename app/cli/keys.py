@@ -1,4 +1,7 @@
-"""`binnacle keys`: API keys, made directly in the database by an account that can read its password. The text of a key is shown once."""
+"""`binnacle keys`: makes, lists, rotates and revokes API keys directly in the service's database, without the API.
+
+An account of the server that can read the database's URL and the pepper may do this. The text of a key is shown once.
+"""
 
 import getpass
 import os
@@ -104,6 +107,7 @@ def revoke(key: KeyId) -> None:
 
 
 def _show(made: "NewKeyOut", *, as_json: bool) -> None:
+    """Prints a new key; without `as_json`, only the key itself goes to the standard output."""
     if as_json:
         print_json(made.model_dump(mode="json", exclude={"links"}))
     else:
@@ -112,13 +116,14 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
 
 
 def _cell(value: JsonValue) -> str:
+    """The text of a value in the table, at most 19 characters unless it is a list: the length of a time to the second."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(value) if isinstance(value, list) else str(value or "")[:19]
 
 
 def _checked(model: type[Model], **values: JsonValue) -> Model:
-    """The request, or a BinnacleError that names the option at fault."""
+    """Returns the request of these values. Raises BinnacleError `bad_option`, which names the first option that is not valid."""
     from pydantic import ValidationError
 
     from app.refusals import sentence
@@ -132,7 +137,7 @@ def _checked(model: type[Model], **values: JsonValue) -> Model:
 
 
 def _operator() -> "Viewer":
-    """Who acts here, as the audit names them: an account of this machine."""
+    """Returns the caller, with an administrator's rights: `cli:` and the account's name on this machine, as the audit shows it."""
     from app.auth.viewer import Viewer
 
     try:
@@ -144,7 +149,7 @@ def _operator() -> "Viewer":
 
 @contextmanager
 def _database() -> Iterator[tuple["Session", str]]:
-    """A transaction on the database of this machine's service, and the pepper of its keys."""
+    """Opens a transaction on the database of this machine's service; yields it with the pepper, the secret of the HMACs of keys."""
     from app.errors import Problem
 
     try:
@@ -155,6 +160,7 @@ def _database() -> Iterator[tuple["Session", str]]:
 
 
 def _pepper(folder: Path) -> str:
+    """Reads the pepper from the data folder. Raises BinnacleError `no_pepper`."""
     try:
         return (folder / "pepper").read_text().strip()
     except OSError as error:

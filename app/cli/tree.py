@@ -1,4 +1,4 @@
-"""The server's commands, as the entry-point group `binnacle.commands` names them."""
+"""The table of the server's commands. pyproject.toml adds it to the entry-point group `binnacle.commands`, where the client finds it."""
 
 from binnacle.cli.tree import Command, Table
 

@@ -24,13 +24,14 @@ from app.traits.models import Trait
 from terms.values import JsonObject
 
 SHIPPED = "binnacle"
-"""Who owns the shipped traits."""
+"""The owner of the shipped traits."""
 
 
 def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
-    """Deletes a finished job, by its id or that of its result, with all that it made; a study with its own jobs that nothing else uses.
+    """Deletes a finished job with everything that it made, and for a study also the jobs submitted for it that nothing else uses.
 
-    Raises Problem 404, 403 for another's, 409 for an unfinished or kept one and for one in use.
+    `identifier` is the id of the job or of its result. `dry_run`: returns what would be deleted, and deletes nothing. Raises Problem 404 for an
+    unknown job, 403 for a job of another user, 409 for a job that is unfinished, kept or in use.
     """
     job = job_repository.find(session, repository.job_of(session, identifier), viewer)
     if job is None:
@@ -40,17 +41,17 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
     found = repository.jobs(session, [*parts, job.id], lock=not dry_run)
     if job.id not in found:
         raise not_found("job or result", identifier)
-    _check_over(job)
+    _check_finished(job)
     vectors = repository.vectors_made_by(session, list(found), lock=not dry_run)
     held = holders(session, list(found), vectors, job.owner)
     if job.id in held:
         raise in_use(session, job.id, held[job.id], viewer)
-    stays = [_stays(session, one, held.get(one.id), viewer) for one in found.values() if _must_stay(one, held)]
+    stays = [_staying(session, one, held.get(one.id), viewer) for one in found.values() if _must_stay(one, held)]
     goes = [one for one in found.values() if not _must_stay(one, held)]
     going = Going(job.owner, jobs=[one.id for one in goes])
     gone = set(going.jobs)
     digests = repository.digests_of(session, going.jobs)
-    told = DeletionOut(
+    deletion = DeletionOut(
         dry_run=dry_run, deleted=[_gone(one) for one in goes], stays=stays, files=len(digests),
         vectors=sum(made_by in gone for made_by in vectors.values()), bytes=repository.freed(session, digests, going),
     )  # fmt: skip
@@ -61,15 +62,17 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
             "kind": job.kind,
             "name": job.name,
             "jobs": going.jobs,
-            "bytes": told.bytes,
+            "bytes": deletion.bytes,
         }
         audit.record(session, viewer, "job.delete", job.id, **details)
-    return told
+    return deletion
 
 
 def delete_finished(session: Session, ids: Sequence[str], owner: str) -> list[str]:
-    """Deletes those of an owner's jobs that are over, not kept and not in use, with all that they made; which. Recorded in the audit by the
-    caller."""
+    """Deletes the owner's jobs among `ids` that are finished, not kept and not in use, with everything that they made; returns their ids.
+
+    Adds no audit entry: the caller does.
+    """
     found = repository.jobs(session, ids, lock=True)
     vectors = repository.vectors_made_by(session, list(found), lock=True)
     held = holders(session, list(found), vectors, owner)
@@ -79,7 +82,8 @@ def delete_finished(session: Session, ids: Sequence[str], owner: str) -> list[st
     return goes
 
 
-def _check_over(job: Job) -> None:
+def _check_finished(job: Job) -> None:
+    """Raises Problem 409 for a job that is unfinished or kept."""
     if job.state not in FINISHED:
         detail = f"{job.id} is {job.state}: cancel it first (POST /v1/jobs/{job.id}/cancel), or wait until it ends."
         raise Problem(409, "job_not_finished", detail)
@@ -92,7 +96,7 @@ def _must_stay(job: Job, held: dict[str, Holders]) -> bool:
     return job.kept or job.state not in FINISHED or job.id in held
 
 
-def _stays(session: Session, job: Job, held: Holders | None, viewer: Viewer) -> StaysOut:
+def _staying(session: Session, job: Job, held: Holders | None, viewer: Viewer) -> StaysOut:
     why = "It is kept." if job.kept else f"It is {job.state}."
     return StaysOut(**_gone(job).model_dump(), why=why if held is None else sentence(session, held, viewer))
 
@@ -102,7 +106,10 @@ def _gone(job: Job) -> GoneOut:
 
 
 def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
-    """Deletes an imported vector. Raises Problem 404, 403 for another's, 409 for an extracted one and for one in use."""
+    """Deletes an imported vector; `dry_run` as in `delete_job`.
+
+    Raises Problem 404 for an unknown vector, 403 for a vector of another user, 409 for a vector that was extracted or is in use.
+    """
     row = extractions.vector(session, vector_id, viewer)
     if row.extraction_id is not None:
         made_by = session.get(Extraction, row.extraction_id)
@@ -114,19 +121,22 @@ def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: 
         raise not_found("vector", vector_id)
     _check_unused(session, vector_id, vector_id, viewer)
     going = Going(found.owner, vectors=[vector_id])
-    told = DeletionOut(
+    deletion = DeletionOut(
         dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=found.name)], stays=[], files=0, vectors=1,
         bytes=repository.freed(session, [found.digest], going),
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        audit.record(session, viewer, "vector.delete", vector_id, owner=found.owner, model=found.model, bytes=told.bytes)
-    return told
+        audit.record(session, viewer, "vector.delete", vector_id, owner=found.owner, model=found.model, bytes=deletion.bytes)
+    return deletion
 
 
 def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
-    """Deletes one version of a trait. Raises Problem 404, 403 for another's, 409 for a shipped one, for one in use, and for a name with
-    several versions of its owner's."""
+    """Deletes one version of a trait, named by its id, `name@version` or name; `dry_run` as in `delete_job`.
+
+    Raises Problem 404 for an unknown trait, 403 for a trait of another user, 409 for a trait that is shipped or in use, and for a name if
+    its owner has several versions.
+    """
     row = traits.one(session, reference, viewer)
     require_management(viewer, row.owner, row.id)
     if row.owner == SHIPPED:
@@ -134,24 +144,25 @@ def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: b
     same = repository.traits_of_version(session, row.version, lock=not dry_run)
     if row.id not in {one.id for one in same}:
         raise not_found("trait", reference)
-    if len(same) == 1:  # a job reads the content, wherever it is registered
-        _check_unused(session, _called(row), row.version, viewer)
+    if len(same) == 1:  # otherwise jobs still find the same content in another row
+        _check_unused(session, _reference(row), row.version, viewer)
     going = Going(row.owner, traits=[row.id])
-    told = DeletionOut(
-        dry_run=dry_run, deleted=[GoneOut(id=row.id, kind="trait", name=_called(row))], stays=[], files=0, vectors=0,
+    deletion = DeletionOut(
+        dry_run=dry_run, deleted=[GoneOut(id=row.id, kind="trait", name=_reference(row))], stays=[], files=0, vectors=0,
         bytes=repository.freed(session, [row.version], going),
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        audit.record(session, viewer, "trait.delete", row.id, owner=row.owner, name=_called(row), bytes=told.bytes)
-    return told
+        audit.record(session, viewer, "trait.delete", row.id, owner=row.owner, name=_reference(row), bytes=deletion.bytes)
+    return deletion
 
 
-def _called(trait: Trait) -> str:
+def _reference(trait: Trait) -> str:
     return f"{trait.name}@{trait.version[:12]}"
 
 
 def _check_unused(session: Session, identifier: str, thing: str, viewer: Viewer) -> None:
+    """Raises Problem 409 if unfinished jobs use `thing`, a vector's id or a trait's version; `identifier` names it in the message."""
     jobs = list(dict.fromkeys(use.job for use in uses(session, {thing})))
     if jobs:
         raise in_use(session, identifier, Holders(unfinished=jobs), viewer)

@@ -10,31 +10,32 @@ from app.devices.models import DeviceHold, Worker
 
 
 def in_force() -> ColumnElement[bool]:
-    """Whether a hold still counts: it ends by itself when its time is over."""
+    """The condition that a hold is in force: it has no end, or its end lies in the future."""
     return or_(DeviceHold.until.is_(None), DeviceHold.until > func.now())
 
 
 def mode_of(session: Session, worker_id: str) -> str | None:
-    """`paused`, `draining`, or None when the node may claim."""
+    """Returns `paused` or `draining`; None when no hold keeps the node from claiming."""
     return session.scalar(select(DeviceHold.mode).where(DeviceHold.worker_id == worker_id, in_force()))
 
 
 def mode_for_claiming(session: Session, worker_id: str) -> str | None:
-    """The same for a claim in this transaction: a hold that was answered before it began is seen, one that comes now waits for its end.
+    """Returns `mode_of` the node for a claim in this transaction, and makes new holds wait until the transaction ends.
 
-    The node's row is what the two meet at; its share lock disturbs neither the heartbeat's updates nor other claims.
+    A hold that was committed before is therefore seen, and a later hold begins only after the claim. Both lock the node's row: the claim's
+    shared lock excludes `lock_worker`, but neither the heartbeat's updates nor other claims.
     """
     session.execute(select(Worker.id).where(Worker.id == worker_id).with_for_update(read=True, key_share=True))
     return mode_of(session, worker_id)
 
 
 def lock_worker(session: Session, worker_id: str) -> Worker | None:
-    """The node's row, once no claim of it is under way."""
+    """Returns the node's row, locked until the transaction ends, after waiting for the node's claims in progress; None if it is unknown."""
     return session.get(Worker, worker_id, with_for_update=True)
 
 
 def hold(session: Session, worker_id: str, *, mode: str, reason: str | None, held_by: str, minutes: float | None) -> None:
-    """Holds the node, in place of an earlier hold."""
+    """Holds the node from claiming, for `minutes` or without end (None); replaces an earlier hold. `held_by` is the user who holds it."""
     until = None if minutes is None else func.now() + timedelta(minutes=minutes)
     row = {"mode": mode, "reason": reason, "held_by": held_by, "held_at": func.now(), "until": until}
     statement = insert(DeviceHold).values(worker_id=worker_id, **row)

@@ -113,7 +113,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         spec["experiment"] = request.experiment
     if request.model_variant is not None:
         spec["model_variant"] = request.model_variant
-    return _Checked(model, trait, methods, spec, cost, suitability.of_meeting(trait, request.model, facts))
+    return _Checked(model, trait, methods, spec, cost, suitability.of_model(trait, request.model, facts))
 
 
 def _check_responses(request: ExtractionRequest, trait: Trait) -> None:

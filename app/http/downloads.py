@@ -38,7 +38,7 @@ async def serve_file(request: Request, context: Context, viewer: Viewer, find: F
     """
     file = await context.database.run(find, viewer)
 
-    async def still() -> None:
+    async def check_access() -> None:
         with contextlib.suppress(SQLAlchemyError, OSError):  # rights cannot change while the database is unavailable
             now_is = await context.keyring.current(viewer)
             if now_is is None:
@@ -46,5 +46,5 @@ async def serve_file(request: Request, context: Context, viewer: Viewer, find: F
             await context.database.run(find, now_is)
 
     return await serve_object(
-        request, context.storage, file.digest, file.size, file.media_type, f"{prefix}{file.name}", still=still
+        request, context.storage, file.digest, file.size, file.media_type, f"{prefix}{file.name}", check_access=check_access
     )

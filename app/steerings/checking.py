@@ -86,7 +86,7 @@ def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
     facts = model.facts if model.state == "ready" else {}
     clusters = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
     return [
-        *suitability.of_meeting(trait, request.model, facts),
+        *suitability.of_model(trait, request.model, facts),
         *suitability.of_questions(trait, clusters, request.test_limit),
         *suitability.of_judge(trait, judge),
     ]

@@ -1,4 +1,4 @@
-"""Sends a stored object as an HTTP response: validators, ranges, redirects. Independent of jobs, owners and access rights."""
+"""Sends a stored object as an HTTP response, with ETags, byte ranges and redirects to a bucket. Independent of jobs, owners and rights."""
 
 import base64
 import re
@@ -14,20 +14,29 @@ from app.storage.base import ObjectCorrupt, ObjectMissing, Storage, StorageError
 from app.storage.disposition import attachment
 
 PRESIGNED_SECONDS = 300
+"""Seconds for which a signed address in the bucket is valid."""
 RECHECK = 2.0
 """Seconds between checks whether a download may continue."""
-Still = Callable[[], Awaitable[None]]
+AccessCheck = Callable[[], Awaitable[None]]
+"""Raises if the download may not continue."""
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 
 
 async def serve_object(
-    request: Request, storage: Storage, digest: str, size: int, media_type: str, filename: str, *, still: Still | None = None
+    request: Request,
+    storage: Storage,
+    digest: str,
+    size: int,
+    media_type: str,
+    filename: str,
+    *,
+    check_access: AccessCheck | None = None,
 ) -> Response:
     """Returns the object as a download, for GET and HEAD: 200, 206 or 304, or 307 to the bucket unless the query has `proxy=1`.
 
-    A malformed Range, or several ranges, are ignored, as RFC 9110 allows. Memory is bounded by the store's piece size. `still` is called
-    every `RECHECK` seconds; an exception from it cuts the connection. Raises Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`,
-    500 `artifact_lost`.
+    `digest` is the object's SHA-256 in hexadecimal, `size` its bytes. A malformed Range, or several ranges, are ignored, as RFC 9110 allows.
+    Memory is bounded by the store's piece size. `check_access` is called before the next piece once `RECHECK` seconds have passed; an exception
+    from it cuts the connection. Raises Problem: 416 `range_not_satisfiable`, 503 `storage_unavailable`, 500 `artifact_lost`.
     """
     etag = f'"sha256-{digest}"'
     headers = _headers(digest, etag, media_type, filename)
@@ -49,7 +58,7 @@ async def serve_object(
     headers["Content-Length"] = str(end - start)
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    body = await _opened(storage, key, start, end, still)
+    body = await _opened(storage, key, start, end, check_access)
     return StreamingResponse(body, status_code=206 if wanted else 200, headers=headers)
 
 
@@ -85,13 +94,13 @@ def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | N
     return int(first), min(int(last) + 1, size) if last else size
 
 
-async def _opened(storage: Storage, key: str, start: int, end: int, still: Still | None) -> AsyncIterator[bytes]:
+async def _opened(storage: Storage, key: str, start: int, end: int, check_access: AccessCheck | None) -> AsyncIterator[bytes]:
     """Returns the stream after reading its first piece, so that a failing store gives an error response and not a truncated 200."""
     if start == end:
         return _chain(b"", None, None)
     pieces = storage.astream(key, start, end)
     try:
-        return _chain(await anext(pieces), pieces, still)
+        return _chain(await anext(pieces), pieces, check_access)
     except (ObjectMissing, ObjectCorrupt) as error:
         raise Problem(
             500,
@@ -103,13 +112,16 @@ async def _opened(storage: Storage, key: str, start: int, end: int, still: Still
         raise Problem(503, "storage_unavailable", detail, headers={"Retry-After": "5"}) from error
 
 
-async def _chain(first: bytes, rest: AsyncGenerator[bytes, None] | None, still: Still | None) -> AsyncIterator[bytes]:
-    asked = time.monotonic()
+async def _chain(
+    first: bytes, rest: AsyncGenerator[bytes, None] | None, check_access: AccessCheck | None
+) -> AsyncIterator[bytes]:
+    """Yields `first` and then `rest`, with a check of access at most every `RECHECK` seconds."""
+    checked_at = time.monotonic()
     yield first
     if rest is not None:
         async with aclosing(rest):  # closes the file also when the client disconnects
             async for piece in rest:
-                if still is not None and time.monotonic() - asked >= RECHECK:
-                    await still()
-                    asked = time.monotonic()
+                if check_access is not None and time.monotonic() - checked_at >= RECHECK:
+                    await check_access()
+                    checked_at = time.monotonic()
                 yield piece

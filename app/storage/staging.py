@@ -18,6 +18,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 TRIES = 3
+"""Attempts to store the bytes, if they are removed again before the reference to them is added."""
 
 
 class Thread(Protocol):
@@ -42,6 +43,7 @@ async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Cal
 
 
 async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:
+    """The work of `store`, which runs to its end."""
     digest, size = await thread(measure, data)
     for left in reversed(range(TRIES)):
         blob = Blob(digest, size, await database.run(announce, digest, size))

@@ -25,9 +25,12 @@ def few_clusters(name: str, clusters: int) -> list[str]:
 
 
 def of_trait(name: str, counts: JsonObject) -> list[str]:
-    """Returns the warnings that apply to every use of the trait: too few test clusters, and no question to choose a dose on."""
+    """Returns the warnings that apply to every use of the trait: too few test clusters, and no question to choose a dose on.
+
+    `counts` are the stored counts of the trait's prompts, questions and clusters.
+    """
     warnings = few_clusters(name, counts["clusters"]["test"])
-    if counts.get("selection") == 0:  # traits of before say nothing of it
+    if counts.get("selection") == 0:  # traits stored by earlier versions have no such count
         warnings.append(
             f"{name}: no selection question, so no dose can be chosen and steering is refused: add questions of another cluster, or give "
             'some questions "split": "selection".'
@@ -35,12 +38,14 @@ def of_trait(name: str, counts: JsonObject) -> list[str]:
     return warnings
 
 
-def of_questions(trait: Trait, asked: Iterable[str] | None, limit: int | None) -> list[str]:
-    """Returns the warnings for steering on a trait's own test questions, or on questions of these clusters; `limit` is the most questions
-    asked.
+def of_questions(trait: Trait, requested: Iterable[str] | None, limit: int | None) -> list[str]:
+    """Returns the warnings for the test questions of a steering.
+
+    `requested` holds the cluster of each test question in the request; None: the trait's own test questions are used. `limit` is the request's
+    `test_limit`, the largest number of test questions.
     """
-    clusters = trait.counts["clusters"]["test"] if asked is None else len(set(asked))
-    found = few_clusters(trait.name if asked is None else "/questions/test", clusters)
+    clusters = trait.counts["clusters"]["test"] if requested is None else len(set(requested))
+    found = few_clusters(trait.name if requested is None else "/questions/test", clusters)
     if not found and limit is not None and limit < FEWEST_CLUSTERS:
         return [
             f"/test_limit is {limit}: at most {limit} test clusters; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
@@ -58,8 +63,8 @@ def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:
     return [f"{about} {trait.name} does not say that it is about refusal, so its scores would mean nothing: name another judge."]
 
 
-def of_meeting(trait: Trait, model: str, facts: ModelFactsDocument) -> list[str]:
-    """Returns a warning when the trait's texts are in the demo models' toy language and the model is another, or the reverse."""
+def of_model(trait: Trait, model: str, facts: ModelFactsDocument) -> list[str]:
+    """Returns a warning when the trait is in the toy language of the demo models and the model is not a demo model, or the reverse."""
     if "tokenizer_hash" not in facts:
         return []  # the model is not inspected yet
     toy, demo = trait.counts.get("made_for") == DEMO, facts["tokenizer_hash"] == DEMO_TOKENIZER

@@ -1,4 +1,4 @@
-"""Finds what installed distributions add to a group of entry points.
+"""Finds the entry points that installed distributions declare in a group.
 
 `importlib.metadata` does this too, but its import takes half as long as starting Python.
 """
@@ -8,7 +8,7 @@ import sys
 
 
 def entry_points(group: str) -> list[str]:
-    """Returns the targets, `module:name`, each once, in the order of the import path."""
+    """Returns the targets of the group's entry points, `module:name`, each once, in the order of the import path."""
     found: list[str] = []
     for folder in sys.path:
         try:
@@ -21,6 +21,7 @@ def entry_points(group: str) -> list[str]:
 
 
 def _targets(file: str, group: str) -> list[str]:
+    """Returns the targets of the group in one `entry_points.txt`; none if the file cannot be read."""
     try:
         with open(file, encoding="utf-8") as lines:  # noqa: PTH123 - pathlib is another import
             section, found = "", []

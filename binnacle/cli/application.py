@@ -21,6 +21,7 @@ def build(commands: Table) -> typer.Typer:
 
 
 def _add(to: typer.Typer, name: str, command: Command, groups: dict[str, typer.Typer]) -> None:
+    """Adds a command, or a group, which is also noted in `groups`. A group that has the command from an earlier `build` stays as it is."""
     found: Any = command.load()
     if isinstance(found, typer.Typer):
         groups[name] = found

@@ -10,7 +10,7 @@ from tests.judges.test_coherence import scale, texts
 from tests.judges.world import World
 from workers.judges.coherence import Reader, Scale
 from workers.judges.preparing import Ids, Row
-from workers.judges.ranking import LEAD, OPENING, READERS, Ranking, is_beaten
+from workers.judges.ranking import CANDIDATES, LEAD, OPENING, Ranking, is_beaten
 from workers.lm.likelihood import PRECISION
 
 __all__ = ["scale", "texts"]
@@ -44,7 +44,7 @@ class Made:
 def by_all(made: Made, text: Ids, best: float | None, fits: Callable[[Ids, Ids], bool]) -> list[tuple[float, int]]:
     """The best prompts of every one, without those that are beaten."""
     every = [(made.settled(prompt, text[:OPENING]), number) for number, prompt in enumerate(PROMPTS) if fits(prompt, text)]
-    ranked = sorted(every, key=lambda one: (-one[0], one[1]))[:READERS]
+    ranked = sorted(every, key=lambda one: (-one[0], one[1]))[:CANDIDATES]
     return [one for one in ranked if best is None or not is_beaten(one[0], len(text), best)]
 
 
@@ -113,4 +113,4 @@ def test_readings_of_a_model_are_those_of_reading_all_openings(world: Worlds, sc
 class _All(Ranking):
     def best(self, texts: Sequence[tuple[Ids, float | None]]) -> list[list[tuple[float, int]]]:
         self._read_openings([(number, text[:OPENING]) for text, _ in texts for number in range(len(self._prompts))])
-        return [self._ranked(text, range(len(self._prompts)))[:READERS] for text, _ in texts]
+        return [self._ranked(text, range(len(self._prompts)))[:CANDIDATES] for text, _ in texts]

@@ -1,4 +1,10 @@
-"""rows.safetensors: stores captured rows as `position/component/layer/class` -> float32 [N, D], with the numbers of their examples."""
+"""Writes and reads rows.safetensors, the file of captured activation rows. Its tensors, by name:
+
+    position/component/layer/class   float32 [N, D]: N rows of width D
+    position/class/index             int64 [N]: the index of each row's example
+
+A class is `positive` or `negative`.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +20,7 @@ CLASSES = ("positive", "negative")
 
 
 def write_rows(rows: Rows, examples: Sequence[Prompted]) -> bytes:
-    """The file's bytes; equal rows give equal bytes."""
+    """Returns the file's bytes; equal rows give equal bytes. `rows.kept` holds indices into `examples`, which have a label for the class."""
     tensors: dict[str, np.ndarray] = {}
     for position, kept in rows.kept.items():
         for label in CLASSES:
@@ -27,7 +33,10 @@ def write_rows(rows: Rows, examples: Sequence[Prompted]) -> bytes:
 
 
 def read_rows(data: bytes, examples: Sequence[Prompted]) -> Rows:
-    """The rows that `write_rows` wrote; positives come first in both."""
+    """Returns the rows in the bytes of a file, at each position the positives first, then the negatives.
+
+    This is the order in which they were captured, because `examples` begin with the positives. `examples` serve to check the indices.
+    """
     tensors = load(data)
     kept = {
         name.removesuffix("/positive/index"): [

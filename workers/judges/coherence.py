@@ -6,9 +6,10 @@ l is the text's mean token log-likelihood, the best over the question's own prom
 fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts that
 elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text scores 0. Source: docs/science.md, 4.7.
 
-The best of the 33 prompts is searched instead of trying all: the own prompt first; then the whole text under the READERS prompts that give its
-first OPENING tokens the highest likelihood (`ranking`), until at most ENOUGH points can be gained. The result is never above the best of all,
-and on the shipped models 0.2 points below it on average, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the cost.
+The best of the 33 prompts is searched instead of trying all: the own prompt first; then the whole text under the CANDIDATES prompts that give
+its first OPENING tokens the highest likelihood (`ranking`), until at most ENOUGH points can be gained. The result is never above the best of
+all, and on the shipped models 0.2 points below it on average, most of it on ruined texts (tests/judges/test_coherence.py), at a fraction of the
+cost.
 All compared values are settled (workers/lm/likelihood.py), so that the same prompts are tried in any batch. The keys and values of the 32
 prompts are kept from one reading to the next.
 """
@@ -22,7 +23,7 @@ from statistics import median
 
 from terms.documents.judge import ScaleDocument
 from workers.judges.preparing import Ids, Preparing, Row, Scores, likelihoods
-from workers.judges.ranking import OPENING, READERS, Ranking, is_beaten
+from workers.judges.ranking import CANDIDATES, OPENING, Ranking, is_beaten
 from workers.judges.words import repeated_share, shuffled
 from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.likelihood import PRECISION, OnRows
@@ -101,7 +102,7 @@ def fit_scale(
 
 def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
     """The largest number of text tokens that fitting reads: each answer once, shuffled answers after several prompts."""
-    read = sum((1 + READERS) * len(text) + prompts * (1 + min(OPENING, len(text))) for _, text in mixed)
+    read = sum((1 + CANDIDATES) * len(text) + prompts * (1 + min(OPENING, len(text))) for _, text in mixed)
     return read + sum(len(text) for _, text in rows)
 
 
@@ -132,7 +133,7 @@ class Reader:
         open_rows = [row for row in fresh if self._can_gain(best.get(row), repeated[row])]
         ranked = self._ranking.best([(row[1], best[row][0] if row in best else None) for row in open_rows])
         readers = dict(zip(open_rows, ranked, strict=True))
-        for turn in range(READERS):
+        for turn in range(CANDIDATES):
             tried = []
             for row in open_rows:
                 if turn < len(readers[row]) and self._can_gain(best.get(row), repeated[row]):

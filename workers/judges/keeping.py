@@ -1,6 +1,8 @@
-"""Stores a fitted reference judge in a cell under a hash of all inputs of the fit, so that an equal job, or the same job after a kill, reuses
-the judge instead of fitting it again. Access rights are kept: a job sees only cells that its owner may read (`JobContext.shared_cell`). Partial
-results of a fit are stored by `preparing`."""
+"""Stores a fitted reference judge under a hash of all inputs of the fit, so that equal jobs reuse the judge instead of fitting it again.
+
+The judge is a cell of the job that fitted it. The same job finds it after a kill; another job takes it only from jobs that its owner may see
+(`JobContext.shared_cell`). Partial results of an unfinished fit are stored by `preparing`.
+"""
 
 import hashlib
 import json
@@ -15,17 +17,20 @@ from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
 
 SHARED = "judge:"
-"""The prefix of these cells' names."""
+"""The prefix of the names of cells that hold a fitted judge."""
 LAYOUT = 2
 """Version of the stored layout. Judges stored in another layout are not reused."""
 
 
 def fitted(
-    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, asked: Sequence[Json], context: JobContext, *, batch_rows: int
+    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, inputs: Sequence[Json], context: JobContext, *, batch_rows: int
 ) -> ReferenceJudge:
-    """Returns the judge stored for equal arguments `asked`, or the new judge from `fit(key)`. Without a proof of how the model reads texts, the
-    judge is neither stored nor shared with other jobs."""
-    key = key_of(lm, asked)
+    """Returns the stored judge of an equal fit, or fits a new judge with `fit(key)` and stores it.
+
+    `inputs` are the fit's inputs besides the model (`Material.to_list`); `batch_rows` is the judge's largest batch. A model that is not
+    proved has no `reading_hash`; its judge is neither stored nor taken from other jobs.
+    """
+    key = key_of(lm, inputs)
     if lm.facts.reading_hash is None:
         return fit(key)
     name = SHARED + key
@@ -37,12 +42,12 @@ def fitted(
     return judge
 
 
-def key_of(lm: LanguageModel, asked: Sequence[Json]) -> str:
-    """The sha256 over all inputs of a fit: the model's content and how its texts become ids, the dtype, device and threads, the libraries, the
-    judge's version, and the arguments."""
+def key_of(lm: LanguageModel, inputs: Sequence[Json]) -> str:
+    """Returns the SHA-256 over all inputs of a fit: the model's weights and how it reads texts, the dtype, device and threads, the versions of
+    libraries and judge, and `inputs`."""
     model = {
         "weights": lm.facts.weight_hash, "reading": lm.facts.reading_hash, "special_tokens": lm.special_tokens, "dtype": str(lm.dtype),
         "device": lm.device.type, "threads": torch.get_num_threads(),
         "libraries": [version(name) for name in ("torch", "transformers", "scikit-learn")], "judge": [VERSION, LAYOUT],
     }  # fmt: skip
-    return hashlib.sha256(json.dumps([model, *asked], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([model, *inputs], sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,4 +1,8 @@
-"""Derives verdicts from intervals, and a study's recommendations (docs/science.md, 4.5 and 5). Pure rules on numbers."""
+"""Derives verdicts from intervals, and a study's recommendations (docs/science.md, 4.5 and 5). Pure rules on numbers.
+
+The leader of a steering is the method with the largest joint gain on the selection questions; controls cannot lead. A cleaned vector has its
+massive dims set to 0; a plain vector is the same vector before that.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +13,10 @@ from workers.science.intervals import Interval
 TIE = 10.0
 """Two vectors tie when the whole interval of their difference lies within this many points."""
 TRAITS_NEEDED = 2
+"""The smallest number of traits on which a method must lead, tie or be better to be recommended."""
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
-UNTOLD = "its judge cannot tell the classes apart"
+CANNOT_TELL = "its judge cannot tell the classes apart"
+"""What a sentence says about a trait in place of numbers from an unusable judge."""
 AGREEMENT = 0.6
 """The smallest Spearman correlation of the judge with labels at which verdicts are given."""
 COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "gradient", "rfm", "lm_loss")
@@ -18,10 +24,10 @@ COST = ("random", "mean_diff", "mean_diff_rownorm", "pca", "lda", "probe", "grad
 
 
 def verdict(interval: Interval | None, *, judged: bool = True) -> str:
-    """Returns `ties`, `better`, `worse` (by the difference's sign) or `not enough evidence`. A small certain difference within the band is a
-    tie.
+    """Returns the verdict on a difference in points, given its interval.
 
-    `judged` False: the judge cannot tell the classes apart, so its differences have no meaning.
+    `ties` if the whole interval lies within +-TIE points, even where it excludes 0; else `better` or `worse` if it excludes 0; else `not enough
+    evidence`, also without an interval. `judged` False: the judge cannot tell the classes apart, so its differences have no meaning.
     """
     if interval is None or not judged:
         return NOT_ENOUGH
@@ -34,7 +40,7 @@ def verdict(interval: Interval | None, *, judged: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One method's gain minus the leader's at matched dose, in points. `detectable` is the smallest difference that could have been detected;
+    """One vector's gain minus another's at equal dose, in points. `detectable` is the smallest difference that could have been detected;
     `judged` as in `verdict`."""
 
     difference: float
@@ -44,6 +50,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
+        """The verdict on this difference."""
         return verdict(self.interval, judged=self.judged)
 
     def __str__(self) -> str:
@@ -58,11 +65,12 @@ class Contrast:
 
 @dataclass(frozen=True)
 class TraitEvidence:
-    """The evidence for one trait on one model. `contrasts` are against the leader, by method; `cleaning` are cleaned minus plain, by base
-    method.
+    """The evidence for one trait on one model. `contrasts` are each method minus the leader, by method; `cleaning` are cleaned minus plain, by
+    the plain method.
 
-    `massive_part` is signal, inert, noise, unclear, `not tested` where the model has massive dims but no vector was split into parts, or none
-    where it has none. `judged` False: the judge cannot tell the trait's classes apart, and nothing follows from its scores.
+    `massive_part` is `signal`, `inert`, `noise` or `unclear`; `not tested` where the layers have massive dims but no vector was split into
+    parts; `none` where no massive dims are known at the layers. `judged` False: the judge cannot tell the trait's classes apart, and nothing
+    follows from its scores.
     """
 
     trait: str
@@ -92,7 +100,7 @@ class Recommendation:
 
 
 def cost(key: str) -> tuple[int, int, str]:
-    """The sort key that orders methods by cost; unknown methods come last."""
+    """Returns the sort key that orders methods, given by their keys, from the cheapest; unknown methods come last."""
     try:
         parsed = parse_method(key)
     except UnknownMethod:
@@ -101,7 +109,7 @@ def cost(key: str) -> tuple[int, int, str]:
 
 
 def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = None) -> Recommendation:
-    """Recommends the cheapest method that leads, ties with the leader or beats it on at least two traits, and whether to clean.
+    """Recommends the cheapest method that leads, ties with the leader or beats it on at least TRAITS_NEEDED traits, and whether to clean.
 
     `agreement` is the judge's Spearman correlation with labels, None where no labels were given.
     """
@@ -115,6 +123,7 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
 
 
 def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
+    """The recommended method, None where no method qualifies, and the finding that explains it."""
     steering = [one for one in evidence if _steered(one)]
     band = f"95 % interval inside +-{TIE:g} points"
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
@@ -145,14 +154,16 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
 
 
 def _best(one: TraitEvidence) -> str:
-    return f"best {one.leader}, gain {_gain(one.leader_gain)}" if one.judged else UNTOLD
+    return f"best {one.leader}, gain {_gain(one.leader_gain)}" if one.judged else CANNOT_TELL
 
 
 def _steered(one: TraitEvidence) -> bool:
+    """Whether the leader's gain is reliable: its interval lies above 0, and the judge can tell the classes apart."""
     return one.judged and one.leader_gain is not None and one.leader_gain.low > 0
 
 
 def _is_control(name: str) -> bool:
+    """Whether a method is a control: random directions, or vectors fitted on shuffled labels."""
     return cost(name)[0] == 0 or name.startswith("shuffled")
 
 
@@ -161,12 +172,14 @@ def _gain(interval: Interval | None) -> str:
 
 
 def _against(one: TraitEvidence, name: str) -> str:
+    """The numbers of a method on a trait: the leader's gain if it leads, else its difference from the leader."""
     if name == one.leader:
         return f"leads with a gain in {_gain(one.leader_gain)}"
     return f"{one.contrasts[name]} against {one.leader}"
 
 
 def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
+    """The advice on cleaning, such as `advised` or `not needed`, and the finding that explains it."""
     rule = (
         "Rule: cleaning is advised only where it is better at equal dose, and advised against where the massive part is signal."
     )
@@ -195,6 +208,7 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
 
 
 def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
+    """All numbers about cleaning and the massive part, as a sentence."""
     parts = [
         f"{one.trait}, {base}: cleaned minus plain {contrast}" for one in evidence for base, contrast in one.cleaning.items()
     ]
@@ -203,8 +217,11 @@ def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
 
 
 def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
-    """Returns `yes`, `no` or `unclear`, and the reason: `yes` where mean_diff leads or ties at equal dose on every trait for which it was run,
-    `no` where it is worse on one trait, `unclear` where the effect on some trait is not certain or the numbers support neither."""
+    """Returns `yes`, `no` or `unclear`, and the numbers behind it, for plain mean_diff over all traits on which it was run.
+
+    `no` where it is worse than the leader at equal dose on a trait. Otherwise `unclear` where a trait has no reliable effect or not enough
+    evidence, or where it was not run. `yes` where it leads, ties or is better on every trait.
+    """
     answers, why = set(), []
     for one in evidence:
         if one.leader != "mean_diff" and "mean_diff" not in one.contrasts:
@@ -212,7 +229,7 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
         if not _steered(one):
             answers.add("unclear")
             why.append(
-                f"{one.trait}: {f'no reliable effect; the best gain is {_gain(one.leader_gain)}' if one.judged else UNTOLD}"
+                f"{one.trait}: {f'no reliable effect; the best gain is {_gain(one.leader_gain)}' if one.judged else CANNOT_TELL}"
             )
         elif one.leader == "mean_diff":
             answers.add("yes")

@@ -1,6 +1,6 @@
 """The first half of a steering: runs each vector's doses on the selection questions, and chooses the layer of each method.
 
-Test answers are not used here.
+A subject is a vector, or the vectors of one method at several layers (`subjects`). Test answers are not used here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,16 @@ from workers.steering.setup import Setup
 from workers.steering.subjects import Subject
 
 NO_CLEAN_DOSE = "no clean dose"
-CHANCE = ("random", "shuffled")
-"""Control methods, which are compared with others but cannot lead."""
+"""Why a subject was not run: its vector lies almost wholly in massive dims, so its dose cannot be measured (docs/science.md, 4.2)."""
+CONTROLS = ("random", "shuffled")
+"""First words of the control methods, which are compared with others but cannot lead."""
 
 
 def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:
-    """Runs every subject's doses on the selection questions: the requested doses, or a search. Twins share the runs of the subject that they
-    equal.
+    """Runs every subject's doses on the selection questions: the requested doses, or a search; an ablation is run once.
 
-    `base` are the same questions answered unsteered.
+    A subject with a vector equal to an earlier subject's (`same_as`) shares the earlier subject's runs. `base` is the run of the same questions
+    without steering.
     """
     own = [one for one in subjects if one.same_as is None]
     if not setup.pushes_have_doses:
@@ -36,18 +37,20 @@ def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searche
     return [by_name[one.name] if one.same_as is None else _twin(one, by_name[one.same_as]) for one in subjects]
 
 
-def _twin(subject: Subject, elder: Searched) -> Searched:
-    return Searched(subject, elder.curve, elder.best, "same vector")
+def _twin(subject: Subject, earlier: Searched) -> Searched:
+    """The subject with the runs of the earlier subject that has the same vector."""
+    return Searched(subject, earlier.curve, earlier.best, "same vector")
 
 
 def _ablated(setup: Setup, own: Sequence[Subject]) -> list[Searched]:
+    """Runs each subject once: an ablated direction has no dose."""
     setup.evaluator.begin("ablating", len(own) * len(setup.sets["selection"]), share=0.4)
     runs = setup.evaluator.evaluate([setup.planned(one, "selection", None) for one in own])
     return [Searched(one, (run,), run) for one, run in zip(own, runs, strict=True)]
 
 
 def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
-    """Runs each subject's budget of doses, each dose chosen from the results of the doses before (docs/science.md, 4.3)."""
+    """Runs each subject's budget of doses, each dose chosen from the results of the doses before (docs/science.md, 4.4)."""
     dosed = {one.name: one for one in own if one.has_clean_dose}
     state = Search(
         list(dosed),
@@ -58,9 +61,9 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
     )
     curves: dict[str, list[Run]] = {name: [] for name in dosed}
     setup.evaluator.begin("searching doses", len(dosed) * setup.spec["budget"] * len(setup.sets["selection"]), share=0.45)
-    while asked := state.next_round():
-        runs = setup.evaluator.evaluate([setup.planned(dosed[name], "selection", r) for name, r in asked])
-        for (name, r), run in zip(asked, runs, strict=True):
+    while requested := state.next_round():
+        runs = setup.evaluator.evaluate([setup.planned(dosed[name], "selection", r) for name, r in requested])
+        for (name, r), run in zip(requested, runs, strict=True):
             curves[name].append(run)
             gain = setup.scale.joint_gain(run, base)
             state.record(
@@ -76,13 +79,14 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
 
 
 def _curve_of(subject: Subject, runs: Sequence[Run], state: Search) -> Searched:
+    """The subject with its runs in ascending dose, the best of them, and why its search ended early, if it did."""
     curve = tuple(sorted(runs, key=lambda run: run.spec.r or 0.0))
     best = state.best(subject.name)
     return Searched(subject, curve, next(run for run in curve if run.spec.r == best), state.stopped(subject.name))
 
 
 def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
-    """Runs the doses or coefficients that the request names; the best has the largest joint gain, then the highest coherence."""
+    """Runs the doses or coefficients that the request names. The best run has the largest joint gain; ties go to the highest coherence."""
     doses = {one.name: _given_doses(setup, one) for one in own}
     planned = [setup.planned(one, "selection", r) for one in own for r in doses[one.name]]
     setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
@@ -99,14 +103,20 @@ def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Sea
 
 
 def _given_doses(setup: Setup, subject: Subject) -> list[float]:
-    """The requested doses in ascending order, as r: a coefficient is converted to this subject's dose."""
+    """The requested doses (r) in ascending order; a requested coefficient is converted to the dose of the subject's first part.
+
+    No doses for a subject without a clean dose, unless coefficients are requested.
+    """
     if coefficients := setup.spec.get("coefficients"):
         return sorted({subject.parts[0].dose(c) * setup.how.sign for c in coefficients})
     return sorted(set(setup.spec["doses"] or ())) if subject.has_clean_dose else []
 
 
 def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, Searched]:
-    """For each group the subject (its layer) with the largest joint gain of a best run on the selection questions; ties go to the first."""
+    """Returns for each group, a method at a position and component, the subject with the best run; this chooses the layer.
+
+    Best runs are compared by their joint gain on the selection questions; ties go to the first subject.
+    """
 
     def merit(one: Searched) -> float:
         return -1e9 if one.best is None else _mean_joint_gain(one.best, base, scale)
@@ -115,11 +125,11 @@ def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, S
 
 
 def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | None:
-    """The best group on the selection questions, controls excluded; None when no group could be run."""
+    """Returns the group with the largest joint gain on the selection questions, controls excluded; None when no group could be run."""
     gains = {
         group: _mean_joint_gain(one.best, base, scale)
         for group, one in chosen.items()
-        if one.best is not None and not one.subject.method.startswith(CHANCE)
+        if one.best is not None and not one.subject.method.startswith(CONTROLS)
     }
     return max(gains, key=lambda group: gains[group], default=None)
 

