@@ -74,7 +74,7 @@ def list_keys(
     fields = ("id", "owner", "role", "scopes", "label", "live", "created_at", "expires_at", "last_used_at")
     table = Table(*fields, box=None)
     for row in rows:
-        table.add_row(*(_cell(row[field]) for field in fields))
+        table.add_row(*(_cell(field, row[field]) for field in fields))
     out.print(table)
 
 
@@ -115,11 +115,13 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
         out.print(made.key)
 
 
-def _cell(value: JsonValue) -> str:
-    """The text of a value in the table, at most 19 characters unless it is a list: the length of a time to the second."""
+def _cell(field: str, value: JsonValue) -> str:
+    """The text of a value in the table; times are shown to the second."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(value) if isinstance(value, list) else str(value or "")[:19]
+    if isinstance(value, list):
+        return " ".join(str(one) for one in value)
+    return str(value or "")[: 19 if field.endswith("_at") else None]
 
 
 def _checked(model: type[Model], **values: JsonValue) -> Model:

@@ -206,6 +206,12 @@ class SteeringRequest(PromptedRequest):
             )
         if self.operation == "ablate" and self.coefficients is not None:
             raise ValueError("/operation ablate has no dose: leave /coefficients out")
+        if self.operation == "norm_match" and self.coefficients is not None:
+            raise ValueError("/operation norm_match takes no raw coefficient: give /doses, or leave /coefficients out")
+        if self.combine and self.coefficients is not None:
+            raise ValueError(
+                "/combine pushes all layers at one dose, at which their raw coefficients differ: give /doses, or leave /coefficients out"
+            )
         if self.ablate_plain and self.operation != "ablate":
             raise ValueError("/ablate_plain belongs to /operation ablate")
         return self

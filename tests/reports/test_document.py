@@ -7,12 +7,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, effect, gathered, html_of, summary
 from workers.judges.agreement import Agreement
 from workers.reports.document import Report, build
+from workers.reports.gathered import Cell
+from workers.reports.matrices import compared
 from workers.reports.table import Column, Table, to_markdown
 
 GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0), "mean_diff_cleaned": (59.5, 49.5, 69.5)}
@@ -51,6 +54,46 @@ def test_other_numbers_another_recommendation(
 ) -> None:
     row = recommended(report(GAINS, contrasts, **more))
     assert (row["method"], row["viable"]) == (method, viable)
+
+
+def at_two_places() -> dict[str, Any]:
+    """A steering of the same methods at a second position, where nothing steers."""
+    one = summary(GAINS, TIES)
+    elsewhere = [
+        {**group, "position": "prompt[-1]", "group": f"prompt[-1]/residual/{group['method']}"} for group in one["groups"]
+    ]
+    worse = [
+        {**one["contrasts"]["dose"][0], "b": group["group"], "difference": -30.0, "low": -40.0, "high": -20.0}
+        for group in elsewhere
+    ]
+    return {**one, "groups": [*one["groups"], *elsewhere], "contrasts": {"dose": [*one["contrasts"]["dose"], *worse]}}
+
+
+def test_methods_are_compared_where_the_leader_was_taken() -> None:
+    """The same methods at a position where nothing steers say nothing about the methods."""
+    row = recommended(build(STUDY, gathered({"refusal": at_two_places(), "sycophancy": at_two_places()})))
+    assert (row["method"], row["viable"]) == ("mean_diff", "yes")
+
+
+@pytest.mark.parametrize("table", ["methods", "traits"])
+def test_no_two_rows_of_several_places_look_alike(table: str) -> None:
+    found = build(STUDY, gathered({"refusal": at_two_places(), "sycophancy": at_two_places()}))
+    [rows] = [one["table"].rows for one in found.sections if one.get("table") and one["table"].id == table]
+    names = [(row["model"], row.get("trait"), row["method"]) for row in rows]
+    assert len(set(names)) == len(names)
+    assert {"probe at response[:5], residual", "probe at prompt[-1], residual"} <= {name for _, _, name in names}
+
+
+def test_only_vectors_of_one_component_are_compared_by_cosine() -> None:
+    """Those of another component have other coordinates, and may be of another width."""
+    vectors = {"p/k_proj/probe/2": np.ones(3), "p/residual/probe/2": np.ones(4), "p/residual/mean_diff/2": np.arange(4.0)}
+    held = [
+        {"key": key, "position": "p", "component": key.split("/")[1], "method": key.split("/")[2], "layer": 2} for key in vectors
+    ]
+    cell = Cell("m", "t", {"layers": [2], "vectors": held}, vectors, {**summary(GAINS, TIES)}, {})
+    found = compared(cell)
+    assert found is not None
+    assert list(found.names) == ["probe", "mean_diff"]
 
 
 def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:

@@ -16,7 +16,7 @@ from workers.reports.once import Once
 from workers.reports.origins import origins
 from workers.reports.table import Section, Table, escaped, to_markdown
 from workers.reports.tables import beside, elsewhere, massive_dims
-from workers.reports.tables.gains import is_ablation
+from workers.reports.tables.gains import is_ablation, method_name
 from workers.reports.tables.methods import methods as methods_table
 from workers.reports.tables.severity import severity as severity_table
 from workers.reports.tables.vectors import vectors as vectors_table
@@ -182,7 +182,7 @@ def _dose_response(cell: Cell) -> PlotDocument:
     rows = [
         {
             "r": point["r"],
-            "method": subject["method"],
+            "method": method_name(subject, cell.steering),
             "layer": "+".join(map(str, subject["layers"])),
             "score": score,
             "value": point[score],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from terms.documents.steering import Group
 from terms.methods import UnknownMethod, parse_method
 from workers.reports import plots
 from workers.reports.gathered import Cell
@@ -29,8 +30,9 @@ def compared(cell: Cell) -> Compared | None:
     if cell.extraction is None or not cell.vectors:
         return None
     layer = _layer(cell)
-    in_order = [one["key"] for one in cell.extraction["vectors"]]  # the tensors in a file have no order
-    keys = [key for key in in_order if key.endswith(f"/{layer}") and _compared(key.split("/")[2])]
+    component = _component(cell)  # vectors of different components have different coordinates, and may have different widths
+    in_order = [one for one in cell.extraction["vectors"] if one["component"] == component]  # the tensors in a file have no order
+    keys = [one["key"] for one in in_order if one["layer"] == layer and _compared(one["method"])]
     if len(keys) < 2:
         return None
     names = [key.split("/")[2] for key in keys]
@@ -80,14 +82,23 @@ def _compared(method: str) -> bool:
     return parsed.base not in ("random", "shuffled") and not is_ablation(method) and not parsed.parameters.get("refit")
 
 
+def _leader(cell: Cell) -> Group | None:
+    if cell.steering is None:
+        return None
+    return next((one for one in cell.steering["groups"] if one["group"] == cell.steering["leader"]), None)
+
+
 def _layer(cell: Cell) -> int:
     assert cell.extraction is not None
     layers: list[int] = cell.extraction["layers"]
-    if cell.steering:
-        leader = next((one for one in cell.steering["groups"] if one["group"] == cell.steering["leader"]), None)
-        if leader is not None and len(leader["layers"]) == 1:
-            return int(leader["layers"][0])
-    return layers[len(layers) // 2]
+    leader = _leader(cell)
+    return leader["layers"][0] if leader is not None and len(leader["layers"]) == 1 else layers[len(layers) // 2]
+
+
+def _component(cell: Cell) -> str:
+    assert cell.extraction is not None
+    leader = _leader(cell)
+    return cell.extraction["vectors"][0]["component"] if leader is None else leader["component"]
 
 
 def _massive(cell: Cell, layer: int) -> list[int]:

@@ -11,7 +11,7 @@ from terms.documents.steering import Summary
 from terms.documents.study import Finding
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
-from workers.reports.tables.gains import is_ablation
+from workers.reports.tables.gains import is_ablation, place_of
 from workers.science.intervals import Interval
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 
@@ -80,18 +80,21 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
 
 
 def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> TraitEvidence:
+    """The evidence from one steering. Methods are compared at the leader's position and component: elsewhere a contrast would also be one of
+    places.
+    """
     groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
     judged = cannot_tell(summary.get("judge_facts") or {}) is None
+    place = place_of(groups[leader])
+    here = {name: one["method"] for name, one in groups.items() if place_of(one) == place}
     contrasts = {
-        groups[one["b"]]["method"]: _contrast(one, judged)
-        for one in summary["contrasts"]["dose"]
-        if one["a"] == leader and one["b"] in groups
+        here[one["b"]]: _contrast(one, judged) for one in summary["contrasts"]["dose"] if one["a"] == leader and one["b"] in here
     }
     cleaning = {
-        groups[one["a"]]["method"]: _contrast(one, judged)
+        here[one["a"]]: _contrast(one, judged)
         for one in summary["contrasts"]["dose"]
-        if one["a"] in groups and one["b"] == f"{one['a']}_cleaned" and one["b"] in groups
+        if one["a"] in here and one["b"] == f"{one['a']}_cleaned" and one["b"] in here
     }
     parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
     best = groups[leader]["best"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, points
+from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points
 
 
 def protocol(data: Gathered) -> Table:
@@ -24,8 +24,8 @@ def protocol(data: Gathered) -> Table:
                 continue
             rows.append(
                 {
-                    "model": cell.model, "trait": cell.trait, "method": group["method"], "c": one["c"], "reference": one["delta"],
-                    "reference_from": cell.texts(one), "coherence": one["coherence"],
+                    "model": cell.model, "trait": cell.trait, "method": method_name(group, cell.steering), "c": one["c"],
+                    "reference": one["delta"], "reference_from": cell.texts(one), "coherence": one["coherence"],
                 }
                 | points(cell, "held_out", group["matched"].get("coefficient"))
                 | points(cell, "equal_dose", group["matched"].get("dose"))

@@ -2,17 +2,18 @@
 
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, points
+from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points, steered
 
 
 def traits(data: Gathered) -> Table:
     """The same method on every trait, side by side."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows: dict[tuple[str, str], Row] = {}
-    for cell in data.cells:
-        for group in cell.steering["groups"] if cell.steering else []:
+    for cell, summary in steered(data):
+        for group in summary["groups"]:
             if not is_ablation(group["method"]) and group["best"] is not None:
-                row = rows.setdefault((cell.model, group["method"]), {"model": cell.model, "method": group["method"]})
+                name = method_name(group, summary)
+                row = rows.setdefault((cell.model, name), {"model": cell.model, "method": name})
                 row.update(points(cell, cell.trait, group["matched"].get("dose") or group["best"]))
     columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
     return Table(
@@ -24,12 +25,12 @@ def off_target(data: Gathered) -> Table:
     """The effect of each method's vector on the scores of the other traits."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows = [
-        {"model": cell.model, "trait": cell.trait, "method": group["method"]}
+        {"model": cell.model, "trait": cell.trait, "method": method_name(group, summary)}
         | points(cell, cell.trait, group["best"])
         | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, name, effect).items()}
-        for cell in data.cells
-        if cell.steering and cell.steering.get("off_target")
-        for group in cell.steering["groups"]
+        for cell, summary in steered(data)
+        if summary.get("off_target")
+        for group in summary["groups"]
         if not is_ablation(group["method"])
     ]
     columns = [
@@ -48,11 +49,13 @@ def off_target(data: Gathered) -> Table:
 def extra_sets(data: Gathered) -> Table:
     """Paraphrases, unrelated questions and questions with right answers, at the chosen dose and at half of it."""
     rows = []
-    for cell in data.cells:
-        for group in cell.steering["groups"] if cell.steering else []:
+    for cell, summary in steered(data):
+        for group in summary["groups"]:
             for name, runs in group["extra"].items():
                 for at, effect in runs.items():
-                    base = {"model": cell.model, "trait": cell.trait, "method": group["method"], "set": name, "at": at}
+                    base = {
+                        "model": cell.model, "trait": cell.trait, "method": method_name(group, summary), "set": name, "at": at,
+                    }  # fmt: skip
                     shares = {
                         "unchanged": effect["unchanged"],
                         "unchanged_from": cell.texts(effect),

@@ -1,10 +1,11 @@
 """Common parts of the tables of gains: the cells of a gain, the sentence on how gains were measured, and which methods the tables leave out."""
 
+from collections.abc import Iterator
 from typing import Literal
 
-from terms.documents.steering import Effect
+from terms.documents.steering import Effect, GroupFacts, Subject, Summary
 from terms.methods import UnknownMethod, parse_method
-from workers.reports.gathered import Cell
+from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
 EFFECT = (
@@ -17,6 +18,13 @@ GainKey = Literal["delta", "delta_joint"]
 """The gain in points, or in answers that show the trait and stay coherent."""
 
 
+def steered(data: Gathered) -> Iterator[tuple[Cell, Summary]]:
+    """Every cell with a steering, and its summary."""
+    for cell in data.cells:
+        if cell.steering is not None:
+            yield cell, cell.steering
+
+
 def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Row:
     """A column of kind points with its interval and its source, from an effect of summary.json; empty where the effect is missing."""
     if not effect or effect.get(source) is None:
@@ -27,6 +35,21 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
         f"{name}_high": effect.get(f"{source}_high"),
         f"{name}_from": cell.texts(effect),
     }
+
+
+def place_of(one: GroupFacts | Subject) -> tuple[str | None, str]:
+    """The position and component of a group's or subject's vectors."""
+    return one["position"], one["component"]
+
+
+def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None = None) -> str:
+    """The method of a group or subject, or another `method` of the same place, as the tables show it: with position and component where the
+    steering compares several of them, so that no two rows look alike.
+    """
+    name = method or one["method"]
+    if len({place_of(group) for group in summary["groups"]}) == 1:
+        return name
+    return f"{name} at {', '.join(filter(None, place_of(one)))}"
 
 
 def is_ablation(key: str) -> bool:

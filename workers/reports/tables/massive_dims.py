@@ -8,7 +8,7 @@ from terms.documents.steering import Summary
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, points
+from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points, steered
 
 
 def cleaning(data: Gathered) -> Table:
@@ -35,7 +35,7 @@ def cleaning(data: Gathered) -> Table:
 
 
 def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
-    found: dict[tuple[str, int], Row] = {}
+    found: dict[tuple[str, int], Row] = {}  # by the base method at its place, and the number of dims
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -45,7 +45,8 @@ def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) 
             continue
         effect = group["matched"].get("dose") or group["best"]
         massive = _massive_among_first(calibration, group["layers"], method.top)
-        row = found.setdefault((method.base, method.top), {"base": method.base, "n": method.top, "massive": massive})
+        base = method_name(group, summary, method.base)
+        row = found.setdefault((base, method.top), {"base": base, "n": method.top, "massive": massive})
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
             row.update(points(cell, suffix, effect))
     for key in sorted(found):
@@ -64,11 +65,16 @@ def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n
 def decomposition(data: Gathered) -> Table:
     """The effect of steering with the massive part of mean-based vectors alone."""
     rows = []
-    for cell in data.cells:
-        for group in cell.steering["groups"] if cell.steering else []:
+    for cell, summary in steered(data):
+        for group in summary["groups"]:
             parts = group["decomposition"]
             if parts and not is_ablation(group["method"]):
-                row = {"model": cell.model, "trait": cell.trait, "method": group["method"], "verdict": parts["massive_part"]}
+                row = {
+                    "model": cell.model,
+                    "trait": cell.trait,
+                    "method": method_name(group, summary),
+                    "verdict": parts["massive_part"],
+                }
                 for arm, effect in parts["arms"].items():
                     row |= points(cell, arm, effect)
                 rows.append(row)

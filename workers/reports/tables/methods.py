@@ -6,7 +6,7 @@ from binnacle.words.judging import cannot_tell
 from terms.documents.steering import Effect, Group, Summary
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, points
+from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
 
 COLUMNS = [
@@ -73,7 +73,7 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
         if is_ablation(group["method"]):
             continue
         layers = "+".join(map(str, group["layers"]))
-        row: Row = {"method": group["method"], "kind": "method", "layer": layers, "group": group["group"]}
+        row: Row = {"method": method_name(group, summary), "kind": "method", "layer": layers, "group": group["group"]}
         if group["best"] is not None:
             row |= _effect(cell, group["best"])
         for way in ("dose", "coherence", "coefficient"):

@@ -2,6 +2,7 @@
 
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Table
+from workers.reports.tables.gains import method_name
 from workers.science.dose import NO_CLEAN_DOSE
 
 
@@ -9,11 +10,11 @@ def vectors(data: Gathered) -> Table:
     """One row per vector: its massive part, sampling noise, stability and separation."""
     rows = []
     for cell in data.cells:
-        chosen = {one["group"]: one["layers"] for one in cell.steering["groups"]} if cell.steering else {}
+        groups = {one["group"]: one for one in cell.steering["groups"]} if cell.steering else {}
         for facts in cell.extraction["vectors"] if cell.extraction else []:
-            group = f"{facts['position']}/{facts['component']}/{facts['method']}"
+            group = groups.get(f"{facts['position']}/{facts['component']}/{facts['method']}")
             massive = facts.get("massive")
-            if chosen.get(group) != [facts["layer"]]:
+            if cell.steering is None or group is None or group["layers"] != [facts["layer"]]:
                 continue
             stability, separation = facts.get("stability"), facts.get("separation")
             clean = None if massive is None else massive.get("clean_norm")
@@ -21,7 +22,7 @@ def vectors(data: Gathered) -> Table:
                 {
                     "model": cell.model,
                     "trait": cell.trait,
-                    "method": facts["method"],
+                    "method": method_name(group, cell.steering),
                     "layer": facts["layer"],
                     "massive": None if massive is None else massive.get("share"),
                     "noise": None if massive is None else massive.get("noise_share"),
