@@ -16,6 +16,7 @@ from binnacle.cli.terminal import styled
 
 MARKS = {"ok": "green", "note": "yellow", "fault": "bold red"}
 Look = Callable[[], Iterator[Finding]]
+"""A check: a function that yields its findings."""
 
 
 def doctor(
@@ -38,7 +39,7 @@ def doctor(
 
 
 def looks(home: Path, port: int) -> dict[str, Look]:
-    """Everything there is to look at, in the order in which one thing needs the other."""
+    """Returns the checks by the name of what they check. What others depend on is checked first."""
     return {
         "settings": lambda: stores.settings(home),
         "python": gpu.python,
@@ -54,7 +55,7 @@ def looks(home: Path, port: int) -> dict[str, Look]:
 
 
 def _guarded(about: str, look: Look) -> Iterator[Finding]:
-    """What a look found; what kept it from looking is a finding too."""
+    """Yields what a check found. An exception of the check becomes a fault with the first line of its message."""
     try:
         yield from look()
     except Exception as error:

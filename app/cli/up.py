@@ -63,6 +63,7 @@ def worker(options: WorkerOptions) -> int:
 
 
 def _until_stopped(run: Callable[[], None]) -> int:
+    """Runs until stopped; prints an EmbeddedError. Returns the exit status."""
     try:
         run()
     except EmbeddedError as reason:
@@ -73,6 +74,7 @@ def _until_stopped(run: Callable[[], None]) -> int:
 
 
 def _announce(service: Supervisor, running: Running, host: str) -> None:
+    """Prints the service's addresses, key, workers and folders, and warns if the broker does not answer."""
     home = service.home
     rows = {
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
@@ -107,6 +109,7 @@ def _warn_of_broker(url: str) -> None:
 
 
 def _announce_workers(nodes: WorkerHost) -> None:
+    """Prints this host's workers and the folder of their logs."""
     _rows({"workers": ", ".join(plan.description for plan in nodes.workers), "logs": str(nodes.home.logs)})
     out.print(
         styled("The workers run.", "bold green"),
@@ -115,5 +118,6 @@ def _announce_workers(nodes: WorkerHost) -> None:
 
 
 def _rows(rows: dict[str, str]) -> None:
+    """Prints names and values in two columns."""
     for name, value in rows.items():
-        out.print(f"{name:<8} {value}")  # paths stay whole, to be copied
+        out.print(f"{name:<8} {value}")  # no table, which would cut long paths

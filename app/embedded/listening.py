@@ -1,4 +1,7 @@
-"""Opens the API's listening socket in the supervisor, which keeps it open while the API restarts."""
+"""Opens the API's listening socket, names its address, and asks whether the API is ready.
+
+The supervisor holds the socket, so that it stays open while the API restarts.
+"""
 
 import http.client
 import socket

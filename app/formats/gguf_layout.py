@@ -1,5 +1,7 @@
-"""Where in a GGUF file its tensors lie. Every count and size in the file is checked against its length before it is used, so that the
-work is never more than the file is long. Reads metadata of text and 32-bit numbers, skips the rest, and knows nothing of what the tensors mean.
+"""Finds the tensors of a GGUF file, and reads its metadata of text and of 32-bit numbers; other metadata is skipped.
+
+Every count and size in the file is checked against the file's length before it is used, so that a file that lies costs no more time or memory
+than its length. What the tensors mean is left to `app.formats.gguf_vectors`.
 """
 
 import struct
@@ -20,7 +22,7 @@ UINT32, INT32 = 4, 5
 
 @dataclass(frozen=True)
 class Place:
-    """Float32 numbers within the file: the first one's byte, and how many."""
+    """Float32 numbers within the file: the byte at which they begin, and their count."""
 
     begin: int
     count: int
@@ -28,7 +30,7 @@ class Place:
 
 @dataclass
 class Layout:
-    """A file's tensors, and its metadata of text and of 32-bit numbers."""
+    """A file's tensors, and its metadata of 32-bit numbers (`numbers`) and of text (`texts`), each by name."""
 
     numbers: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -36,14 +38,14 @@ class Layout:
 
 
 class Cursor:
-    """A place in the file that never leaves it."""
+    """Reads the file from front to back and never past its end."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
 
     def skip(self, size: int) -> int:
-        """Moves on by `size` bytes, and says where they began. Raises Unreadable past the end."""
+        """Moves on by `size` bytes and returns where they begin. Raises Unreadable if they reach past the end."""
         begin = self.at
         if size > len(self.data) - begin:
             raise Unreadable(
@@ -53,19 +55,19 @@ class Cursor:
         return begin
 
     def number(self, kind: str) -> int:
-        """One little-endian number: I or Q."""
+        """Reads an unsigned (I: 32 bits, Q: 64 bits) or signed (i: 32 bits) little-endian integer."""
         size = struct.calcsize(kind)
         return int(struct.unpack_from(f"<{kind}", self.data, self.skip(size))[0])
 
     def text(self) -> str:
-        """A length and so many bytes."""
+        """Reads a text: its length in bytes, then UTF-8."""
         size = self.number("Q")
         begin = self.skip(size)
         return self.data[begin : begin + size].decode("utf-8", "replace")
 
 
 def layout(data: bytes, most: int) -> Layout:
-    """The layout of a file of at most `most` float32 tensors of one dimension. Raises Unreadable for any other."""
+    """Returns the layout of a file with at most `most` tensors, all float32 and of one dimension. Raises Unreadable for any other file."""
     if data[:4] != MAGIC:
         raise Unreadable("The bytes are not a GGUF file: they do not begin with GGUF.")
     cursor = Cursor(data)
@@ -102,7 +104,7 @@ def layout(data: bytes, most: int) -> Layout:
 
 
 def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
-    """Reads or skips one field of metadata; the alignment after it."""
+    """Reads or skips one field of metadata; returns the alignment of the tensors, which the field may set."""
     name, kind = cursor.text(), cursor.number("I")
     if kind == STRING:
         found.texts[name] = cursor.text()
@@ -122,6 +124,7 @@ def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
 
 
 def _skip_value(cursor: Cursor, name: str, kind: int) -> None:
+    """Skips a number of another type, or an array. Raises Unreadable for an array of arrays and for an unknown type."""
     if kind in SCALAR_BYTES:
         cursor.skip(SCALAR_BYTES[kind])
         return
@@ -138,7 +141,7 @@ def _skip_value(cursor: Cursor, name: str, kind: int) -> None:
 
 
 def _tensor(cursor: Cursor) -> tuple[str, int, int]:
-    """Name, offset into the data, and how many numbers."""
+    """Returns a tensor's name, its offset in bytes from the start of the tensors, and its count of numbers."""
     name, dimensions = cursor.text(), cursor.number("I")
     if dimensions != 1:
         raise Unreadable(f"Tensor {name[:80]!r} has {dimensions:,} dimensions; a direction has one dimension.")

@@ -1,7 +1,7 @@
-"""NumPy's .npy: one array, never a pickle.
+"""Writes and reads vectors as NumPy's .npy: one array, never a pickle.
 
-Convention: a file of one vector is float32 [D]; of several of one width, [K, D] in the order in which they were asked for. It holds no
-layer and no name: whoever reads it must be told.
+Convention: a file of one vector is float32 [D]; a file of several vectors of one width is [K, D], in the order of the request. The file holds
+neither layers nor names, so its reader must get them elsewhere.
 """
 
 import ast
@@ -22,7 +22,7 @@ _FLOAT = re.compile("[<>=|]f[248]")
 
 
 def write(vectors: Sequence[NamedVector], _origin: Origin) -> tuple[bytes, str, list[str]]:
-    """Bytes, media type, notes."""
+    """Returns bytes, media type and notes (the rows' names in order). Raises Unwritable for vectors of different widths, and for no vector."""
     widths = sorted({one.vector.size for one in vectors})
     if len(widths) != 1:
         raise Unwritable(
@@ -36,7 +36,7 @@ def write(vectors: Sequence[NamedVector], _origin: Origin) -> tuple[bytes, str, 
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:
-    """The one vector of a file [D], or the rows of one [K, D]."""
+    """Returns the vector of a file [D], or the rows of a file [K, D] as vectors named `row 0`, `row 1` and so on. Raises Unreadable."""
     shape, fortran, dtype, begin = _header(data)
     if len(shape) == 2 and shape[0] > most:
         raise Unreadable(f"The .npy holds {shape[0]:,} rows; at most {most:,} vectors can be imported at once.")
@@ -50,7 +50,10 @@ def read(data: bytes, most: int) -> list[NamedVector]:
 
 
 def _header(data: bytes) -> tuple[tuple[int, ...], bool, str, int]:
-    """Shape, whether columns come first, type, and where the numbers begin. Read here, as NumPy's own reader of headers fails in many ways."""
+    """Returns the shape, whether the order is Fortran's, the type, and the byte at which the numbers begin. Raises Unreadable.
+
+    NumPy's own reader is not used, because it raises errors of many types for broken headers.
+    """
     size_bytes = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(data[6:8])
     if data[:6] != MAGIC or size_bytes is None:
         raise Unreadable("The bytes are not an .npy file of version 1, 2 or 3.")

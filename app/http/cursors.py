@@ -10,6 +10,7 @@ from datetime import datetime
 from app.errors import Problem
 
 SIGNATURE = 16
+"""Bytes of the signature, which come before the body."""
 
 
 class Cursors:

@@ -36,7 +36,7 @@ LabelQuery = Annotated[str | None, Query(max_length=100, pattern=FOLDER, descrip
 
 
 def _written(value: Sent) -> Sent | str:
-    """Refuses a bare number as a time; pydantic would read it as seconds since 1970."""
+    """Makes pydantic refuse a text that does not begin with a date: it would read a bare number as seconds since 1970."""
     return "" if isinstance(value, str) and _DATE.match(value) is None else value
 
 
@@ -68,7 +68,8 @@ async def page_of(
 ) -> Page[Item]:
     """Returns a page of a list; `fetch(session, before, count)` returns entries after the entry with key `before`.
 
-    `scope` names the list and its filters. Raises Problem 422 for an invalid cursor.
+    `scope` names the list and its filters; `key(item)` is the `(created_at, id)` by which the list is sorted.
+    Raises Problem 422 for an invalid cursor.
     """
     before = None if cursor is None else context.cursors.read(scope, cursor)
     found = await context.database.read(fetch, before, limit + 1)

@@ -31,7 +31,7 @@ _RELEASED: Changes = {"worker_id": None, "child_pid": None, "lease_expires_at": 
 
 
 def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Blob], reached: Reached = NOTHING_NEW) -> Job:
-    """Stores finished parts of the job for good, and resets its count of consecutive losses.
+    """Stores finished parts (cells) of the job for good; a new cell resets the job's count of consecutive losses.
 
     Idempotent: when the connection breaks before the answer to a commit, the worker sends the cell again; it is counted and shown once.
     """
@@ -123,7 +123,7 @@ def cancelled(
     settle(session, job)
 
 
-def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by name
+def requeue(  # noqa: PLR0913 - the values of the row and of its event, each by name
     session: Session,
     job_id: str,
     token: int,
@@ -134,7 +134,7 @@ def requeue(  # noqa: PLR0913 - what the row and the event say of it, each by na
     metrics: Mapping[str, float] | None = None,
     reached: Reached = NOTHING_NEW,
 ) -> None:
-    """Returns the job to the queue without blame: after a yield, a drain, or a transient outside error (then `delay` seconds later)."""
+    """Returns the job to the queue and counts no loss: after a yield, a drain, or a transient outside error (then it waits `delay` seconds)."""
     job = transition(
         session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
         values={
@@ -157,7 +157,8 @@ def still_held(session: Session, job_id: str, token: int) -> Job | None:
 def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, charged: bool = True) -> None:
     """Handles a lost worker: returns the job to the queue, or fails it after `max_losses` losses in a row without a new cell.
 
-    Then the job is assumed to kill its workers. `charged=False` does not count the loss against the job, for example after a database outage.
+    After so many losses the job is assumed to crash its workers. `charged=False` counts neither the loss nor the device time, for example after
+    a database outage.
     A job in state `cancelling` becomes cancelled: its device has stopped.
     """
     used = {"device_seconds": _held_for(session, job)} if charged else {}
@@ -199,6 +200,7 @@ def _end(
     reached: Reached,
     values: Changes,
 ) -> Job:
+    """Moves a held job to its final state, releases its worker, and writes unwritten progress; `values` take precedence."""
     return transition(
         session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=target.value, data=data, before=reached.events,
         values={"finished_at": NOW, **reached.values, "phase": target.value, **_RELEASED, **values},

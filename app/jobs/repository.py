@@ -75,7 +75,7 @@ def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> Colum
 
 @settled
 def find(session: Session, job_id: str, viewer: Viewer) -> Job | None:
-    """Returns the job if the viewer may see it; otherwise None."""
+    """Returns the job if the viewer may see it; otherwise None. In a dry run, jobs of the plan are found too."""
     return planned_job(session, job_id) or session.scalars(visible(viewer).where(Job.id == job_id)).one_or_none()
 
 
@@ -202,7 +202,7 @@ def succeeded_with(session: Session, kind: str, spec_hash: str, viewer: Viewer) 
 
 
 def bells_wanted(session: Session, job_class: str, *, silent_after: float, everybody: bool = False) -> int:
-    """Returns how many bells a class should have pending: one per idle live worker that may claim, but no more than ready jobs.
+    """Returns how many notifications (bells) a class should have pending: one per idle live worker that may claim, but no more than ready jobs.
 
     `everybody`: one per idle worker if any job is ready, because some workers may have a version that cannot run the job.
     """
@@ -245,6 +245,7 @@ def idle_for(session: Session, job_class: str, seconds: float) -> bool:
 
 
 def _ready() -> Select[str]:
+    """Selects the ids of queued jobs that wait for no other job and for no delay."""
     due = (Job.not_before.is_(None)) | (Job.not_before <= func.now())
     return select(Job.id).where(Job.state == State.QUEUED, Job.blockers == 0, due)
 

@@ -24,8 +24,11 @@ from app.jobs.states import FINISHED
 from app.jobs.waiting import Fingerprint, Wakeups, Watch
 
 PAGE = 200
+"""Events read by one statement."""
 PING = 15.0
+"""Seconds without an event after which a comment keeps the connection open."""
 RECONNECT_MS = 1000
+"""Milliseconds that the client waits before it connects again."""
 
 
 async def stream(
@@ -36,34 +39,34 @@ async def stream(
     Ends with a `reconnect` event after `lifetime` seconds, when the server stops, or when the caller may no longer see the job: the client's
     next request gets the reason.
     """
-    spoke = time.monotonic()
-    ends = spoke + lifetime
+    sent_at = time.monotonic()
+    ends = sent_at + lifetime
     with wakeups.watch(job_id) as watch:
         while True:
             watch.clear()
-            now_is = await keyring.current(viewer)
-            found = None if now_is is None else await _seen(database, job_id, now_is, after)
-            if now_is is None or found is None:
+            current = await keyring.current(viewer)
+            found = None if current is None else await _seen(database, job_id, current, after)
+            if current is None or found is None:
                 yield _reconnect(after)
                 return
-            viewer, (page, over) = now_is, found
+            viewer, (page, ended) = current, found
             for event in page:
                 after = event.seq
                 yield _frame(event)
-                spoke = time.monotonic()
+                sent_at = time.monotonic()
             if len(page) == PAGE:
                 continue
-            if over:
+            if ended:
                 return
             now = time.monotonic()
             if now >= ends or wakeups.closing.is_set():
                 yield _reconnect(after)
                 return
-            if now - spoke >= PING:
+            if now - sent_at >= PING:
                 yield KEEPALIVE_COMMENT
-                spoke = now
+                sent_at = now
             watch.knows = partial(_knows, after)
-            await _news(watch, min(ends, spoke + PING), keyring, viewer)
+            await _news(watch, min(ends, sent_at + PING), keyring, viewer)
 
 
 async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool] | None:
@@ -75,24 +78,26 @@ async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int
 
 
 async def _news(watch: Watch, until: float, keyring: Keyring, viewer: Viewer) -> None:
-    """Returns when there is news, at `until`, or soon after the caller's key was revoked or their groups changed."""
+    """Returns at the first of: news of the job, the time `until`, and a change of the caller's key or groups, found within seconds."""
     while (left := until - time.monotonic()) > 0:
-        with contextlib.suppress(SQLAlchemyError, OSError):  # keys cannot be revoked while the database is unavailable
+        with contextlib.suppress(SQLAlchemyError, OSError):  # without the database the rights cannot be read: keep waiting
             if await watch.wait(min(left, RECHECK)) or await keyring.current(viewer) != viewer:
                 return
 
 
 def _reconnect(after: int) -> bytes:
+    """Returns the event that asks the client to connect again and to continue after this event number."""
     return format_sse_event(event="reconnect", data_str=f'{{"after": {after}}}', retry=RECONNECT_MS)
 
 
 def _page(session: Session, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool]:
     """Returns the next events, and whether the job had ended before they were read, so that no more will follow."""
-    over = service.find(session, job_id, viewer).state in FINISHED
-    return service.events(session, job_id, viewer, after, PAGE), over
+    ended = service.find(session, job_id, viewer).state in FINISHED
+    return service.events(session, job_id, viewer, after, PAGE), ended
 
 
 def _frame(event: JobEvent) -> bytes:
+    """Returns an event of the job as a server-sent event."""
     body = EventOut.model_validate(event, from_attributes=True)
     return format_sse_event(id=str(event.seq), event=event.type, data_str=body.model_dump_json())
 

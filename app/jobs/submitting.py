@@ -77,7 +77,7 @@ def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge
 
 
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
-    """Returns the edges plus an edge that needs the success of `job`, unless it is already there."""
+    """Returns the edges plus an edge that needs the success of `job`; unchanged if an edge to `job` is already there, whatever it needs."""
     if any(edge.job == job for edge in after):
         return list(after)
     return [*after, Edge(job=job, needs="success")]

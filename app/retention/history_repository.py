@@ -12,11 +12,11 @@ from app.jobs.states import FINISHED
 from app.jobs.submission import WARNED
 
 Place = tuple[datetime | None, str]
-"""When a job ended, and its id: where the next batch goes on."""
+"""The end time and the id of the last job of a batch; the next batch begins after it."""
 
 
 def ended(session: Session, days: float, *, after: Place | None, most: int) -> Sequence[Row[str, str, bool, datetime | None]]:
-    """`(id, owner, kept, finished_at)` of jobs that were over so long ago, oldest first, after a place."""
+    """Returns `(id, owner, kept, finished_at)` of at most `most` jobs that ended more than `days` days ago, oldest first, after a place."""
     statement = select(Job.id, Job.owner, Job.kept, Job.finished_at).where(
         Job.finished_at < func.now() - timedelta(days=days), Job.state.in_(list(FINISHED))
     )
@@ -26,13 +26,16 @@ def ended(session: Session, days: float, *, after: Place | None, most: int) -> S
 
 
 def remove_events(session: Session, job_ids: Sequence[str]) -> int:
-    """Removes the events of these jobs, but for the warnings, which belong to the job; how many."""
+    """Removes the events of these jobs, except the warnings, which the job still shows; returns how many were removed."""
     gone = delete(JobEvent).where(JobEvent.job_id.in_(job_ids), JobEvent.type != WARNED)
     return session.execute(gone.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined, no-any-return]
 
 
 def remove_audit(session: Session, days: float, *, most: int) -> int:
-    """Removes the oldest entries of the audit that happened, also for the last time, so long ago; how many, at most `most`."""
+    """Removes the oldest entries of the audit log, at most `most`; returns how many were removed.
+
+    Only entries are removed that happened more than `days` days ago; an entry of a repeated action counts by its last time.
+    """
     before = func.now() - timedelta(days=days)
     old = select(AuditEntry.id).where(AuditEntry.at < before, func.coalesce(AuditEntry.last_at, AuditEntry.at) < before)
     gone = delete(AuditEntry).where(AuditEntry.id.in_(old.order_by(AuditEntry.at, AuditEntry.id).limit(most)))

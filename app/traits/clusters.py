@@ -2,7 +2,7 @@
 
     same cluster  <=  token Jaccard |a & b| / |a | b| > 0.6, transitively
 
-Works only on texts and names of clusters. Deterministic.
+Pure functions of texts and names of clusters: equal arguments give equal results.
 """
 
 import hashlib
@@ -20,13 +20,16 @@ SHOWN = 60
 """Characters of a text used as the name of its cluster."""
 
 FEW = 8
-"""Least different texts for finding their shared wording."""
+"""Smallest number of different texts among which shared wording is searched for."""
 
 _TOKEN = re.compile(r"\w+")
 
 
 def tokens(text: str) -> frozenset[str]:
-    """Returns the words of a text in lower case; the text itself if it has no words."""
+    """Returns the words of a text in lower case; the text itself if it has no words.
+
+    A word is a run of letters, digits and `_`. Chinese characters up to the next punctuation mark therefore count as one word.
+    """
     return frozenset(_TOKEN.findall(text.lower())) or frozenset([text.strip()])
 
 
@@ -63,7 +66,7 @@ def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset())
 
 
 def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
-    """Returns for each set the index of the first set of its group."""
+    """Returns for each set of word numbers the index of the first set of its group. `words`: how many different words there are."""
     sizes = np.array([one.size for one in sets], np.int64)
     group = np.arange(len(sets))
     for i, shared in enumerate(overlaps(sets, words)):

@@ -112,6 +112,7 @@ def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitReques
 
 
 def _format(name: str | None) -> str | None:
+    """Returns the requested format of the files, None if it is to be recognised. Raises Problem 422 for an unknown format."""
     if name is not None and name not in readers.FORMATS:
         detail = f"/format is {name[:40]!r}; it must be {', '.join(readers.FORMATS)}, or left out to tell it from the files."
         raise invalid("/format", "unknown_format", detail)
@@ -119,6 +120,7 @@ def _format(name: str | None) -> str | None:
 
 
 def _fields(form: Form) -> JsonObject:
+    """Returns the form's fields. Raises Problem 422 for an unknown field."""
     unknown = sorted(form.fields.keys() - FIELDS.keys())
     if unknown:
         raise invalid(

@@ -22,6 +22,7 @@ EVERYBODY = Sharing(visibility="public")
 FIRST_TRY = 5.0
 """Seconds that the start waits for the first try; the API starts even if the database cannot be reached."""
 AGAIN = 5.0
+"""Seconds between later tries."""
 
 
 @cache
@@ -35,14 +36,19 @@ def shipped_datasets() -> tuple[Dataset, ...]:
 
 
 async def seed(context: Context) -> None:
-    """Adds the shipped traits that are missing in these versions. Raises if the database or the storage cannot be reached."""
+    """Adds the shipped traits that are missing in these versions, and makes those that are there public again.
+
+    Raises SQLAlchemyError, StorageError or OSError if the database or the storage cannot be reached, and Problem 429 over a quota.
+    """
     for dataset in await asyncio.to_thread(shipped_datasets):
         if await context.database.run(service.stored, dataset, OWNER, EVERYBODY) is None:
             await store(context, dataset, OWNER, EVERYBODY)
 
 
 async def seed_at_start(context: Context) -> asyncio.Task[None] | None:
-    """Seeds once. If that fails, returns a task that tries again until it succeeds; the caller cancels it when the context closes."""
+    """Seeds once. If the database or the storage fails, returns a task that tries again until it succeeds; the caller cancels the task when the
+    context closes.
+    """
     try:
         async with asyncio.timeout(FIRST_TRY):
             await seed(context)

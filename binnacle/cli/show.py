@@ -25,6 +25,7 @@ def calibration_report(calibration: CalibrationFile) -> RenderableType:
 
 
 def _verdict(aggregate: dict[str, Any]) -> Table:
+    """Returns the verdict, the dominant dim with its ratios, the massive dims and their emergence."""
     severity, ratios = aggregate["severity"], aggregate["severity"]["ratios"]
     dims = ", ".join(map(str, listed(aggregate))) or "none: cleaning changes nothing on this model"
     rows: dict[str, RenderableType] = {
@@ -44,6 +45,7 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
 
 
 def _layers(aggregate: dict[str, Any]) -> Table:
+    """Returns the layers: top dims with their ratios, the mean norm, and the median norm without the default rule's massive dims."""
     table = Table("layer", "top dims (ratio_to_median; bold: massive)", "norm", "norm without them", box=None)
     for layer, dims in aggregate["top_dims_by_layer"].items():
         facts, massive = aggregate["per_layer"][layer], massive_at(aggregate, int(layer))
@@ -55,4 +57,5 @@ def _layers(aggregate: dict[str, Any]) -> Table:
 
 
 def _dim(dim: int, ratio: float, *, bold: bool) -> Text:
+    """Returns a dim with its ratio_to_median, such as `443 (1008x)`."""
     return styled(f"{dim} ({ratio:g}x)", "bold" if bold else "")

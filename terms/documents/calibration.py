@@ -8,7 +8,11 @@ from terms.documents.provenance import Reading
 
 
 class DimAtLayer(TypedDict):
-    """A dim's size at a layer, relative to the median dim."""
+    """The size a = abs(h[dim]) of a dim at a layer, over response tokens; b is the mean size of the median dim.
+
+    `ratio`: mean of a / b. `cv`: standard deviation of a / mean of a. `p5_ratio`: 5th percentile of a / b. `pct_above_10x`: % of tokens with
+    a > 10 b.
+    """
 
     ratio: float
     cv: float
@@ -24,8 +28,8 @@ class MassiveDims(TypedDict):
 
 
 class Emergence(TypedDict):
-    """Where a dim emerges: the first layer and all layers with at least half of its largest ratio, and the layer where it has fallen below;
-    None if it never does.
+    """Where a dim emerges. `plateau`: the captured layers with at least half of its largest ratio_to_median; `first`: the first of these layers.
+    `falls`: the next captured layer after the last of them; None if there is none.
     """
 
     first: int
@@ -34,7 +38,11 @@ class Emergence(TypedDict):
 
 
 class Place(TypedDict):
-    """A dim's largest value over all tokens, and the shares of prompts by where the dim stands out: at which token."""
+    """Where a dim is largest, over all tokens of the prompts.
+
+    `largest`: its largest absolute value. `above_30x`: the share of prompts with a max_to_entry_median above 30. The other fields: the shares of
+    prompts with the largest value at the first token, at the first delimiter, and at another token.
+    """
 
     largest: float
     above_30x: float
@@ -44,6 +52,8 @@ class Place(TypedDict):
 
 
 class Ratios(TypedDict):
+    """The four ratios of a dim (docs/science.md, 2.3), each the median over the middle layers."""
+
     ratio_to_median: float
     ratio_to_mean: float
     max_to_median: float
@@ -51,6 +61,8 @@ class Ratios(TypedDict):
 
 
 class Thresholds(TypedDict):
+    """The limits behind the default list of massive dims, the verdict, the scope and `location`."""
+
     massive_ratio_to_median: float
     massive_share_left: float
     massive_min_layers: int
@@ -62,7 +74,7 @@ class Thresholds(TypedDict):
 
 
 class Severity(TypedDict):
-    """The dominant dim, its ratios over the middle layers, and the verdict on severity."""
+    """The dominant dim, medians of its numbers and of the alignment over the middle layers (`layers`), and the verdict on severity."""
 
     dominant_dim: int
     ratios: Ratios
@@ -99,11 +111,15 @@ class Aggregate(TypedDict):
 
 
 class Decoding(TypedDict):
+    """How the answers were generated."""
+
     greedy: bool
     near_tie: float
 
 
 class StatisticsPlan(TypedDict):
+    """How many rows one batch of the statistics holds."""
+
     statistics_rows: int
 
 
@@ -145,7 +161,7 @@ class CalibrationDocument(TypedDict):
 
 
 class CalibrationResult(Reading):
-    """A calibration job's stored result, without the id that the service adds."""
+    """A calibration job's stored result, without the id that the service adds. `layers` is the number of captured layers."""
 
     schema_version: int
     severity: Severity

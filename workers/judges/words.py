@@ -14,12 +14,12 @@ LOOPS = (1, 2, 3, 5, 8)
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and punctuation marks; each ideogram counts as a word, since no spaces separate them."""
+    """Returns lower-case words and punctuation marks. Each ideogram and kana counts as a word, since no spaces separate them."""
     return _WORD.findall(text.lower())
 
 
 def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
-    """The share of the n-grams that occur more than once in the text: 0 for a text that never repeats n tokens, 1 for a loop of any length.
+    """Returns the share of the n-grams that occur more than once in the text: 0 for a text that never repeats n tokens, 1 for any loop.
 
     All occurrences count, including the first: a sentence repeated five times is repetition from the beginning.
     """
@@ -29,14 +29,14 @@ def repeated_share(tokens: Sequence[Token], n: int = 4) -> float:
 
 
 def shuffled(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
-    """The tokens in a random order."""
+    """Returns the tokens in a random order."""
     out = list(tokens)
     rng.shuffle(out)
     return out
 
 
 def looped(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
-    """Repeats a few neighbouring tokens up to the text's length, at least twice."""
+    """Returns a few neighbouring tokens, repeated at least twice and up to the text's length. `tokens` must not be empty."""
     length = rng.choice(LOOPS)
     start = rng.randrange(max(1, len(tokens) - length + 1))
     piece = list(tokens[start : start + length])
@@ -45,7 +45,7 @@ def looped(tokens: Sequence[Token], rng: random.Random) -> list[Token]:
 
 
 def pieced(texts: Sequence[Sequence[Token]], rng: random.Random, length: int = 20) -> list[Token]:
-    """Pieces of two to five tokens from different texts, in a row."""
+    """Returns at least `length` tokens: pieces of up to five tokens in a row, each from a text drawn at random. No text may be empty."""
     out: list[Token] = []
     while len(out) < length:
         text = rng.choice(texts)

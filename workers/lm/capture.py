@@ -48,7 +48,8 @@ def reading_once(
 ) -> Iterator[None]:
     """`reading` for one forward pass that stops, and ends the block, once every reader has been called at every layer.
 
-    The pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed.
+    The pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed. `layers` is
+    read twice, so it must not be an iterator.
     """
     missing = set(_sites(lm, readers, layers, where_present))
 
@@ -72,7 +73,7 @@ class _Enough(Exception):
 def _sites(
     lm: LanguageModel, readers: Mapping[str, Reader], layers: Iterable[int] | None, where_present: bool
 ) -> list[tuple[int, str]]:
-    """The (layer, component) pairs to read, in order."""
+    """Returns the (layer, component) pairs to read, in order of layers."""
     wanted = range(lm.layout.n_layers) if layers is None else sorted(set(layers))
     return [
         (layer, component)
@@ -101,6 +102,8 @@ class RowsAndTokens:
 def _hook(
     layer: int, component: str, read: Reader, scale: float, shape: RowsAndTokens
 ) -> Callable[[nn.Module, object, object], None]:
+    """Returns a forward hook that calls `read` with the module's output, as [B, T, D] and multiplied by `scale`."""
+
     def hook(_module: nn.Module, _inputs: object, output: object) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         assert isinstance(tensor, Tensor)

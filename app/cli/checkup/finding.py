@@ -8,7 +8,10 @@ Level = Literal["ok", "note", "fault"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `note`: works, but worth knowing. `fault`: something does not work, and `detail` says what to do."""
+    """What one check found about a part of the machine or service, named by `about`.
+
+    `level`: `ok`; `note`: works, but worth knowing; `fault`: something does not work, and `detail` says what to do.
+    """
 
     about: str
     level: Level

@@ -18,7 +18,7 @@ class Scale:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Returns the position of a value; values beyond the ends are drawn at the end."""
+        """Returns the position of a value; a value outside the axis, also 0 or less on a logarithmic axis, is placed at the nearer end."""
         if self.log:
             value = max(value, self.low)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -27,7 +27,9 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Returns about five round values."""
+        """Returns round values on the axis: about five if linear, at most eleven if logarithmic, and none on a short logarithmic axis without a
+        1, 2 or 5 times a power of ten.
+        """
         return _powers(self.low, self.high) if self.log else _steps(self.low, self.high)
 
 
@@ -40,18 +42,19 @@ def linear(values: Sequence[float], start: float, end: float, *, zero: bool = Fa
 
 
 def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
-    """Returns a logarithmic axis that covers all positive values."""
+    """Returns a logarithmic axis that covers all positive values with a margin, a factor of 1.1, at each end."""
     shown = [value for value in values if value > 0] or [1.0]
     low, high = min(shown), max(shown)
     return Scale(low / 1.1, high * 1.1, start, end, log=True)
 
 
 def words(value: float) -> str:
-    """Returns a tick's label."""
+    """Returns a tick's label; 0 for sizes below 1e-12, which are errors of rounding."""
     return number(0.0 if abs(value) < 1e-12 else value)
 
 
 def _steps(low: float, high: float) -> list[float]:
+    """Returns the multiples of a step from `low` to `high`. The step is 1, 2, 5 or 10 times a power of ten, at least a fifth of the range."""
     rough = (high - low) / 5
     size = 10 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
@@ -60,6 +63,7 @@ def _steps(low: float, high: float) -> list[float]:
 
 
 def _powers(low: float, high: float) -> list[float]:
+    """Returns powers of ten from `low` to `high`; if there are fewer than three, also 3 times, or 2 and 5 times, these powers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         found = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
