@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app import settings_file
 from app.embedded.broker import answers
@@ -78,7 +79,7 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
     home = service.home
     rows = {
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
-        + ("" if host in running.url else f", listening on {host}"),
+        + ("" if host == urlsplit(running.url).hostname else f", listening on {host}"),
         **(
             {
                 "secret": f"{service.secret}  (keys are off: send this secret as a key; everyone who has it administers this service)"

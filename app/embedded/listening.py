@@ -5,6 +5,7 @@ The supervisor holds the socket, so that it stays open while the API restarts.
 
 import http.client
 import socket
+from contextlib import ExitStack
 
 from app.embedded.errors import EmbeddedError
 
@@ -13,22 +14,24 @@ def listen(host: str, port: int) -> socket.socket:
     """Returns a listening TCP socket; port 0 takes a free port. Raises EmbeddedError when the address is in use or not on this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except socket.gaierror as unknown:
-        raise EmbeddedError(
-            "bad_host", f"{host!r} is not an address of this machine ({unknown.strerror}). Try --host 127.0.0.1."
-        ) from unknown
-    opened = socket.socket(family, kind, protocol)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by every connection: answers are sent without delay
-    try:
-        opened.bind(address)
-    except OSError as taken:
-        opened.close()
-        raise EmbeddedError(
-            "cannot_listen",
-            f"cannot listen on {host} port {port}: {taken.strerror}. Choose another with --port, or --port 0 for a free one.",
-        ) from taken
-    opened.listen(1024)
+    except (socket.gaierror, UnicodeError) as unknown:
+        why = unknown.strerror if isinstance(unknown, OSError) else "not a valid name"
+        raise EmbeddedError("bad_host", f"{host!r} is not an address of this machine ({why}). Try --host 127.0.0.1.") from unknown
+    with ExitStack() as failing:
+        try:
+            opened = failing.enter_context(socket.socket(family, kind, protocol))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # inherited by every connection: answers are sent without delay
+            opened.bind(address)
+            opened.listen(1024)  # of two that bound one port at the same moment, the second fails here
+        except OSError as taken:
+            raise EmbeddedError(
+                "cannot_listen",
+                f"cannot listen on {host} port {port}: {taken.strerror}. Choose another with --port, or --port 0 for a free one.",
+            ) from taken
+        failing.pop_all()
     return opened
 
 

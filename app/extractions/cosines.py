@@ -22,8 +22,15 @@ def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.fl
 
 
 async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
-    """Returns the cosines between the vectors of one layer, without controls and refits, before and after cleaning."""
+    """Returns the cosines between the vectors of one layer, without controls and refits, before and after cleaning.
+
+    Raises Problem 422 if only controls and refits are left.
+    """
     compared = [row for row in rows if _compared(row.method)]
+    if not compared:
+        raise Problem(
+            422, "only_controls", "The vectors of this layer are all controls or refits, which this comparison leaves out."
+        )
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
     known = next((row for row in compared if row.facts.get("massive")), None)
     massive = [] if known is None else list(known.facts["massive"]["dims"])

@@ -103,6 +103,10 @@ def layout(data: bytes, most: int) -> Layout:
     return found
 
 
+LAYER_OFFSET = ".layer_offset"
+"""End of the key with the number that is added to the layers in the names of tensors."""
+
+
 def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
     """Reads or skips one field of metadata; returns the alignment of the tensors, which the field may set."""
     name, kind = cursor.text(), cursor.number("I")
@@ -116,6 +120,8 @@ def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
             raise Unreadable(
                 f"The GGUF file's alignment is {alignment:,}; it must be a power of two up to {LARGEST_ALIGNMENT:,}."
             )
+    elif name.endswith(LAYER_OFFSET) and kind not in (UINT32, INT32):
+        raise Unreadable(f"The GGUF file's {name[:80]} is not a 32-bit number.")
     elif kind in (UINT32, INT32):
         found.numbers[name] = cursor.number("I" if kind == UINT32 else "i")
     else:

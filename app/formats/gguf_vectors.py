@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.formats.gguf_layout import Layout, layout
+from app.formats.gguf_layout import LAYER_OFFSET, Layout, layout
 from app.formats.vectors import NamedVector, Origin, Unreadable, Unwritable, sound
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 
@@ -103,7 +103,7 @@ def _vector(found: Layout, name: str, data: bytes) -> NamedVector:
         raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r}; a control vector holds direction.N, N a layer.")
     where = found.tensors[name]
     layer, site = (
-        int(number) + found.numbers.get(f"{ARCHITECTURE}.layer_offset", 0),
+        int(number) + found.numbers.get(f"{ARCHITECTURE}{LAYER_OFFSET}", 0),
         found.texts.get(f"{ARCHITECTURE}.site", "residual"),
     )
     if layer < 0:

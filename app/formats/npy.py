@@ -69,11 +69,20 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, str, int]:
     except (ValueError, SyntaxError, RecursionError, MemoryError, KeyError, TypeError) as error:
         raise Unreadable("The .npy header is not a dictionary of descr, fortran_order and shape.") from error
     if not isinstance(fortran, bool):
-        raise Unreadable(f"The .npy header says {str(fortran)[:40]} for fortran_order; it must be True or False.")
+        raise Unreadable(f"The .npy header says {_shown(fortran, 40)} for fortran_order; it must be True or False.")
     if not isinstance(dtype, str) or _FLOAT.fullmatch(dtype) is None:
-        what = repr(dtype)[:40]
-        raise Unreadable(f"The .npy is of type {what}; vectors must be floats of 2, 4 or 8 bytes, and pickles are never read.")
+        raise Unreadable(
+            f"The .npy is of type {_shown(dtype, 40)}; vectors must be floats of 2, 4 or 8 bytes, and pickles are never read."
+        )
     numbers = isinstance(shape, tuple) and all(type(one) is int and 0 <= one < 1 << 48 for one in shape)
     if not numbers or len(shape) not in (1, 2) or 0 in shape:
-        raise Unreadable(f"The .npy has the shape {str(shape)[:80]}; it must be (D,), one vector, or (K, D), K of them.")
+        raise Unreadable(f"The .npy has the shape {_shown(shape, 80)}; it must be (D,), one vector, or (K, D), K of them.")
     return shape, fortran, dtype, begin + size
+
+
+def _shown(value: object, most: int) -> str:
+    """Returns the beginning of a header's value in ASCII; a longer text for a number with more digits than Python writes."""
+    try:
+        return ascii(value)[:most]
+    except ValueError:
+        return "a number with too many digits"

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from app.http.context import Context
@@ -18,15 +18,15 @@ LARGEST = 200
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-def _clamp(value: Sent) -> Sent | str:
+def _clamp(limit: int) -> int:
     """Reduces a limit above the maximum to the maximum: clients must follow cursors anyway."""
-    return str(LARGEST) if isinstance(value, str) and value.isascii() and value.isdigit() and int(value[:10]) > LARGEST else value
+    return min(limit, LARGEST)
 
 
 Limit = Annotated[
     int,
     Field(ge=1),  # placed before the validator, or pydantic writes `ge` and not `minimum` into the schema
-    BeforeValidator(_clamp, json_schema_input_type=Annotated[int, Field(ge=1)]),
+    AfterValidator(_clamp),
     Query(description=f"entries per page; {LARGEST} at most"),
 ]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]

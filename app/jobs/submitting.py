@@ -77,10 +77,11 @@ def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge
 
 
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:
-    """Returns the edges plus an edge that needs the success of `job`; unchanged if an edge to `job` is already there, whatever it needs."""
+    """Returns the edges with one that needs the success of `job`; it takes the place of an edge that needs only its end."""
+    needed = Edge(job=job, needs="success")
     if any(edge.job == job for edge in after):
-        return list(after)
-    return [*after, Edge(job=job, needs="success")]
+        return [needed if edge.job == job else edge for edge in after]
+    return [*after, needed]
 
 
 def promised(session: Session, asker: Asker) -> Placed | None:
@@ -93,6 +94,7 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
     """Submits the job of a plan; with `reuse`, may return a finished job of the same calculation that the caller may read."""
     viewer, settings = asker.viewer, asker.settings
     if reuse:
+        check_admissible(session, request, plan.after, viewer)
         finished = find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
             return Placed(finished, reused=True)

@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.auth.keys import ITSELF
 from app.errors import Problem
 from app.quotas import repository
 from app.quotas.limits import Limits, limits_of
@@ -55,8 +56,10 @@ class _Used:
 
 def check_at_commit(session: Session, owner: str) -> None:
     """Checks the owner's quotas before this transaction commits: call it when the transaction creates jobs or refers to bytes. The commit
-    then raises Problem 429 when a quota is exceeded.
+    then raises Problem 429 when a quota is exceeded. No quota holds for the service itself, which owns the shipped traits.
     """
+    if owner == ITSELF.owner:
+        return
     session.info.setdefault(_PENDING, set()).add(owner)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.traits.overlaps import overlaps
+from terms.scripts import IDEOGRAMS
 
 THRESHOLD = 0.6
 SHOWN = 60
@@ -22,13 +23,13 @@ SHOWN = 60
 FEW = 8
 """Smallest number of different texts among which shared wording is searched for."""
 
-_TOKEN = re.compile(r"\w+")
+_TOKEN = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+")
 
 
 def tokens(text: str) -> frozenset[str]:
     """Returns the words of a text in lower case; the text itself if it has no words.
 
-    A word is a run of letters, digits and `_`. Chinese characters up to the next punctuation mark therefore count as one word.
+    A word is a run of letters, digits and `_`, or one character of a script that writes no spaces between words.
     """
     return frozenset(_TOKEN.findall(text.lower())) or frozenset([text.strip()])
 

@@ -46,7 +46,7 @@ def _verdict(aggregate: dict[str, Any]) -> Table:
 
 def _layers(aggregate: dict[str, Any]) -> Table:
     """Returns the layers: top dims with their ratios, the mean norm, and the median norm without the default rule's massive dims."""
-    table = Table("layer", "top dims (ratio_to_median; bold: massive)", "norm", "norm without them", box=None)
+    table = Table("layer", "top dims (ratio_to_median; bold: massive)", "mean norm", "median norm without them", box=None)
     for layer, dims in aggregate["top_dims_by_layer"].items():
         facts, massive = aggregate["per_layer"][layer], massive_at(aggregate, int(layer))
         shown = [_dim(dim, facts[str(dim)]["ratio"], bold=dim in massive) for dim in dims]

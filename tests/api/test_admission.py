@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.errors import Problem
 from app.jobs import service
 from app.quotas import admission, repository
 from app.quotas.limits import NAMES, Limits, limit_of, limits_of
@@ -83,3 +84,17 @@ def test_without_a_limit_everything_is_sure_and_nothing_is_locked(sessions: sess
         assert sure(session, jobs=0)
         assert locks(session) == 0
     assert admission.SURE_ROOM >= 200 * admission.SURE_JOBS
+
+
+def test_no_quota_holds_for_the_service_which_owns_the_shipped_traits(sessions: sessionmaker[Session]) -> None:
+    """Otherwise a small server-wide quota would keep the API from starting after an upgrade with other traits."""
+    with sessions.begin() as session:
+        put(session, EVERYBODY, 0)
+
+    def submit_as(owner: str) -> None:
+        with sessions.begin() as session:
+            service.submit(session, service.Submission(kind="calibrate", spec={}, owner=owner, job_class="model"))
+
+    submit_as("binnacle")
+    with pytest.raises(Problem, match="max_queued"):
+        submit_as("ann")

@@ -4,8 +4,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.http.paging import LARGEST, Limit
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail
 
@@ -48,9 +50,11 @@ def test_a_cursor_is_good_for_its_own_list_alone(ada: httpx2.Client) -> None:
     assert ada.get("/v1/jobs", params={"cursor": flipped}).status_code == 422
 
 
-def test_more_than_the_largest_page_is_answered_with_the_largest(ada: httpx2.Client) -> None:
+@pytest.mark.parametrize("limit", ["1000000000", "+1000000000", " 1000000000", "1000000000.0", "0000000000001000", "9" * 30])
+def test_more_than_the_largest_page_is_answered_with_the_largest(limit: str, ada: httpx2.Client) -> None:
     submit(ada)
-    assert len(ada.get("/v1/jobs", params={"limit": 10**9}).json()["items"]) == 1
+    assert len(ada.get("/v1/jobs", params={"limit": limit}).json()["items"]) == 1
+    assert TypeAdapter(Limit).validate_python(limit) == LARGEST
 
 
 @pytest.fixture

@@ -12,7 +12,12 @@ from sqlalchemy import func, make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.embedded.broker import connect
+from app.errors import Problem
+from app.extractions.cosines import cosines_of
+from app.extractions.models import Vector
 from app.jobs.models import IdempotencyKey, Job
+from app.jobs.schemas import Edge
+from app.jobs.submitting import with_edge
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.lives import claim, succeed
 
@@ -151,6 +156,8 @@ def test_reuse_answers_with_a_finished_job_of_the_same_calculation_that_the_call
     body = {"model": "demo", "name": "another name"}
     assert ada.post("/v1/calibrations?reuse=true", json=body).headers["Location"] != f"/v1/jobs/{job['id']}"  # not finished yet
     succeed(sessions, api.context.storage, claim(sessions))
+    unknown = ada.post("/v1/calibrations?reuse=true", json={**body, "webhook": "nowhere"})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_webhook")
     reused = ada.post("/v1/calibrations?reuse=true", json=body)
     assert (reused.status_code, reused.headers["Binnacle-Reused"], reused.json()["id"]) == (200, job["id"], job["id"])
     assert ada.post("/v1/calibrations?reuse=true", json={**body, "rule": "all"}).status_code == 202
@@ -195,3 +202,16 @@ def test_submitting_rings_the_workers_of_the_class(api: Running, ada: httpx2.Cli
                 break
             time.sleep(0.05)
     assert [json.loads(bell)["headers"]["task"] for bell in bells] == ["workers.doorbell.answer"]
+
+
+def test_an_edge_to_a_job_that_is_read_needs_its_success() -> None:
+    """A caller's weaker edge to it would let the job start without its input."""
+    given = [Edge(job="job_" + "1" * 26, needs="end"), Edge(job="job_" + "2" * 26, needs="end")]
+    found = with_edge(given, given[0].job)
+    assert [(edge.job, edge.needs) for edge in found] == [(given[0].job, "success"), (given[1].job, "end")]
+
+
+def test_cosines_of_controls_alone_are_refused() -> None:
+    rows = [Vector(method="shuffled", layer=2, digest="0" * 64, key="x", facts={})]
+    with pytest.raises(Problem, match="controls or refits"):
+        asyncio.run(cosines_of(None, rows))  # type: ignore[arg-type] - nothing is read

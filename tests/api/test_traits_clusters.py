@@ -129,3 +129,14 @@ def test_numbered_names_pass_over_those_that_are_given() -> None:
     texts = [f"{'a ' * 40}{i}{i} {i}b {i}c" for i in range(4)]
     shown = ("a " * 40)[:60].strip()
     assert fill(["z", *texts], [f"{shown} (3)", *[None] * 4])[1:] == [shown, f"{shown} (2)", f"{shown} (4)", f"{shown} (5)"]
+
+
+def test_two_japanese_questions_that_differ_by_a_character_are_one_cluster() -> None:
+    """Japanese and Chinese write no spaces: a sentence would be one word, and any two of them different."""
+    texts = [
+        "\u660e\u65e5\u306e\u5929\u6c17\u306f\u3069\u3046\u3067\u3059\u304b",
+        "\u4eca\u65e5\u306e\u5929\u6c17\u306f\u3069\u3046\u3067\u3059\u304b",
+        "\u732b\u304c\u597d\u304d\u306a\u7406\u7531\u3092\u6559\u3048\u3066",
+    ]
+    first, second, third = near_duplicates(texts)
+    assert first == second != third

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
+from terms.scripts import IDEOGRAMS
+
 Token = TypeVar("Token", bound=Hashable)
-_IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_IDEOGRAMS}]|[^\W{_IDEOGRAMS}]+|[^\w\s]")
+_WORD = re.compile(rf"[{IDEOGRAMS}]|[^\W{IDEOGRAMS}]+|[^\w\s]")
 LOOPS = (1, 2, 3, 5, 8)
 """Lengths in tokens of the piece that a looped text repeats."""
 

@@ -48,9 +48,9 @@ def reading_once(
 ) -> Iterator[None]:
     """`reading` for one forward pass that stops, and ends the block, once every reader has been called at every layer.
 
-    The pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed. `layers` is
-    read twice, so it must not be an iterator.
+    The pass takes time in proportion to the deepest layer read: blocks above it, the final norm and the LM head are not computed.
     """
+    layers = None if layers is None else list(layers)
     missing = set(_sites(lm, readers, layers, where_present))
 
     def counted(read: Reader) -> Reader:

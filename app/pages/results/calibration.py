@@ -56,8 +56,8 @@ def norms(aggregate: Aggregate) -> Figure | None:
     series = [
         Series(name, [(float(layer), value) for layer, value in (by_layer or {}).items() if value and value > 0])
         for name, by_layer in (
-            ("whole stream", aggregate.get("layer_norms")),
-            ("without massive dimensions", aggregate.get("clean_norms")),
+            ("whole stream, mean", aggregate.get("layer_norms")),
+            ("without massive dimensions, median", aggregate.get("clean_norms")),
         )
     ]
     note = "Norm of the residual stream by layer. Doses are measured in the norm without massive dimensions."
