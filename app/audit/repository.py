@@ -17,7 +17,10 @@ Place = tuple[datetime, str]
 
 @dataclass(frozen=True)
 class AuditFilters:
-    """Filters of the list; None means all entries. `action` is a whole action (`key.revoke`) or its first part (`key`)."""
+    """Filters of the list; None means all entries. `action` is a whole action (`key.revoke`) or its first part (`key`).
+
+    `since` includes entries that were first made earlier and repeated since; `until` excludes only entries first made at that time or later.
+    """
 
     actor: str | None = None
     key: str | None = None

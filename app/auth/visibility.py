@@ -18,8 +18,8 @@ OWNER, GROUPS = "viewer_owner", "viewer_groups"
 
 
 class Shareable:
-    """Columns of rows that have an owner and a visibility. Deleting a group sets `group` to null: then only the owner and administrators see
-    the row.
+    """Columns of rows that have an owner and a visibility. Deleting a group sets `group_name` to null: then only the owner and
+    administrators see the row.
     """
 
     owner: Mapped[str] = mapped_column(String(100))
@@ -44,7 +44,7 @@ def seen(table: type[Shareable], viewer: Viewer) -> ColumnElement[bool]:
 
 
 def seen_by_parameters(table: type[Shareable], *, admin: bool) -> ColumnElement[bool]:
-    """Returns the same condition for a statement that is built once and run with `parameters_of` a viewer."""
+    """Returns the condition of `seen` for a statement that is built once and run with `parameters_of` a viewer."""
     return true() if admin else _seen(table, bindparam(OWNER), bindparam(GROUPS, expanding=True))
 
 

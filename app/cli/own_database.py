@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def service_database() -> Iterator["Session"]:
-    """A transaction on the database of `DATABASE_URL`, or of the service that runs from the data folder.
+    """Opens a transaction on the database of `DATABASE_URL`, or of the service that runs from the data folder.
 
-    Raises BinnacleError: no_database without either, settings_invalid for an address that cannot be meant, database_unreachable.
+    Raises BinnacleError: no_database without either, settings_invalid for an invalid address, database_unreachable.
     """
     from sqlalchemy.exc import OperationalError
 

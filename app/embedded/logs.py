@@ -19,7 +19,7 @@ DRAIN_SECONDS = 2.0
 
 
 class LogPipe:
-    """The log of one child; `path` holds up to `limit` bytes, and `path`.1 the bytes before."""
+    """The log of one child; `path` holds up to `limit` bytes and the rest of a line, and `path`.1 the bytes before."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path = path

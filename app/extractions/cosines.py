@@ -22,9 +22,9 @@ def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.fl
 
 
 async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
-    """Returns the cosines between the vectors of one layer, without controls and refits, before and after cleaning.
+    """Returns the cosines between the vectors of one layer, position and component, before and after cleaning.
 
-    Raises Problem 422 if only controls and refits are left.
+    Leaves out refits and controls, except the random vector of seed 0. Raises Problem 422 if nothing else is left.
     """
     compared = [row for row in rows if _compared(row.method)]
     if not compared:
@@ -52,7 +52,8 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
 async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[list[list[float]], list[list[float]]]:
     """Returns the cosines between vectors of one width, unchanged and with each vector's massive dims set to 0.
 
-    Raises Problem 422 for vectors of different widths.
+    A vector without a list of massive dims, such as an imported vector, stays unchanged in both. Raises Problem 422 for vectors of different
+    widths.
     """
     widths = sorted({row.width for row in rows})
     if len(widths) > 1:
@@ -66,6 +67,7 @@ async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[lis
 
 
 def _compared(method: str) -> bool:
+    """Returns whether a method belongs in the comparison: no refit and no control but the random vector of seed 0."""
     try:
         parsed = parse_method(method)
     except UnknownMethod:

@@ -9,7 +9,7 @@ MEDIA_TYPE = "application/gzip"
 
 
 def tar_gz(files: Mapping[str, bytes]) -> bytes:
-    """The files by path. Equal files, equal bytes."""
+    """Returns the archive of `files`, which are given by path; equal files give equal bytes."""
     out = io.BytesIO()
     with (
         gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6, mtime=0) as packed,

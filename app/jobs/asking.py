@@ -27,7 +27,10 @@ Reuse = Annotated[bool, Query(description="return a finished job of the same cal
 
 
 class Asking:
-    """A request that creates a job. `planned` marks a graph of jobs, which is planned outside the event loop (`app.planner`)."""
+    """A request that creates a job, and its answers.
+
+    With `planned`, the request creates a graph of jobs: then `app.planner` runs the work instead of the database.
+    """
 
     def __init__(self, request: Request, viewer: Viewer, context: Context, idempotency_key: str | None) -> None:
         self.viewer = viewer
@@ -62,6 +65,7 @@ class Asking:
         return submitted_response(answer.job, request=self._request, replayed=answer.replayed)
 
     def _asker(self, body: BaseModel | None) -> Asker:
+        """Returns the caller with the request's idempotency key. Raises Problem 422 for an invalid key."""
         route = f"{self._request.method} {self._request.scope['path']}"
         promise = idempotency(route, self._key, {} if body is None else body.model_dump(mode="json"))
         return Asker(self.viewer, self.context.settings, promise, self._request.state.request_id)

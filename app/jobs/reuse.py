@@ -13,8 +13,8 @@ from terms.values import JsonObject
 def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: Viewer) -> Job | None:
     """Returns a finished job that the caller may read, of the same calculation on the same weights, with texts read in the same way.
 
-    Texts are read in the same way if `reading_hash` is equal: the same token ids, rendered prompts, end ids and masks. Returns None without
-    such a job.
+    Texts are read in the same way if `reading_hash` is equal: the same token ids, rendered prompts, end ids and masks. Only the newest job with
+    the same spec is considered. Returns None without such a job, and while the model of the spec is not inspected.
     """
     about: JsonObject = {**spec}
     about_a_model = "weight_hash" in about
@@ -25,6 +25,6 @@ def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: 
 
 
 def read_as(result: JsonObject | None) -> str | None:
-    """Returns the `reading_hash` in a finished job's result: a hash of how the model reads texts."""
+    """Returns the first `reading_hash` in a finished job's result or in one of its objects: a hash of how the model reads texts."""
     parts = [result or {}, *(part for part in (result or {}).values() if isinstance(part, dict))]
     return next((part["reading_hash"] for part in parts if part.get("reading_hash")), None)

@@ -19,14 +19,17 @@ from binnacle.version import DISTRIBUTION, VERSION
 STEM = f"{DISTRIBUTION.replace('-', '_')}-{VERSION}"
 FILENAME = f"{STEM}-py3-none-any.whl"
 PACKED = frozenset({".py", ".json", ".typed"})
+"""Endings of the files that the wheel holds."""
 LEFT_OUT = frozenset({"build", "__pycache__"})
+"""Names of folders that the wheel leaves out."""
 TAGS = "Wheel-Version: 1.0\nGenerator: binnacle\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in the wheel: the earliest that a zip file can hold."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """data: the file's bytes. digest: their SHA-256, as pip checks it."""
+    """The bytes of a wheel (`data`), and their SHA-256 (`digest`), which pip checks."""
 
     data: bytes
     digest: str

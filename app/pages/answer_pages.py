@@ -60,7 +60,7 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
 
 
 async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
-    """Returns the job's file. Raises Problem 404, 409."""
+    """Returns where a file of the job is stored. Raises Problem 404, 409."""
     found = file_of(job, name)
     if found is None:
         artifact = await context.database.run(service.file, job.id, name, viewer)
@@ -69,6 +69,7 @@ async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> Fil
 
 
 async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
+    """Returns every run of the steering."""
     file = await _file(context, job, "runs.jsonl", viewer)
 
     return await kept(file.digest, Lines[RunLine](context.storage, file).every)
@@ -86,6 +87,7 @@ async def _sign(context: Context, job: JobOut) -> int:
 
 
 async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> JsonObject:
+    """Returns the values for the template."""
     steered, unsteered = await _lines(context, job, viewer, found)
     sign = await _sign(context, job) if asked.order in ("worst", "best") else 1
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
@@ -110,7 +112,7 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
 
 
 async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[ShownLine], list[ShownLine]]:
-    """Returns the texts of the chosen run and of the unsteered run, without token ids."""
+    """Returns the texts of the chosen run and of the unsteered run (none if it is the chosen run), without token ids."""
     file = await _file(context, job, "responses.jsonl", viewer)
     names = {str(one["run"]) for one in (found.run, found.unsteered) if one is not None}
 

@@ -9,12 +9,12 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 MOST = 64
-"""Most cached entries: parts of a page or answers of a run, some 100 kB each, 2 MB at most."""
+"""The number of entries that stay cached. An entry is a part of a page, or the runs or answers of a steering."""
 _kept: OrderedDict[Hashable, object] = OrderedDict()
 
 
 async def kept(key: Hashable, made: Callable[[], Awaitable[T]]) -> T:
-    """Returns the cached result of `made` for this key, which must name everything that the result depends on."""
+    """Returns the cached result of `made` for this key, which must name everything that the result depends on. Callers must not change it."""
     if key not in _kept:
         _kept[key] = await made()
         while len(_kept) > MOST:

@@ -1,4 +1,4 @@
-"""`binnacle get` and `binnacle export`: downloads a finished job's files, and writes results in other formats."""
+"""`binnacle get` downloads a finished job's files; `binnacle export` submits a job that writes a result in another format."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Types of a stored judge: the outcome of its fit, as JSON, and the questions and responses that it reads."""
+"""Types of a stored judge: the outcome of its fit, as JSON, the questions and responses that it reads, and the raw output of every judge."""
 
 from typing import NotRequired
 
@@ -8,7 +8,9 @@ from terms.documents.steering import Accuracy, JudgeFacts
 
 
 class ClassifierDocument(TypedDict):
-    """A classifier: its n-grams and pairs of words, in order, with its weights [3, terms + 4] and bias [3]."""
+    """A classifier of texts as positive, negative or neither: its n-grams in the order of the weights' columns, the pairs of words of the
+    responses that it learned from, its weights [3, terms + 4] (the last four: numbers about the text's form), and its bias [3].
+    """
 
     terms: list[str]
     known_pairs: list[str]
@@ -89,8 +91,8 @@ class RawReply(TypedDict):
 
 
 class RawScore(TypedDict, total=False):
-    """A judge's raw output for an answer: `p` to `read_after` for the reference judge, replies for a judge model, `failures` by score for any
-    judge.
+    """A judge's raw output for an answer: `p` to `read_after` for the reference judge, `phrase` for the judge by phrases, replies for a judge
+    model, `failures` by score for any judge.
     """
 
     p: list[float]

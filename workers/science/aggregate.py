@@ -1,4 +1,4 @@
-"""The `aggregate` object of calibration.json: every field of science.md 2.2 with its formula and rounding.
+"""The `aggregate` object of calibration.json: every field of docs/science.md, 2.2 with its formula and rounding.
 
 JSON object keys are strings; layers and dims come in ascending order, so that the same statistics give the same text.
 """
@@ -68,7 +68,7 @@ def _by_layer(stats: Statistics, value_L: Float, places: int) -> dict[str, float
 
 
 def _ratio_order(stats: Statistics) -> dict[str, list[int]]:
-    """The dims with the largest ratio_to_median at each layer, descending, ties by index: the order in which cleaning removes dims."""
+    """The dims with the largest ratio_to_median at each layer, descending, ties by index: the order in which `_topN` zeroes dims."""
     order_LD = np.argsort(-stats.mean_abs, axis=1, kind="stable")[:, :RANKED_DIMS]
     return {str(layer): [int(dim) for dim in order_LD[row]] for row, layer in enumerate(stats.layers)}
 
@@ -140,8 +140,8 @@ def emergence(stats: Statistics, dim: int) -> Emergence:
 
 
 def _margin(stats: Statistics, rule: str) -> dict[str, float]:
-    """How close peeling came to another list: the nearness of the listed dims and of the nearest others. A dim just below 1 is not rounded up to
-    it."""
+    """The margin of each listed dim and of the nearest others (docs/science.md, 2.4): peeling lists a dim at 1 or above. A margin below 1 is
+    never rounded up to 1."""
     share = peel_share(rule)
     margin_D = margins(stats, PEEL_SHARE if share is None else share)
     listed = {*massive_dims(stats, rule), *(int(dim) for dim in np.flatnonzero(margin_D >= 1))}
@@ -161,8 +161,8 @@ def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
 
 
 def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place]]:
-    """For each listed dim and layer, over all tokens: how large it is, in how many prompts, and at which token. A layer without such dims has no
-    entry."""
+    """At each layer, for every listed dim and every dim that is massive at some token (`located`), over all tokens: how large it is, in how many
+    prompts, and at which token. A layer without such dims has no entry."""
     located_LD = located(stats)
     found: dict[str, dict[str, Place]] = {}
     for row, layer in enumerate(stats.layers):

@@ -1,12 +1,12 @@
-"""Classifies the massive part of a mean-based vector (science.md, 4.6) as sampling noise, an inert class difference, or signal.
+"""Classifies the massive part of a mean-based vector (docs/science.md, 4.6) as sampling noise, an inert class difference, or signal.
 
 Three arms at the c that each part has inside v: v_clean alone, the massive part alone, both. By their gains over the unsteered answers:
 
     signal    the massive part moves the trait: alone, or both minus v_clean, by more than 5 points with the whole 95 % interval
-    (neither) both of these intervals lie inside +-10 points: the part does nothing; then its source decides:
-    inert       a real difference of the classes: sampling explains at most a ninth of its square (for one dim |z| >= 3)
-    noise       not larger than sampling noise explains
-    unclear   the intervals are too wide, or there are too few clusters for an interval
+    inert     the part does nothing (both of these intervals lie inside +-10 points), and is a real difference of the classes: sampling
+              explains at most a ninth of its square (for one dim |z| >= 3)
+    noise     the part does nothing, and sampling explains more than a ninth of its square
+    unclear   the intervals are too wide, there are too few clusters for an interval, or the sampling share is not known
 
 The sampling share is sum_d (var+/n+ + var-/n-) / sum_d delta_d^2 over the massive dims, so that a dim counts by its share of the part. The
 5 points and the ninth are conventions.

@@ -16,12 +16,15 @@ Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choi
 Values = Mapping[str, Sequence[str]]
 """The texts of each field, as sent by a form or to fill a form."""
 MOST_LAYERS = 1_000
+"""The most that the end of a range of layers may exceed its beginning; a longer range is cut."""
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field. `name` is the request's field; `asks` names the list of choices; `rare` fields are folded."""
+    """A field of a form. `name` is the request's field; `asks` names the list of choices; `rare` fields are folded; `needed` fields must be
+    filled before the cost is estimated.
+    """
 
     name: str
     label: str
@@ -38,7 +41,10 @@ class Field:
 
 
 def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
-    """Returns the request of a filled form without its empty fields. Raises Problem 422 for a JSON field that is not an object."""
+    """Returns the request of a filled form without its empty fields. Raises Problem 422 for a JSON field that is not an object.
+
+    A value in a field of its own replaces the value of the same name in the JSON field.
+    """
     body: JsonObject = {}
     for field in fields:
         given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
@@ -70,6 +76,7 @@ def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[st
 
 
 def _further(field: Field, text: str) -> JsonObject:
+    """Returns the object in the JSON field. Raises Problem 422."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -123,6 +130,7 @@ READ: dict[Control, Callable[[list[str]], Json]] = {
     "yes": lambda texts: texts[0] == "yes",
     "json": lambda texts: texts[0],
 }
+"""Converts the texts of a field into its value in the request, by control."""
 
 
 def _plain(value: Json) -> list[str]:
@@ -156,3 +164,4 @@ WRITTEN: dict[Control, Callable[[Json], list[str] | None]] = {
     "texts": _paragraphs,
     "yes": lambda value: ["yes"] if value else [],
 }
+"""Converts a value of a request into the texts of its field, by control (others: `_plain`); None if the field cannot hold the value."""

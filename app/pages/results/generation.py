@@ -21,6 +21,7 @@ def sections(answers: Sequence[Answered]) -> Sections:
 
 
 def _heading(one: Answered, vectors: list[str]) -> str:
+    """Returns `unsteered`, or the dose with, if there are several vectors, the vector's number in the order of the answers."""
     vector = one.get("vector")
     if vector is None:
         return "unsteered"
@@ -29,6 +30,7 @@ def _heading(one: Answered, vectors: list[str]) -> str:
 
 
 def _note(one: Answered) -> str:
+    """Returns what a reader should know of an answer; empty for an answer that ended by itself."""
     if not one.get("finite", True):
         return "broke down: the push was too strong"
     return "" if one.get("ended", True) else "cut off at the limit of tokens"

@@ -101,6 +101,7 @@ def ways(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[str]
 
 
 def _scaled(scales: Sequence[float], values: Sequence[Tensor], names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yields each term times its scale, with its text."""
     for scale, value, name in zip(scales, values, names, strict=True):
         yield (name, value) if scale == 1 else (f"{scale:.6g} {name}", value * scale)
 
@@ -124,6 +125,8 @@ def _grouped(name: str) -> str:
 
 
 def _keeping(made: dict[tuple[int, int], Tensor], place: tuple[int, int]) -> Callable[..., None]:
+    """A forward hook that stores a copy of the module's output at `place`, its layer and its place among the layer's modules."""
+
     def hook(_module: object, _inputs: object, output: object) -> None:
         tensor = first_tensor(output)
         assert tensor is not None
@@ -133,6 +136,8 @@ def _keeping(made: dict[tuple[int, int], Tensor], place: tuple[int, int]) -> Cal
 
 
 def _keeping_input(given: list[Tensor]) -> Callable[..., None]:
+    """A forward pre-hook that stores a copy of the block's input, in place of the previous block's."""
+
     def hook(_module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         given[:] = [input_of(args, kwargs).clone()]
 

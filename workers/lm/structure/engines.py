@@ -1,8 +1,8 @@
-"""Decides how a twin's text can be generated: on slots of keys and values, or on the library's own cache. Found by running both, never by names.
+"""Measures whether a twin's text can be generated on slots of keys and values, or on the library's own cache, by running it on each.
 
 On the slots, two rows of different length share a pass (right-padded, each at its own positions); on the library's cache, two rows of equal
-length do. Both then take two steps, and every hidden state must equal that of the whole row run plainly. If neither agrees, each step computes
-whole rows.
+length do. Both then take two steps, and each step's last hidden states must equal those of the whole rows run plainly. `finding` tries the
+slots first, then the library's cache; if neither agrees, each step computes whole rows.
 """
 
 import math
@@ -18,7 +18,9 @@ from workers.lm.structure.decoders import blocks_of
 from workers.lm.structure.twin import positions_argument, run, token_ids
 
 AGREES = 1e-5
+"""The residue below which an engine agrees with the plain run."""
 STEPS, LENGTHS = 2, (17, 11)
+"""The number of steps, and the tokens of the two rows before them."""
 
 
 def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | str:
@@ -76,5 +78,6 @@ def on_library_cache(twin: nn.Module) -> float:
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
+    """The relative difference of two vectors; infinite if it is not a number."""
     found = float((one - other).norm() / other.norm())
     return found if math.isfinite(found) else math.inf

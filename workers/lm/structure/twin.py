@@ -1,7 +1,8 @@
-"""Makes a small random twin of a decoder in float64, in which no weight, buffer or constant is 0 or 1, so that every term has a visible effect.
+"""Makes a small random twin of a decoder in float64. Weights and scalars that a fresh model sets to 0 or 1 get other values.
 
-A scale that is 1 in a fresh model and another number in the real model would be missed; so scalars of a block (parameters, buffers, plain
-floats) get random values. The twin has the first layers of the model, down to the last new kind of block.
+So every term has a visible effect: a scale that is 1 in a fresh model and another number in the real model would be missed. Random values are
+given to parameters, to float buffers that hold only 0 and 1, and to a block's own plain floats of at least LEAST_FLOAT. The twin has the first
+layers of the model, up to the first block of the last new kind, and at least two; three times as many if a twin of so few cannot run.
 """
 
 import inspect
@@ -21,7 +22,7 @@ from workers.lm.structure.recording import Args, Named, Passed
 ROWS, TOKENS = 2, 20
 MOST_PARAMETERS = 300_000_000
 LEAST_FLOAT = 1e-3
-"""Plain floats of a block below this are taken as the epsilons of its norms."""
+"""Plain floats of a block below this are taken as the epsilons of its norms, and keep their values."""
 
 
 def layer_types(config: PretrainedConfig) -> list[str]:
@@ -47,7 +48,8 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
     config = text_config(decoder)
     layers = layers or layers_needed(kinds_of(blocks, config))
     failure: Exception | None = None
-    # widths may depend on each other in unknown ways: then only the layers are reduced; or a layer may share its weights with a later layer
+    # second try: widths may depend on each other in unknown ways, so only the number of layers is reduced
+    # third try: a layer may share its weights with a later layer, so there are more layers
     for narrow, depth in ((True, layers), (False, layers), (True, 3 * layers)):
         try:
             made = shrunk(config, depth, narrow=narrow)
@@ -67,7 +69,7 @@ def decoder_twin(decoder: nn.Module, blocks: Sequence[nn.Module], layers: int | 
 
 
 def token_ids(twin: nn.Module, seed: int = 0) -> Tensor:
-    """Random token ids [ROWS, TOKENS]; the last tokens are equal for every seed."""
+    """Random token ids [ROWS, TOKENS]; the last token of each row is the same for every seed."""
     vocabulary = min(VOCABULARY, number(text_config(twin), "vocab_size") or VOCABULARY)
     draw = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, vocabulary - 8, (ROWS, TOKENS), generator=draw)
@@ -119,6 +121,7 @@ def constants_of(block: nn.Module) -> dict[str, float]:
 
 
 def _built(decoder_class: type[nn.Module], config: PretrainedConfig) -> nn.Module:
+    """Builds the decoder of this config in float64 and gives it random values, always the same."""
     config._experts_implementation = "eager"  # the other implementations do not support float64
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -145,4 +148,5 @@ def _move_floats(twin: nn.Module) -> None:
 
 
 def _constant() -> float:
+    """Returns a random scalar away from 0 and 1."""
     return float(torch.empty(()).uniform_(0.6, 0.9) if torch.rand(()) < 0.5 else torch.empty(()).uniform_(1.1, 1.4))
