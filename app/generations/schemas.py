@@ -43,8 +43,10 @@ class GenerationRequest(PromptedRequest):
             raise ValueError(
                 "/doses and /coefficients exclude each other: give one of them, or neither for doses of 0.25, 0.5 and 1"
             )
-        if self.operation != "add" and self.coefficients is not None:
-            raise ValueError(f"/operation {self.operation} takes no raw coefficient: give /doses, or leave /coefficients out")
+        if self.operation == "ablate" and (self.doses is not None or self.coefficients is not None):
+            raise ValueError("/operation ablate has no dose: leave /doses and /coefficients out")
+        if self.operation == "norm_match" and self.coefficients is not None:
+            raise ValueError("/operation norm_match takes no raw coefficient: give /doses, or leave /coefficients out")
         return self
 
 

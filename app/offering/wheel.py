@@ -39,7 +39,9 @@ class Wheel:
 def wheel() -> Wheel:
     """The wheel of the installed client. Raises Problem 503 when the client's distribution is not installed here."""
     folder = Path(binnacle.__file__).parent
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in PACKED and not LEFT_OUT & set(path.parts))
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix in PACKED and not LEFT_OUT & set(path.relative_to(folder).parts)
+    )
     files = {f"binnacle/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
     files |= {f"{STEM}.dist-info/{name}": text.encode() for name, text in _description().items()}
     record = f"{STEM}.dist-info/RECORD"

@@ -23,7 +23,7 @@ from app.jobs.submitting import Answer
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import choices
-from app.pages.forms.fields import Field
+from app.pages.forms.fields import Field, named_in_json
 from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.prices import Price, price
 from app.pages.rendering import HEADERS, page
@@ -55,7 +55,8 @@ async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shar
         if form_of(job) is not form:
             raise Problem(404, "not_found", f"No job {source} that this form could make again is there for you.")
         values = form.filled(request_again(form, job)) | values
-    values = defaults(form) | values
+    given = named_in_json(form.all_fields, values)
+    values = {name: texts for name, texts in defaults(form).items() if name not in given} | values
     return page(request, "form.jinja", **await _shown(request, context, viewer, form, values), source=source)
 
 

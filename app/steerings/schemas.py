@@ -204,8 +204,8 @@ class SteeringRequest(PromptedRequest):
                 "/vectors names vectors one by one; /extraction, /methods, /layers, /positions and /components choose "
                 "among the vectors of an extraction"
             )
-        if self.operation == "ablate" and self.coefficients is not None:
-            raise ValueError("/operation ablate has no dose: leave /coefficients out")
+        if self.operation == "ablate" and (self.doses is not None or self.coefficients is not None):
+            raise ValueError("/operation ablate has no dose: leave /doses and /coefficients out")
         if self.operation == "norm_match" and self.coefficients is not None:
             raise ValueError("/operation norm_match takes no raw coefficient: give /doses, or leave /coefficients out")
         if self.combine and self.coefficients is not None:

@@ -43,9 +43,9 @@ def get(
         job = None if paths else client.job(job_id)
     if as_json:
         print_json([str(path) for path in paths])
-        return
-    for path in paths:
-        out.print(str(path))
+    else:
+        for path in paths:
+            out.print(str(path))
     if job is not None and not paths:
         err.print(_fileless(job))
         raise typer.Exit(1)

@@ -183,5 +183,7 @@ def parse_layers(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise BinnacleError("bad_layers", f"--layers {text!r}: write numbers and ranges like 0,4,8-11.")
+        if dash and int(first) > int(last):
+            raise BinnacleError("bad_layers", f"--layers {text!r}: {first}-{last} runs backwards; write {last}-{first}.")
         layers.extend(range(int(first), int(last if dash else first) + 1))
     return layers

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from binnacle import uploads
+from binnacle.errors import BinnacleError
 from binnacle.parts.calls import Body, Calls
 from binnacle.results import Trait, TraitDetail, Vector
 
@@ -57,6 +58,8 @@ class Traits(Calls):
         """
         shown = {"visibility": visibility, "group": group}
         if isinstance(source, dict):
+            if file_format is not None:
+                raise BinnacleError("bad_option", "file_format says how files are read; a dataset in memory needs none.")
             body = {**source, **{key: value for key, value in {"name": name, **shown}.items() if value is not None}}
             return self._send(Trait, "POST", "/v1/traits", body)
         fields = {"format": file_format, **shown}
@@ -66,6 +69,8 @@ class Traits(Calls):
                 self._connection, one, {"name": name or (one.stem if one.is_file() else one.name), **fields}
             )
         files = [Path(one).resolve() for one in source]
+        if not files:
+            raise BinnacleError("no_files", "add_trait was given an empty list: name a folder, a file or several files.")
         return uploads.upload_trait(self._connection, files, {"name": name or files[0].stem, **fields})
 
     def import_vectors(

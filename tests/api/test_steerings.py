@@ -26,6 +26,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("a huge coefficient", {"coefficients": [1e8]}, "less_than_equal", "/coefficients/0", "10,000,000"),
     ("both", {"doses": [1], "coefficients": [1]}, "value_error", "", "exclude each other"),
     ("ablating at a coefficient", {"operation": "ablate", "coefficients": [1]}, "value_error", "", "no dose"),
+    ("ablating at a dose", {"operation": "ablate", "doses": [1]}, "value_error", "", "no dose"),
     ("matching norms at a coefficient", {"operation": "norm_match", "coefficients": [1]}, "value_error", "", "give /doses"),
     ("several layers at a coefficient", {"combine": True, "coefficients": [1]}, "value_error", "", "their raw coefficients differ"),
     ("an unknown operation", {"operation": "rotate"}, "literal_error", "/operation", "norm_match"),

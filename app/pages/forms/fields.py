@@ -18,6 +18,8 @@ Values = Mapping[str, Sequence[str]]
 MOST_LAYERS = 1_000
 """The most that the end of a range of layers may exceed its beginning; a longer range is cut."""
 _RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+"""A number with commas between groups of three digits; any other comma could be a decimal one."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,34 @@ class Field:
 def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
     """Returns the request of a filled form without its empty fields. Raises Problem 422 for a JSON field that is not an object.
 
-    A value in a field of its own replaces the value of the same name in the JSON field.
+    Raises Problem 422 also for a value that is in a field of its own and in the JSON field.
     """
     body: JsonObject = {}
+    further: JsonObject = {}
     for field in fields:
         given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
         if not any(one.strip() for one in given):
             continue
         value = READ[field.control](given)
         if field.control == "json":
-            body = _further(field, given[0]) | body
+            further = _further(field, given[0])
         else:
             body[field.name] = value
-    return body
+    for name in further:
+        if name in body:
+            raise invalid(
+                f"/{name}", "given_twice", f"{name} has a field of its own in this form and is in the JSON too. Keep one of them."
+            )
+    return further | body
+
+
+def named_in_json(fields: Sequence[Field], values: Values) -> frozenset[str]:
+    """Returns the names of the values in the JSON field; none if its text is not a JSON object."""
+    texts = [values[field.name][0] for field in fields if field.control == "json" and values.get(field.name)]
+    try:
+        return frozenset(name for text in texts for name in json.loads(text))
+    except (ValueError, TypeError):
+        return frozenset()
 
 
 def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[str]]:
@@ -87,7 +104,9 @@ def _further(field: Field, text: str) -> JsonObject:
 
 
 def _number(text: str) -> Json:
-    text = text.strip().replace(",", "")
+    text = text.strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
     try:
         return int(text)
     except ValueError:
@@ -108,7 +127,10 @@ def _layers(texts: Sequence[str]) -> Json:
     pieces = _pieces(texts)
     for piece in pieces:
         match = _RANGE.fullmatch(piece)
-        found += range(int(match[1]), min(int(match[2]), int(match[1]) + MOST_LAYERS) + 1) if match else [_number(piece)]
+        if match and int(match[1]) <= int(match[2]):
+            found += range(int(match[1]), min(int(match[2]), int(match[1]) + MOST_LAYERS) + 1)
+        else:
+            found.append(_number(piece))
     return pieces[0] if len(pieces) == 1 and pieces[0].isalpha() else found
 
 

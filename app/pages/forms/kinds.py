@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from app.calibrations import service as calibrations
 from app.calibrations.schemas import CalibrationRequest
+from app.errors import invalid
 from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
 from app.generations import service as generations
@@ -96,8 +97,15 @@ class FormKind:
 
 
 def _prompted(body: JsonObject) -> JsonObject:
-    """Returns the body of a generation: the form's texts become prompts, each with the form's system prompt or None."""
+    """Returns the body of a generation: the form's texts become prompts, each with the form's system prompt or None.
+
+    Raises Problem 422 for a system prompt beside prompts that are objects, which name their own.
+    """
     system = body.pop("system_prompt", None)
+    if system is not None and not all(isinstance(one, str) for one in body.get("prompts", ())):
+        raise invalid(
+            "/system_prompt", "given_twice", "The prompts in the JSON name their own system prompts: leave this field empty."
+        )
     if all(isinstance(one, str) for one in body.get("prompts", ())):
         body["prompts"] = [{"prompt": one, "system_prompt": system} for one in body.get("prompts", ())]
     return body

@@ -25,7 +25,9 @@ def _heading(one: Answered, vectors: list[str]) -> str:
     vector = one.get("vector")
     if vector is None:
         return "unsteered"
-    push = f"dose {number(one['r'])}" if one.get("r") is not None else f"coefficient {number(one.get('c'))}"
+    push = "ablated" if one.get("c") is None else f"coefficient {number(one['c'])}"
+    if one.get("r") is not None:
+        push = f"dose {number(one['r'])}"
     return push if len(vectors) == 1 else f"vector {vectors.index(vector) + 1}, {push}"
 
 

@@ -134,19 +134,19 @@ def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
 def layers(summary: Summary, leads: Leads) -> Figure | None:
     """Returns a figure of the trait score by layer and dose, if the leading method was searched at several layers."""
     leader = leader_of(summary)
-    method = None if leader is None else leader["method"]
-    searched = [one for one in summary["subjects"] if one["method"] == method and len(one["layers"]) == 1 and one["curve"]]
+    group = None if leader is None else leader["group"]  # a method at one position and component
+    searched = [one for one in summary["subjects"] if one["group"] == group and len(one["layers"]) == 1 and one["curve"]]
     if len({one["layers"][0] for one in searched}) < 2:
         return None
-    doses = sorted({number(point["r"], 2) for one in searched for point in one["curve"] if point["r"]}, key=float)
+    doses = sorted({number(point["r"], 4) for one in searched for point in one["curve"] if point["r"]}, key=float)
     tried = {
-        (f"layer {one['layers'][0]}", number(point["r"], 2)): point
+        (f"layer {one['layers'][0]}", number(point["r"], 4)): point
         for one in searched for point in one["curve"] if point["r"] and point["trait"] is not None
     }  # fmt: skip
     cells = {place: value for place, point in tried.items() if (value := point["trait"]) is not None}
     hrefs = {place: leads(point.get("run")) for place, point in tried.items()}
     rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
-    note = f"Mean trait score of {method} at each layer and dose that were tried."
+    note = f"Mean trait score of {searched[0]['method']} at each layer and dose that were tried."
     return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
 
 
