@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401
@@ -90,8 +91,14 @@ class Arena:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def submit(self, label: str, owner: str = "ann", *, job_class: str = "light", **spec: Any) -> str:
-        """One probe job, as the API would submit it."""
+        """One probe job, as the API would submit it: again where the database ended the connection since it was used last."""
         request = Submission(kind="probe", spec=spec, owner=owner, job_class=job_class, name=label)
+        try:
+            with self._sessions.begin() as session:
+                return service.submit(session, request).job.id
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
         with self._sessions.begin() as session:
             return service.submit(session, request).job.id
 
