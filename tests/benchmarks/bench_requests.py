@@ -145,7 +145,7 @@ async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[floa
     return found
 
 
-async def counted(settings: Settings, folder: Path) -> dict[str, float]:
+async def counted(settings: Settings, folder: Path) -> dict[str, int]:
     """By request: messages to Postgres."""
     proxy = Proxy(settings.database_url.get_secret_value())
     through = proxy.start()
@@ -158,7 +158,7 @@ async def counted(settings: Settings, folder: Path) -> dict[str, float]:
                     before = proxy.turns
                     await client.ask(method, path, body)
                     each.append(proxy.turns - before)
-                found[name] = statistics.median(each)
+                found[name] = min(each)  # what the process does by itself meanwhile only adds
     return found
 
 
