@@ -64,9 +64,8 @@ def api_command(listening: int, *, after: int | None = None) -> list[str]:
 
 def api_environments(service: Mapping[str, str], count: int, metrics_port: int) -> list[tuple[str, dict[str, str]]]:
     """Returns the name and the environment of each API process. Each serves its metrics on a port of its own, counted up from the first."""
-    shared = {
-        name: value for name, value in service.items() if name.upper() != METRICS_PORT
-    }  # settings may be written in any case
+    # settings may be written in any case
+    shared = {name: value for name, value in service.items() if name.upper() != METRICS_PORT}
     ports = [metrics_port + i if metrics_port else 0 for i in range(count)]
     names = [f"api-{i}" for i in range(count)] if count > 1 else ["api"]
     return [(name, {**shared, METRICS_PORT: str(port)}) for name, port in zip(names, ports, strict=True)]

@@ -5,7 +5,6 @@ The supervisor holds the socket, so that it stays open while the API restarts.
 
 import http.client
 import socket
-from contextlib import ExitStack
 
 from app.embedded.errors import EmbeddedError
 
@@ -17,21 +16,27 @@ def listen(host: str, port: int) -> socket.socket:
     except (socket.gaierror, UnicodeError) as unknown:
         why = unknown.strerror if isinstance(unknown, OSError) else "not a valid name"
         raise EmbeddedError("bad_host", f"{host!r} is not an address of this machine ({why}). Try --host 127.0.0.1.") from unknown
-    with ExitStack() as failing:
-        try:
-            opened = failing.enter_context(socket.socket(family, kind, protocol))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )  # inherited by every connection: answers are sent without delay
-            opened.bind(address)
-            opened.listen(1024)  # of two that bound one port at the same moment, the second fails here
-        except OSError as taken:
-            raise EmbeddedError(
-                "cannot_listen",
-                f"cannot listen on {host} port {port}: {taken.strerror}. Choose another with --port, or --port 0 for a free one.",
-            ) from taken
-        failing.pop_all()
+    try:
+        return _opened(family, kind, protocol, address)
+    except OSError as taken:
+        raise EmbeddedError(
+            "cannot_listen",
+            f"cannot listen on {host} port {port}: {taken.strerror}. Choose another with --port, or --port 0 for a free one.",
+        ) from taken
+
+
+def _opened(family: int, kind: int, protocol: int, address: tuple[str | int | bytes, ...]) -> socket.socket:
+    """Returns a socket that listens there. Raises OSError."""
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # inherited by every connection: answers are sent without delay
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.bind(address)
+        opened.listen(1024)  # of two that bound one port at the same moment, the second fails here
+    except OSError:
+        opened.close()
+        raise
     return opened
 
 
