@@ -1,13 +1,13 @@
 """Engines and sessions of the database. Repositories hold the SQL, services the transactions; both run in the API and in workers.
 
-Repositories and services are written once, for a synchronous Session. The API runs them on an async engine through `run_sync`, so that a
+Repositories and services are written once, for a synchronous Session. The API runs them in a greenlet on an async engine, so that a
 waiting request holds neither a thread nor a connection; workers run them directly.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
@@ -131,7 +132,7 @@ def make_sessions(engine: Engine, **info: object) -> sessionmaker[Session]:
 def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
     """Returns a session factory for single reads: in autocommit mode each statement is one message to the database."""
     engine = sessions.kw["bind"].execution_options(isolation_level="AUTOCOMMIT")
-    return sessionmaker(engine, expire_on_commit=False)
+    return sessionmaker(engine, expire_on_commit=False, info=sessions.kw["info"])
 
 
 def in_transaction(
@@ -184,9 +185,9 @@ class AsyncDatabase:
         most = max(1, connections - min(OURS, connections // 3))
         self._places = Places("requests", Bounds(most, max(1, connections // 2), waiting=1_000, patience=PATIENCE))
         info = {"turns": set(), **info}  # `turns` is read by app.jobs.service
-        self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, info=info)
-        alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._reads = async_sessionmaker(alone, class_=AsyncSession, expire_on_commit=False, info=info)
+        self._sessions = make_sessions(self.engine.sync_engine, **info)
+        self._reads = reading(self._sessions)
+        self._longer = async_sessionmaker(self.engine, expire_on_commit=False, info=info)
         event.listen(self.engine.sync_engine, "first_connect", self._measure)
 
     def _measure(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
@@ -209,7 +210,7 @@ class AsyncDatabase:
         May call `work` several times: again in a new transaction after a conflict with another transaction or on a dead connection, and for a
         few seconds while the database has no free connection. Raises Problem 429 when too many requests of the same user run at once.
         """
-        return await self._placed(self._sessions, lambda session: work(session, *args, **kwargs))
+        return await self._placed(self._sessions.begin, lambda session: work(session, *args, **kwargs))
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` that only reads, without a transaction, which saves two messages to the database.
@@ -218,19 +219,22 @@ class AsyncDatabase:
         """
         return await self._placed(self._reads, lambda session: work(session, *args, **kwargs))
 
-    async def _placed(self, sessions: async_sessionmaker[AsyncSession], work: Callable[[Session], T]) -> T:
+    async def _placed(self, sessions: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
         owner = asker.get()
         if owner is None:
             return await self._persistently(sessions, work)
         async with self._places.place(owner):
             return await self._persistently(sessions, work)
 
-    async def _persistently(self, sessions: async_sessionmaker[AsyncSession], work: Callable[[Session], T]) -> T:
+    async def _persistently(self, sessions: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
+        def whole() -> T:
+            with sessions() as session:
+                return work(session)
+
         again, until = False, time.monotonic() + FULL_PATIENCE
         while True:
             try:
-                async with sessions.begin() as session:
-                    return await session.run_sync(work)
+                return await greenlet_spawn(whole)  # one for all of it; an AsyncSession would need three
             except DBAPIError as error:
                 if not again and (conflicted(error) or _lost(error)):
                     again = True
@@ -241,7 +245,7 @@ class AsyncDatabase:
 
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Returns a transaction for more than one function call: `async with database.begin() as session`."""
-        return self._sessions.begin()
+        return self._longer.begin()
 
     async def ping(self) -> None:
         """Raises the driver's error when the database does not answer."""

@@ -59,6 +59,7 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
     for name in TELL_ADDRESSES:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -5,16 +5,31 @@
 have the columns.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import BindParameter, CheckConstraint, ColumnElement, ForeignKey, String, bindparam, or_, true
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    String,
+    any_,
+    bindparam,
+    literal,
+    or_,
+    true,
+)
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from app.auth.viewer import Viewer
 
 Visibility = Literal["private", "group", "public"]
 OWNER, GROUPS = "viewer_owner", "viewer_groups"
 """Names of statement parameters."""
+_NAMES: TypeEngine[Sequence[str]] = ARRAY(String)
 
 
 class Shareable:
@@ -40,12 +55,12 @@ def sharing_checks() -> tuple[CheckConstraint, CheckConstraint]:
 
 def seen(table: type[Shareable], viewer: Viewer) -> ColumnElement[bool]:
     """Returns the condition on rows of a table that a caller may see."""
-    return true() if viewer.is_admin else _seen(table, viewer.owner, sorted(viewer.groups))
+    return true() if viewer.is_admin else _seen(table, viewer.owner, literal(sorted(viewer.groups), _NAMES))
 
 
 def seen_by_parameters(table: type[Shareable], *, admin: bool) -> ColumnElement[bool]:
     """Returns the condition of `seen` for a statement that is built once and run with `parameters_of` a viewer."""
-    return true() if admin else _seen(table, bindparam(OWNER), bindparam(GROUPS, expanding=True))
+    return true() if admin else _seen(table, bindparam(OWNER), bindparam(GROUPS, type_=_NAMES))
 
 
 def parameters_of(viewer: Viewer) -> dict[str, str | list[str]]:
@@ -53,5 +68,6 @@ def parameters_of(viewer: Viewer) -> dict[str, str | list[str]]:
     return {} if viewer.is_admin else {OWNER: viewer.owner, GROUPS: sorted(viewer.groups)}
 
 
-def _seen(table: type[Shareable], owner: str | BindParameter[str], groups: list[str] | BindParameter[str]) -> ColumnElement[bool]:
-    return or_(table.owner == owner, table.visibility == "public", table.group_name.in_(groups))
+def _seen(table: type[Shareable], owner: str | BindParameter[str], groups: ColumnElement[Sequence[str]]) -> ColumnElement[bool]:
+    shared = table.group_name == any_(groups)  # one array: `IN` would make another statement of each number of groups
+    return or_(table.owner == owner, table.visibility == "public", shared)

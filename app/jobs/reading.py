@@ -158,5 +158,5 @@ def _knows(job: JobOut, found: Fingerprint) -> bool:
     """Returns True when the row found in the database does not differ from the job as it was read."""
     phase = found.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
     reason = None if job.waits_because is None else job.waits_because.code
-    read = (job.state, phase, job.progress.done, job.eta_at, job.position, reason)
+    read = (job.state, phase, job.progress.done, job.eta_at, job.queue_position, reason)
     return read == (found.state, found.phase, found.done, found.eta_at, found.position, found.reason)

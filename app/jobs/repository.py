@@ -1,11 +1,12 @@
 """Reads of jobs, events and artifacts. Every statement that shows a job to a caller uses `visible`."""
 
-from collections.abc import Collection, Sequence
+from collections import namedtuple
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, or_, select, text, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Select, String, any_, bindparam, func, literal_column, or_, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.repository import groups_of
@@ -52,10 +53,25 @@ _WARNED: ColumnElement[list[str]] = literal_column(
 
 
 class Warned(NamedTuple):
-    """A job, and the warnings of its submission."""
+    """A job to show, which may be a tuple with the columns of a job, and the warnings of its submission."""
 
     job: Job
     warnings: Sequence[str]
+
+
+_COLUMNS = [column for column in Job.__table__.c if column.name != "words"]
+_SHOWN = {admin: select(*_COLUMNS, _WARNED).where(seen_by_parameters(Job, admin=admin)) for admin in (False, True)}
+"""The jobs that a member or an administrator may see, column by column: to make entities of them takes as long as everything else."""
+_JobTuple = cast(Any, namedtuple)("_JobTuple", [column.name for column in _COLUMNS])
+_LISTED = {
+    admin: shown.order_by(Job.created_at.desc(), Job.id.desc()).limit(bindparam("most")) for admin, shown in _SHOWN.items()
+}
+_WITH_IDS = {admin: shown.where(Job.id == any_(bindparam("ids", type_=ARRAY(String)))) for admin, shown in _SHOWN.items()}
+"""Built once, because every list and every poll runs one of them."""
+
+
+def _warned(session: Session, statement: Select[Any], parameters: Mapping[str, object]) -> list[Warned]:
+    return [Warned(_JobTuple(*columns), warned) for *columns, warned in session.connection().execute(statement, parameters)]
 
 
 def visible(viewer: Viewer) -> Select[Job]:
@@ -98,44 +114,32 @@ def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> list[Warned]:
     """Returns a page of jobs, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
-    statement = (
-        visible(viewer)
-        .add_columns(_WARNED)
-        .where(*filters.labels.conditions())
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(limit)
-    )
+    conditions = filters.labels.conditions()
     if before is not None:
-        statement = statement.where(tuple_(Job.created_at, Job.id) < before)
+        conditions.append(tuple_(Job.created_at, Job.id) < before)
     if filters.state:
-        statement = statement.where(Job.state.in_(list(filters.state)))
+        conditions.append(Job.state.in_(list(filters.state)))
     if filters.tag is not None:
-        statement = statement.where(Job.tags.contains([filters.tag]))
+        conditions.append(Job.tags.contains([filters.tag]))
     if filters.name is not None:
-        statement = statement.where(Job.name.icontains(filters.name, autoescape=True))
+        conditions.append(Job.name.icontains(filters.name, autoescape=True))
     if (words := holds_words(filters.words or "")) is not None:
-        statement = statement.where(narrowed(session, words))
+        conditions.append(narrowed(session, words))
     if filters.created_after is not None:
-        statement = statement.where(Job.created_at > filters.created_after)
+        conditions.append(Job.created_at > filters.created_after)
     if filters.created_before is not None:
-        statement = statement.where(Job.created_at < filters.created_before)
+        conditions.append(Job.created_at < filters.created_before)
     for column, value in ((Job.kind, filters.kind), (Job.model, filters.model), (Job.owner, filters.owner)):
         if value is not None:
-            statement = statement.where(column == value)
-    return [Warned(job, warned) for job, warned in session.execute(statement)]
-
-
-_SEEN_WITH_IDS = {
-    admin: select(Job, _WARNED).where(seen_by_parameters(Job, admin=admin), Job.id.in_(bindparam("ids", expanding=True)))
-    for admin in (False, True)
-}
-"""Built once, because every poll of a job runs it."""
+            conditions.append(column == value)
+    statement = _LISTED[viewer.is_admin]
+    statement = statement.where(*conditions) if conditions else statement  # as it is, its cache key need not be computed again
+    return _warned(session, statement, {"most": limit, **parameters_of(viewer)})
 
 
 def seen_with_ids(session: Session, job_ids: Sequence[str], viewer: Viewer) -> list[Warned]:
     """Returns the jobs among these that the viewer may see."""
-    rows = session.execute(_SEEN_WITH_IDS[viewer.is_admin], {"ids": list(job_ids), **parameters_of(viewer)})
-    return [Warned(job, warned) for job, warned in rows]
+    return _warned(session, _WITH_IDS[viewer.is_admin], {"ids": list(job_ids), **parameters_of(viewer)})
 
 
 def tallies(session: Session, owner: str, *, most: int) -> dict[str, int]:

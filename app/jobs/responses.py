@@ -17,7 +17,7 @@ def retry_after(job: JobOut) -> int | None:
     """Returns the seconds until another request is likely to show something new; None when nothing will change."""
     if job.state in FINISHED:
         return None
-    if job.state == State.QUEUED and (job.position is None or job.position > 3):
+    if job.state == State.QUEUED and (job.queue_position is None or job.queue_position > 3):
         return 15
     return 2
 

@@ -3,12 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Name as GroupName
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
-from app.http.renamed import BothNames
 from app.jobs.states import State
 from app.text import Line
 from terms.specs import SpecialTokens
@@ -87,6 +86,7 @@ class ArtifactOut(BaseModel):
 Queue = Annotated[
     Literal["model", "light", "generation"], Field(description="where it takes turns; generations go before other jobs of models")
 ]
+OLD_POSITION = Field(description="the old name of `queue_position`", json_schema_extra={"deprecated": True})
 OLD_QUEUE = Field(
     description="the old name of `queue`, in which generations are called `short`", json_schema_extra={"deprecated": True}
 )
@@ -102,7 +102,7 @@ class WaitReason(BaseModel):
     detail: str = Field(description="the reason as a sentence, with the numbers")
 
 
-class JobOut(BothNames):
+class JobOut(BaseModel):
     """A job. `phase` and `progress` describe the present; `attempt` counts starts; `queue_position` 1 is next."""
 
     id: str
@@ -116,10 +116,8 @@ class JobOut(BothNames):
     state: State
     phase: str
     progress: Progress
-    position: int | None = Field(
-        validation_alias=AliasChoices("queue_position", "position"),
-        description="1 is next; null unless it is queued and ready to run",
-    )
+    queue_position: int | None = Field(description="1 is next; null unless it is queued and ready to run")
+    position: int | None = OLD_POSITION
     waiting_for: list[str] = Field(description="unfinished jobs that it comes after")
     waits_because: WaitReason | None = Field(
         description="why the job does not run; null unless it is queued or its worker is loading its model"

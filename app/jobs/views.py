@@ -44,7 +44,7 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Seq
         results_removed_at=job.results_removed_at, state=job.state,
         phase=WAITING if job.state == State.QUEUED and job.blockers else job.phase,
         progress=Progress(done=job.progress_done, total=job.progress_total, unit=job.progress_unit),
-        position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason,
+        queue_position=standing.position, position=standing.position, waiting_for=list(standing.after), waits_because=standing.reason,
         queue=queue_of(job), lane=lane_of(job), eta_at=job.eta_at, attempt=job.attempt, losses=job.losses,
         warnings=list(warnings), spec=job.spec, model=job.model,
         owner=job.owner, visibility=job.visibility, group=job.group_name,

@@ -65,9 +65,9 @@ def _waiting(job: JobOut) -> str:
     }
     if code in reasons:
         return reasons[code]
-    if job.position is None:
+    if job.queue_position is None:
         return "waiting"
-    ahead = job.position - 1
+    ahead = job.queue_position - 1
     if ahead == 0:
         return "waiting, next in line"
     return f"waiting, {counted(ahead, 'job')} {'is' if ahead == 1 else 'are'} ahead"

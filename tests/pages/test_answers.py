@@ -20,6 +20,7 @@ def job(kind: str, result: dict[str, Any] | None = None, **changes: Any) -> JobO
     values: dict[str, Any] = {
         "id": "job_" + "0" * 26, "kind": kind, "name": None, "tags": [], "notes": None, "keep": False, "results_removed_at": None,
         "webhook": None, "state": State.SUCCEEDED, "phase": "done", "progress": Progress(done=0, total=0, unit=""), "position": None,
+        "queue_position": None,
         "waiting_for": [], "waits_because": None, "queue": "model", "lane": "model", "eta_at": None, "attempt": 1, "losses": 0,
         "spec": {"trait": {"name": "refusal"}}, "model": "gemma", "owner": "ada", "visibility": "private", "group": None, "priority": 0,
         "retry_of": None, "worker": None, "created_at": NOW - timedelta(minutes=5), "started_at": NOW - timedelta(minutes=4),
@@ -122,12 +123,12 @@ def test_a_result_that_lacks_numbers_has_a_sentence_all_the_same(kind: str, resu
 
 STANDINGS = [
     ({"state": State.RUNNING, "finished_at": None, "eta_at": NOW + timedelta(minutes=4)}, "running, about 4 min left"),
-    ({"state": State.QUEUED, "position": 3}, "waiting, 2 jobs are ahead"),
-    ({"state": State.QUEUED, "position": 2}, "waiting, 1 job is ahead"),
-    ({"state": State.QUEUED, "position": 1}, "waiting, next in line"),
+    ({"state": State.QUEUED, "queue_position": 3}, "waiting, 2 jobs are ahead"),
+    ({"state": State.QUEUED, "queue_position": 2}, "waiting, 1 job is ahead"),
+    ({"state": State.QUEUED, "queue_position": 1}, "waiting, next in line"),
     ({"state": State.QUEUED, "waiting_for": ["job_1", "job_2"], "waits_because": WaitReason(code="after_jobs", detail="...")},
      "waiting for 2 other jobs to end"),
-    ({"state": State.QUEUED, "position": 1, "waits_because": WaitReason(code="no_worker_of_class", detail="...")},
+    ({"state": State.QUEUED, "queue_position": 1, "waits_because": WaitReason(code="no_worker_of_class", detail="...")},
      "waiting: no worker that could run it is up"),
     ({"state": State.SUCCEEDED}, "finished after 4 min"),
     ({"state": State.CANCELLING}, "stopping"),
