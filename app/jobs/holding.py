@@ -9,8 +9,9 @@ The order of locks is the same everywhere: jobs, vectors, traits, models, each b
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
-from sqlalchemy import event, text
+from sqlalchemy import TextClause, event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from app.errors import invalid
@@ -85,6 +86,11 @@ _LOCKS = {
 """In the order of locks: Postgres runs the parts of a UNION ALL one after another, and row locks exclude parallel plans."""
 
 
+@cache
+def _locks(*kinds: str) -> TextClause:
+    return text(" UNION ALL ".join(lock for what, lock in _LOCKS.items() if what in kinds))
+
+
 def _locked(session: Session, wanted: Mapping[str, set[str]]) -> dict[str, dict[str, bool]]:
     """Locks the rows of these values against deletion; returns by kind each value that this transaction holds, and whether it is usable.
 
@@ -93,8 +99,7 @@ def _locked(session: Session, wanted: Mapping[str, set[str]]) -> dict[str, dict[
     held: dict[str, dict[str, bool]] = session.info.setdefault(_HELD, {what: {} for what in _LOCKS})
     new = {what: sorted(values - held[what].keys()) for what, values in wanted.items() if values - held[what].keys()}
     if new:
-        statement = text(" UNION ALL ".join(lock for what, lock in _LOCKS.items() if what in new))
-        for what, value, usable in session.execute(statement, new):
+        for what, value, usable in session.execute(_locks(*new), new):
             held[what][value] = usable
     return held
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -54,9 +54,7 @@ def submit(session: Session, submission: Submission) -> Submitted:
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
         if plan is None:
             _give_a_turn(session, submission.owner, lane)
-    viewer = submission.viewer
-    sight = Job.owner == submission.owner if viewer is None else repository.usable(viewer)
-    waiting = edges.unmet(session, submission.after, sight, lock=plan is None)
+    waiting = edges.unmet(session, submission.after, _sight(submission), lock=plan is None) if submission.after else []
     if plan is None:
         _hold(session, submission)
     row = row_of(job_id, submission, waiting=len(waiting))
@@ -69,6 +67,11 @@ def submit(session: Session, submission: Submission) -> Submitted:
     if not submission.unmetered:
         check_at_commit(session, job.owner)
     return Submitted(job)
+
+
+def _sight(submission: Submission) -> ColumnElement[bool]:
+    """Returns the condition on the jobs that the job may come after."""
+    return Job.owner == submission.owner if submission.viewer is None else repository.usable(submission.viewer)
 
 
 READ_JOBS_ALONE = ("export", "report")

@@ -20,7 +20,7 @@ def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
     model = session.get(Model, name, with_for_update=lock)
     session.info.setdefault("models", set()).add(
         model
-    )  # keeps the row in memory: a session refers to it only weakly, and a submission reads it several times
+    )  # a session refers to a row only weakly, and a submission reads it several times
     return model
 
 
@@ -43,12 +43,13 @@ def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Mode
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
+_MODEL_WORKERS = select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
+
+
 def model_workers(session: Session) -> Sequence[Worker]:
     """Returns the worker nodes that load models, as read once per session."""
     if "model_workers" not in session.info:
-        session.info["model_workers"] = session.scalars(
-            select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
-        ).all()
+        session.info["model_workers"] = session.scalars(_MODEL_WORKERS).all()
     found: Sequence[Worker] = session.info["model_workers"]
     return found
 
