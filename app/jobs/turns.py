@@ -7,6 +7,7 @@ a row per owner: the time of their last start, moved later by their recent devic
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
@@ -24,12 +25,19 @@ LOOKAHEAD = 16
 HALF_LIFE_SECONDS = 6 * 3600
 
 
-def lane_of(job: Job) -> str:
+class Laned(Protocol):
+    """A job, as far as its lane depends on it."""
+
+    job_class: str
+    short: bool
+
+
+def lane_of(job: Laned) -> str:
     """Returns the lane in which the job waits for its turn."""
     return SHORT if job.short else job.job_class
 
 
-def queue_of(job: Job) -> Queue:
+def queue_of(job: Laned) -> Queue:
     """Returns the name of the job's queue in the API."""
     return QUEUES[lane_of(job)]
 

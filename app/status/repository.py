@@ -1,15 +1,17 @@
 """Database statements for the status board."""
 
+from dataclasses import dataclass, fields
+from datetime import datetime
+
 from sqlalchemy import Float, case, cast, func, or_, select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.auth.visibility import seen
+from app.auth.visibility import parameters_of, seen, seen_by_parameters
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.jobs.models import Job
-from app.jobs.repository import visible
 from app.jobs.standing import standings
 from app.jobs.states import HELD, State
 from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
@@ -18,22 +20,35 @@ from app.tallies import FINISHED, tally
 
 GONE_SECONDS = 86_400
 """Seconds after which a silent worker without a job leaves the board: its host is gone for good."""
-SEEN = (
-    Job.id,
-    Job.kind,
-    Job.model,
-    Job.name,
-    Job.owner,
-    Job.job_class,
-    Job.short,
-    Job.state,
-    Job.phase,
-    Job.blockers,
-    Job.not_before,
-)
-"""Columns of a waiting job that the board reads; the others, spec and result, may be long."""
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that the board reads, and that it shows."""
+
+
+@dataclass(slots=True)
+class Queued:
+    """What the board reads of a waiting job; spec and result may be long."""
+
+    id: str
+    kind: str
+    model: str | None
+    name: str | None
+    owner: str
+    job_class: str
+    short: bool
+    state: State
+    phase: str
+    blockers: int
+    not_before: datetime | None
+
+
+_QUEUED = {
+    admin: select(*(Job.__table__.c[one.name] for one in fields(Queued)))
+    .where(seen_by_parameters(Job, admin=admin), Job.state == State.QUEUED)
+    .order_by(Job.id)
+    .limit(LOOKED_AT)
+    for admin in (False, True)
+}
+"""Built once, because every open status page runs it every few seconds."""
 
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
@@ -96,8 +111,7 @@ def queues(session: Session) -> list[QueueOut]:
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
     """Queued jobs that the viewer may see, the next ones first; of very many, those of the oldest."""
-    asked = visible(viewer).where(Job.state == State.QUEUED).order_by(Job.id).limit(LOOKED_AT)
-    jobs = session.scalars(asked.options(load_only(*SEEN, raiseload=True))).all()
+    jobs = [Queued(*row) for row in session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))]
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     found = [
         WaitingOut(
