@@ -27,10 +27,11 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Returns round values on the axis: about five if linear, at most eleven if logarithmic, and none on a short logarithmic axis without a
-        1, 2 or 5 times a power of ten.
+        """Returns round values on the axis: about five if linear, two to eleven if logarithmic. A logarithmic axis too short for two powers of
+        ten, or 2, 3 and 5 times these, has the ticks of a linear one.
         """
-        return _powers(self.low, self.high) if self.log else _steps(self.low, self.high)
+        powers = _powers(self.low, self.high) if self.log else []
+        return powers if len(powers) > 1 else _steps(self.low, self.high)
 
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
