@@ -21,9 +21,10 @@ from app.pages.finding import sections
 from app.pages.forms.again import form_of
 from app.pages.histories import entries
 from app.pages.rendering import HEADERS, page
-from app.pages.repeats import repeats
+from app.pages.repeats import MOST, repeats, specification
 from app.pages.results.study import View
 from app.status import repository as fleet
+from app.storage.disposition import attachment
 from app.studies import service as studies
 from terms.values import JsonObject
 
@@ -57,6 +58,8 @@ async def job_page(
         nodes=nodes,
         all_succeeded=all(node["state"] == State.SUCCEEDED for node in nodes),
         repeats=repeats(job, context.settings.public_url or str(request.base_url).rstrip("/")),
+        shown=MOST,
+        whole=len(specification(job)),
         history=entries(events),
         most=EVENTS,
     )
@@ -72,6 +75,14 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=HEADERS)
     return page(request, "standing.jinja", **await _standing(context, job, viewer))
+
+
+@router.get("/jobs/{job_id}/specification.json")
+async def job_specification(job_id: JobId, viewer: Reader, context: Shared) -> Response:
+    """Downloads the whole specification, of which the job's page shows the beginning. 404 if the viewer may not see the job."""
+    job = await context.part(reading.Reader).job(job_id, viewer)
+    headers = {**HEADERS, "Content-Disposition": attachment(f"{job_id}.specification.json")}
+    return Response(specification(job), media_type="application/json", headers=headers)
 
 
 @router.get("/jobs/{job_id}/files/{name}")

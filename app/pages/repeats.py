@@ -6,9 +6,17 @@ from pprint import pformat
 from app.jobs.schemas import JobOut
 from terms.values import JsonObject
 
+MOST = 20_000
+"""Most characters of a specification on a job's page."""
+
+
+def specification(job: JobOut) -> str:
+    """Returns the whole stored specification, as JSON."""
+    return json.dumps(job.spec, indent=2, ensure_ascii=False)
+
 
 def repeats(job: JobOut, base: str) -> dict[str, str]:
-    """Returns commands that fetch what the page shows, and the stored specification."""
+    """Returns commands that fetch what the page shows, and the stored specification, of which at most the first MOST characters."""
     path = job.links.get("result", job.links["self"])
     files = [one.name for one in job.artifacts]
     python = ["from binnacle import Client", "", f'with Client("{base}") as client:', f'    job = client.job("{job.id}")']
@@ -18,7 +26,7 @@ def repeats(job: JobOut, base: str) -> dict[str, str]:
         "curl": f'curl -H "Authorization: Bearer $BINNACLE_KEY" {base}{path}',
         "Python": "\n".join(python),
         "command line": f"binnacle get {job.id}",
-        "specification": json.dumps(job.spec, indent=2, ensure_ascii=False)[:20_000],
+        "specification": specification(job)[:MOST],
     }
 
 

@@ -1,6 +1,7 @@
 """Home and the pages of jobs over HTTP, without a script: what they show, to whom, and what their forms change."""
 
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -269,6 +270,22 @@ def test_files_are_downloads_of_the_right_bytes(api: Running, person: Make) -> N
     assert "attachment" in file.headers["content-disposition"]
     assert file.json()["leader"] == "last/residual/probe"
     assert ada.get(f"/jobs/{job}/files/other.json").status_code == 404
+
+
+def test_a_long_specification_is_marked_as_cut_and_leads_to_the_whole(api: Running, person: Make) -> None:
+    ada, bob = person(), person()
+    long, short = finished(api, ada.name, "steer"), finished(api, ada.name, "steer")
+    spec = {"prompts": ["Wie spät ist es?" * 3] * 1000}
+    change(api, long, spec=spec)
+    page = ada.get(f"/jobs/{long}").text
+    whole = json.dumps(spec, indent=2, ensure_ascii=False)
+    assert f"Shown are the first 20,000 of {len(whole):,} characters." in words(page)
+    link = html.unescape(re.findall(r'<a href="([^"]+)" download>Download the whole specification', page)[0])
+    file = ada.get(link)
+    assert file.json() == spec
+    assert "attachment" in file.headers["content-disposition"]
+    assert bob.get(link).status_code == 404
+    assert "Shown are the first" not in words(ada.get(f"/jobs/{short}").text)
 
 
 def test_answers_of_a_model_keep_their_lines(api: Running, person: Make) -> None:
