@@ -62,6 +62,11 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{points(low)}, {points(high)}]"
 
 
+def shown_of(shown: int, total: int, noun: str) -> str:
+    """Returns ` Shown are 8 of 12 methods.` with the noun in the plural, or an empty text if all are shown."""
+    return f" Shown are {shown:,} of {total:,} {noun}." if shown < total else ""
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """Returns `a, b and c`; beyond `most`, `a, b, c and 4 more`."""
     shown = list(names[:most])

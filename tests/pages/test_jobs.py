@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from app.pages.plots.elements import Figure
-from app.pages.results import study
-from app.pages.results.parts import Card, Grid, Tabs
+from app.pages.results import calibration, extraction, steering, study
+from app.pages.results.parts import Card, Grid, Sections, Tabs
 from app.pages.results.study import View
 from app.studies.models import Study
 from tests.api.conftest import Running
 from tests.pages import stories
 from tests.pages.conftest import Person
-from tests.pages.stories import FINDING, HOSTILE, TABLES, answers, change, finished
+from tests.pages.stories import AGGREGATE, FINDING, HOSTILE, SUMMARY, TABLES, VECTORS, answers, change, finished, group, subject
 
 Make = Callable[..., Person]
 ETAG = re.compile(r'hx-headers=\'\{"If-None-Match": "\\"(\w+)\\""\}\'')
@@ -125,6 +125,44 @@ def test_a_study_compares_methods_in_four_ways_that_have_addresses() -> None:
     assert "+92 [+86, +96]" in best[2].drawing
     assert "+61 [+50, +70]" in dose[2].drawing
     assert study.sections(TABLES, [FINDING], View("nonsense")).why[1] == best[1]
+
+
+def notes(sections: Sections) -> dict[str, str]:
+    """The note of each figure, by its title."""
+    return {part.title: part.note for part in (*sections.why, *sections.cost) if isinstance(part, Figure)}
+
+
+def test_plots_say_how_much_they_leave_out() -> None:
+    """A method, a dimension or a place that is missing from a plot must not be taken for one that was not measured."""
+    methods = [f"mean_diff_{at}" for at in range(11)]
+    many = {**SUMMARY, "groups": [SUMMARY["groups"][0], *(group(one, 41.0, [14]) for one in methods)],
+            "subjects": [SUMMARY["subjects"][0], *(subject(one, 14) for one in methods)]}  # fmt: skip
+    steered = notes(steering.sections(many, "job_1"))
+    assert all(steered[f"Dose-response of {one}"].endswith("Shown are 8 of 12 methods.") for one in ("the trait", "coherence"))
+    dims = [str(dim) for dim in range(2, 22)]
+    wide = {
+        **AGGREGATE,
+        "per_layer": {"0": {dim: {"ratio": 5.0} for dim in dims}},
+        "norm_share": {"0": dict.fromkeys(dims[:9], 0.1)},
+    }
+    measured = notes(calibration.sections({"aggregate": wide}))
+    assert measured["Size of each dimension"].endswith("Shown are 14 of 20 dimensions.")
+    assert measured["Their share of the norm"].endswith("Shown are 6 of 9 dimensions.")
+    places = [{**one, "position": f"response[{at}]"} for at in range(4) for one in VECTORS]
+    extracted = notes(extraction.sections({"vectors": places}))
+    assert len(extracted) == 9
+    assert all(note.endswith("Shown are 3 of 4 places; extraction.json has all.") for note in extracted.values())
+
+
+def test_plots_that_leave_nothing_out_do_not_speak_of_it() -> None:
+    whole = [
+        steering.sections(SUMMARY, "job_1"),
+        calibration.sections({"aggregate": AGGREGATE}),
+        extraction.sections({"vectors": VECTORS}),
+    ]
+    found = [note for one in whole for note in notes(one).values()]
+    assert len(found) >= 7
+    assert [note for note in found if "Shown are" in note] == []
 
 
 def large_tables(models: int) -> dict[str, Any]:

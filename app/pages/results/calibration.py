@@ -4,11 +4,12 @@ from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Series, lines
 from app.pages.results.parts import Grid, Part, Sections, kept
-from app.pages.wording import number, percent
+from app.pages.wording import number, percent, shown_of
 from binnacle.words.massive import listed
 from terms.documents.calibration import Aggregate, CalibrationDocument
 
 MOST_DIMS = 14
+MOST_SHARES = 6
 
 
 def sections(document: CalibrationDocument | None) -> Sections:
@@ -33,6 +34,7 @@ def ratios(aggregate: Aggregate) -> Figure | None:
         (_named(dim, massive), layer): facts[dim]["ratio"] for layer, facts in per_layer.items() for dim in rows if dim in facts
     }
     note = "Mean size of a dimension over that of the median dimension, by layer; shades are logarithmic. A dot marks massive dimensions."
+    note += shown_of(len(rows), len({*massive, *others}), "dimensions")
     return heat(
         "Size of each dimension", note, cells, [_named(dim, massive) for dim in rows], list(per_layer), "layer",
         ends=(1.0, max(100.0, *highest.values())), log=True, shown="times the median",
@@ -45,9 +47,12 @@ def _named(dim: str, massive: list[str]) -> str:
 
 def _shares(aggregate: Aggregate) -> Part | None:
     shares = aggregate.get("norm_share") or {}
-    dims = list(dict.fromkeys(dim for by_dim in shares.values() for dim in by_dim))[:6]
-    series = [Series(f"dim {dim}", [(float(layer), by[dim]) for layer, by in shares.items() if dim in by]) for dim in dims]
+    dims = list(dict.fromkeys(dim for by_dim in shares.values() for dim in by_dim))
+    series = [
+        Series(f"dim {dim}", [(float(layer), by[dim]) for layer, by in shares.items() if dim in by]) for dim in dims[:MOST_SHARES]
+    ]
     note = "The part of the squared norm of the residual stream that each massive dimension holds."
+    note += shown_of(len(series), len(dims), "dimensions")
     return lines("Their share of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
 
 

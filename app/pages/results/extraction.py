@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from app.pages.plots.heat import heat
 from app.pages.results.parts import Part, Sections, kept
+from app.pages.wording import shown_of
 from terms.documents.extraction import ExtractionDocument, VectorFacts
 
 MOST_PLACES = 3
@@ -12,15 +13,18 @@ MOST_PLACES = 3
 def sections(document: ExtractionDocument | None) -> Sections:
     """Returns the sections from extraction.json: three maps of methods by layers, for each position and component."""
     vectors = document.get("vectors") or [] if document else []
-    places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))[:MOST_PLACES]
+    places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))
+    left_out = shown_of(MOST_PLACES, len(places), "places; extraction.json has all")
     parts: list[Part] = []
-    for position, component in places:
+    for position, component in places[:MOST_PLACES]:
         own = [one for one in vectors if (one["position"], one["component"]) == (position, component)]
         name = f" at {position}, {component}" if len(places) > 1 else ""
         parts += kept(
-            _map(own, f"Separation{name}", "Accuracy on held-out examples. It does not predict steering.", _accuracy),
-            _map(own, f"Massive share{name}", "The part of the vector's squared norm in massive dimensions.", _massive),
-            _map(own, f"Stability{name}", "Cosine between the vectors of two halves of the examples.", _halves),
+            _map(own, f"Separation{name}", f"Accuracy on held-out examples. It does not predict steering.{left_out}", _accuracy),
+            _map(
+                own, f"Massive share{name}", f"The part of the vector's squared norm in massive dimensions.{left_out}", _massive
+            ),
+            _map(own, f"Stability{name}", f"Cosine between the vectors of two halves of the examples.{left_out}", _halves),
         )
     return Sections(parts)
 

@@ -9,7 +9,7 @@ from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
 from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sections, kept, linked
 from app.pages.texts.runs import key_of
-from app.pages.wording import interval, number, points
+from app.pages.wording import interval, number, points, shown_of
 from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, OfASibling, Subject, Summary
 
@@ -49,7 +49,7 @@ def _chosen(summary: Summary) -> list[Subject]:
     """Returns the subject of each method at its chosen layer, the leader first; leaves out copies of another vector."""
     names = {one["subject"]: one for one in summary["groups"] if one.get("same_as") is None}
     found = [one for one in summary["subjects"] if one["name"] in names and one["curve"]]
-    return sorted(found, key=lambda one: one["group"] != summary["leader"])[:MOST]
+    return sorted(found, key=lambda one: one["group"] != summary["leader"])
 
 
 def _gains(summary: Summary, leads: Leads) -> Part | None:
@@ -93,7 +93,8 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
     """Returns a figure of each method's score, `trait` or `coherence`, by dose."""
     leader, series = leader_of(summary), []
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
-    for one in _chosen(summary):
+    chosen = _chosen(summary)
+    for one in chosen[:MOST]:
         curve = sorted(
             ((r, value, point) for point in one["curve"] if (r := point["r"]) and (value := point[score]) is not None),
             key=lambda each: each[0],
@@ -112,6 +113,7 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
         marks += _cliff(series, summary["coherence_threshold"])
     titles = {"trait": "Dose-response of the trait", "coherence": "Dose-response of coherence"}
     note = "Mean score on the questions used to choose, over the dose; the band is the best method's 95 % interval."
+    note += shown_of(len(series), len(chosen), "methods")
     axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=True, y_range=(0.0, 100.0))
     return lines(titles[score], note, series, axes, Marks(levels, marks))
 
