@@ -18,7 +18,7 @@ from app.pages.kept import kept
 from app.pages.rendering import page
 from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
-from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, method_of, where
+from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, where
 from app.steerings import service
 from app.steerings.lines import Lines, Wanted
 from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
@@ -98,9 +98,9 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
         "title": sentences.title(job),
         "asked": asked,
         "found": found,
-        "doses": [(key_of(one), where(one) or method_of(one)) for one in found.doses],
+        "doses": [(key_of(one), where(one) or found.method) for one in found.doses],
         "key": key_of(found.run),
-        "method": method_of(found.run),
+        "method": found.method,
         "where": where(found.run),
         "orders": {name: words for name, (words, _) in ORDERS.items()},
         "pairs": [pair(one) for one in pairs[first : first + PER_PAGE]],

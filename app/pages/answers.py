@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
+from app.pages.texts.places import method_name, places_of
 from app.pages.wording import counted, interval, listed, number, percent, points
 from binnacle.words.emergence import ranges
 from binnacle.words.judging import cannot_tell
@@ -99,7 +100,9 @@ def steering(summary: Found) -> Answer:
     test = (summary.get("questions") or {}).get("test") or {}
     asked = f" on {counted(test['n'], 'held-out question')}" if "n" in test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
-    where = f"{method_name(leader['group'])} at {layers_named(leader['layers'])}{dose}"
+    places = places_of(row["group"] for row in rows)
+    name = method_name(leader["group"], places)
+    where = f"{name}{',' if len(places) > 1 else ' at'} {layers_named(leader['layers'])}{dose}"
     low, high, delta = leader.get("delta_low"), leader.get("delta_high"), leader["delta"]
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
     if low is None or high is None:
@@ -161,11 +164,6 @@ def generation(answers: Sequence[Answered]) -> Answer:
     more = f"{counted(broken, 'answer')} broke down: the push was too strong." if broken else ""
     said = f"{counted(len(answers), 'answer')} to {counted(prompts, 'prompt')}, {how}."
     return Answer(said, more, "care" if broken else "good")
-
-
-def method_name(group: str) -> str:
-    """Returns the method of a group `position/component/method`."""
-    return group.rsplit("/", 1)[-1]
 
 
 def layers_named(layers: list[int]) -> str:

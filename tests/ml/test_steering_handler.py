@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 
 from app.formats.tensorfile import to_bytes
+from app.pages.texts import runs as answered
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
@@ -283,6 +284,39 @@ def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted:
     )
     [group] = found["groups"]
     assert group["best"]["effect"]["fires"] > 0
+
+
+def test_no_two_runs_look_alike_where_answers_are_chosen(severe: LanguageModel, extracted: Files) -> None:
+    """With two positions, controls, and vectors taken apart, each run can be told from each other one by the words of the answers page."""
+    vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
+    document = json.loads(extracted["job_ext", "extraction.json"])
+    own = {key: vectors[key] for key in vectors if key.endswith("/3") and "mean_diff_cleaned" not in key}
+    for at, (key, vector) in enumerate(own.items()):
+        other = key.replace("response[:5]", "response[:]")
+        noise = np.random.default_rng(at).standard_normal(len(vector)).astype(vector.dtype)
+        vectors[other] = vector + 0.1 * np.linalg.norm(vector) * noise / np.linalg.norm(noise)
+        document["vectors"] += [{**one, "key": other} for one in document["vectors"] if one["key"] == key]
+    changed = {
+        ("job_ext", "vectors.safetensors"): to_bytes(vectors),
+        ("job_ext", "extraction.json"): json.dumps(document).encode(),
+    }
+    [source] = steer_spec(severe)["from"]
+    spec = steer_spec(
+        severe, doses=[0.3], budget=1, max_new_tokens=8, selection_limit=2, test_limit=2,
+        controls={"random": 2, "shuffled": 1, "prompt_only": True}, **{"from": [{**source, "methods": ["mean_diff", "probe"]}]},
+    )  # fmt: skip
+    lines = files(steering.run(spec, context(severe, {**extracted, **changed})))["runs.jsonl"].splitlines()
+    described = [json.loads(line) for line in lines]
+    named: dict[tuple[str, str, str], set[str]] = {}
+    for set_ in ("selection", "test"):
+        for method in answered.chosen(described, set_=set_).methods:
+            for run in answered.chosen(described, set_=set_, method=method).doses:
+                named.setdefault((set_, method, answered.where(run)), set()).add(run["run"])
+    assert {words: runs for words, runs in named.items() if len(runs) > 1} == {}
+    assert {run for runs in named.values() for run in runs} == {one["run"] for one in described}
+    assert ("test", "probe at response[:], residual", "layer 3, dose 0.3") in named
+    assert ("test", "mean_diff at response[:5], residual", "massive part, layer 3, dose 0.3") in named
+    assert ("test", "asked in the prompt", "") in named
 
 
 def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, extracted: Files) -> None:

@@ -51,9 +51,9 @@ def effect(delta: float, r: float = 0.6, label: str = "last/residual/probe/14") 
     }
 
 
-def group(method: str, delta: float, layers: list[int]) -> dict[str, Any]:
+def group(method: str, delta: float, layers: list[int], place: str = "last/residual") -> dict[str, Any]:
     """A method at its chosen layer."""
-    name = f"last/residual/{method}"
+    name = f"{place}/{method}"
     controls = {"random": [effect(2.0)], "shuffled": [effect(-1.0)]}
     return {
         "group": name, "subject": f"{name}/{layers[0]}", "method": method, "layers": layers, "same_as": None,
@@ -62,9 +62,9 @@ def group(method: str, delta: float, layers: list[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def subject(method: str, layer: int) -> dict[str, Any]:
+def subject(method: str, layer: int, place: str = "last/residual") -> dict[str, Any]:
     """A dose-response."""
-    name = f"last/residual/{method}"
+    name = f"{place}/{method}"
     curve = [
         {"run": run_id("selection", f"{name}/{layer}", r), "r": r, "trait": trait,
           "trait_low": trait - 5, "trait_high": trait + 5, "coherence": coherence, "coherence_low": coherence - 3,

@@ -3,14 +3,19 @@
 import html
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from app.pages.plots.elements import Figure
+from app.pages.results import steering
+from app.pages.results.parts import Grid
 from app.pages.texts.differences import MOST_WORDS, marked
 from app.pages.texts.judged import reply, unsure
 from tests.api.conftest import Running
+from tests.pages import stories
 from tests.pages.conftest import Person
-from tests.pages.stories import HOSTILE, QUESTIONS, SUMMARY, finished, run_id
+from tests.pages.stories import HOSTILE, QUESTIONS, SUMMARY, finished, group, run_id, subject
 from tests.pages.test_jobs import words
 
 Make = Callable[..., Person]
@@ -56,6 +61,47 @@ def test_a_run_is_chosen_by_its_key_or_by_set_and_method(api: Running, person: M
     assert ada.get(f"/jobs/{job}/answers?run=0000000000").status_code == 404
     assert ada.get(f"/jobs/{job}/answers?order=nonsense").status_code == 422
     assert "No answers here" in ada.get(f"/jobs/{job}/answers?page=9").text
+
+
+def of_places(*places: str) -> dict[str, Any]:
+    """The stories' steering with its methods at each of these places; the leader is the probe of the first."""
+    groups = [group(one["method"], one["best"]["delta"], [14], place) for place in places for one in SUMMARY["groups"]]
+    subjects = [subject(one["method"], one["layers"][0], place) for place in places for one in SUMMARY["subjects"]]
+    return {**SUMMARY, "leader": groups[0]["group"], "groups": groups, "subjects": subjects}
+
+
+def test_runs_of_several_places_are_told_apart_and_chosen(api: Running, person: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = person()
+    older = finished(api, ada.name, "steer")
+    monkeypatch.setattr(stories, "SUMMARY", of_places("response[:5]/residual", "response[:5]/k_proj", "demo:prompt[-1]/residual"))
+    job = finished(api, ada.name, "steer")
+    page = ada.get(f"/jobs/{job}/answers?run={run_id('selection', 'response[:5]/k_proj/probe/9', 1.2)[-10:]}").text
+    assert "probe at response[:5], k_proj , layer 9, dose 1.2, selection questions" in words(page)
+    form = html.unescape(page[page.index('<select name="method">') : page.index('<select name="order">')])
+    methods = re.findall(r"<option[^>]*>([^<]+)</option>", form)
+    assert methods == ["unsteered", *(f"{method}{place}" for place in PLACES for method in ("probe", "mean_diff"))]
+    for method in methods[1:]:
+        answer = ada.http.get(f"/jobs/{job}/answers", params={"set": "test", "method": method}).text
+        assert f"{method} , layer 14, dose 0.6, test questions: 3 answers" in words(answer)
+    assert "probe at response[:5], residual , layer 14" in words(ada.get(f"/jobs/{job}/answers?method=probe").text)
+    assert " at last" not in words(ada.get(f"/jobs/{older}/answers").text)
+
+
+PLACES = (" at response[:5], residual", " at response[:5], k_proj", " of demo at prompt[-1], residual")
+
+
+def test_no_two_rows_of_a_steering_look_alike() -> None:
+    """Names that differ only at their end are not cut there, and a twin names the place of the other vector."""
+    summary = of_places("response[:5]/residual", "response[:5]/k_proj", "demo:prompt[-1]/residual")
+    summary["groups"][3]["same_as"] = summary["groups"][1]["subject"]
+    found = steering.sections(summary, "job_1")
+    forest, *curves = [part for part in (*found.why, *found.cost) if isinstance(part, Figure)]
+    names = re.findall(r'class="row (?:leader|method)">([^<]+, layer 14)</text>', forest.drawing)
+    assert sorted(names) == sorted(f"{method}{place}, layer 14" for place in PLACES for method in ("probe", "mean_diff"))
+    assert [len({name for _, name in one.legend}) for one in curves if one.legend] == [5, 5]
+    costs, stops = [part for part in found.cost if isinstance(part, Grid)]
+    assert len({row[0] for row in costs.rows}) == len(costs.rows)
+    assert stops.rows == [[f"mean_diff{PLACES[1]}", f"the same vector as mean_diff{PLACES[0]}"]]
 
 
 def test_every_number_of_the_result_leads_to_its_answers(api: Running, person: Make) -> None:

@@ -58,6 +58,17 @@ def unsure() -> dict[str, Any]:
     return found
 
 
+def of_two_positions() -> dict[str, Any]:
+    found = steered(92, 86, 96)
+    summary = found["steering"]["summary"]
+    groups = [f"{position}/residual/probe" for position in ("response[:5]", "prompt[-1]")]
+    return {
+        "steering": {
+            "summary": summary | {"leader": groups[0], "methods": [summary["methods"][0] | {"group": one} for one in groups]}
+        }
+    }
+
+
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
 FINDING = {"model": "gemma", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
@@ -81,6 +92,8 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
      "It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)."),
     ("a clear gain", job("steer", steered(92, 86, 96)), {},
      "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
+    ("a gain at one of two positions", job("steer", of_two_positions()), {},
+     "Use probe at response[:5], residual, layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("no interval", job("steer", steered(40, None, None, n=12, clusters=12)), {}, "Not enough evidence: 12 question clusters, 20 needed."),
     ("an interval over zero", job("steer", steered(3.2, -2, 8.4)), {},
      "No reliable effect: the best method, probe at layer 14, dose 0.6, gains +3.2 points [\N{MINUS SIGN}2.0, +8.4] on 72 held-out questions."),

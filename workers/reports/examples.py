@@ -6,6 +6,7 @@ from app.pages.results.steering import leader_of
 from app.pages.texts.pairs import Both, matched, ordered, pair
 from app.pages.wording import number, points
 from workers.reports.gathered import Cell
+from workers.reports.tables.gains import method_name
 from workers.reports.texts import Read, job_of
 
 PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
@@ -21,7 +22,7 @@ def examples(cell: Cell, read: Read) -> list[Text]:
     _, lines = read(job_of(cell), [steered, unsteered])
     sign = -1 if summary.get("direction") == "negative" else 1
     found = ordered(matched(lines.get(steered, []), lines.get(unsteered, [])), "best", sign)
-    where = f"{leader['method']}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
+    where = f"{method_name(leader, summary)}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
     chosen = {int(share * (len(found) - 1)): name for name, share in reversed(PLACES.items())} if found else {}
     return [_shown(found[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
 

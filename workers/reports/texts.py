@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.pages.results.parts import Leads
-from app.pages.texts.runs import key_of, method_of, where
+from app.pages.texts.runs import key_of, method_of, places_in, where
 from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
 from workers.job import JobContext
 from workers.reports.gathered import Cell
@@ -94,9 +94,9 @@ def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTex
     for at, wanted in sorted(places.asked.items()):
         cell = cells[at]
         runs, lines = read(job_of(cell), wanted)
-        known = {str(run["run"]): run for run in runs}
+        known, named = {str(run["run"]): run for run in runs}, places_in(runs)
         order = [run for run in known if run in wanted] + [run for run in wanted if run not in known]
-        found.append((cell, [(place(at, run), _words(known.get(run)), lines.get(run, [])) for run in order]))
+        found.append((cell, [(place(at, run), _words(known.get(run), named), lines.get(run, [])) for run in order]))
     share = min(1.0, MOST_BYTES / max(1, sum(_size(line) for _, runs in found for *_, lines in runs for line in lines)))
     return [
         CellTexts(
@@ -121,9 +121,9 @@ def _size(line: ShownLine) -> int:
     return AROUND + len(line["question"].encode()) + len(line["text"].encode())
 
 
-def _words(run: RunLine | None) -> str:
+def _words(run: RunLine | None, named: frozenset[str]) -> str:
     """Describes a run, such as `probe, layer 3, dose 0.6; test questions`."""
     if run is None:
         return "a run that is no longer stored"
-    said = ", ".join(one for one in (method_of(run), where(run)) if one)
+    said = ", ".join(one for one in (method_of(run, named), where(run)) if one)
     return f"{said}; {str(run['set']).replace('_', ' ')} questions"

@@ -2,16 +2,17 @@
 
 from typing import Literal
 
-from app.pages.answers import layers_named, method_name
+from app.pages.answers import layers_named
 from app.pages.plots.elements import Figure
 from app.pages.plots.forest import Estimate, forest
 from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
 from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sections, kept, linked
+from app.pages.texts.places import method_name, places_of
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, points, shown_of
 from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
-from terms.documents.steering import CurvePoint, Effect, Group, OfASibling, Subject, Summary
+from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
 
 MOST = 8
 """Most methods in one plot."""
@@ -54,10 +55,11 @@ def _chosen(summary: Summary) -> list[Subject]:
 
 def _gains(summary: Summary, leads: Leads) -> Part | None:
     rows: list[Estimate] = []
+    places = _places(summary)
     for group in summary["groups"]:
         if group["best"] is not None:
             look = "leader" if group["group"] == summary["leader"] else "method"
-            name = f"{group['method']}{_of_sibling(group)}, {layers_named(group['layers'])}"
+            name = f"{method_name(group['group'], places)}, {layers_named(group['layers'])}"
             rows += _estimates(name, group["best"], look, leads)
     leader = leader_of(summary)
     rows.sort(key=lambda row: -row.value)
@@ -71,9 +73,9 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
     return forest("Gain of each method", note, rows, "gain in points")
 
 
-def _of_sibling(one: OfASibling) -> str:
-    """Returns in words on which other model the vector was made, if any."""
-    return f" of {one['source_model']}" if one.get("source_model") else ""
+def _places(summary: Summary) -> frozenset[str]:
+    """Returns the positions and components that the steering compares."""
+    return places_of(one["group"] for one in summary["groups"])
 
 
 def _estimates(name: str, effect: Effect, look: str, leads: Leads) -> list[Estimate]:
@@ -93,7 +95,7 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
     """Returns a figure of each method's score, `trait` or `coherence`, by dose."""
     leader, series = leader_of(summary), []
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
-    chosen = _chosen(summary)
+    chosen, places = _chosen(summary), _places(summary)
     for one in chosen[:MOST]:
         curve = sorted(
             ((r, value, point) for point in one["curve"] if (r := point["r"]) and (value := point[score]) is not None),
@@ -101,10 +103,10 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
         )
         band = [(r, *ends) for r, _, point in curve if (ends := _ends(point, score)) is not None]
         first = one["group"] == summary["leader"]
-        places = [(r, value) for r, value, _ in curve]
+        tried = [(r, value) for r, value, _ in curve]
         # answers of other groups can be chosen on that page
         hrefs = [leads(point.get("run")) for *_, point in curve] if first else ()
-        series.append(Series(method_name(one["group"]) + _of_sibling(one), places, band if first else (), not first, hrefs))
+        series.append(Series(method_name(one["group"], places), tried, band if first else (), not first, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
     marks = [] if best is None else [(best, "chosen dose")]
@@ -148,20 +150,22 @@ def layers(summary: Summary, leads: Leads) -> Figure | None:
     cells = {place: value for place, point in tried.items() if (value := point["trait"]) is not None}
     hrefs = {place: leads(point.get("run")) for place, point in tried.items()}
     rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
-    note = f"Mean trait score of {searched[0]['method']} at each layer and dose that were tried."
+    name = method_name(searched[0]["group"], _places(summary))
+    note = f"Mean trait score of {name} at each layer and dose that were tried."
     return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
 
 
 def _costs(summary: Summary, leads: Leads) -> Part:
     rows: list[list[Cell]] = []
+    places = _places(summary)
     for group in summary["groups"]:
-        best = group["best"]
+        best, name = group["best"], method_name(group["group"], places)
         if best is None:
-            rows.append([group["method"], layers_named(group["layers"]), "no dose", "", "", "", "", ""])
+            rows.append([name, layers_named(group["layers"]), "no dose", "", "", "", "", ""])
             continue
         gain = linked(f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}", leads(best.get("run")))
         rows.append(
-            [group["method"], layers_named(group["layers"]), number(best["r"]), gain,
+            [name, layers_named(group["layers"]), number(best["r"]), gain,
              linked(number(best["coherence"]), leads(best.get("run"))),
              number(best.get("perplexity")), number(best.get("repetition")), number(best.get("length"))]
         )  # fmt: skip
@@ -172,15 +176,15 @@ def _costs(summary: Summary, leads: Leads) -> Part:
     return Grid("What it costs", note, columns, rows)
 
 
-def _method_of(subject: str) -> str:
-    """Returns the method of a subject `position/component/method/layers`."""
-    return subject.split("/")[-2] if subject.count("/") >= 3 else subject
-
-
 def _stops(summary: Summary) -> Part | None:
     """Returns the methods that share another's vector, and those that could not be compared."""
+    places = _places(summary)
+    names = {one["group"]: method_name(one["group"], places) for one in summary["groups"]}
     rows: list[list[Cell]] = [
-        [one["method"], f"the same vector as {_method_of(twin)}"] for one in summary["groups"] if (twin := one.get("same_as"))
+        [names[one["group"]], f"the same vector as {method_name(twin.rpartition('/')[0], places)}"]
+        for one in summary["groups"] if (twin := one.get("same_as"))
+    ]  # fmt: skip
+    rows += [
+        [names[one["group"]], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()
     ]
-    rows += [[one["method"], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

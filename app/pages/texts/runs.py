@@ -1,16 +1,18 @@
-"""Chooses among the runs of a steering: by set of questions, method, layer and dose. Pure."""
+"""Chooses among the runs of a steering: by set of questions, method and its place, layer and dose. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.pages.answers import layers_named
+from app.pages.texts.places import at_place, of_model, places_of
 from app.pages.wording import number
 from terms.documents.runs import RunLine
 
 Run = RunLine
 KEY_LENGTH = 10
 """Number of characters at the end of a run's id, a hash of the run, that name it in addresses."""
-LABELS = {"unsteered": "unsteered", "prompt_only": "asked in the prompt"}
+LABELS = {"prompt only": "asked in the prompt"}
+"""Words for runs without a vector that are not called by their label."""
 TEST = "test"
 
 
@@ -20,6 +22,7 @@ class Chosen:
 
     run: Run
     unsteered: Run | None
+    method: str
     sets: list[str]
     methods: list[str]
     doses: list[Run]
@@ -30,10 +33,23 @@ def key_of(run: Run | str) -> str:
     return (run if isinstance(run, str) else str(run["run"]))[-KEY_LENGTH:]
 
 
-def method_of(run: Run) -> str:
-    """Returns the method of the run's vector, or a description of a run without a vector."""
+def places_in(runs: Iterable[Run]) -> frozenset[str]:
+    """Returns the positions and components of the runs' vectors, for `method_of`."""
+    return places_of(filter(None, map(_group, runs)))
+
+
+def method_of(run: Run, places: frozenset[str]) -> str:
+    """Returns the method of the run's vector, with its place where there are several, or a description of a run without a vector."""
+    vector, group = run.get("vector"), _group(run)
+    if not vector:
+        return LABELS.get(str(run["label"]), str(run["label"]))
+    return f"{vector['method']}{of_model(group)}{at_place(group, places)}"
+
+
+def _group(run: Run) -> str:
+    """Returns the group of the run's vector, which is the vector's name without its layers; empty without a vector."""
     vector = run.get("vector")
-    return str(vector["method"]) if vector else LABELS.get(str(run["label"]), str(run["label"]))
+    return str(vector["name"]).rpartition("/")[0] if vector else ""
 
 
 def where(run: Run) -> str:
@@ -41,35 +57,48 @@ def where(run: Run) -> str:
     vector = run.get("vector")
     if not vector:
         return ""
-    part = "" if run["label"] == vector["name"] else f"{part_of(run)}, " if part_of(run) else ""
+    part = f"{found}, " if (found := part_of(run)) else ""
     dose = f", dose {number(run['r'])}" if isinstance(run.get("r"), int | float) else ""
     return f"{part}{layers_named(vector['layers'])}{dose}"
 
 
 def part_of(run: Run) -> str:
-    """Returns `massive part` for an arm of the decomposition; empty for the whole vector."""
-    arm = str(run["label"]).rsplit("/", 1)[-1]
-    return {"massive": "massive part", "clean": "the rest", "both": "both parts"}.get(arm, "")
+    """Returns `massive part` or `clean part` for an arm of the decomposition; empty for the whole vector."""
+    vector = run.get("vector")
+    whole = f"{vector['name']}, " if vector else ""
+    return str(run["label"]).removeprefix(whole) if whole and str(run["label"]).startswith(whole) else ""
 
 
 def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
-    """Returns the run with this key, else the best run of the set and method; None without such a run."""
+    """Returns the run with this key, else the best run of the set and method; None without such a run.
+
+    A method without its place, as in older addresses, stands for all its places.
+    """
+    places = places_in(runs)
     found = next((one for one in runs if key and key_of(one) == key), None)
     if found is None and key:
         return None
     if found is None:
-        found = _best([one for one in runs if one["set"] == (set_ or TEST) and method in ("", method_of(one))])
+        known = [one for one in runs if one["set"] == (set_ or TEST)]
+        found = _best([one for one in known if method in ("", method_of(one, places), method_of(one, frozenset()))])
     if found is None:
         return None
     same = [one for one in runs if one["set"] == found["set"]]
-    own = [one for one in same if method_of(one) == method_of(found)]
+    name = method_of(found, places)
     return Chosen(
         run=found,
+        method=name,
         unsteered=next((one for one in same if one["label"] == "unsteered"), None),
         sets=list(dict.fromkeys(str(one["set"]) for one in runs)),
-        methods=list(dict.fromkeys(method_of(one) for one in same)),
-        doses=sorted(own, key=lambda one: (str(where(one).partition(",")[0]), one.get("r") or 0.0)),
+        methods=list(dict.fromkeys(method_of(one, places) for one in same)),
+        doses=sorted((one for one in same if method_of(one, places) == name), key=_order),
     )
+
+
+def _order(run: Run) -> tuple[str, list[int], float]:
+    """Sorts runs of a method: the whole vector before its parts, then by layers and dose."""
+    vector = run.get("vector")
+    return part_of(run), vector["layers"] if vector else [], run.get("r") or 0.0
 
 
 def _best(runs: Sequence[Run]) -> Run | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from app.pages.texts.places import at_place, places_of
 from terms.documents.steering import Effect, GroupFacts, Subject, Summary
 from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
@@ -46,10 +47,7 @@ def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None 
     """The method of a group or subject, or another `method` of the same place, as the tables show it: with position and component where the
     steering compares several of them, so that no two rows look alike.
     """
-    name = method or one["method"]
-    if len({place_of(group) for group in summary["groups"]}) == 1:
-        return name
-    return f"{name} at {', '.join(filter(None, place_of(one)))}"
+    return f"{method or one['method']}{at_place(one['group'], places_of(group['group'] for group in summary['groups']))}"
 
 
 def is_ablation(key: str) -> bool:
