@@ -96,6 +96,22 @@ def test_only_vectors_of_one_component_are_compared_by_cosine() -> None:
     assert list(found.names) == ["probe", "mean_diff"]
 
 
+def test_massive_dims_of_the_stream_are_not_set_to_zero_in_another_components_vectors() -> None:
+    """Dim 5 of the stream is no dim of k_proj: setting it to 0 would change a cosine, or fail where k_proj is narrower."""
+    vectors = {f"p/k_proj/{name}/2": np.eye(4)[at] + 1 for at, name in enumerate(("probe", "mean_diff"))}
+    vectors |= {f"p/residual/{name}/2": np.ones(8) for name in ("probe", "mean_diff")}
+    held = [
+        {"key": key, "position": "p", "component": key.split("/")[1], "method": key.split("/")[2], "layer": 2,
+         "massive": None if "k_proj" in key else {"dims": [0, 5], "share": 0.4}} for key in reversed(vectors)
+    ]  # fmt: skip
+    steered = summary(GAINS, TIES)
+    best = {**steered, "groups": [{**one, "component": "k_proj"} for one in steered["groups"]]}
+    found = compared(Cell("m", "t", {"layers": [2], "vectors": held}, vectors, best, {}))
+    assert found is not None
+    assert list(found.massive) == []
+    assert np.array_equal(found.before, found.after)
+
+
 def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
     assert recommended(report(GAINS, TIES))["cleaning"] == "not enough evidence"  # no contrast of cleaned and plain was made
     assert recommended(report(GAINS, TIES, massive_part="signal"))["cleaning"] == "advised against"

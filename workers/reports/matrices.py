@@ -16,7 +16,9 @@ from workers.reports.tables.gains import is_ablation
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The vectors of one layer by name, and their cosines, unchanged and with the layer's massive dims set to 0."""
+    """The vectors of one layer and component by name, and their cosines, unchanged and with the massive dims set to 0 (none outside the
+    residual stream).
+    """
 
     layer: int
     names: Sequence[str]
@@ -39,7 +41,7 @@ def compared(cell: Cell) -> Compared | None:
     if len(set(names)) < len(names):
         names = ["/".join(key.split("/")[:3]) for key in keys]
     vectors = np.stack([cell.vectors[key].astype(np.float64) for key in keys])
-    massive = _massive(cell, layer)
+    massive = next((facts["dims"] for one in in_order if one["layer"] == layer and (facts := one.get("massive"))), [])
     return Compared(layer, names, massive, cosines(vectors), cosines(cleaned(vectors, massive)))
 
 
@@ -99,13 +101,6 @@ def _component(cell: Cell) -> str:
     assert cell.extraction is not None
     leader = _leader(cell)
     return cell.extraction["vectors"][0]["component"] if leader is None else leader["component"]
-
-
-def _massive(cell: Cell, layer: int) -> list[int]:
-    """The layer's massive dims, as the extraction used them."""
-    assert cell.extraction is not None
-    of_layer = (one for one in cell.extraction["vectors"] if one["layer"] == layer)
-    return next((massive["dims"] for one in of_layer if (massive := one.get("massive"))), [])
 
 
 def _table(cell: Cell, found: Compared) -> Table:
