@@ -32,8 +32,8 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
             422, "only_controls", "The vectors of this layer are all controls or refits, which this comparison leaves out."
         )
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
-    known = next((row for row in compared if row.facts.get("massive")), None)
-    massive = [] if known is None else list(known.facts["massive"]["dims"])
+    known = next((row for row in compared if massive_of(row) is not None), compared[0])
+    massive = massive_of(known) or []
     clean = vectors.copy()
     clean[:, massive] = 0
     first = compared[0]
@@ -42,17 +42,23 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
         position=first.position,
         component=first.component,
         massive_dims=massive,
-        massive_rule=None if known is None else massive_rule(known),
+        massive_rule=massive_rule(known),
         methods=[row.method for row in compared],
         before=_cosines(vectors),
         after=_cosines(clean),
     )
 
 
+def massive_of(row: Vector) -> list[int] | None:
+    """Returns the massive dims that are known of this vector; None if no list is known, as for an imported vector or one of k_proj."""
+    massive = row.facts.get("massive")
+    return None if massive is None else list(massive["dims"])
+
+
 async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[list[list[float]], list[list[float]]]:
     """Returns the cosines between vectors of one width, unchanged and with each vector's massive dims set to 0.
 
-    A vector without a list of massive dims, such as an imported vector, stays unchanged in both. Raises Problem 422 for vectors of different
+    A vector without a list (`massive_of`) stays unchanged in both. Raises Problem 422 for vectors of different
     widths.
     """
     widths = sorted({row.width for row in rows})
@@ -62,7 +68,7 @@ async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[lis
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, rows)])
     clean = vectors.copy()
     for at, row in enumerate(rows):
-        clean[at, list((row.facts.get("massive") or {}).get("dims") or [])] = 0
+        clean[at, massive_of(row) or []] = 0
     return _cosines(vectors), _cosines(clean)
 
 

@@ -11,6 +11,8 @@ from sqlalchemy import delete, func, select, update
 
 from app.auth.viewer import Viewer
 from app.devices.models import Worker
+from app.formats.registry import write_vectors
+from app.formats.vectors import NamedVector, Origin
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.states import State
@@ -55,6 +57,25 @@ def test_vectors_are_found_compared_and_downloaded(api: Running, person: Make) -
         assert bob.get(path).status_code == 404, path
     assert "No vector that you may see matches" in bob.get("/vectors?trait=refusal&method=probe").text
     assert ada.get(f"/vectors/cosines?v={own['probe/5']}").status_code == 422
+
+
+def test_compared_vectors_say_which_were_cleaned(api: Running, person: Make) -> None:
+    """An imported vector without a calibration has no list of massive dimensions: in the second matrix it is as it was."""
+    ada = person()
+    own = extracted(api, ada)
+    outside = NamedVector(np.arange(1.0, 65.0, dtype=np.float32), 2, "residual", "their-pca", "response[:5]")
+    file = ("vectors.gguf", write_vectors("gguf", [outside], Origin("elsewhere", "LlamaForCausalLM"))[0])
+    imported = ada.keyed.post("/v1/vectors", data={"model": "demo"}, files=[("file", file)]).json()["items"][0]["id"]
+    page = ada.get(f"/vectors/cosines?v={own['mean_diff/2']}&v={imported}").text
+    shown = words(page)
+    assert "layer 2 , response[:5], on demo. Second matrix: without dimension 7." in shown
+    assert "on demo. Second matrix: not cleaned: no calibration lists its massive dimensions." in shown
+    assert "the list below names them. Not cleaned: vector 2." in shown
+    clean = numbers("mean_diff", 2).astype(np.float64)
+    clean[7] = 0
+    cosine = clean @ np.arange(1.0, 65.0) / np.linalg.norm(clean) / np.linalg.norm(np.arange(1.0, 65.0))
+    assert f"1: mean_diff, layer 2, vector 2: {cosine:.3g}" in shown[shown.index("Without massive dimensions") :]
+    assert "Not cleaned" not in words(ada.get(f"/vectors/cosines?v={own['mean_diff/2']}&v={own['probe/5']}").text)
 
 
 def test_a_trait_is_uploaded_with_its_checks_shown(person: Make) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.extractions import service
-from app.extractions.cosines import cosines_between
+from app.extractions.cosines import cosines_between, massive_of
 from app.extractions.models import Vector
 from app.extractions.repository import VectorFilters
 from app.extractions.results import VectorOut
@@ -23,7 +23,9 @@ from app.pages.forms.choices import named
 from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
 from app.pages.rendering import page
+from app.pages.results.parts import kept
 from app.pages.wording import number
+from terms.components import RESIDUAL_COMPONENTS
 
 router = page_router()
 
@@ -92,21 +94,37 @@ async def cosines_page(
 
     rows, shown = await context.database.run(found)
     before, after = await cosines_between(context, rows)
-    parts = [_matrix("As they are", before, shown), _matrix("Without massive dimensions", after, shown)]
-    return page(request, "cosines.jinja", parts=[part for part in parts if part is not None], rows=shown, job=None)
+    parts = kept(_matrix("As they are", before, shown), _matrix("Without massive dimensions", after, shown, _unclean(rows)))
+    return page(request, "cosines.jinja", parts=parts, rows=list(zip(shown, map(_cleaned, rows), strict=True)), job=None)
 
 
 def _shown(session: Session, ids: list[str], viewer: Viewer) -> list[VectorOut]:
     return [service.shown_vector(session, one, viewer) for one in ids]
 
 
-def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut]) -> Figure | None:
+def _cleaned(row: Vector) -> str:
+    """Returns what the second matrix does to this vector."""
+    dims = massive_of(row)
+    if dims is not None:
+        return f"without dimension{'s' * (len(dims) > 1)} {', '.join(map(str, dims))}" if dims else "has no massive dimensions"
+    if row.component not in RESIDUAL_COMPONENTS:
+        return f"not cleaned: massive dimensions belong to the residual stream, not to {row.component}"
+    return "not cleaned: no calibration lists its massive dimensions"
+
+
+def _unclean(rows: list[Vector]) -> str:
+    """Returns which vectors the second matrix shows as they are, by their numbers."""
+    numbers = [str(at) for at, row in enumerate(rows, 1) if massive_of(row) is None]
+    return f" Not cleaned: vector{'s' * (len(numbers) > 1)} {', '.join(numbers)}." if numbers else ""
+
+
+def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut], more: str = "") -> Figure | None:
     numbers = [str(at + 1) for at in range(len(vectors))]
     rows = [f"{at}: {one.method}, layer {one.layer}" for at, one in zip(numbers, vectors, strict=True)]
     cells = {(rows[a], numbers[b]): value for a, line in enumerate(cosines) for b, value in enumerate(line)}
     return heat(
         title,
-        "Cosine of each vector with each other one; the list below names them.",
+        f"Cosine of each vector with each other one; the list below names them.{more}",
         cells,
         rows,
         numbers,
