@@ -59,6 +59,19 @@ def test_vectors_are_found_compared_and_downloaded(api: Running, person: Make) -
     assert ada.get(f"/vectors/cosines?v={own['probe/5']}").status_code == 422
 
 
+def test_vectors_of_two_components_are_told_apart_where_they_are_chosen(api: Running, person: Make) -> None:
+    ada = person()
+    own = extracted(api, ada)
+    other = NamedVector(numbers("probe", 2), 2, "attn_out", "probe", "response[:5]")
+    file = ("vectors.safetensors", write_vectors("safetensors", [other], Origin("demo", "LlamaForCausalLM"))[0])
+    [made] = ada.keyed.post("/v1/vectors", data={"model": "demo"}, files=[("file", file)]).json()["items"]
+    assert "layer 2, response[:5], attn_out" in words(ada.get(f"/vectors/{made['id']}").text)
+    labels = re.findall(r'aria-label="(Choose [^"]+)"', ada.get("/vectors?layer=2").text)
+    assert "Choose vector, probe, layer 2, response[:5], attn_out" in labels
+    assert "response[:5] attn_out" in words(ada.get("/vectors?layer=2").text)
+    assert "attn_out" not in words(ada.get(f"/vectors/{own['probe/2']}").text)
+
+
 def test_compared_vectors_say_which_were_cleaned(api: Running, person: Make) -> None:
     """An imported vector without a calibration has no list of massive dimensions: in the second matrix it is as it was."""
     ada = person()

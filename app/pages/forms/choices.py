@@ -100,8 +100,9 @@ def vectors_of(session: Session, viewer: Viewer, model: str) -> Sequence[VectorO
 
 
 def named(one: VectorOut) -> str:
-    """Returns the label of a vector: its name or trait, method, layer and position."""
-    return f"{one.name or one.trait or 'vector'}: {one.method}, layer {one.layer}" + (f", {one.position}" if one.position else "")
+    """Returns the label of a vector: its name or trait, method, layer, position, and component if it is not the residual stream."""
+    place = [one.position, one.component if one.component != "residual" else None]
+    return ", ".join([f"{one.name or one.trait or 'vector'}: {one.method}", f"layer {one.layer}", *filter(None, place)])
 
 
 def _vectors(session: Session, viewer: Viewer, values: Values) -> list[Choice]:
