@@ -121,6 +121,7 @@ def answers(url: str, home: Path) -> bool:
 def running_service(home: Path) -> Iterator[Client]:
     """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards."""
     from app.embedded.children import Child, ChildSpec
+    from app.embedded.devices import cuda_devices
     from app.embedded.home import Home
 
     folder = Home(home)
@@ -129,10 +130,11 @@ def running_service(home: Path) -> Iterator[Client]:
         with Client(there.url, local_key(home)) as client:
             yield client
         return
+    on_cpu = [] if cuda_devices() else ["--cpu-workers", str(CPU_WORKERS)]
     service = Child(
         ChildSpec(
             name="binnacle up",
-            argv=[sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", "0", "--cpu-workers", str(CPU_WORKERS)],
+            argv=[sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", "0", *on_cpu],
             env=dict(os.environ),
             log=folder.logs / "up.log",
             cwd=Path(__file__).resolve().parents[2],

@@ -15,8 +15,11 @@ def up(
     home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,
     device: Annotated[str, typer.Option(help="auto: every GPU, or the CPU if there is none; cpu: only the CPU.")] = "auto",
     cpu_workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Number of model workers that share the CPU: one when left out; several suit small models."
+        ),
+    ] = None,
     api_processes: Annotated[
         int, typer.Option(min=1, max=4, help="Number of processes that answer requests; one keeps one core busy at most.")
     ] = 1,
@@ -24,8 +27,12 @@ def up(
         str | None,
         typer.Option(help="Address of this machine, in a private network, at which workers on other hosts reach its servers."),
     ] = None,
-    database_port: Annotated[int, typer.Option(min=1, max=65535, help="Postgres's port there.")] = 5432,
-    broker_port: Annotated[int, typer.Option(min=1, max=65535, help="The broker's port there.")] = 6379,
+    database_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Postgres's port there; 5432 when left out.")
+    ] = None,
+    broker_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The broker's port there; 6379 when left out.")
+    ] = None,
 ) -> None:
     """Run the service until Ctrl-C: Postgres, broker, API and workers."""
     from app.cli.up import up as run
@@ -45,8 +52,11 @@ def worker(
     ] = None,
     device: Annotated[str, typer.Option(help="auto: every GPU, or the CPU if there is none; cpu: only the CPU.")] = "auto",
     cpu_workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of model workers that share the CPU; several suit small models.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Number of model workers that share the CPU: one when left out; several suit small models."
+        ),
+    ] = None,
     light: Annotated[bool, typer.Option(help="Also start a worker for jobs that need no model.")] = True,
 ) -> None:
     """Run this host's workers until Ctrl-C, for a service on another host, named by DATABASE_URL, BROKER_URL and STORAGE_URL."""

@@ -1,12 +1,13 @@
 """`binnacle up` and `binnacle worker`: run the service, or one more host of it, in the foreground, and print how to use it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app import settings_file
 from app.embedded.broker import answers
+from app.embedded.devices import cuda_devices
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Running
 from app.embedded.sharing import Sharing
@@ -24,17 +25,18 @@ def up(
     host: str = "127.0.0.1",
     port: int = 8000,
     device: str = "auto",
-    cpu_workers: int = 1,
+    cpu_workers: int | None = None,
     api_processes: int = 1,
     serve_workers: str | None = None,
-    database_port: int = 5432,
-    broker_port: int = 6379,
+    database_port: int | None = None,
+    broker_port: int | None = None,
 ) -> int:
     """Runs the service until Ctrl-C or SIGTERM; returns the exit status: 0 stopped, 1 could not start, 3 runs already.
 
     home: the data folder (None: BINNACLE_HOME, else ~/.binnacle). device: "auto" for every GPU, else the CPU; "cpu" for the CPU alone.
-    cpu_workers: model workers where there is no GPU. api_processes: processes that answer requests.
-    serve_workers: the address at which workers on other hosts reach the servers.
+    cpu_workers: model workers where there is no GPU (None: one). api_processes: processes that answer requests.
+    serve_workers: the address at which workers on other hosts reach the servers; the ports (None: 5432, 6379) are those there.
+    An option that would have no effect beside the others is refused.
     Must be called from the main thread, which the children's lives are bound to.
     """
 
@@ -43,7 +45,8 @@ def up(
         settings = get_settings()  # a wrong setting is named here, before anything starts
         if url := os.environ.get("STORAGE_URL"):
             check_bucket(url)
-        sharing = Sharing(serve_workers, database_port, broker_port) if serve_workers else None
+        check_cpu_workers(device, cpu_workers)
+        sharing = sharing_of(serve_workers, database_port, broker_port)
         Supervisor(
             Options(home or settings.home, host, port, device, cpu_workers, sharing, api_processes, settings.metrics_port),
             say=out.print,
@@ -58,9 +61,39 @@ def worker(options: WorkerOptions) -> int:
 
     def run() -> None:
         settings_file.apply(Settings, options.home)
+        check_cpu_workers(options.device, options.cpu_workers)
         WorkerHost(options, say=out.print, on_start=_announce_workers).run()
 
     return _until_stopped(run)
+
+
+def sharing_of(
+    address: str | None, database_port: int | None, broker_port: int | None, environment: Mapping[str, str] = os.environ
+) -> Sharing | None:
+    """Returns where workers on other hosts reach the servers; None without an address. Raises EmbeddedError for a port without effect."""
+    for option, port, url in (("--database-port", database_port, "DATABASE_URL"), ("--broker-port", broker_port, "BROKER_URL")):
+        if port is not None and address is None:
+            raise EmbeddedError(
+                "option_without_effect",
+                f"{option} has no effect without --serve-workers ADDRESS, which opens the servers to other hosts: "
+                f"add it, or leave {option} out.",
+            )
+        if port is not None and environment.get(url):
+            raise EmbeddedError(
+                "option_without_effect",
+                f"{option} has no effect where {url} names a server that is started elsewhere: leave {option} out, or unset {url}.",
+            )
+    return None if address is None else Sharing(address, database_port or 5432, broker_port or 6379)
+
+
+def check_cpu_workers(device: str, cpu_workers: int | None, environment: Mapping[str, str] = os.environ) -> None:
+    """Raises EmbeddedError for a number of CPU workers where each GPU gets a worker and the CPU none."""
+    if cpu_workers is not None and device == "auto" and cuda_devices(environment):
+        raise EmbeddedError(
+            "option_without_effect",
+            "--cpu-workers has no effect on a machine with a GPU, where each GPU gets one worker: add --device cpu to run on the CPU, "
+            "or leave --cpu-workers out.",
+        )
 
 
 def _until_stopped(run: Callable[[], None]) -> int:

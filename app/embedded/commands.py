@@ -46,10 +46,13 @@ class WorkerPlan:
         return f"{self.name} ({self.cuda or 'CPU'})" if self.job_class == "model" else self.name
 
 
-def plan_workers(cuda_devices: Sequence[str], cpu_workers: int = 1, *, host: str = "%h", light: bool = True) -> list[WorkerPlan]:
-    """Returns one model worker per device, and one light worker. Without a GPU, `cpu_workers` share the CPU's cores."""
-    threads = max(1, (os.cpu_count() or 1) // cpu_workers) if cpu_workers > 1 and not cuda_devices else None
-    devices: Sequence[str | None] = cuda_devices or [None] * cpu_workers
+def plan_workers(
+    cuda_devices: Sequence[str], cpu_workers: int | None = None, *, host: str = "%h", light: bool = True
+) -> list[WorkerPlan]:
+    """Returns one model worker per device, and one light worker. Without a GPU, `cpu_workers` (None: one) share the CPU's cores."""
+    count = cpu_workers or 1
+    threads = max(1, (os.cpu_count() or 1) // count) if count > 1 and not cuda_devices else None
+    devices: Sequence[str | None] = cuda_devices or [None] * count
     models = [WorkerPlan(f"model-{i}", "model", cuda, threads, host) for i, cuda in enumerate(devices)]
     return [*models, WorkerPlan("light-0", "light", host=host)] if light else models
 

@@ -24,7 +24,7 @@ class Options:
     """Options of `binnacle up`. device: "auto" (every GPU, else the CPU) or "cpu".
 
     api_processes: processes that answer requests; one keeps one core busy at most. metrics_port: of the first of them; 0 for none.
-    cpu_workers: model workers that share the CPU when there is no GPU; several suit small models, which keep one core busy each.
+    cpu_workers: model workers that share the CPU when there is no GPU (None: one); several suit small models, which keep one core busy each.
     sharing: where workers on other hosts reach the embedded database and broker; None if they may not.
     """
 
@@ -32,7 +32,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     device: str = "auto"
-    cpu_workers: int = 1
+    cpu_workers: int | None = None
     sharing: Sharing | None = None
     api_processes: int = 1
     metrics_port: int = 0

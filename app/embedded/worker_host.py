@@ -24,7 +24,7 @@ class WorkerOptions:
     home: Path
     host: str | None = None
     device: str = "auto"
-    cpu_workers: int = 1
+    cpu_workers: int | None = None
     light: bool = True
 
 

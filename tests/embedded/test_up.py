@@ -139,6 +139,36 @@ def test_a_signal_during_the_start_stops_it_cleanly() -> None:
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["--database-port", "5432"], {}, "--database-port has no effect without --serve-workers ADDRESS"),
+        (["--broker-port", "6380"], {}, "--broker-port has no effect without --serve-workers ADDRESS"),
+        (["--database-port", "5433", "--serve-workers", "127.0.0.1"], {"DATABASE_URL": "postgresql://x"}, "where DATABASE_URL names a server"),
+        (["--broker-port", "6380", "--serve-workers", "127.0.0.1"], {"BROKER_URL": "redis://x"}, "where BROKER_URL names a server"),
+        (["--cpu-workers", "2"], {"PATH": "GPU"}, "--cpu-workers has no effect on a machine with a GPU"),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_refused_before_anything_starts(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-11111111-2222-3333-4444-555555555555)'\n")
+    tool.chmod(0o755)
+    if "PATH" in environment:
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    up = Up(tmp_path / "home", environment, "--port", "0", *arguments)
+    up.launch()
+    assert up.process
+    try:
+        assert up.process.wait(60) == 1
+    finally:
+        up.process.kill()
+    assert "option_without_effect" in up.output()
+    assert sentence in " ".join(up.output().split())
+    assert not (tmp_path / "home" / "postgres").exists()
+
+
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     folder = make_folder()
     up = Up(folder / "home", {"DATABASE_URL": "postgresql+psycopg://me:secret-word@127.0.0.1:1/binnacle"})
