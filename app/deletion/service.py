@@ -140,7 +140,11 @@ def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: b
     row = traits.one(session, reference, viewer)
     require_management(viewer, row.owner, row.id)
     if row.owner == SHIPPED:
-        raise Problem(409, "trait_shipped", f"{row.name} ships with this service, which would add it again at its next start.")
+        raise Problem(
+            409,
+            "trait_shipped",
+            f"{row.name} ships with this service, which would add it again at its next start. Make it private to take it from everyone.",
+        )
     same = repository.traits_of_version(session, row.version, lock=not dry_run)
     if row.id not in {one.id for one in same}:
         raise not_found("trait", reference)

@@ -65,6 +65,12 @@ def of_owner(session: Session, owner: str, name: str, version: str) -> Trait | N
     return session.scalars(select(Trait).where(Trait.owner == owner, Trait.name == name, Trait.version == version)).one_or_none()
 
 
+def visibilities(session: Session, owner: str, name: str) -> dict[str, str]:
+    """Returns the visibility of each version that this owner has of a name, newest first."""
+    statement = select(Trait.version, Trait.visibility).where(Trait.owner == owner, Trait.name == name)
+    return {row.version: row.visibility for row in session.execute(statement.order_by(Trait.created_at.desc(), Trait.id.desc()))}
+
+
 def add(session: Session, values: Mapping[str, Json]) -> bool:
     """Inserts a row with these columns; returns False when its owner already has the same content under the same name."""
     return session.scalar(insert(Trait).values(**values).on_conflict_do_nothing().returning(Trait.id)) is not None

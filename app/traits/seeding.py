@@ -10,7 +10,7 @@ from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.http.context import Context
 from app.storage.base import StorageError
-from app.traits import files, service
+from app.traits import files, repository
 from app.traits.dataset import Dataset, build
 from app.traits.routes import store
 from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
@@ -18,7 +18,6 @@ from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 log = structlog.get_logger()
 
 OWNER = Viewer("binnacle", "admin")
-EVERYBODY = Sharing(visibility="public")
 FIRST_TRY = 5.0
 """Seconds that the start waits for the first try; the API starts even if the database cannot be reached."""
 AGAIN = 5.0
@@ -36,13 +35,16 @@ def shipped_datasets() -> tuple[Dataset, ...]:
 
 
 async def seed(context: Context) -> None:
-    """Adds the shipped traits that are missing in these versions, and makes those that are there public again.
+    """Adds the shipped traits that are missing in these versions, for everyone. Traits that are there stay as they are, and the new version of a
+    trait that an administrator took from everyone is private.
 
     Raises SQLAlchemyError, StorageError or OSError if the database or the storage cannot be reached, and Problem 429 over a quota.
     """
     for dataset in await asyncio.to_thread(shipped_datasets):
-        if await context.database.run(service.stored, dataset, OWNER, EVERYBODY) is None:
-            await store(context, dataset, OWNER, EVERYBODY)
+        there = await context.database.run(repository.visibilities, OWNER.owner, dataset.name)
+        if dataset.version not in there:
+            for_all = next(iter(there.values()), "public") == "public"
+            await store(context, dataset, OWNER, Sharing(visibility="public" if for_all else "private"))
 
 
 async def seed_at_start(context: Context) -> asyncio.Task[None] | None:

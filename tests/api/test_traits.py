@@ -14,7 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.traits import service
+from app.traits.dataset import build
 from app.traits.models import Trait
+from app.traits.schemas import TraitRequest
+from app.traits.seeding import shipped_datasets
 from shipped import CHAT_TRAIT_NAMES, TRAIT_NAMES, trait_folder
 from tests.api.conftest import Running
 from tests.api.test_bad_input import problem
@@ -161,6 +164,35 @@ def test_several_servers_that_start_at_once_seed_once(api: Running, sessions: se
     finally:
         for other in others:
             other.stop()
+
+
+def restarted(api: Running, sessions: sessionmaker[Session]) -> None:
+    """Starts the service once more on the same database, and stops it."""
+    again = Running(api.settings, sessions)
+    again.start()
+    again.stop()
+
+
+def test_a_shipped_trait_that_an_administrator_made_private_stays_private(
+    api: Running, sessions: sessionmaker[Session], ada: httpx2.Client, admin: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart, and after an upgrade that ships another version of it; other traits' new versions are for everyone."""
+    assert admin.patch("/v1/traits/refusal", json={"visibility": "private"}).status_code == 200
+    restarted(api, sessions)
+    assert ada.get("/v1/traits/refusal").status_code == 404
+    assert admin.get("/v1/traits/refusal").json()["visibility"] == "private"
+    shipped = shipped_datasets()
+    news = [
+        build(TraitRequest.model_validate({**json.loads(one.data), "definition": f"{one.definition} Anew."}), [])
+        for one in shipped
+    ]
+    monkeypatch.setattr("app.traits.seeding.shipped_datasets", lambda: news)
+    restarted(api, sessions)
+    listed = admin.get("/v1/traits", params={"owner": "binnacle"}).json()["items"]
+    assert len(listed) == 2 * len(shipped)
+    assert {one["name"] for one in listed if one["visibility"] == "private"} == {"refusal"}
+    assert ada.get("/v1/traits/refusal").status_code == 404
+    assert ada.get("/v1/traits/sycophancy").json()["version"] in {one.version for one in news}
 
 
 def test_a_server_starts_without_its_database_and_seeds_later(
