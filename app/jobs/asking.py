@@ -23,7 +23,12 @@ Body = TypeVar("Body", bound=BaseModel)
 More = TypeVarTuple("More")
 
 DryRun = Annotated[bool, Query(description="only check the request and estimate its cost")]
-Reuse = Annotated[bool, Query(description="return a finished job of the same calculation, if you may read one")]
+Reuse = Annotated[
+    bool,
+    Query(
+        description="return a finished job of the same calculation, if you may read one; the request's webhook is then notified at once"
+    ),
+]
 
 
 class Asking:

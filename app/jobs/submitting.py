@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.auth.sharing import Sharing, check
 from app.auth.viewer import Viewer
 from app.errors import invalid
+from app.ids import id_of
 from app.jobs import edges, repository
 from app.jobs import service as jobs
 from app.jobs.models import Job
@@ -16,6 +17,7 @@ from app.jobs.schemas import Edge, JobOut, JobRequest
 from app.jobs.submission import MOST_WARNINGS, Asker, Submission
 from app.jobs.views import view
 from app.webhooks import naming as webhooks
+from app.webhooks.outbox import announce_to
 from terms.specs import Spec
 from terms.values import JsonObject
 
@@ -97,7 +99,7 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
         check_admissible(session, request, plan.after, viewer)
         finished = find_reusable(session, plan.kind, plan.spec, viewer)
         if finished is not None:
-            return Placed(finished, reused=True)
+            return reused(session, asker, request, finished)
     submission = Submission(
         kind=plan.kind, spec=plan.spec, owner=viewer.owner, model=plan.model, job_class=plan.job_class, after=plan.after,
         viewer=viewer, name=request.name, tags=request.tags, notes=request.notes, webhook=request.webhook, priority=request.priority,
@@ -106,6 +108,22 @@ def submitted(session: Session, asker: Asker, plan: Plan, request: JobRequest, *
     )  # fmt: skip
     made = jobs.submit(session, submission)
     return Placed(made.job, replayed=made.replayed, warnings=None if made.replayed else plan.warnings[:MOST_WARNINGS])
+
+
+def reused(session: Session, asker: Asker, request: JobRequest, finished: Job) -> Placed:
+    """Returns a finished job as the answer, and sends its end to the webhook that the request named: the caller waits for that message.
+
+    The request may be repeated under its idempotency key: the message is sent once for a key.
+    """
+    if request.webhook is not None:
+        promise = asker.promise
+        known = (
+            None
+            if promise is None
+            else id_of("whd", asker.viewer.owner, promise.route, promise.key, promise.body_hash, finished.id)
+        )
+        announce_to(session, finished, request.webhook, identifier=known)
+    return Placed(finished, reused=True)
 
 
 def answer(session: Session, asker: Asker, placed: Placed) -> Answer:

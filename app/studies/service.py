@@ -18,7 +18,7 @@ from app.jobs.references import not_shared
 from app.jobs.reuse import find_reusable
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Asker, Idempotency, Submitted
-from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_edges, promised, sharing_of
+from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_edges, promised, reused, sharing_of
 from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
@@ -83,7 +83,7 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
     if reuse:
         finished = find_reusable(session, "report", report.spec, asker.viewer)
         if finished is not None:
-            return answer(session, asker, Placed(finished, reused=True))
+            return answer(session, asker, reused(session, asker, request, finished))
     return _answered(session, asker, report)
 
 

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from sqlalchemy import bindparam, insert, literal, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import bindparam, literal, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from app.ids import new_id
@@ -29,19 +29,26 @@ class Finished(Protocol):
 def announce(session: Session, job: Finished) -> None:
     """Puts the job's end into the outbox, if it named a target that is still there. Can neither fail nor wait for anybody."""
     if job.webhook is not None:
-        put(session, job.webhook, {"event": "job.finished", "job": facts(job)}, job_id=job.id)
+        announce_to(session, job, job.webhook)
 
 
-def put(session: Session, target: str, body: JsonObject, *, job_id: str | None) -> str | None:
-    """Its delivery's id; None when there is no such target any more. A target being deleted meanwhile is as good as gone."""
-    identifier = new_id("whd")
+def announce_to(session: Session, job: Finished, target: str, *, identifier: str | None = None) -> None:
+    """Puts the job's end into the outbox for a target of the caller's choice; a message with this id is put there once."""
+    put(session, target, {"event": "job.finished", "job": facts(job)}, job_id=job.id, identifier=identifier)
+
+
+def put(session: Session, target: str, body: JsonObject, *, job_id: str | None, identifier: str | None = None) -> str | None:
+    """Its delivery's id; None when there is no such target any more, or a delivery with this id is there already. A target being deleted
+    meanwhile is as good as gone.
+    """
+    identifier = identifier or new_id("whd")
     found = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
         WebhookTarget.name == target
     )
     statement = insert(WebhookDelivery).from_select(
         ["id", "target", "job_id", "body"], found.with_for_update(read=True, key_share=True, of=WebhookTarget)
     )
-    made = session.execute(statement.returning(WebhookDelivery.id)).one_or_none()
+    made = session.execute(statement.on_conflict_do_nothing().returning(WebhookDelivery.id)).one_or_none()
     return None if made is None else identifier
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ from app.settings import Settings, WebhookSettings
 from app.webhooks.messages import render
 from app.webhooks.messenger import Messenger
 from tests.api.conftest import Running, submit
+from tests.api.finishing import finish_everything
 from tests.api.lives import claim, fail, succeed
 from tests.api.receiver import Receiver
+from tests.api.test_studies import STUDY
 
 pytestmark = pytest.mark.own_application
 
@@ -116,6 +119,52 @@ def test_jobs_that_name_no_webhook_are_told_to_nobody(
     submit(ada)
     succeed(sessions, api.context.storage, claim(sessions))
     assert ada.get("/v1/deliveries").json()["items"] == []
+
+
+def test_a_request_that_a_finished_job_answers_is_told_once_for_its_key(
+    api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    """Who asks with a webhook waits for its message, whether or not the job had ended; a request that is repeated is still one request."""
+    job = submit(ada, visibility="public")
+    succeed(sessions, api.context.storage, claim(sessions))
+    with api.client("bob") as bob:
+        ask = {"model": "demo", "webhook": "room"}
+        assert bob.post("/v1/calibrations?reuse=true", json={"model": "demo"}).status_code == 200
+        assert bob.post("/v1/calibrations?reuse=true&dry_run=true", json=ask).status_code == 200
+        assert bob.get("/v1/deliveries").json()["items"] == []
+        answers: list[httpx2.Response] = []
+
+        def repeat() -> None:
+            answers.append(bob.post("/v1/calibrations?reuse=true", json=ask, headers={"Idempotency-Key": "one"}))
+
+        threads = [threading.Thread(target=repeat) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        repeat()
+        assert {(one.status_code, one.headers.get("Binnacle-Reused")) for one in answers} == {(200, job["id"])}
+        log = delivery(bob, job=job["id"])
+        assert (log["webhook"], log["job"]) == ("room", job["id"])
+        bob.post("/v1/calibrations?reuse=true", json=ask, headers={"Idempotency-Key": "another"})
+        bob.post("/v1/calibrations?reuse=true", json=ask)
+        wait_until(lambda: len(receiver.messages) == 3, 20)
+    assert {one.json["job"]["id"] for one in receiver.messages} == {job["id"]}
+    assert len({one.json["delivery"] for one in receiver.messages}) == 3
+    assert all(one.json["job"]["state"] == "succeeded" and one.signed_with(secret) for one in receiver.messages)
+
+
+def test_a_study_that_a_finished_one_answers_is_told_too_and_its_dry_run_is_not(
+    api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    made = ada.post("/v1/studies", json=STUDY)
+    finish_everything(sessions, api.context.storage)
+    ask = {**STUDY, "webhook": "room"}
+    for _ in range(2):
+        dry = ada.post("/v1/studies?reuse=true&dry_run=true", json=ask)
+        assert (dry.status_code, dry.json()["reused"]) == (200, 5)
+        again = ada.post("/v1/studies?reuse=true", json=ask, headers={"Idempotency-Key": "once"})
+        assert (again.status_code, again.headers.get("Binnacle-Reused")) == (200, made.json()["id"]), again.text
+    assert delivery(ada)["job"] == made.json()["id"]
+    assert [one.json["job"]["kind"] for one in receiver.messages] == ["report"]
 
 
 @pytest.mark.parametrize(("fault", "status"), [(500, 500), (503, 503), (429, 429), ("hang up", None), (("sleep", 4), None)])
