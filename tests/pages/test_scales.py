@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from app.pages.plots.scales import logarithmic, words
+from app.pages.plots.scales import linear, logarithmic
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.01, 1.2, 1.5, 2.1, 3.0, 4.9, 10.0, 300.0, 1e9])
@@ -15,7 +15,20 @@ def test_a_logarithmic_axis_has_ticks_however_short_it_is(ratio: float) -> None:
         ticks = axis.ticks()
         assert 2 <= len(ticks) <= 11, (low, ticks)
         assert all(axis.low <= tick <= axis.high for tick in ticks), (low, ticks)
-        assert len({words(tick) for tick in ticks}) == len(ticks), (low, ticks)
+        assert len({label for _, label in axis.labels()}) == len(ticks), (low, ticks)
+
+
+@pytest.mark.parametrize("values", [(126, 127), (0.9991, 0.9999), (-5000.1, -5000.0), (12_345.0, 12_346.0)])
+def test_no_two_ticks_of_a_short_axis_have_one_label(values: tuple[float, float]) -> None:
+    """Layers 126 and 127 had the ticks 126, 126 and 127."""
+    labels = linear(values, 0.0, 100.0).labels()
+    assert len({label for _, label in labels}) == len(labels) >= 3
+    assert [float(label.replace(",", "")) for _, label in labels] == pytest.approx([tick for tick, _ in labels], rel=1e-12)
+
+
+def test_labels_have_no_more_digits_than_they_need() -> None:
+    assert [label for _, label in linear([-40, 95], 0.0, 100.0, zero=True).labels()] == ["0", "50", "100"]
+    assert [label for _, label in logarithmic([90, 20_000], 0.0, 100.0).labels()] == ["100", "1,000", "10,000"]
 
 
 def test_a_short_logarithmic_axis_shows_round_numbers() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.pages.plots.elements import Figure, drawing, element, line, linked, text
-from app.pages.plots.scales import linear, words
+from app.pages.plots.scales import linear
 from app.pages.wording import interval, points
 
 ROW, RIGHT, TOP, BOTTOM = 24.0, 130.0, 6.0, 36.0
@@ -38,8 +38,8 @@ def forest(title: str, note: str, rows: Sequence[Estimate], axis: str) -> Figure
     x = linear(ends, left, right, zero=True)
     bottom = TOP + ROW * len(rows)
     parts = []
-    for value in x.ticks():
-        parts += [line(x.at(value), TOP, x.at(value), bottom, "grid"), text(x.at(value), bottom + 14, words(value))]
+    for value, label in x.labels():
+        parts += [line(x.at(value), TOP, x.at(value), bottom, "grid"), text(x.at(value), bottom + 14, label)]
     parts.append(line(x.at(0), TOP, x.at(0), bottom, "zero"))
     for at, row in enumerate(rows):
         y = TOP + ROW * (at + 0.5)

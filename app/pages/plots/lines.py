@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from app.pages.plots.elements import Figure, colour, drawing, element, line, linked, text
-from app.pages.plots.scales import Scale, linear, logarithmic, words
+from app.pages.plots.scales import Scale, linear, logarithmic
 from app.pages.wording import number
 
 WIDTH, HEIGHT = 420.0, 230.0
@@ -77,13 +77,12 @@ def _vertical(values: Sequence[float], axes: Axes) -> Scale:
 
 def _frame(x: Scale, y: Scale, axes: Axes) -> list[Markup]:
     parts = []
-    for value in y.ticks():
+    for value, label in y.labels():
         parts += [
             line(LEFT, y.at(value), WIDTH - RIGHT, y.at(value), "grid"),
-            text(LEFT - 6, y.at(value) + 4, words(value), anchor="end"),
+            text(LEFT - 6, y.at(value) + 4, label, anchor="end"),
         ]
-    for value in x.ticks():
-        parts += [text(x.at(value), HEIGHT - BOTTOM + 15, words(value))]
+    parts += [text(x.at(value), HEIGHT - BOTTOM + 15, label) for value, label in x.labels()]
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, axes.x, class_="axis"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     rotated = element("text", axes.y, transform=f"translate(11 {middle:.0f}) rotate(-90)", text_anchor="middle", class_="axis")

@@ -33,6 +33,18 @@ class Scale:
         powers = _powers(self.low, self.high) if self.log else []
         return powers if len(powers) > 1 else _steps(self.low, self.high)
 
+    def labels(self) -> list[tuple[float, str]]:
+        """Returns each tick with its label: three significant digits, more where two labels would be the same. Sizes below 1e-12 are errors of
+        rounding, and are labelled 0.
+        """
+        ticks = self.ticks()
+        found = [""]
+        for digits in range(3, 16):
+            found = [number(0.0 if abs(value) < 1e-12 else value, digits) for value in ticks]
+            if len(set(found)) == len(found):
+                break
+        return list(zip(ticks, found, strict=True))
+
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
     """Returns an axis that covers all values with a margin, and zero on request."""
@@ -47,11 +59,6 @@ def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
     shown = [value for value in values if value > 0] or [1.0]
     low, high = min(shown), max(shown)
     return Scale(low / 1.1, high * 1.1, start, end, log=True)
-
-
-def words(value: float) -> str:
-    """Returns a tick's label; 0 for sizes below 1e-12, which are errors of rounding."""
-    return number(0.0 if abs(value) < 1e-12 else value)
 
 
 def _steps(low: float, high: float) -> list[float]:
