@@ -34,6 +34,8 @@ from app.text import stored
 from terms.documents.study import StudyNode
 
 ENDED_BADLY = (State.FAILED, State.CANCELLED)
+NAMED = 3
+"""Most jobs that an error names."""
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
@@ -113,6 +115,7 @@ def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
 
 
 def _answered(session: Session, asker: Asker, report: Report) -> Answer:
+    """Submits the report's job, and with it the study."""
     made = reports.submit(session, report, asker.viewer, asker.promise, asker.request_id)
     return answer(session, asker, Placed(made.job, replayed=made.replayed))
 
@@ -136,7 +139,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     Raises Problem 409 when no job needs a retry, or when the caller may not use one of its jobs now.
     """
     graph = _usable_graph(session, study, viewer)
-    _check_over(study, graph)
+    _check_over(graph)
     old = graph["report"]
     sharing = jobs.kept_sharing(session, old, viewer)
     renamed: dict[str, str] = {}  # new job ids by the id of the job they replace
@@ -161,15 +164,15 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     return made
 
 
-def _check_over(study: Study, graph: Mapping[str, Job]) -> None:
-    """Raises Problem 409 while a job of the study has not ended, and when all have succeeded."""
-    unfinished = [name for name in study.nodes if graph[name].state not in FINISHED]
+def _check_over(graph: Mapping[str, Job]) -> None:
+    """Raises Problem 409 while a job of the study, its report included, has not ended, and when all have succeeded."""
+    unfinished = [name for name, job in graph.items() if job.state not in FINISHED]
     if unfinished:
-        detail = (
-            f"{len(unfinished)} jobs of the study have not ended ({unfinished[0]}, ...). Wait for them or cancel the study first."
+        named = ", ".join(unfinished[:NAMED]) + ", ..." * (len(unfinished) > NAMED)
+        raise Problem(
+            409, "study_not_over", f"Jobs of the study that have not ended: {named}. Wait for them or cancel the study first."
         )
-        raise Problem(409, "study_not_over", detail)
-    if graph["report"].state == State.SUCCEEDED and all(graph[name].state == State.SUCCEEDED for name in study.nodes):
+    if all(job.state == State.SUCCEEDED for job in graph.values()):
         raise Problem(409, "job_not_retryable", "Every job of the study succeeded; there is nothing to retry.")
 
 
@@ -193,7 +196,7 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
     study = _find(session, identifier, asker.viewer)
     if _usable_graph(session, study, asker.viewer)["report"].state != State.SUCCEEDED:
         raise Problem(
-            409, "study_not_over", "The study's report is not written yet, so there is no labelling sheet for these labels."
+            409, "study_not_over", "The study's report is not written, so there is no labelling sheet for these labels."
         )
     report = Report(
         stored=study.spec,
