@@ -45,6 +45,19 @@ def test_a_plan_names_every_job_with_its_cost_and_makes_nothing(ada: httpx2.Clie
     assert ada.get("/v1/studies").json()["items"] == []
 
 
+def test_a_plan_counts_no_job_that_is_reused(
+    api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]
+) -> None:
+    """Neither before the report is written nor after."""
+    for classes, runs in ((["model"], 1), (["model", "light"], 0)):
+        finish_everything(sessions, api.context.storage, classes)
+        plan = ada.post("/v1/studies", params={"dry_run": "true", "reuse": "true"}, json=STUDY).json()
+        assert (plan["jobs"], plan["reused"]) == (runs, len(NODES) + 1 - runs)
+        assert f"{runs} of these jobs will run" in plan["arithmetic"]
+    again = ada.post("/v1/studies", params={"reuse": "true"}, json=STUDY)
+    assert again.json()["id"] == study["job"]
+
+
 def test_without_traits_it_calibrates_alone_and_leaves_out_models_that_are_not_registered_when_asked_to(
     ada: httpx2.Client,
 ) -> None:
