@@ -44,6 +44,7 @@ def draw(
 ) -> tuple[list[int], list[bool]]:
     """Returns each row's drawn id, and whether the draw could differ if the difference of any two logits changed by up to the row's gap.
 
+    Each row has its own uniform number in [0, 1), and its own gap, in units of its logits.
     With r = gap / temperature a probability changes by a factor of at most e^r, a cumulative mass F by F (1 - F) r <= r / 4, and
     the nucleus only by tokens with a probability within e^r of its least likely token's, or a preceding mass within r / 4 of top_p.
     """
