@@ -15,6 +15,8 @@ from torch import Tensor
 from workers.lm.errors import ModelFault
 
 _MOST_ELEMENTS = 1 << 24  # largest float64 table of rows x vocabulary
+_COLDEST = 1e-30
+"""Temperatures below it draw as it does, the likeliest token: dividing logits by them would overflow."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def _draw(
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits_NV.device)[:, None]
 
-    temperature_N1, top_p_N1 = column([s.temperature for s in samplings]), column([s.top_p for s in samplings])
+    temperature_N1 = column([max(s.temperature, _COLDEST) for s in samplings])
+    top_p_N1 = column([s.top_p for s in samplings])
     slack_N1 = column(gaps) / temperature_N1
     p_NV = torch.softmax(logits_NV.double() / temperature_N1, dim=-1)
     kept_NV = unsure_NV = None
