@@ -35,8 +35,8 @@ def create(session: Session, request: KeyRequest, viewer: Viewer, pepper: str) -
         detail = f"/scopes names {', '.join(beyond)}, which the role {request.role} does not allow; it allows {', '.join(sorted(allowed))}."
         raise invalid("/scopes", "scope_beyond_role", detail)
     users.require_enabled(session, request.owner, viewer)
-    lifetime = None if request.days is None else timedelta(days=request.days)
-    made = new_key(request.owner, request.role, pepper, scopes=scopes, label=request.label, lifetime=lifetime, now=_now(session))
+    expires_at = None if request.days is None else _now(session) + timedelta(days=request.days)
+    made = new_key(request.owner, request.role, pepper, scopes=scopes, label=request.label, expires_at=expires_at)
     session.add(made.row)
     session.flush()
     audit.record(session, viewer, "key.create", made.row.id, owner=request.owner, role=request.role, scopes=made.row.scopes)
@@ -60,7 +60,8 @@ def rotate(session: Session, key_id: str, request: RotateRequest, viewer: Viewer
     meant = None if old.expires_at is None else old.expires_at - old.created_at
     lifetime = timedelta(days=request.days) if request.days is not None else meant
     scopes = cast(Sequence[Scope], old.scopes)
-    made = new_key(old.owner, old.role, pepper, scopes=scopes, label=old.label, lifetime=lifetime, now=now)
+    expires_at = None if lifetime is None else now + lifetime
+    made = new_key(old.owner, old.role, pepper, scopes=scopes, label=old.label, expires_at=expires_at)
     made.row.replaces = key_id
     session.add(made.row)
     ends = now + timedelta(hours=request.overlap_hours)

@@ -12,7 +12,7 @@ import secrets
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -48,16 +48,15 @@ def new_key(
     *,
     scopes: Iterable[Scope] = SCOPES,
     label: str | None = None,
-    lifetime: timedelta | None = None,
-    now: datetime | None = None,
+    expires_at: datetime | None = None,
 ) -> NewKey:
-    """Returns a new key of `owner`; the caller adds `row` to its session. `lifetime` counts from `now`; give both or neither."""
+    """Returns a new key of `owner`; the caller adds `row` to its session. `expires_at` None: it is valid until it is revoked."""
     identifier = _random(8)
     head = f"bnk_{identifier}_{_random(32)}"
     text = head + _checksum(head)
     row = ApiKey(
         id=identifier, owner=owner, role=role, scopes=sorted({"read", *scopes}), label=label, secret_hmac=_seal(text, pepper),
-        expires_at=now + lifetime if now is not None and lifetime is not None else None,
+        expires_at=expires_at,
     )  # fmt: skip
     return NewKey(text, row)
 
@@ -94,8 +93,13 @@ def _viewer(session: Session, row: ApiKey) -> Viewer:
     )
 
 
-def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper: str | None = None, owner: str = "admin") -> str:
-    """Returns the administrator's key in `key_file` (mode 0600); creates one when the file is missing or its key is not valid here."""
+def ensure_first_key(
+    sessions: sessionmaker[Session], key_file: Path, *, pepper: str | None = None, owner: str = "admin"
+) -> str | None:
+    """Returns the administrator's key in `key_file` (mode 0600); creates one when the file is missing or its key is not valid here.
+
+    Returns None, and leaves the file, when another administrator has disabled `owner`: no key of theirs would work.
+    """
     pepper = get_settings().key_pepper.get_secret_value() if pepper is None else pepper
     with sessions.begin() as session:
         session.execute(select(func.pg_advisory_xact_lock(_FIRST_KEY_LOCK)))
@@ -104,6 +108,9 @@ def ensure_first_key(sessions: sessionmaker[Session], key_file: Path, *, pepper:
             if verify(session, text, pepper) is not None:
                 return text
         repository.add_user(session, owner, ITSELF.owner)
+        user = repository.user(session, owner)
+        if user is not None and user.disabled_at is not None:
+            return None
         made = new_key(owner, "admin", pepper)
         session.add(made.row)
         session.flush()

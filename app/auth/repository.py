@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.auth.models import ApiKey, Group, GroupMember, User
 
-FOUND = {"synchronize_session": False}
+UNSYNCHRONIZED = {"synchronize_session": False}
+"""Options of a statement that changes rows in the database alone: rows that the session has loaded keep their old values."""
 
 
 def live() -> ColumnElement[bool]:
@@ -26,7 +27,9 @@ def usable_key(session: Session, key_id: str) -> ApiKey | None:
 def note_use(session: Session, key_id: str) -> None:
     """Stores the time of the key's last use, at most once a minute."""
     stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
-    session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=FOUND)
+    session.execute(
+        update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=UNSYNCHRONIZED
+    )
 
 
 def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
@@ -120,7 +123,10 @@ def groups(session: Session) -> Sequence[Row[Group, list[str]]]:
 
 def delete_group(session: Session, name: str) -> bool:
     """Deletes a group and its memberships; returns whether it existed. Objects shared with it become private."""
-    return session.scalar(delete(Group).where(Group.name == name).returning(Group.name), execution_options=FOUND) is not None
+    return (
+        session.scalar(delete(Group).where(Group.name == name).returning(Group.name), execution_options=UNSYNCHRONIZED)
+        is not None
+    )
 
 
 def add_member(session: Session, group_name: str, user_name: str) -> bool:
@@ -132,4 +138,4 @@ def add_member(session: Session, group_name: str, user_name: str) -> bool:
 def remove_member(session: Session, group_name: str, user_name: str) -> bool:
     """Removes the user from the group; returns whether the user was in it."""
     gone = delete(GroupMember).where(GroupMember.group_name == group_name, GroupMember.user_name == user_name)
-    return session.scalar(gone.returning(GroupMember.user_name), execution_options=FOUND) is not None
+    return session.scalar(gone.returning(GroupMember.user_name), execution_options=UNSYNCHRONIZED) is not None

@@ -11,7 +11,9 @@ from terms.values import JsonObject
 
 
 class Calibration(Base):
-    """One `calibration.json` and the facts of it that are asked for most. The weights it describes are named by their hash."""
+    """One `calibration.json` and the facts of it that are asked for most: `severity` and `massive_dims` are its objects of these names. The
+    weights it describes are named by their hash.
+    """
 
     __tablename__ = "calibrations"
     __table_args__ = (Index("calibrations_model_idx", "model", "created_at"),)

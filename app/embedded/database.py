@@ -13,7 +13,7 @@ from app.migrate import upgrade
 
 
 def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
-    """Migrates the database to the newest revision, and makes sure that `key_file` holds a valid administrator's key.
+    """Migrates the database to the newest revision, and makes sure that `key_file` holds a valid key of the administrator, if enabled.
 
     `key_file` None: a server without keys. `pepper` is the secret of the HMACs of keys. Raises EmbeddedError when the database does not
     answer or its role may not create tables, and BinnacleError `database_foreign` when another program has migrated the database.

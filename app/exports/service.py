@@ -29,7 +29,7 @@ PARTS = ("positions", "components", "methods", "layers")
 
 
 def submit(session: Session, asker: Asker, identifier: str, request: ExportRequest) -> Answer:
-    """The job that writes the export. Raises Problem 404 and 422."""
+    """Submits the job that writes the export. Raises Problem 404 and 422."""
     placed = promised(session, asker)
     if placed is None:
         placed = submitted(session, asker, _plan(session, identifier, request, asker.viewer), request)
@@ -40,20 +40,21 @@ def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Vie
     check_text(request.model_dump(mode="json"))
     found = extractions.existing(session, identifier, viewer)
     model = models.find(session, found.model)
-    check_layers(request.layers, found.model, model.facts if model else {})
+    facts = model.facts if model else {}
+    check_layers(request.layers, found.model, facts)
     _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
-    return Plan("export", "light", found.model, _spec(session, found, request), check_edges(session, request, viewer))
+    spec = _spec(session, found, request, facts.get("architecture", ""))
+    return Plan("export", "light", found.model, spec, check_edges(session, request, viewer))
 
 
-def _spec(session: Session, found: Extraction, request: ExportRequest) -> ExportSpec:
-    model = models.find(session, found.model)
+def _spec(session: Session, found: Extraction, request: ExportRequest, architecture: str) -> ExportSpec:
     labels = labels_of(session, [found.job_id])[found.job_id]
     return {
         "kind": "export",
         "format": request.format,
         "extraction": found.job_id,
         "model": found.model,
-        "architecture": (model.facts if model else {}).get("architecture", ""),
+        "architecture": architecture,
         "weight_hash": found.weight_hash,
         "trait": {"name": found.trait, "version": found.trait_version},
         "experiment": labels.experiment,

@@ -86,7 +86,7 @@ def _hint(origin: Origin) -> str:
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:
-    """The directions by layer."""
+    """The directions in order of layers. Raises Unreadable for any other file, and for one of more than `most` tensors."""
     found = layout(data, most)
     architecture = found.texts.get("general.architecture")
     if architecture != ARCHITECTURE:

@@ -17,7 +17,7 @@ LARGEST_HEAD = 64 * 1024
 class BoundedConnection(HttpToolsProtocol):
     """uvicorn's protocol with limits: closes a connection when a request's head is too large, or after `silence` seconds in which
 
-    - the head of a request did not arrive in full, counted from its expected start: slow bytes do not extend the time;
+    - the head of a request did not arrive in full, counted from its expected start: slow bytes do not extend the time, nor do empty lines;
     - the application waited for the body, and no byte of it arrived;
     - the client read nothing of the answer. The kernel counts this time (TCP_USER_TIMEOUT), because after the application has finished, the
     rest of the answer lies in kernel buffers. A stream without events is not silent; a client that vanished is found in the same way.
@@ -26,7 +26,11 @@ class BoundedConnection(HttpToolsProtocol):
     silence = 60.0
 
     _head: int | None = None
+    """Bytes that arrived of a head, or of the headers after a body in chunks; None elsewhere."""
+    _arriving = 0
+    """Bytes of the piece of data that is being parsed."""
     _patience: asyncio.TimerHandle | None = None
+    """The running timer of `silence`; None while the server must answer or an answered connection is idle (uvicorn limits that)."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the limits of a new connection."""
@@ -55,21 +59,31 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Restarts the timer when a part of the body arrives."""
+        self._head = None
         self._expect()
         super().on_body(body)
 
+    def on_chunk_header(self) -> None:
+        """Starts the limit of the headers that may follow the last chunk. They are dropped, so that none passes for one of the head."""
+        self._head, self.headers = -self._arriving, []  # counted from the next piece: this one may be full of chunks
+
     def on_message_complete(self) -> None:
         """Stops the timer: the request is complete and the application must answer."""
+        self._head = None
         self._expect_nothing()
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Receives bytes; closes the connection when the head grows too large."""
+        self._arriving = len(data)
         super().data_received(data)
         if self._head is not None:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
                 self.send_400_response("The request line and headers are too large.")
+        # uvicorn stops its timer of idle connections at any byte, also of an empty line or of the rest of a body that was answered early
+        if self._patience is None and self.cycle is not None and self.cycle.response_complete:
+            self._expect()
 
     def _expect(self) -> None:
         self._expect_nothing()
@@ -78,6 +92,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _expect_nothing(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
 
     def _silent(self) -> None:
         if self.flow.read_paused:  # the application has not read the data that arrived

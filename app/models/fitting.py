@@ -72,7 +72,7 @@ def _row_bytes(facts: ModelFactsDocument, dtype: str, new_tokens: int) -> int | 
 def check_fits(model: str, facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int) -> None:
     """Raises Problem 422 `does_not_fit` if no worker can hold the model and one row.
 
-    Passes while the model's facts are unknown or a worker has not reported its memory.
+    Passes while the model's facts are unknown, there is no worker, or a worker has not reported its memory.
     """
     if facts.get("n_parameters") is None or not workers or not all(map(_described, workers)):
         return

@@ -3,6 +3,7 @@
 Everything from a request, a model or a file is escaped, and its control characters are shown as escapes.
 """
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,9 @@ def environment(*folders: Path) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"time": time_tag, "size": size, "duration": duration, "number": number, "points": points}
+    made.filters |= {
+        "time": time_tag, "entered": entered, "size": size, "duration": duration, "number": number, "points": points,
+    }  # fmt: skip
     return made
 
 
@@ -37,7 +40,14 @@ def _shown(value: Value) -> Value | str:
     """Returns a text with its control and bidirectional characters shown as escapes; line breaks stay, because models' answers contain them."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return "\n".join(visible(line) for line in value.splitlines()) if "\n" in value else visible(value)
+    return "\n".join(map(visible, re.split(r"\r?\n", value)))
+
+
+def entered(value: str) -> Markup:
+    """Returns a text as the content of a `<textarea>`, from which a form sends the same text back: tabs stay, as line breaks do. The line break
+    before it is not part of it, because HTML drops the first one.
+    """
+    return Markup("\n") + "\t".join(_shown(part) for part in value.split("\t"))
 
 
 def time_tag(moment: datetime | None) -> Markup:

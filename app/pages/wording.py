@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """Returns `digits` significant digits, or a whole number with commas if it has more; empty without a value."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"  # 99.6 is not 1e+02
 
 
 def whole(value: float) -> str:

@@ -2,7 +2,7 @@
 
     stage:   hash -> upsert the row (touched now), committed -> put the object
     refer:   one transaction of the caller's: lock the row, insert the reference
-    discard: like collect, but immediate, by the upload that could not add its reference
+    discard: like collect, but immediate, by the upload that could not add its reference (`app.storage.staging`)
     collect: one transaction: lock a row unreferenced and untouched for 24 h -> delete the object -> the row goes with the commit
 
 Why this is safe. A stage touches the row before it looks for the object, so the object is not collected for the next 24 h, and a reference
@@ -167,7 +167,7 @@ def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_
     return adopted
 
 
-def unreferenced(session: Session, blob: Blob) -> bool:
+def delete_unreferenced(session: Session, blob: Blob) -> bool:
     """Deletes the row if this stage was the last of its bytes and nothing refers to them; returns whether it did.
 
     The deleted row stays locked until the caller commits; the caller deletes the object before that.
@@ -198,8 +198,8 @@ def _collect_one(sessions: sessionmaker[Session], storage: Storage, digest: str,
         size = session.scalar(lock)
         if size is None:
             return None
-        # Delete the row first, although this takes effect only with the commit: a reference may have been added while we waited for the lock.
-        # Once the row is locked, no reference can be added.
+        # Delete the row first, although this takes effect only with the commit: a reference may have been added after the statement above began
+        # and before it locked the row. Once the row is locked, no reference can be added.
         if not _delete_row(session, digest):
             return None
         storage.delete(key_of(digest))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db import AsyncDatabase
 from app.storage.base import Storage, StorageError, key_of
-from app.storage.blobs import Blob, BlobGone, announce, unreferenced
+from app.storage.blobs import Blob, BlobGone, announce, delete_unreferenced
 from app.storage.hashing import measure
 
 log = structlog.get_logger()
@@ -65,5 +65,5 @@ async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Ca
 async def discard(database: AsyncDatabase, storage: Storage, blob: Blob, thread: Thread) -> None:
     """Removes the stored bytes, unless a row refers to them or a later upload of equal bytes has begun, which then decides about them."""
     async with database.begin() as session:
-        if await session.run_sync(unreferenced, blob):
+        if await session.run_sync(delete_unreferenced, blob):
             await thread(storage.delete, key_of(blob.digest))

@@ -1,6 +1,6 @@
 """Operations of the API on studies: submit every job of the graph in one transaction, show, retry failed jobs, add labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -25,6 +25,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.settled import asked_once
 from app.studies import reports, repository
+from app.studies.graph import Node
 from app.studies.models import Study, in_order
 from app.studies.planning import arithmetic, nodes_of, place_node, price
 from app.studies.reports import Report
@@ -34,33 +35,36 @@ from app.text import stored
 from terms.documents.study import StudyNode
 
 ENDED_BADLY = (State.FAILED, State.CANCELLED)
+NAMED = 3
+"""Most jobs that an error names."""
 
 
 def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
     """Returns what the study would run: every job is checked as at its submission and its cost estimated. Writes nothing."""
+    asker = Asker(viewer, settings)
     costs = []
+    nodes: dict[str, StudyNode] = {}
     with planning(session) as made, asked_once(session):
         check_admissible(session, request, check_edges(session, request, viewer), viewer)
-        known: dict[str, str] = {}
-        for node in nodes_of(session, request, settings.limit):
-            still_wanted(session)
-            placed = place_node(session, Asker(viewer, settings), node, known, request, reuse)
+        for node, known, placed in _placing(session, asker, request, reuse):
+            nodes[node.name] = placed
             cost = price(session, node, known, request, viewer, settings)
-            known[node.name] = placed.job.id
-            costs.append({"node": node.name, "kind": node.kind, "reused": placed.reused, **cost})
-    run = [one for one in costs if not one["reused"]]
+            costs.append({"node": node.name, "kind": node.kind, "reused": placed["reused"], **cost})
+        run = [one for one in costs if not one["reused"]]
+        written = reuse and not run and _written(session, _report(asker, request, nodes), viewer) is not None
+    jobs = 0 if written else len(run) + 1
     seconds = [one.get("estimated_seconds") for one in run]
     left_out = len(request.models) - sum(one["kind"] == "calibrate" for one in costs)
     unregistered = f"; models not registered and left out: {left_out}" if left_out else ""
     return StudyCost(
-        jobs=len(run) + 1,
-        reused=len(costs) - len(run),
+        jobs=jobs,
+        reused=len(costs) + 1 - jobs,
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         warnings=list(dict.fromkeys(warning for one in costs for warning in one.get("warnings", ()))),
-        arithmetic=f"{arithmetic(request)[1]}; {len(run) + 1} of these jobs will run{unregistered}",
+        arithmetic=f"{arithmetic(request)[1]}; {jobs} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
-        admission=admission(session, viewer.owner, jobs=len(made) + 1),
+        admission=admission(session, viewer.owner, jobs=len(made) + (not written)),
     )
 
 
@@ -70,40 +74,51 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
     if earlier is not None:
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
-    nodes = _placed(session, asker, request, reuse)
-    report = Report(
+    with asked_once(session):
+        nodes = {node.name: placed for node, _, placed in _placing(session, asker, request, reuse)}
+    report = _report(asker, request, nodes, _warnings(session, nodes))
+    finished = _written(session, report, asker.viewer) if reuse else None
+    return _answered(session, asker, report) if finished is None else answer(session, asker, reused(session, asker, request, finished))
+
+
+def _placing(
+    session: Session, asker: Asker, request: StudyRequest, reuse: bool
+) -> Iterator[tuple[Node, Mapping[str, str], StudyNode]]:
+    """Submits every job of the graph except the report, each after the jobs that it refers to. Yields each node of the graph, the ids of the
+    earlier jobs by node, and the node as the study stores it.
+    """
+    known: dict[str, str] = {}
+    for node in nodes_of(session, request, asker.settings.limit):
+        still_wanted(session)
+        made = place_node(session, asker, node, known, request, reuse)
+        stored_node: StudyNode = {
+            "place": len(known),
+            "job": made.job.id,
+            "kind": node.kind,
+            "model": node.model,
+            "trait": node.trait,
+            "reused": made.reused,
+        }
+        yield node, known, stored_node
+        known[node.name] = made.job.id
+
+
+def _report(asker: Asker, request: StudyRequest, nodes: Mapping[str, StudyNode], warnings: Sequence[str] = ()) -> Report:
+    """Returns the report of a new study."""
+    return Report(
         stored=request.model_dump(mode="json"),
         request=request,
         nodes=nodes,
         sharing=sharing_of(request),
         max_seconds=asker.settings.limit.job_seconds,
         stall_seconds=asker.settings.lease.stall,
-        warnings=_warnings(session, nodes),
+        warnings=warnings,
     )
-    if reuse:
-        finished = find_reusable(session, "report", report.spec, asker.viewer)
-        if finished is not None:
-            return answer(session, asker, reused(session, asker, request, finished))
-    return _answered(session, asker, report)
 
 
-def _placed(session: Session, asker: Asker, request: StudyRequest, reuse: bool) -> dict[str, StudyNode]:
-    """Submits every job of the graph except the report, each after the jobs that it refers to."""
-    placed: dict[str, StudyNode] = {}
-    with asked_once(session):
-        for node in nodes_of(session, request, asker.settings.limit):
-            still_wanted(session)
-            known = {name: one["job"] for name, one in placed.items()}
-            made = place_node(session, asker, node, known, request, reuse)
-            placed[node.name] = {
-                "place": len(placed),
-                "job": made.job.id,
-                "kind": node.kind,
-                "model": node.model,
-                "trait": node.trait,
-                "reused": made.reused,
-            }
-    return placed
+def _written(session: Session, report: Report, viewer: Viewer) -> Job | None:
+    """Returns the finished job of an equal report."""
+    return find_reusable(session, "report", report.spec, viewer)
 
 
 def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
@@ -113,6 +128,7 @@ def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
 
 
 def _answered(session: Session, asker: Asker, report: Report) -> Answer:
+    """Submits the report's job, and with it the study."""
     made = reports.submit(session, report, asker.viewer, asker.promise, asker.request_id)
     return answer(session, asker, Placed(made.job, replayed=made.replayed))
 
@@ -136,7 +152,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     Raises Problem 409 when no job needs a retry, or when the caller may not use one of its jobs now.
     """
     graph = _usable_graph(session, study, viewer)
-    _check_over(study, graph)
+    _check_over(graph)
     old = graph["report"]
     sharing = jobs.kept_sharing(session, old, viewer)
     renamed: dict[str, str] = {}  # new job ids by the id of the job they replace
@@ -161,15 +177,15 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     return made
 
 
-def _check_over(study: Study, graph: Mapping[str, Job]) -> None:
-    """Raises Problem 409 while a job of the study has not ended, and when all have succeeded."""
-    unfinished = [name for name in study.nodes if graph[name].state not in FINISHED]
+def _check_over(graph: Mapping[str, Job]) -> None:
+    """Raises Problem 409 while a job of the study, its report included, has not ended, and when all have succeeded."""
+    unfinished = [name for name, job in graph.items() if job.state not in FINISHED]
     if unfinished:
-        detail = (
-            f"{len(unfinished)} jobs of the study have not ended ({unfinished[0]}, ...). Wait for them or cancel the study first."
+        named = ", ".join(unfinished[:NAMED]) + ", ..." * (len(unfinished) > NAMED)
+        raise Problem(
+            409, "study_not_over", f"Jobs of the study that have not ended: {named}. Wait for them or cancel the study first."
         )
-        raise Problem(409, "study_not_over", detail)
-    if graph["report"].state == State.SUCCEEDED and all(graph[name].state == State.SUCCEEDED for name in study.nodes):
+    if all(job.state == State.SUCCEEDED for job in graph.values()):
         raise Problem(409, "job_not_retryable", "Every job of the study succeeded; there is nothing to retry.")
 
 
@@ -193,7 +209,7 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
     study = _find(session, identifier, asker.viewer)
     if _usable_graph(session, study, asker.viewer)["report"].state != State.SUCCEEDED:
         raise Problem(
-            409, "study_not_over", "The study's report is not written yet, so there is no labelling sheet for these labels."
+            409, "study_not_over", "The study's report is not written, so there is no labelling sheet for these labels."
         )
     report = Report(
         stored=study.spec,

@@ -16,7 +16,7 @@ from app.webhooks.schemas import DeliveryOut, WebhookMade, WebhookOut, WebhookRe
 
 
 def add(session: Session, request: WebhookRequest, viewer: Viewer, pepper: str) -> WebhookMade:
-    """Allows a target. Raises Problem 409 when the name is taken or the server has no pepper, 422 for an address that is none."""
+    """Allows a target. Raises Problem 409 when the name is taken or the server has no pepper, 422 for an address that is not valid."""
     check_text(request.model_dump())
     _check_url(request.url)
     if not pepper:
@@ -46,14 +46,14 @@ def _check_url(url: str) -> None:
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
-    """Takes the target off the list, with its deliveries; jobs that named it are told to nobody. Raises Problem 404."""
+    """Takes the target off the list, with its deliveries; jobs that name it send no message from now on. Raises Problem 404."""
     if not repository.delete(session, name):
         raise not_found("webhook", name)
     audit.record(session, viewer, "webhook.delete", name)
 
 
 def test(session: Session, name: str) -> DeliveryOut:
-    """Puts a message without a job into the outbox. Raises Problem 404."""
+    """Puts a test message, about no job, into the outbox. Raises Problem 404."""
     made = outbox.put(session, name, {"event": "test"}, job_id=None)
     if made is None:
         raise not_found("webhook", name)

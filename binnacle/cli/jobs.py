@@ -93,7 +93,9 @@ def edit(
 
 
 def share(
-    what: Annotated[str, typer.Argument(help="A job, or the id of its result; a trait's or an imported vector's id.")],
+    what: Annotated[
+        str, typer.Argument(help="A job, or the id of its result; a trait's id or name; or an imported vector's id.")
+    ],
     group: Annotated[str | None, typer.Option(help="Share with the members of this group; the owner must be a member.")] = None,
     public: Annotated[bool, typer.Option("--public", help="Share with everyone who has a key.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Share with administrators only.")] = False,

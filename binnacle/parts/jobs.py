@@ -98,21 +98,19 @@ class Jobs(Calls):
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Body:
         """Shares an object: `public`, `group` (one of your groups), or `private` again. Returns the changed object.
 
-        The object is a job with its results (and a study's jobs), by its own id or its result's; a trait; or an imported vector.
+        The object is a job with its results (and a study's jobs), by its own id or its result's; a trait, by its id or name; or an imported
+        vector.
 
         >>> job = next(client.jobs(kind="calibrate"))
         >>> client.share(job, "public")["visibility"]
         'public'
         """
         name = id_of(job)
-        prefix = name.split("_")[0]
-        if prefix in RESULTS:
-            name = self.job_of(name)
-        path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
+        path = _path(self.job_of(name) if ID.fullmatch(name) else name)
         return self._send(Body, "PATCH", path, {"visibility": visibility, **({"group": group} if group else {})})
 
     def delete(self, what: str | Job, *, dry_run: bool = False) -> Deletion:
-        """Deletes a finished job with its results (by its id or its result's), an imported vector, or a trait.
+        """Deletes a finished job with its results (by its id or its result's), an imported vector, or a trait (by its id or name).
 
         Returns what was deleted, what stays and why, and the bytes; `dry_run` deletes nothing. ServiceError 409 names what still uses it.
 
@@ -122,10 +120,7 @@ class Jobs(Calls):
         >>> client.delete(job)["dry_run"]
         False
         """
-        name = id_of(what)
-        prefix = name.split("_")[0] if ID.fullmatch(name) else "trait"
-        path = f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
-        return self._send(Deletion, "DELETE", path, params={"dry_run": dry_run or None}, repeatable=dry_run)
+        return self._send(Deletion, "DELETE", _path(id_of(what)), params={"dry_run": dry_run or None}, repeatable=dry_run)
 
     def job_of(self, which: str) -> str:
         """Returns the job's id for a job or a result of any kind (`cal_...`, `ext_...`, `str_...`, `std_...`).
@@ -135,3 +130,9 @@ class Jobs(Calls):
         """
         route = RESULTS.get(which.partition("_")[0])
         return which if route is None else str(self._get(Body, f"{route}/{which}")["job"])
+
+
+def _path(name: str) -> str:
+    """Returns the path of a job or result, of an imported vector, or of a trait, given by its id; any other text is a trait's name."""
+    prefix = name.partition("_")[0] if ID.fullmatch(name) else "trait"
+    return f"{SHARED.get(prefix, '/v1/jobs')}/{name}"

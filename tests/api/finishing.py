@@ -1,6 +1,7 @@
 """Every job that can run, finished as workers finish them, with small results of the right shape."""
 
 import json
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -13,10 +14,12 @@ from app.storage.blobs import stage
 from tests.contract.contents import RESULTS
 
 
-def finish_everything(sessions: sessionmaker[Session], storage: Storage) -> list[str]:
-    """The ids of the jobs that were finished, in order."""
+def finish_everything(
+    sessions: sessionmaker[Session], storage: Storage, classes: Sequence[str] = ("model", "light")
+) -> list[str]:
+    """The ids of the jobs of these classes that were finished, in order."""
     done = []
-    while (lease := _claimed(sessions)) is not None:
+    while (lease := _claimed(sessions, classes)) is not None:
         outcome, files = RESULTS[lease.job.kind](lease.job.spec)
         # no two jobs share an object, so that bytes can be told apart
         own = json.dumps({"job": lease.job.id}).encode()
@@ -27,8 +30,8 @@ def finish_everything(sessions: sessionmaker[Session], storage: Storage) -> list
     return done
 
 
-def _claimed(sessions: sessionmaker[Session]) -> Lease | None:
-    for job_class in ("model", "light"):
+def _claimed(sessions: sessionmaker[Session], classes: Sequence[str]) -> Lease | None:
+    for job_class in classes:
         with sessions.begin() as session:
             worker = f"test-{job_class}"
             session.merge(Worker(id=worker, job_class=job_class, device="cpu", host="here", parent_pid=1, version="test"))

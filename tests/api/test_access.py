@@ -2,18 +2,17 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.auth import keyring, repository
 from app.auth.keys import ensure_first_key, new_key, well_formed
-from app.auth.models import ApiKey
+from app.auth.models import ApiKey, User
 from app.main import create_app
 from app.offering.wheel import FILENAME
 from app.pages.doors import PageRoute
@@ -104,6 +103,7 @@ def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(
 ) -> None:
     file = tmp_path / "deep" / "key"
     first = ensure_first_key(sessions, file, pepper=PEPPER)
+    assert first is not None
     assert ensure_first_key(sessions, file, pepper=PEPPER) == first == file.read_text().strip()
     assert file.stat().st_mode & 0o777 == 0o600
     with sessions() as session:
@@ -115,11 +115,16 @@ def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(
     assert ensure_first_key(sessions, file, pepper=PEPPER) != first
 
 
-def test_an_expiring_key_says_when() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert new_key("ada", "viewer", PEPPER, lifetime=timedelta(days=1), now=now).row.expires_at == datetime(
-        2026, 1, 2, tzinfo=UTC
-    )
+def test_no_key_is_made_for_a_disabled_administrator(sessions: sessionmaker[Session], tmp_path: Path) -> None:
+    """Every start of a server asks for the first key."""
+    file = tmp_path / "key"
+    first = ensure_first_key(sessions, file, pepper=PEPPER)
+    with sessions.begin() as session:
+        session.execute(update(User).where(User.name == "admin").values(disabled_at=func.now()))
+    assert ensure_first_key(sessions, file, pepper=PEPPER) is None
+    assert file.read_text().strip() == first
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(ApiKey)) == 1
 
 
 def test_another_persons_job_is_not_found_whatever_is_asked(

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
+from tests.api.finishing import finish_everything
 from tests.api.lives import claim, fail, succeed
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
@@ -42,6 +43,19 @@ def test_a_plan_names_every_job_with_its_cost_and_makes_nothing(ada: httpx2.Clie
     assert "answers" in str(body["nodes"][-1])
     assert ada.get("/v1/jobs").json()["items"] == []
     assert ada.get("/v1/studies").json()["items"] == []
+
+
+def test_a_plan_counts_no_job_that_is_reused(
+    api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]
+) -> None:
+    """Neither before the report is written nor after."""
+    for classes, runs in ((["model"], 1), (["model", "light"], 0)):
+        finish_everything(sessions, api.context.storage, classes)
+        plan = ada.post("/v1/studies", params={"dry_run": "true", "reuse": "true"}, json=STUDY).json()
+        assert (plan["jobs"], plan["reused"]) == (runs, len(NODES) + 1 - runs)
+        assert f"{runs} of these jobs will run" in plan["arithmetic"]
+    again = ada.post("/v1/studies", params={"reuse": "true"}, json=STUDY)
+    assert again.json()["id"] == study["job"]
 
 
 def test_without_traits_it_calibrates_alone_and_leaves_out_models_that_are_not_registered_when_asked_to(
@@ -140,3 +154,17 @@ def test_doing_it_again_makes_new_jobs_for_what_failed_alone(
     assert new["nodes"]["extract/demo/refusal"]["job"] in steering["waiting_for"]
     assert steering["spec"]["extraction"] == new["nodes"]["extract/demo/refusal"]["job"]
     assert len(ada.get("/v1/studies").json()["items"]) == 2
+
+
+@pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])
+def test_it_is_not_done_again_before_its_report_is_written(
+    api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session], route: str
+) -> None:
+    address = route.format(**study)
+    assert len(finish_everything(sessions, api.context.storage, ["model"])) == len(NODES)
+    refused = ada.post(address)
+    assert (refused.status_code, refused.json()["code"]) == (409, "study_not_over"), refused.text
+    assert "not ended: report." in refused.json()["detail"]
+    finish_everything(sessions, api.context.storage)
+    assert ada.post(address).json()["code"] == "job_not_retryable"
+    assert len(ada.get("/v1/studies").json()["items"]) == 1

@@ -154,6 +154,7 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
     engine = make_engine(postgres.url)
     sessions = make_sessions(engine)
     key = ensure_first_key(sessions, folder / "admin.key")
+    assert key is not None
     with sessions.begin() as session:
         session.add(Model(name="m", source="/m", state="ready", created_by="admin"))
     command = [sys.executable, "-m", "app.server", "--port", "8377"]

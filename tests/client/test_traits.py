@@ -35,7 +35,7 @@ def test_a_folder_becomes_a_trait_and_comes_back_as_a_dataset(client: Client, fo
         1,
         1,
     )
-    assert client.trait("politeness")["id"] == made["id"]
+    assert client.trait("politeness")["id"] == client.share("politeness", "private")["id"] == made["id"]
     dataset = client.trait_dataset(made["reference"])
     assert [row["prompt"] for row in dataset["positive"]] == ["Please greet the king.", "Kindly thank a baker."]
     assert client.add_trait(dataset)["id"] == made["id"]

@@ -150,6 +150,47 @@ def test_a_head_that_drips_in_buys_no_time(impatient: ApiProcess) -> None:
         assert time.monotonic() < began + 2 * SILENCE
 
 
+def test_an_empty_line_after_an_answer_buys_no_time(impatient: ApiProcess) -> None:
+    """It may stand before a request's first line, and begins none."""
+    assert connected(impatient, 0, within=10)
+    with connections(impatient, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", 1) as [one]:
+        assert one.recv(12) == b"HTTP/1.1 200"
+        one.sendall(b"\r\n")
+        assert connected(impatient, 0, within=SILENCE + 10)
+
+
+def test_the_rest_of_a_body_that_was_answered_early_buys_no_time(impatient: ApiProcess) -> None:
+    """Without a key the answer does not wait for the body."""
+    assert connected(impatient, 0, within=10)
+    head = b"POST /v1/calibrations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+    with connections(impatient, head, 1) as [one]:
+        assert one.recv(12) == b"HTTP/1.1 401"
+        one.sendall(b"}")
+        assert connected(impatient, 0, within=SILENCE + 10)
+
+
+def test_a_header_after_a_body_is_none_of_the_requests(api: ApiProcess) -> None:
+    """A proxy in front has checked the head alone."""
+    own = f"Authorization: Bearer {api.key('ada')}\r\n".encode()
+    head = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    for request, status in ((head + own + b"\r\n0\r\n\r\n", b"200"), (head + b"\r\n0\r\n" + own + b"\r\n", b"401")):
+        with connections(api, request, 1) as [one]:
+            assert one.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_a_body_in_many_chunks_is_taken_however_it_is_cut_up(api: ApiProcess) -> None:
+    """A piece that ends after a chunk's first line is full of chunks, and of no headers."""
+    head = asking("/v1/calibrations", api.key("ada"), "Content-Type: application/json", "Transfer-Encoding: chunked")
+    body = b"1\r\n \r\n" * 40_000 + b"10\r\n"
+    with connections(api, head.replace(b"GET", b"POST"), 1) as [one]:
+        for _ in range(2):
+            one.sendall(body)
+            time.sleep(0.2)
+            one.sendall(b" " * 16 + b"\r\n")
+        one.sendall(b'11\r\n{"model": "demo"}\r\n0\r\n\r\n')
+        assert one.recv(12) == b"HTTP/1.1 202"
+
+
 def test_a_body_that_drips_in_is_taken(impatient: ApiProcess) -> None:
     """Slow is not silent."""
     body = b'{"model": "demo"}'
@@ -192,6 +233,18 @@ def test_headers_without_end_are_cut(api: ApiProcess, piece: bytes) -> None:
     """Nobody has shown a key yet, so nobody's headers may fill the memory: after 64 kB the connection is over."""
     before = api.memory()
     with connections(api, b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX: ", 1) as [one]:
+        with contextlib.suppress(OSError):
+            for _ in range(100_000):
+                one.sendall(piece)
+        assert api.memory() - before < 16 * MB
+
+
+@pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 1000 + b"\r\n", b"a" * 1000], ids=["many trailers", "one trailer"])
+def test_headers_without_end_after_a_body_are_cut(api: ApiProcess, piece: bytes) -> None:
+    """A body in chunks may be followed by headers."""
+    before = api.memory()
+    head = b"POST /v1/calibrations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: "
+    with connections(api, head, 1) as [one]:
         with contextlib.suppress(OSError):
             for _ in range(100_000):
                 one.sendall(piece)

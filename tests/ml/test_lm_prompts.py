@@ -36,7 +36,9 @@ def test_a_template_that_prints_the_date_gives_the_same_ids_every_day() -> None:
     assert encode_prompt(tiny_tokenizer("dated"), "Hi")[: 2 + len(today)] == [BOS, SYSTEM, *letters(today)]
 
 
-@pytest.mark.parametrize("pattern", ["%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%A, %e/%m/%y", "100%% on %F", "%H:%M"])
+@pytest.mark.parametrize(
+    "pattern", ["%d %b %Y", "%Y-%m-%d", "%d %B %Y", "%A, %e/%m/%y", "100%% on %F", "%H:%M", "%B %-d, %Y", "%-I:%M %p"]
+)
 def test_the_fixed_day_is_printed_as_python_prints_it(pattern: str) -> None:
     tokenizer = tiny_tokenizer("chat")
     tokenizer.chat_template = "{% set day = strftime_now('" + pattern + "') %}{{ day }}|{{ messages[0].content }}"
@@ -69,9 +71,11 @@ def test_a_template_that_cannot_be_used_is_a_fault() -> None:
     tokenizer.chat_template = "{{ raise_exception('only tools') }}"
     with pytest.raises(ModelFault, match=r"chat_template_failed: .*only tools"):
         encode_prompt(tokenizer, "Hi")
-    tokenizer.chat_template = "{% if %}"
-    with pytest.raises(ModelFault, match="chat_template_failed"):
-        encode_prompt(tokenizer, "Hi")
+    loop = "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}"
+    for template in ("{% if %}", "{{ 1 / (messages | length - 1) }}", "{{ range(10000000) | length }}", loop):
+        tokenizer.chat_template = template
+        with pytest.raises(ModelFault, match="chat_template_failed"):
+            encode_prompt(tokenizer, "Hi")
 
 
 def test_the_pretrained_models_prompt_begins_with_its_start_token(pretrained: LanguageModel, pretrained_folder: Path) -> None:

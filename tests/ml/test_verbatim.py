@@ -103,7 +103,7 @@ def test_templates_that_rewrite_a_text_rewrite_it_as_ever(kind: str, tiny_lm: Ca
     tokenizer.chat_template = SIBLINGS[kind]
     ids = encode_prompt(replace(tiny_lm("llama"), tokenizer=tokenizer, special_tokens="text"), f" {ATTACK} ")
     decoded = tokenizer.decode(ids)
-    assert END in decoded.partition("Hi" if kind != "uppercases" else "HI")[2]
+    assert f"hi{END}{USER}now this" in decoded.lower()
     in_template = decoded.count(USER) - decoded.count(f"{END}{USER}now") - decoded.count(f"{END}{USER}NOW")
     assert ids.count(SPECIAL.index(USER)) == in_template
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -13,6 +14,7 @@ from app.extractions.models import Extraction
 from app.pages.repeats import requests
 from app.pages.trying.cliffs import Cliff, cliffs_in
 from app.pages.trying.columns import Push, columns
+from app.pages.trying.routes import Tried
 from tests.api.conftest import Running
 from tests.api.extracted import store_extraction
 from tests.pages.conftest import Person, form
@@ -79,7 +81,8 @@ def test_what_is_wrong_is_said_and_the_form_stays_filled(api: Running, person: M
     for fields, sentence in (
         ({"model": "", "prompt": "Hi"}, "The text must not be empty."),
         ({"model": "demo", "prompt": "  "}, "white space"),
-        ({"model": "demo", "prompt": "Hi", "d": ["much"], "v": [""]}, "is not a number"),
+        ({"model": "demo", "prompt": "Hi", "d": ["much"], "v": [""]}, "A dose is a number"),
+        ({"model": "demo", "prompt": "Hi" * 20_000}, "A prompt is at most 20,000 characters long"),
         ({"model": "demo", "prompt": "Hi", "max_new_tokens": "9999"}, "1 to 256 tokens"),
     ):
         answer = attempt(ada, **fields)
@@ -128,6 +131,13 @@ def test_columns_are_the_pushes_that_were_asked_for() -> None:
     assert found[0].text == "One two three."
     assert "<del>three</del>" in columns(answers, [Push("a", 0.25)])[0].text
     assert columns([], [Push("a", 1.0)]) == []
+
+
+def test_the_address_of_a_try_finds_its_answers_at_any_dose() -> None:
+    own, dose = f"vec_{'0' * 26}", 0.1234567
+    query = dict(parse_qsl(Tried(model="demo", prompt="Hi", v=[own], d=[dose]).query("job")))
+    pushes = Tried.model_validate({"v": [query["v"]], "d": [query["d"]]}).pushes
+    assert len(columns([{"vector": None, "text": "a"}, {"vector": own, "r": dose, "text": "b"}], pushes)) == 2
 
 
 @pytest.mark.parametrize("path", ["/try?v=nonsense", "/try?d=0&v=", "/try?job=x"])

@@ -27,7 +27,7 @@ class HeldOut:
 
     @property
     def tells_apart(self) -> bool:
-        """Whether the whole interval lies above the accuracy that a verdict needs."""
+        """Whether the whole interval lies at or above the accuracy that a verdict needs."""
         return self.low >= LEAST_TOLD_APART
 
     def to_json(self) -> Accuracy:

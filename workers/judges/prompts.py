@@ -72,7 +72,8 @@ def messages(kind: Kind, item: JudgeItem, trait: TraitDataset, scale: Scale) -> 
 
 
 def prompt_hash(trait: TraitDataset, scale: Scale) -> str:
-    """The hash of all parts of a judge's prompts except the judged texts: our words, the trait's words, and the scale."""
+    """The hash of a judge's instructions and questions: our words, the trait's words, the scale, and LONGEST. Without the judged texts, and
+    without the short labels that `messages` puts before them."""
     own = [trait["name"], trait["definition"], trait["steering"].get("eval_prompt"), scale, LONGEST]
     canonical = json.dumps([_DATA, _ENDS[scale], _TRAIT, _COHERENCE, _RELEVANCE, own], ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

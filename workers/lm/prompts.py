@@ -17,9 +17,9 @@ from workers.lm.verbatim import Hide, verbatim
 
 # A fixed day for templates that print today's date, because the ids must not change tomorrow. Llama 3's templates fall back to the same day.
 TEMPLATE_DAY = datetime(2024, 7, 26)  # noqa: DTZ001, a date to print, in no time zone
-# A macro, because functions given as variables reach the template as plain text. "%%" is replaced last: the "%" that it leaves must not begin
-# another form.
-_DATE_FORMATS = [f"%{letter}" for letter in "aAbBcdDeFHIjmMpRSTuUwWxXyY"] + ["%%"]
+# A macro, because functions given as variables reach the template as plain text. "%-d" is "%d" without its leading zero. "%%" is replaced
+# last: the "%" that it leaves must not begin another form.
+_DATE_FORMATS = [f"%{flag}{letter}" for flag in ("", "-") for letter in "aAbBcCdDeFgGhHIjmMpRSTuUVwWxXyY"] + ["%%"]
 _DAY_REPLACED = "".join(f" | replace('{form}', '{TEMPLATE_DAY.strftime(form)}')" for form in _DATE_FORMATS)
 _DAY_MACRO = "{%- macro strftime_now(format) -%}{{ format" + _DAY_REPLACED + " }}{%- endmacro -%}"
 
@@ -28,7 +28,8 @@ FORMS: tuple[Form, Form] = ("plain", "parts")
 # Texts that no template contains, without blanks at their ends.
 PAIR = ("Where do the seven herons sleep?", "A cart of plums came late.")
 SYSTEM_PAIR = ("Speak as a lighthouse keeper would.", "Mention no colour at all.")
-TEMPLATE_ERRORS = (TemplateError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+TEMPLATE_ERRORS = (TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What rendering a chat template may raise. Jinja raises OverflowError, an ArithmeticError, for a range that its sandbox forbids."""
 
 
 def encode_prompt(lm: LanguageModel | PreTrainedTokenizerBase, text: str, system: str | None = None) -> list[int]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from workers.lm.errors import ModelFault
 
 _MOST_ELEMENTS = 1 << 24  # largest float64 table of rows x vocabulary
+_COLDEST = 1e-30
+"""Temperatures below it draw as it does, the likeliest token: dividing logits by them would overflow."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def draw(
 ) -> tuple[list[int], list[bool]]:
     """Returns each row's drawn id, and whether the draw could differ if the difference of any two logits changed by up to the row's gap.
 
+    Each row has its own uniform number in [0, 1), and its own gap, in units of its logits.
     With r = gap / temperature a probability changes by a factor of at most e^r, a cumulative mass F by F (1 - F) r <= r / 4, and
     the nucleus only by tokens with a probability within e^r of its least likely token's, or a preceding mass within r / 4 of top_p.
     """
@@ -64,7 +67,8 @@ def _draw(
     def column(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits_NV.device)[:, None]
 
-    temperature_N1, top_p_N1 = column([s.temperature for s in samplings]), column([s.top_p for s in samplings])
+    temperature_N1 = column([max(s.temperature, _COLDEST) for s in samplings])
+    top_p_N1 = column([s.top_p for s in samplings])
     slack_N1 = column(gaps) / temperature_N1
     p_NV = torch.softmax(logits_NV.double() / temperature_N1, dim=-1)
     kept_NV = unsure_NV = None

@@ -42,7 +42,7 @@ class Verbatim:
         self._names = [token.content for _, token in special]
         longest_first = sorted(filter(None, self._names), key=lambda name: -len(name))
         self._name = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._hidden = re.compile(f"{_OPEN}h([0-9]+){_CLOSE}")
+        self._hidden = re.compile(f"{_OPEN}h([0-9]+){_CLOSE}", re.IGNORECASE)
         self._backend = Tokenizer.from_str(backend.to_str())
         self._backend.no_truncation()
         self._backend.no_padding()

@@ -31,7 +31,7 @@ def massive_dims(rows: Sequence[Row]) -> Plot:
 
 
 def norms(rows: Sequence[Row]) -> Plot:
-    """Rows of model, layer, norm, which (full | clean): the share of massive dims in the stream's norm, log scale."""
+    """Rows of model, layer, norm, which (full | clean): the stream's norm with and without massive dims, log scale, one panel per model."""
     chart = (
         alt.Chart(alt.Data(values=list(rows)))
         .mark_line(point=True)
@@ -48,7 +48,8 @@ def norms(rows: Sequence[Row]) -> Plot:
 
 
 def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
-    """Rows of r, method, score, value, low, high (None without an interval): trait and coherence over dose, one line per method.
+    """Rows of r, method, layer, score (trait | coherence), value, low, high (None without an interval): scores over dose, one panel per score
+    and one line per method. `threshold`: the least coherence, as a dashed line.
 
     Bands are 95 % intervals of the mean over clusters of questions.
     """

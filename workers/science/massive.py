@@ -70,7 +70,7 @@ def min_layers(stats: Statistics) -> int:
 
 
 def massive_dims(stats: Statistics, rule: str = DEFAULT_RULE) -> list[int]:
-    """The dims that `rule` chooses, in order. Raises ValueError for an unknown rule."""
+    """The dims that `rule` chooses, in order. Raises ValueError for an unknown rule, DegenerateActivations as `baseline` does."""
     share = peel_share(rule)
     if share is not None:
         chosen = _indices(peeled(stats, share).taken_LD.sum(axis=0) >= min_layers(stats))

@@ -37,7 +37,7 @@ class StoredSpec(RunSpec):
 
 @dataclass(frozen=True, eq=False)
 class StoredGroup:
-    """A group's stored runs, in the form that contrasts use."""
+    """A group's stored runs, in the form that contrasts use. `matched`: the run by the way of matching it (dose, coherence, divergence)."""
 
     best: Run
     matched: Mapping[str, Run | str | None]
@@ -94,7 +94,10 @@ def _read_of(raw: RawScore) -> RawScore:
 
 
 def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
-    """Returns summary.json with every number that depends on scores recomputed from `runs`, by run id. `judged` as in `contrasts`."""
+    """Returns summary.json with every number that depends on scores recomputed from `runs`, by run id.
+
+    `judged`: whether the new judge can tell the classes apart; if not, every verdict is `not enough evidence`.
+    """
     again = _Again(summary, runs, scale, judged)
     stored = {old["group"]: again.compared(old) for old in summary["groups"]}
     return {
@@ -176,7 +179,7 @@ def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Ru
 
 
 def rescored_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:
-    """runs.jsonl with the new scores."""
+    """runs.jsonl with the new scores, without the lines of other runs than `runs`: of the off-target matrix and the reference's protocol."""
     lines = [json.loads(line) for line in old.splitlines()]
     return b"".join(
         json.dumps({**one, **scores_of(runs[one["run"]])}, ensure_ascii=False).encode() + b"\n"

@@ -11,7 +11,9 @@ from app.pages.wording import number
 SHADES = 9
 """Number of shade classes, `h0` to `h8`, in the style sheet."""
 CELL, WIDEST, ROW = 30.0, 620.0, 20.0
+"""Pixels: most width of a cell among more than 10 columns, most width of all cells, and height of a row."""
 TOP, BOTTOM, NARROWEST = 6.0, 36.0, 420.0
+"""Pixels: space above and below the cells, and least width of the drawing."""
 LETTER, LONGEST = 6.1, 190.0
 """Pixels: width of a letter, and the most width for the names of rows."""
 LABELLED = 32.0
@@ -33,7 +35,9 @@ def heat(  # noqa: PLR0913 - the parts of one drawing
 ) -> Figure | None:
     """Returns the heat map with rows from top to bottom; None without cells.
 
-    `ends`: the values of the lightest and darkest shade; by default the smallest and largest value. `links`: addresses of cells.
+    `cells` maps (row, column) to a value; cells without a value stay empty. `axis` names the columns. `ends`: the values of the lightest and
+    darkest shade; by default the smallest and largest value. `log`: shades are even in the logarithm of the value. `shown` follows the value in
+    a cell's tooltip, such as its unit. `links`: addresses of cells.
     """
     if not cells:
         return None
@@ -64,7 +68,7 @@ def heat(  # noqa: PLR0913 - the parts of one drawing
 
 
 def _cut(name: str) -> str:
-    """Returns a name cut to fit; the row's tooltip has the full name."""
+    """Returns a name cut to fit; the tooltips of the row's cells have the full name."""
     most = int((LONGEST - 12) / LETTER)
     return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 

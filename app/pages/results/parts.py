@@ -23,7 +23,9 @@ Cell = str | Link
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: titles, rows of cells as text, and what the numbers mean. `held`: the first two columns stay in view."""
+    """A table: titles of columns, rows of cells, and in `note` what the numbers mean. `numeric`: cells are aligned as numbers. `held`: the first
+    two columns stay in view.
+    """
 
     title: str
     note: str

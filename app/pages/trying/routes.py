@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -38,6 +38,15 @@ SLOTS = 4
 DOSE = 0.5
 """Initial dose of a slider."""
 Words = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
+WRONG = {
+    "model": "A model's name is at most 200 characters long.",
+    "prompt": "A prompt is at most 20,000 characters long, without the character NUL.",
+    "system_prompt": "A system prompt is at most 20,000 characters long, without the character NUL.",
+    "v": "A vector is given by its id.",
+    "d": "A dose is a number, more than 0 and at most 100.",
+    "max_new_tokens": "An answer is 1 to 256 tokens long.",
+}
+"""What the form says of each field that is out of its limits."""
 
 
 class Tried(BaseModel):
@@ -67,8 +76,8 @@ class Tried(BaseModel):
         return found
 
     def query(self, job: str) -> str:
-        """Returns the query of this try's answers; the job contains the rest."""
-        pairs = [pair for push in self.pushes for pair in (("v", push.vector), ("d", f"{push.dose:g}"))]
+        """Returns the query of this try's answers, with doses in full because answers are found by them; the job contains the rest."""
+        pairs = [pair for push in self.pushes for pair in (("v", push.vector), ("d", str(push.dose)))]
         return urlencode([*pairs, ("job", job)])
 
     def of(self, job: JobOut) -> Self:
@@ -121,20 +130,13 @@ async def tried_part(request: Request, viewer: Changer, context: Shared, asked: 
 
 
 def _read(values: dict[str, list[str]]) -> Tried:
-    """Returns the form as parameters. Raises Problem 422 for a dose that is not a number."""
-    doses = []
-    for text in values.get("d", [])[:SLOTS]:
-        try:
-            doses.append(float(text))
-        except ValueError as error:
-            raise Problem(422, "invalid_dose", f"The dose {text!r} is not a number. Write one such as 0.5.") from error
-    first = {name: values.get(name, [""])[0].replace("\r\n", "\n") for name in ("model", "prompt", "system_prompt")}
-    tokens = values.get("max_new_tokens", ["64"])[0]
+    """Returns the form as parameters. Raises Problem 422 for a field out of its limits."""
+    first = {name: values[name][0].replace("\r\n", "\n") for name in WRONG if name in values and name not in ("v", "d")}
     try:
-        return Tried(**first, v=values.get("v", [])[:SLOTS], d=doses, max_new_tokens=int(tokens))  # type: ignore[arg-type]
-    except ValueError as error:
-        detail = "A dose must be more than 0 and at most 100, and an answer 1 to 256 tokens long."
-        raise Problem(422, "invalid_try", detail) from error
+        return Tried.model_validate({**first, **{name: values.get(name, [])[:SLOTS] for name in ("v", "d")}})
+    except ValidationError as error:
+        fields = dict.fromkeys(str(one["loc"][0]) for one in error.errors())
+        raise Problem(422, "invalid_try", " ".join(WRONG[name] for name in fields)) from error
 
 
 async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> JsonObject:

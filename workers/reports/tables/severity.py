@@ -13,7 +13,10 @@ NOT_STEERED = {"viable": "not steered"}
 
 
 def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table:
-    """The dominant dimension of each model, in all four ratios, and what that means for mean_diff."""
+    """The dominant dimension of each model, in all four ratios, and what that means for mean_diff.
+
+    `verdicts` maps a model to its columns on mean_diff: viable, why, massive_part.
+    """
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
         found = aggregate["severity"]

@@ -1,6 +1,6 @@
 """One row of the severity table: a model's massive dims, where they emerge, and the weights and tokens that were measured.
 
-Read from calibration.json of any schema; values that a file lacks are "not measured".
+Read from calibration.json of any schema; a value that a file lacks is "not measured", or None, which tables show as a dash.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

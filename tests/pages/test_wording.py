@@ -1,0 +1,36 @@
+"""Numbers for people: as many digits as asked for, and never a power of ten."""
+
+import pytest
+
+from app.pages.plots.heat import heat
+from app.pages.wording import number
+from workers.reports.table import Column, cell
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (99.4, 2, "99"),
+        (99.5, 2, "100"),
+        (99.96, 3, "100"),
+        (999.6, 3, "1,000"),
+        (-99.7, 2, "-100"),
+        (12345.6, 3, "12,346"),
+        (0.25, 3, "0.25"),
+    ],
+)
+def test_a_number_that_is_rounded_up_gets_no_exponent(value: float, digits: int, shown: str) -> None:
+    assert number(value, digits) == shown
+
+
+def test_a_cell_of_a_heat_map_shows_a_score_near_a_hundred() -> None:
+    figure = heat("Scores", "", {("2", "0.5"): 99.6}, ["2"], ["0.5"], "dose", ends=(0.0, 100.0))
+    assert figure is not None
+    assert ">100</text>" in figure.drawing
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1234.56, "1,235"), (9999.6, "10,000"), (16_000.4, "16,000"), (1.23456, "1.235"), (20_000, "20,000")]
+)
+def test_a_ratio_of_a_report_gets_no_exponent(value: float, shown: str) -> None:
+    assert cell(Column("ratio", "ratio", "number"), {"ratio": value}) == shown
