@@ -34,6 +34,15 @@ def test_the_best_run_is_shown_beside_the_unsteered_one(api: Running, person: Ma
     assert "Judge: trait \u201c90\u201d, unsure" in text
 
 
+def test_layers_are_in_the_order_of_their_numbers(api: Running, person: Make) -> None:
+    """As words, layer 14 stood before layer 9."""
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, 'steer')}/answers?set=selection&method=probe").text
+    found = re.findall(r">layer (\d+), dose ([\d.]+)</a>", page)
+    assert {layer for layer, _ in found} == {"9", "14"}
+    assert found == sorted(found, key=lambda one: (int(one[0]), float(one[1])))
+
+
 @pytest.mark.parametrize(
     ("order", "first"), [("asked", QUESTIONS), ("worst", [QUESTIONS[1], QUESTIONS[0]]), ("best", QUESTIONS[:2]), ("unsure", QUESTIONS[2:])]
 )  # fmt: skip

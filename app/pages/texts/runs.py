@@ -1,4 +1,4 @@
-"""Chooses among the runs of a steering: by set of questions, method, layer and dose. Pure."""
+"""Chooses the run of a steering that a page shows: by its key, or the best of a set of questions and a method. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class Chosen:
-    """The selected run, the unsteered run of the same questions, and the alternatives."""
+    """The selected run, the unsteered run of the same questions, and the alternatives: every set of the steering, every method of the run's
+    set, and in `doses` the runs of the run's set and method, by layer and dose."""
 
     run: Run
     unsteered: Run | None
@@ -53,7 +54,8 @@ def part_of(run: Run) -> str:
 
 
 def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
-    """Returns the run with this key, else the best run of the set and method; None without such a run."""
+    """Returns the run with this key; without a key the best run of the set (default `test`) and method (default any). None where there is
+    no such run."""
     found = next((one for one in runs if key and key_of(one) == key), None)
     if found is None and key:
         return None
@@ -68,8 +70,14 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
         unsteered=next((one for one in same if one["label"] == "unsteered"), None),
         sets=list(dict.fromkeys(str(one["set"]) for one in runs)),
         methods=list(dict.fromkeys(method_of(one) for one in same)),
-        doses=sorted(own, key=lambda one: (str(where(one).partition(",")[0]), one.get("r") or 0.0)),
+        doses=sorted(own, key=_place),
     )
+
+
+def _place(run: Run) -> tuple[str, list[int], float]:
+    """Returns the key that sorts whole vectors before their parts, then by layer and dose."""
+    vector = run.get("vector")
+    return part_of(run), vector["layers"] if vector else [], run.get("r") or 0.0
 
 
 def _best(runs: Sequence[Run]) -> Run | None:
