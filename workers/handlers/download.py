@@ -33,8 +33,8 @@ def run(spec: DownloadSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (owner/name), `revision` (commit).
 
     Result: `{"download": {source, revision, files, bytes, fetched_bytes}}`. Raises JobFault hub_denied, hub_not_found, hub_refused, hub_offline,
-    hub_token_unreadable, disk_too_small, wrong_revision, no_weights, corrupt_download; TransientFault while the hub is unreachable, the connection
-    breaks, or another process downloads the model.
+    hub_token_unreadable, disk_too_small, wrong_revision, no_weights, corrupt_download; TransientFault while the hub is unreachable, the
+    connection breaks, or another process downloads the model.
     """
     settings = get_settings()
     token, cache = token_of(settings), hub_cache(settings)
@@ -132,10 +132,8 @@ def said_plainly(source: str) -> Iterator[None]:
         if status in PASSING or not status:
             raise TransientFault(f"the hub answers {status or 'nothing'}") from error
         raise JobFault("hub_refused", f"The hub answers {status} for {source}. Check its name and commit.") from error
-    except httpx2.RequestError as error:
-        raise TransientFault(f"the hub cannot be reached ({type(error).__name__})") from error
-    except JSONDecodeError as error:  # a proxy or a login portal answers in the hub's place
-        raise TransientFault("the hub's answer is not JSON; a proxy may have answered instead") from error
+    except (httpx2.RequestError, JSONDecodeError) as error:  # also redirects in a circle, and a proxy's page in place of JSON
+        raise TransientFault(f"the hub cannot be reached, or a proxy answers in its place ({type(error).__name__})") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise JobFault(
