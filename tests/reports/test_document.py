@@ -260,6 +260,20 @@ def test_the_end_shows_the_proofs_that_apply_and_says_why_others_do_not(
     assert ("Its blocks add up." in end) is applies
 
 
+def test_a_steering_that_a_vector_of_the_ablation_leads_has_a_report_that_does_not_advise_it() -> None:
+    """In steerings of earlier versions: their report ended in a KeyError."""
+    gains: dict[str, Limits] = {
+        "probe_randomdims1": (50.0, 40.0, 60.0),
+        "probe": (49.0, 39.0, 59.0),
+        "mean_diff": (5.0, 0.0, 10.0),
+    }
+    against: dict[str, Limits] = {"probe": (-1.0, -3.0, 1.0), "mean_diff": (-45.0, -55.0, -35.0)}
+    made = build(STUDY, gathered({trait: summary(gains, against) for trait in ("refusal", "sycophancy")}))
+    [row] = next(table for table in made.to_dict()["tables"] if table["id"] == "recommendations")["rows"]
+    assert row["method"] == "probe"
+    assert row["viable"] == "no"
+
+
 def test_sections_are_in_order_and_the_best_method_has_examples() -> None:
     page = html_of(report(GAINS, TIES))
     assert re.findall(r'<section id="(\w+)"', page) == ["verdict", "plots", "tables", "examples", "answers", "origin"]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Literal
 
 from terms.documents.steering import Effect, GroupFacts, Subject, Summary
-from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
@@ -50,11 +49,3 @@ def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None 
     if len({place_of(group) for group in summary["groups"]}) == 1:
         return name
     return f"{name} at {', '.join(filter(None, place_of(one)))}"
-
-
-def is_ablation(key: str) -> bool:
-    """Whether a method belongs only to the cleaning ablation."""
-    try:
-        return parse_method(key).suffix in ("pretop", "randomdims", "largest")
-    except UnknownMethod:
-        return False
