@@ -1,7 +1,8 @@
 """Finds what prevents a deletion and explains it in a sentence.
 
 A deletion is prevented by unfinished jobs of any user, and by the owner's kept jobs that were made from the object and studies that
-contain it. Finished jobs prevent nothing: their results are complete. Jobs that the caller may not see are counted, not named.
+contain it. Other finished jobs prevent nothing: their results are complete. Jobs that the caller may not see are counted, not named. Reads the
+database only.
 """
 
 from collections.abc import Mapping, Sequence

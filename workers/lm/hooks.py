@@ -1,8 +1,8 @@
 """Adds hooks to a model that apply a batch's pushes, record where they fired and measure the change; the hooks are always removed.
 
 B batch rows, T positions, D width of a site. Each site has two hooks: the first changes the module's output, the second reads the output that
-the module then passes on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller chooses the
-rows and their changes by setting `actions` before each pass.
+the module then passes on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller gives the
+change of each site, for all rows at once, to `Hooks.during` around each pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +18,7 @@ from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
 
 Action = Callable[[Tensor], Tensor]
+"""Returns the changed hidden states [B, T, D] of a site."""
 IN_A_BLOCK = ("k_proj", "v_proj", "attn_out", "attn_contribution", "mlp_out", "mlp_contribution", "residual")
 """Components in the order in which a block computes them."""
 

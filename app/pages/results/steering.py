@@ -16,7 +16,6 @@ from terms.documents.steering import CurvePoint, Effect, Group, OfASibling, Subj
 MOST = 8
 """Most methods in one plot."""
 Score = Literal["trait", "coherence"]
-ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 
 def sections(summary: Summary | None, job: str) -> Sections:
