@@ -151,7 +151,7 @@ def _model_class(config: PretrainedConfig) -> type[_BaseAutoModelClass]:
     ModelFault unknown_architecture."""
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
         if type(config) in auto._model_mapping and not getattr(config, "is_encoder_decoder", False):
-            return auto
+            return auto  # type: ignore[no-any-return]
     raise _no_causal_model(config)
 
 

@@ -1,5 +1,6 @@
 """Chooses the run of a steering that a page shows: by its key, or the best of a set of questions and a method. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from terms.documents.runs import RunLine
 Run = RunLine
 KEY_LENGTH = 10
 """Number of characters at the end of a run's id, a hash of the run, that name it in addresses."""
-LABELS = {"unsteered": "unsteered", "prompt_only": "asked in the prompt"}
+LABELS = {"prompt only": "asked in the prompt"}
+"""Words for the labels of runs without a vector; other labels are shown as they are."""
 TEST = "test"
 
 
@@ -34,7 +36,7 @@ def key_of(run: Run | str) -> str:
 def method_of(run: Run) -> str:
     """Returns the method of the run's vector, or a description of a run without a vector."""
     vector = run.get("vector")
-    return str(vector["method"]) if vector else LABELS.get(str(run["label"]), str(run["label"]))
+    return vector["method"] if vector else LABELS.get(run["label"], run["label"])
 
 
 def where(run: Run) -> str:
@@ -42,25 +44,24 @@ def where(run: Run) -> str:
     vector = run.get("vector")
     if not vector:
         return ""
-    part = "" if run["label"] == vector["name"] else f"{part_of(run)}, " if part_of(run) else ""
+    part = f"{part_of(run)}, " if part_of(run) else ""
     dose = f", dose {number(run['r'])}" if isinstance(run.get("r"), int | float) else ""
     return f"{part}{layers_named(vector['layers'])}{dose}"
 
 
 def part_of(run: Run) -> str:
-    """Returns `massive part` for an arm of the decomposition; empty for the whole vector."""
-    arm = str(run["label"]).rsplit("/", 1)[-1]
-    return {"massive": "massive part", "clean": "the rest", "both": "both parts"}.get(arm, "")
+    """Returns `massive part` or `clean part` for an arm of the decomposition, with the label `NAME, massive part`; empty for a whole vector."""
+    return run["label"].partition(", ")[2]
 
 
-def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
+def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "", sign: int = 1) -> Chosen | None:
     """Returns the run with this key; without a key the best run of the set (default `test`) and method (default any). None where there is
-    no such run."""
+    no such run. `sign` is -1 for a steering that aims at less of the trait."""
     found = next((one for one in runs if key and key_of(one) == key), None)
     if found is None and key:
         return None
     if found is None:
-        found = _best([one for one in runs if one["set"] == (set_ or TEST) and method in ("", method_of(one))])
+        found = _best([one for one in runs if one["set"] == (set_ or TEST) and method in ("", method_of(one))], sign)
     if found is None:
         return None
     same = [one for one in runs if one["set"] == found["set"]]
@@ -80,7 +81,12 @@ def _place(run: Run) -> tuple[str, list[int], float]:
     return part_of(run), vector["layers"] if vector else [], run.get("r") or 0.0
 
 
-def _best(runs: Sequence[Run]) -> Run | None:
-    """Returns the best run: runs at their method's chosen dose first, then by trait score; unsteered runs last."""
+def _best(runs: Sequence[Run], sign: int) -> Run | None:
+    """Returns the best run: runs at their method's chosen dose first, then by trait score times `sign`, runs without a score last. Runs without
+    a vector compete only where no run has one."""
     steered = [one for one in runs if one.get("vector")] or list(runs)
-    return max(steered, key=lambda one: ("test" in one["roles"], one["trait"] or 0.0), default=None)
+
+    def merit(one: Run) -> tuple[bool, float]:
+        return "test" in one["roles"], -math.inf if one["trait"] is None else sign * one["trait"]
+
+    return max(steered, key=merit, default=None)
