@@ -104,11 +104,11 @@ def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | s
     ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
     """
     quantized = quantization_of(config)
-    if quantized and meta:
-        with quiet(), torch.device("meta"):
-            return _model_class(config).from_config(_plain(config))  # type: ignore[no-any-return]
     try:
         with quiet():
+            if quantized and meta:
+                with torch.device("meta"):
+                    return _model_class(config).from_config(_plain(config))  # type: ignore[no-any-return]
             model, report = _model_class(config).from_pretrained(
                 folder,
                 config=config,
