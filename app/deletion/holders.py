@@ -46,7 +46,8 @@ def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], o
 def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:
     """The 409 that names what uses the object and what to do first."""
     names = _visible(session, held.unfinished, viewer)
-    facts = {"used_by": [*names, *held.kept, *held.studies], "hidden": len(held.unfinished) - len(names)}
+    used_by = list(dict.fromkeys([*names, *held.kept, *held.studies]))  # a kept job can be unfinished
+    facts = {"used_by": used_by, "hidden": len(held.unfinished) - len(names)}
     return Problem(409, "in_use", f"{identifier} cannot be deleted. {sentence(session, held, viewer)}", facts=facts)
 
 
