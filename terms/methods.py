@@ -159,3 +159,11 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise UnknownMethod(f"{text!r} is not a number.") from None
+
+
+def is_ablation(key: str) -> bool:
+    """Returns whether the method belongs only to the cleaning ablation (docs/science.md, 5), which shows it beside the method it cleans."""
+    try:
+        return parse_method(key).suffix in ("pretop", "randomdims", "largest")
+    except UnknownMethod:
+        return False

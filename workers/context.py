@@ -76,9 +76,9 @@ class ServiceContext:
         shelf = self._process.models()
         return through_outages(lambda: shelf.facts(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
-    def model_passport(self, name: str) -> PassportDocument | None:
+    def model_passport(self, name: str, weight_hash: str) -> PassportDocument | None:
         shelf = self._process.models()
-        return through_outages(lambda: shelf.passport(name), lambda: self._heartbeat.lost)
+        return through_outages(lambda: shelf.passport(name, weight_hash), lambda: self._heartbeat.lost)
 
     def passport(self, key: str) -> PassportDocument | None:
         return through_outages(lambda: self._passport(key), lambda: self._heartbeat.lost)

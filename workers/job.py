@@ -92,8 +92,8 @@ class JobContext(Protocol):
     def model_facts(self, name: str) -> JsonObject:
         """The model's facts from inspection (hashes, layers, width, source), without loading it."""
 
-    def model_passport(self, name: str) -> PassportDocument | None:
-        """The outcome of the registered model's proofs and each proof; None for a model that is missing or not proved."""
+    def model_passport(self, name: str, weight_hash: str) -> PassportDocument | None:
+        """The outcome of the registered model's proofs and each proof; None for a model that is missing, not proved or has other weights."""
 
     def passport(self, key: str) -> PassportDocument | None:
         """The stored proofs for a content (`proofs.content.key_of`), or None."""

@@ -1,7 +1,8 @@
 """Finds what prevents a deletion and explains it in a sentence.
 
 A deletion is prevented by unfinished jobs of any user, and by the owner's kept jobs that were made from the object and studies that
-contain it. Finished jobs prevent nothing: their results are complete. Jobs that the caller may not see are counted, not named.
+contain it. Other finished jobs prevent nothing: their results are complete. Jobs that the caller may not see are counted, not named. Reads the
+database only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,8 @@ def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], o
 def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:
     """The 409 that names what uses the object and what to do first."""
     names = _visible(session, held.unfinished, viewer)
-    facts = {"used_by": [*names, *held.kept, *held.studies], "hidden": len(held.unfinished) - len(names)}
+    used_by = list(dict.fromkeys([*names, *held.kept, *held.studies]))  # a kept job can be unfinished
+    facts = {"used_by": used_by, "hidden": len(held.unfinished) - len(names)}
     return Problem(409, "in_use", f"{identifier} cannot be deleted. {sentence(session, held, viewer)}", facts=facts)
 
 

@@ -15,9 +15,8 @@ from app.text import check_text
 
 
 def hold(session: Session, worker_id: str, viewer: Viewer, request: HoldRequest, mode: Literal["paused", "draining"]) -> None:
-    """Pauses or drains a node: from this transaction's end it claims nothing.
-
-    A job that it claimed before shows in its row. Raises Problem 404.
+    """Pauses or drains a node: from this transaction's end it claims no job. A paused node finishes its present job, a draining node returns it
+    to the queue. Raises Problem 404.
     """
     check_text(request.model_dump())
     _lock(session, worker_id)

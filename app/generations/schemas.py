@@ -66,14 +66,15 @@ class PricedGeneration(GenerationCost, RunningOut):
 
 
 class AnswerOut(BothNames):
-    """One answer. `vector` None: unsteered."""
+    """One answer. `vector` null: unsteered."""
 
     vector: str | None
     source_model: str | None = Field(None, description="the sibling that the vector was made on; null for vectors of this model")
     prompt: str
     system_prompt: str | None
     r: float | None = Field(
-        validation_alias=AliasChoices("dose", "r"), description="the dose r; null where nothing was calibrated"
+        validation_alias=AliasChoices("dose", "r"),
+        description="the dose r; null where nothing was calibrated, and for a vector without a clean dose",
     )
     r_raw: float | None = Field(
         validation_alias=AliasChoices("raw_dose", "r_raw"),
@@ -83,7 +84,7 @@ class AnswerOut(BothNames):
     text: str
     ended: bool = Field(description="whether the model ended the answer before the limit of tokens")
     finite: bool = Field(description="false: the push made logits overflow, and the text is not an answer")
-    fires: int
+    fires: int = Field(description="pairs of site and position at which the push was applied")
     mean_change: float = Field(description="mean norm of the change at the site")
 
 

@@ -20,8 +20,9 @@ Every download answers `HEAD` too, with the headers of `GET`.
 Fields that are marked as deprecated are old names of others: they are accepted and sent for one more version. The answer to a request that uses
 one has a `Deprecation` header (RFC 9745).
 
-Everything needs a key. A job and its results are visible to its owner and administrators, and to others as its `visibility` says;
-objects you cannot access return 404. Keys have a role (viewer, member, admin) and scopes (`read`, `submit`, `admin`), and do what both allow.
+Everything described here but `/livez` and `/readyz` needs a key. A job and its results are visible to its owner and administrators, and to
+others as its `visibility` says; objects you cannot access return 404. Keys have a role (viewer, member, admin) and scopes (`read`, `submit`,
+`admin`), and do what both allow.
 """
 
 SERVERS = [{"url": "/", "description": "The server that this description comes from"}]

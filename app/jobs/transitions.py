@@ -60,11 +60,13 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
     before: Sequence[Event] = (),
     values: Changes | None = None,
 ) -> Job:
-    """Moves the job along one transition of the state graph (`ARROWS`) and returns its new row.
+    """Moves the job along one transition of the state graph (`ARROWS`) and returns its new row. A final state also puts the message to the
+    job's webhook into the outbox.
 
-    `before` are earlier events that are written now, `values` other columns that change too. `token` is the caller's lease; None for
-    transitions without a lease (a queued job, or the reconciler, which compared the lease itself). Raises Superseded when the job is in none
-    of the `source` states or under another lease, ValueError for a transition that does not exist.
+    `event` and `data` enter the job's history, `before` are earlier events that are written now, `values` other columns that change too.
+    States in `source` from which no transition leads to `target` are ignored. `token` is the caller's lease; None for transitions without a
+    lease (a queued job, or the reconciler, which compared the lease itself). Raises Superseded when the job is in none of the other `source`
+    states or under another lease, ValueError where no transition leads from any of them.
     """
     sources = [state for state in source if target in ARROWS[state]]
     if not sources:
@@ -81,7 +83,7 @@ def transition(  # noqa: PLR0913 - the arrow, its event and what else the row ta
 
 
 def touch(session: Session, job_id: str, *, token: int, values: Changes, events: Sequence[Event] = ()) -> Job:
-    """Changes columns of a held job (phase, progress, lease) in the same state, and appends events to its history."""
+    """Changes columns of a held job (phase, progress, lease) in the same state, and appends events to its history. Raises Superseded."""
     conditions = [Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING])]
     job = _change(session, conditions, events, values)
     if job is None:

@@ -31,7 +31,8 @@ def submit(  # noqa: PLR0913 - a submission's own fields
     session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
     programs: Mapping[str, int | str] | None = None, priority: int = 0,
 ) -> Job:  # fmt: skip
-    """Submits the job that proves the model. `own`: submitted by the service, so quotas do not apply; `programs`: the versions to prove."""
+    """Submits the job that proves the model. `own`: submitted by the service, so quotas do not apply. `programs`: the versions of proofs and
+    libraries for which an idle device proves it, so that it is tried once with them; None for a proof that was asked for."""
     spec = {"kind": "prove", "model": model.name, "source": model.source, "revision": model.revision, "programs": programs}
     submission = Submission(
         kind="prove", spec=spec, owner=owner, model=model.name, job_class="model", request_id=request_id, after=after,

@@ -53,10 +53,11 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     job = await context.part(reading.Reader).job(job_id, viewer)
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
-    found = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method)
+    sign = await _sign(context, job)
+    found = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method, sign=sign)
     if found is None:
         raise Problem(404, "not_found", "This steering does not have that run. Open its answers without a choice.")
-    return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked))
+    return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked, sign))
 
 
 async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
@@ -86,10 +87,9 @@ async def _sign(context: Context, job: JobOut) -> int:
     return 1 if file is None else await kept((file.digest, "sign"), read)
 
 
-async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked) -> JsonObject:
+async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked, sign: int) -> JsonObject:
     """Returns the values for the template."""
     steered, unsteered = await _lines(context, job, viewer, found)
-    sign = await _sign(context, job) if asked.order in ("worst", "best") else 1
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
     first = (asked.page - 1) * PER_PAGE
     alone = found.unsteered is None or found.unsteered["run"] == found.run["run"]

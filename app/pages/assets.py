@@ -11,6 +11,7 @@ from app.errors import not_found
 FOLDER = Path(__file__).resolve().parent / "static"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 FOR_GOOD = "public, max-age=31536000, immutable"
+NAMES = frozenset(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
 
 
 @lru_cache
@@ -26,7 +27,6 @@ def address(name: str) -> str:
 
 def answer(digest: str, name: str) -> Response:
     """Returns the file. Raises Problem 404 for an unknown name, and for the hash of another version."""
-    path = Path(name)
-    if path.name != name or path.suffix not in TYPES or not (FOLDER / name).is_file() or _read(name)[0] != digest:
+    if name not in NAMES or _read(name)[0] != digest:
         raise not_found("file", name[:80])
-    return Response(_read(name)[1], media_type=TYPES[path.suffix], headers={"Cache-Control": FOR_GOOD})
+    return Response(_read(name)[1], media_type=TYPES[Path(name).suffix], headers={"Cache-Control": FOR_GOOD})

@@ -44,7 +44,8 @@ StudyId = Annotated[
 ]
 FileName = Literal["report.html", "report.md", "tables.json", "labelling.csv"]
 SANDBOX = "sandbox allow-scripts allow-downloads"
-"""Content security policy of the report: it may draw and save plots, but nothing else, because it contains text that models wrote."""
+"""Content security policy of the report, which contains text that models wrote: no forms, popups or access to this service's pages. Reports
+of earlier versions draw and save their plots with scripts; those of today have none."""
 
 
 @router.post(

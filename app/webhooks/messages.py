@@ -1,4 +1,5 @@
-"""What is sent: a body that Slack and its likes show (`text`) and programs read (`event`, `job`), and its signature."""
+"""Builds the body of a webhook's message, which Slack and similar services show (`text`) and programs read (`event`, `job`), and its signature.
+Pure."""
 
 import base64
 import hmac
@@ -26,7 +27,8 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def render(stored: Mapping[str, Any], delivery: str, public_url: str) -> bytes:
-    """The body of one delivery; `public_url` is where people reach this service, empty when nobody said."""
+    """The body of one delivery. `stored`: the row of the outbox, with `event` and the facts of `job`; without `job` for a test. `delivery`: its
+    id. `public_url`: the address at which people reach this service; the text has no link where it is empty."""
     job = stored.get("job")
     text = _sentence(job, public_url) if job else "A test from Binnacle: this webhook receives its messages."
     return json.dumps({"text": text, "delivery": delivery, **stored}, ensure_ascii=False).encode()

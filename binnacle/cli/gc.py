@@ -30,7 +30,8 @@ def gc(
         table.add_row(one["job"], one["kind"], one["owner"], one["name"], age, str(one["files"]), size)
     if told["items"]:
         out.print(table)
-    total = f"{told['jobs']} jobs, {told['files']} files, {decimal(told['bytes'])}"
+    cut = f" (the oldest {len(told['items'])} are listed)" if len(told["items"]) < told["jobs"] else ""
+    total = f"{told['jobs']} jobs{cut}, {told['files']} files, {decimal(told['bytes'])}"
     if told["removed"]:
         err.print(f"removed the results of {total}; {decimal(told['freed_bytes'] or 0)} are freed at once, the rest within a day")
     else:

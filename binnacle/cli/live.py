@@ -1,4 +1,4 @@
-"""Shows a running job: a live line on a terminal, one line for each change elsewhere."""
+"""Shows a running job on stderr: a live line on a terminal; elsewhere a line for each new state or phase, and each tenth of a phase."""
 
 from datetime import UTC, datetime
 from types import TracebackType
@@ -32,6 +32,8 @@ class Watcher:
     def __call__(self, job: Job) -> None:
         progress = job["progress"]
         if err.is_terminal:
+            if not progress["total"]:
+                self._bar.tasks[self._task].total = None  # `update` takes None to mean that the total stays
             self._bar.update(
                 self._task,
                 description=headline(job),

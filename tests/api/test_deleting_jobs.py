@@ -151,6 +151,16 @@ def test_what_is_kept_and_what_it_was_made_of_stays_until_keep_is_unset(ada: htt
     assert ada.get(f"/v1/jobs/{second}").json()["state"] == "succeeded"
 
 
+def test_a_kept_job_that_is_unfinished_is_named_once(ada: httpx2.Client, done: Any) -> None:
+    used = done()
+    after = submit(ada, **_after(used))["id"]
+    ada.patch(f"/v1/jobs/{after}", json={"keep": True})
+    body = refused(ada.delete(f"/v1/jobs/{used['id']}"), "in_use")
+    assert body["facts"] == {"used_by": [after], "hidden": 0}
+    assert "Cancel them" in body["detail"]
+    assert "Stop keeping them first" in body["detail"]
+
+
 def test_keeping_a_job_that_was_made_from_anothers_holds_nothing_of_theirs(api: Running, ada: httpx2.Client, done: Any) -> None:
     """One user does not fill the quota of another."""
     shared = done(visibility="public")["id"]

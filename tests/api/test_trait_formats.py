@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import time
 from typing import Any
 
 import httpx2
 import pytest
 
 from app.traits.readers import FORMATS, READERS
+from app.traits.readers.caa import stem
 from app.traits.readers.templates import apart
 from tests.api.test_bad_input import problem
 
@@ -218,3 +220,19 @@ def test_every_format_is_named_in_the_api_description(ada: httpx2.Client) -> Non
         "schema"
     ]
     assert told["properties"]["format"]["enum"] == list(FORMATS) == ["folder", *READERS]
+
+
+def test_reading_a_text_takes_time_in_proportion_to_its_length() -> None:
+    """Long runs of white space or of a mark took quadratic and cubic time: one upload could hold an API process for hours."""
+    spaces, began = " " * 20_000, time.process_time()
+    assert stem(f"a{spaces[:1500]}b") == f"a{spaces[:1500]}b"
+    assert stem(f"Which?{spaces}Choices:{spaces}(A) x (A) y") == "Which?"
+    assert apart(f"{spaces}x") is apart(f"[INST]{spaces}") is None
+    marks = "<</SYS>>" * 20_000
+    assert apart(f"[INST]<<SYS>>[/INST]{marks}") == {"prompt": "<<SYS>>", "response": marks}
+    assert apart(f"{spaces}<s>[INST]{spaces}<<SYS>> S <</SYS>> P [/INST] R") == {
+        "prompt": "P",
+        "system_prompt": "S",
+        "response": "R",
+    }
+    assert time.process_time() - began < 0.5

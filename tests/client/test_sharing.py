@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.devices.models import Worker
+from app.retention import service as retention
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.api.receiver import Receiver
@@ -64,6 +65,18 @@ def test_old_results_are_shown_before_they_are_removed(binnacle: Cli, api: Runni
     assert "nothing was removed yet. Remove them with: binnacle gc --older-than 90 --yes" in shown.stderr
     assert "can be removed" in binnacle("gc", "--older-than", "101").stderr
     assert "removed the results of 1 jobs, 1 files" in binnacle("gc", "--yes").stderr
+
+
+def test_a_table_of_old_results_that_is_cut_says_so(binnacle: Cli, api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It showed 200 rows above a total of thousands."""
+    for length in ("7", "8", "9"):
+        binnacle("submit", "calibrate", "demo", "--max-new-tokens", length)
+        lives.succeed(api.sessions, api.context.storage, lives.claim(api.sessions))
+    with api.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET finished_at = now() - interval '100 days'"))
+    assert "listed" not in binnacle("gc").stderr
+    monkeypatch.setattr(retention, "SHOWN", 2)
+    assert "3 jobs (the oldest 2 are listed), 3 files" in binnacle("gc").stderr
 
 
 def test_a_job_is_named_afterwards_and_found_by_words(binnacle: Cli) -> None:

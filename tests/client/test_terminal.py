@@ -12,15 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 from sqlalchemy import update
 from typer.main import get_command
 
 from app.jobs.models import Job
 from app.jobs.states import State
-from binnacle.cli import application, output, running, show, tables, tree
+from binnacle.cli import application, live, output, running, show, tables, tree
+from binnacle.results import Job as JobView
 from tests.api.conftest import PEPPER, Running
 from tests.api.world import World
 from tests.client.hostile_rows import HOSTILE, MARKUP, deep, fill
@@ -206,6 +208,23 @@ def test_a_job_that_is_watched_on_a_terminal_draws_its_line_and_nothing_else(wor
     assert MARKUP in said
     for sequence in ("\x1b[2J", "\x1b]8", "\u009b", "\u202e", "\u2066", "\x07"):
         assert sequence not in said, ascii(said[-2000:])
+
+
+def test_a_phase_of_unknown_length_shows_no_share_of_the_phase_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar kept the old phase's total, and stood at 0 % for as long as the new phase took."""
+    said = io.StringIO()
+    monkeypatch.setattr(live, "err", Console(file=said, force_terminal=True, width=100))
+    job: dict[str, Any] = dict.fromkeys(("queue_position", "waits_because", "eta_at", "error"))
+    job |= {"state": "running", "phase": "steering", "attempt": 1, "progress": {"done": 5, "total": 10, "unit": "runs"}}
+    with live.Watcher() as watcher:
+        watcher(cast(JobView, job))
+        watcher._bar.refresh()
+        assert " 50%" in said.getvalue()
+        watcher(cast(JobView, job | {"phase": "writing", "progress": {"done": 0, "total": 0, "unit": ""}}))
+        said.truncate(0)
+        watcher._bar.refresh()
+    assert "running: writing" in said.getvalue()
+    assert "%" not in said.getvalue()
 
 
 def test_all_printing_goes_through_consoles_that_take_no_markup() -> None:

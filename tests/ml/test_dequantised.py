@@ -1,5 +1,6 @@
 """Checkpoints that the library dequantises on load are read as plain weights, and say so; other methods are refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_eight_bit_weights_are_read_as_what_they_stand_for(fp8_folder: Path) -> 
     torch.testing.assert_close(lm.model.get_parameter(name), tensors[name].float() * scale, rtol=1e-2, atol=1e-4)
     assert addends(lm).outcome == "passed"
     assert not hasattr(lm.model.config, "quantization_config")
+
+
+@pytest.mark.parametrize("nonsense", [{"hidden_act": "no_such_function"}, {"hidden_size": -4}, {"vocab_size": -1}])
+def test_a_config_no_model_can_be_built_from_is_refused_as_for_plain_weights(
+    fp8_folder: Path, tmp_path: Path, nonsense: dict[str, object]
+) -> None:
+    """It ended the inspection as an internal error."""
+    folder = shutil.copytree(fp8_folder, tmp_path / "m")
+    edit_json(folder / "config.json", **nonsense)
+    assert fault_of(folder).code == "config_invalid"
 
 
 def test_other_methods_are_refused_and_plain_weights_say_nothing(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save
 
 from shipped import model_folder
 from tests.ml.fake_context import FakeContext
 from workers.handlers import generation
+from workers.job import JobFault
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 
@@ -32,25 +34,44 @@ def spec_of(lm: LanguageModel, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_raw_coefficient_gives_the_same_text_with_and_without_a_calibration() -> None:
-    lm = load(model_folder("demo-severe"))
+def files(lm: LanguageModel, vector: torch.Tensor, *, massive: list[int]) -> dict[str, Any]:
+    """The vector, and a calibration with these massive dims and a clean norm of 3 at every layer."""
     layers = range(lm.layout.n_layers)
     aggregate = {
         "clean_norms": dict.fromkeys(map(str, layers), 3.0),
-        "massive_by_layer": {str(n): [] for n in layers},
-        "massive_dims": {"rule": "peeling", "dims": []},
+        "massive_by_layer": {str(n): massive for n in layers},
+        "massive_dims": {"rule": "peeling", "dims": massive},
     }
-    vector = torch.randn(lm.layout.width("residual", 1), generator=torch.Generator().manual_seed(1))
-    about: dict[str, Any] = {
+    return {
         "blobs": {"d": save({"k": vector})},
         "artifacts": {("job_cal", "calibration.json"): json.dumps({"aggregate": aggregate}).encode()},
     }
+
+
+def test_a_raw_coefficient_gives_the_same_text_with_and_without_a_calibration() -> None:
+    lm = load(model_folder("demo-severe"))
+    about = files(lm, torch.randn(lm.layout.width("residual", 1), generator=torch.Generator().manual_seed(1)), massive=[])
     plain, known = generation.run(spec_of(lm), FakeContext(lm, **about)).result["answers"]
     same, bare = generation.run(spec_of(lm, calibration=None), FakeContext(lm, blobs=about["blobs"])).result["answers"]
     assert (same["text"], bare["text"]) == (plain["text"], known["text"])
     assert bare["text"] != plain["text"]
     assert (bare["c"], bare["r"], bare["r_raw"]) == (8.0, None, None)
     assert known["r"] is not None
+
+
+def test_a_vector_that_lies_in_massive_dims_has_no_dose() -> None:
+    """Its raw dose was shown as its dose, twenty times the part of the push that lies outside the massive dims (docs/science.md, 4.2)."""
+    lm = load(model_folder("demo-severe"))
+    vector = torch.zeros(lm.layout.width("residual", 1))
+    vector[[21, 3]] = torch.tensor([1.0, 0.05])
+    about = files(lm, vector, massive=[21])
+    _, known = generation.run(spec_of(lm, coefficients=[1.5]), FakeContext(lm, **about)).result["answers"]
+    assert (known["c"], known["r"], known["r_raw"]) == (1.5, None, 0.5)
+    for operation in ("add", "norm_match"):
+        with pytest.raises(JobFault, match="vec_1 has no clean dose"):
+            generation.run(spec_of(lm, coefficients=None, doses=[0.5], operation=operation), FakeContext(lm, **about))
+    ablated = generation.run(spec_of(lm, coefficients=None, doses=[0.5], operation="ablate"), FakeContext(lm, **about))
+    assert ablated.result["answers"][1]["r"] is None
 
 
 PROGRAM = """

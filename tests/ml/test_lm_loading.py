@@ -184,6 +184,26 @@ def test_a_config_no_model_can_be_built_from_is_refused(folder: Path, nonsense: 
     assert fault_of(folder).code == "config_invalid"
 
 
+@pytest.mark.parametrize(
+    ("nonsense", "reason"),
+    [
+        ({"hidden_size": "wide"}, "expected int, got str (value: 'wide')"),
+        ({"num_attention_heads": 7}, "is not a multiple of the number of attention heads (7)"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "Missing required keys in `rope_parameters`"),
+        ({"id2label": {"a": "b"}}, "invalid literal"),
+    ],
+    ids=["a type", "heads", "rope", "labels"],
+)
+def test_a_config_of_a_known_architecture_is_refused_with_the_librarys_reason(
+    folder: Path, nonsense: dict[str, Any], reason: str
+) -> None:
+    """The reason stood on the error's second line, which was dropped; and a ValueError was told as an unknown architecture."""
+    edit_config(folder, **nonsense)
+    fault = fault_of(folder)
+    assert fault.code == "config_invalid"
+    assert reason in fault.sentence
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_one_value_that_is_not_finite_is_found_and_its_tensor_named(folder: Path, value: float) -> None:
     def spoil(tensors: dict[str, torch.Tensor]) -> None:

@@ -10,8 +10,9 @@ import torch
 from tests.ml.steering import naive, typical_norm
 from tests.ml.test_lm_generation import OutOfMemoryAbove, some_prompts
 from tests.ml.tiny_models import ARCHITECTURES, HIDDEN, LAYERS
-from workers.lm.capture import assert_no_hooks
+from workers.lm.capture import assert_no_hooks, prefill
 from workers.lm.errors import ModelFault, OutOfMemory
+from workers.lm.hooks import hooked
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
 from workers.lm.refilling import GenerationCounts
@@ -163,3 +164,18 @@ def test_a_prompt_is_computed_once_until_its_pushes_part_it(tiny_lm: Callable[..
                 handle.remove()
         assert [seen[layer] for layer in range(LAYERS)] == expected
         assert [answer.ids for answer in together] == [naive(lm, one, 3) for one in rows]
+
+
+def test_a_pass_that_ran_out_of_memory_in_a_push_leaves_nothing_for_the_next(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """The next batch may push elsewhere: the site that failed then counted as fired, and was measured against the failed pass's rows."""
+    lm, site = tiny_lm("llama"), (1, "residual")
+
+    def no_room(_h_BTD: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    with hooked(lm, [site]) as hooks:
+        with pytest.raises(torch.OutOfMemoryError), hooks.during({site: no_room}, measuring=True):
+            prefill(lm, PROMPT)
+        with hooks.during({}, measuring=True):
+            prefill(lm, PROMPT[:4])
+        assert (hooks.fired, hooks.change()) == (set(), None)

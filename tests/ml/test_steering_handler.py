@@ -140,6 +140,17 @@ def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_do
     assert summary["unsteered"]["test"]["trait"] < 10
 
 
+def test_the_answers_of_a_part_of_a_vector_are_described_as_those_of_that_part(whole: dict[str, bytes]) -> None:
+    """Pages and reports described all three arms of a decomposition in the same words."""
+    runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
+    arms = {
+        answered.where(one).partition(", dose")[0]
+        for one in runs
+        if "decomposition" in one["roles"] and answered.method_of(one, frozenset()) == "mean_diff"
+    }
+    assert arms == {"layer 3", "clean part, layer 3", "massive part, layer 3"}
+
+
 def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extracted: Files, whole: dict[str, bytes]) -> None:
     """A cosine over 0.998 leaves greedy text alone for four questions of five; the reference reported such a pair far apart."""
     vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
@@ -320,10 +331,11 @@ def test_no_two_runs_look_alike_where_answers_are_chosen(severe: LanguageModel, 
 
 
 def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, extracted: Files) -> None:
-    found = summary_of(
-        severe, extracted, doses=[0.5], controls={"random": 0, "shuffled": 0, "prompt_only": True}, decomposition=False, **FEW
-    )
-    assert found["prompt_only"]["n"] == FEW["test_limit"]
+    spec = steer_spec(severe, doses=[0.5], controls={"random": 0, "shuffled": 0, "prompt_only": True}, decomposition=False, **FEW)
+    written = files(steering.run(spec, context(severe, extracted)))
+    assert json.loads(written["summary.json"])["prompt_only"]["n"] == FEW["test_limit"]
+    runs = [json.loads(line) for line in written["runs.jsonl"].splitlines()]
+    assert [answered.method_of(run, frozenset()) for run in runs if "prompt_only" in run["roles"]] == ["asked in the prompt"]
 
 
 def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:

@@ -39,6 +39,25 @@ def test_the_best_run_is_shown_beside_the_unsteered_one(api: Running, person: Ma
     assert "Judge: trait \u201c90\u201d, unsure" in text
 
 
+def test_where_less_of_the_trait_is_wanted_the_run_with_the_least_is_shown_first(api: Running, person: Make) -> None:
+    """The run that moved the answers least was shown as the best."""
+    ada = person()
+    least = min(SUMMARY["groups"], key=lambda one: one["best"]["delta"])
+    wanted = words(
+        ada.get(f"/jobs/{finished(api, ada.name, 'steer', summary={**SUMMARY, 'direction': 'negative'})}/answers").text
+    )
+    assert f"{least['method']} , layer {least['layers'][0]}, dose 0.6, test questions" in wanted
+
+
+def test_layers_are_in_the_order_of_their_numbers(api: Running, person: Make) -> None:
+    """As words, layer 14 stood before layer 9."""
+    ada = person()
+    page = ada.get(f"/jobs/{finished(api, ada.name, 'steer')}/answers?set=selection&method=probe").text
+    found = re.findall(r">layer (\d+), dose ([\d.]+)</a>", page)
+    assert {layer for layer, _ in found} == {"9", "14"}
+    assert found == sorted(found, key=lambda one: (int(one[0]), float(one[1])))
+
+
 @pytest.mark.parametrize(
     ("order", "first"), [("asked", QUESTIONS), ("worst", [QUESTIONS[1], QUESTIONS[0]]), ("best", QUESTIONS[:2]), ("unsure", QUESTIONS[2:])]
 )  # fmt: skip

@@ -298,6 +298,7 @@ def test_pages_carry_a_strict_policy_and_assets_are_kept_for_good(person: Make) 
     assert 0 < total < 1_200_000
     assert ada.get("/assets/0000000000000000/page.css").status_code == 404
     assert ada.get("/assets/0000000000000000/..%2f__init__.py").status_code == 404
+    assert ada.get(f"/assets/0000000000000000/{'x' * 300}.css").status_code == 404, "longer than a file system's names"
 
 
 def test_files_are_downloads_of_the_right_bytes(api: Running, person: Make) -> None:

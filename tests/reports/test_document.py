@@ -251,10 +251,43 @@ def test_the_end_says_when_it_was_written_by_what_and_of_which_files() -> None:
         "reference 1",
     ):
         assert said in end, said
-    changed = replace(data, passports={"m": passport | {"reading_hash": "0" * 64}})
-    end = html_of(build(asked, changed)).split('id="origin"')[1]
-    assert "It has changed since it was measured" in end
-    assert "Its blocks add up." not in end
+
+
+@pytest.mark.parametrize(
+    ("measured", "proved", "said", "applies"),
+    [
+        ({}, {"reading_hash": "0" * 64}, "Its texts are read differently since it was measured", False),
+        ({}, {"reading_hash": "", "outcome": "refused"}, "Its proofs were refused.", True),
+        ({"reading_hash": None}, {}, "It was not proved when it was measured.", False),
+        ({}, None, "It was not proved, or was changed or removed", False),
+    ],
+    ids=["another reading", "cannot run now", "measured first", "no proofs"],
+)
+def test_the_end_shows_the_proofs_that_apply_and_says_why_others_do_not(
+    measured: dict[str, Any], proved: dict[str, Any] | None, said: str, applies: bool
+) -> None:
+    """A model that cannot be run now, or was measured before it was proved, was said to have changed."""
+    proof = {"name": "structure", "outcome": "passed", "figure": 0.0, "unit": "", "sentence": "Its blocks add up."}
+    passport = {"outcome": "passed", "reading_hash": PROVENANCE["reading_hash"], "proofs": [proof]}
+    passports = {} if proved is None else {"m": passport | proved}
+    data = replace(gathered({"refusal": summary(GAINS, TIES)}), provenance={"m": PROVENANCE | measured}, passports=passports)
+    end = html_of(build(STUDY, data)).split('id="origin"')[1]
+    assert said in end
+    assert ("Its blocks add up." in end) is applies
+
+
+def test_a_steering_that_a_vector_of_the_ablation_leads_has_a_report_that_does_not_advise_it() -> None:
+    """In steerings of earlier versions: their report ended in a KeyError."""
+    gains: dict[str, Limits] = {
+        "probe_randomdims1": (50.0, 40.0, 60.0),
+        "probe": (49.0, 39.0, 59.0),
+        "mean_diff": (5.0, 0.0, 10.0),
+    }
+    against: dict[str, Limits] = {"probe": (-1.0, -3.0, 1.0), "mean_diff": (-45.0, -55.0, -35.0)}
+    made = build(STUDY, gathered({trait: summary(gains, against) for trait in ("refusal", "sycophancy")}))
+    [row] = next(table for table in made.to_dict()["tables"] if table["id"] == "recommendations")["rows"]
+    assert row["method"] == "probe"
+    assert row["viable"] == "no"
 
 
 def test_sections_are_in_order_and_the_best_method_has_examples() -> None:

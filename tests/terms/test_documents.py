@@ -198,7 +198,7 @@ def test_shipped_traits_and_passports_are_what_is_read() -> None:
 class Reported(FakeContext):
     """Knows no passports."""
 
-    def model_passport(self, name: str) -> None:
+    def model_passport(self, name: str, weight_hash: str) -> None:
         return None
 
 

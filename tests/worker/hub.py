@@ -16,7 +16,8 @@ class Hub:
     """One repository at one commit, made of a folder's files. Weights lie on another host (the `cdn`), as the hub keeps them.
 
     `token`: the one that is asked for. `break_after`: bytes of a weight file after which the connection breaks, once. `slowly`: seconds
-    between its chunks. `lie`: weights arrive with other bytes than promised. `status`: what every question is answered with.
+    between its chunks. `lie`: weights arrive with other bytes than promised. `status`, `body` and `headers`: what every question is
+    answered with.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,6 +28,7 @@ class Hub:
         self.slowly = 0.0
         self.lie = False
         self.status: int | None = None
+        self.body, self.headers = b"{}", dict[str, str]()
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self._slow = threading.Event()
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler(place)) for place in ("hub", "cdn")]
@@ -78,7 +80,7 @@ class Hub:
 
     def answer_hub(self, request: BaseHTTPRequestHandler) -> None:
         if self.status is not None:
-            self._send(request, self.status, b"{}")
+            self._send(request, self.status, self.body, self.headers)
         elif self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             self._send(request, 403, b'{"error": "gated"}', {"X-Error-Code": "GatedRepo"})
         elif request.path.startswith(f"/api/models/{REPOSITORY}/revision/{COMMIT}"):

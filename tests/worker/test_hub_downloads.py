@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
@@ -13,6 +14,9 @@ from app.models.schemas import ModelRequest
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import Node, Service
 from tests.worker.hub import COMMIT, REPOSITORY, Hub
+from workers.handlers.download import said_plainly
+from workers.job import TransientFault
+from workers.lm.hubfiles import look_up
 
 pytestmark = pytest.mark.timeout(500)
 ROOT = Viewer("root", "admin")
@@ -243,3 +247,23 @@ def test_a_cancelled_download_stops_and_keeps_what_came(
 def test_an_offline_server_says_what_to_do_instead(live: Service, node: Callable[..., Node]) -> None:
     node(HF_HUB_OFFLINE="1")
     assert failure(live).error["code"] == "hub_offline"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (200, b"<html>Log in first</html>", {"Content-Type": "text/html"}, "JSONDecodeError"),
+        (200, b"not gzip", {"Content-Encoding": "gzip"}, "DecodingError"),
+        (302, b"", {"Location": "/api/models/lab/tiny"}, "TooManyRedirects"),
+    ],
+    ids=["a page of a proxy", "a broken encoding", "a circle of redirects"],
+)
+def test_an_answer_that_is_not_the_hubs_puts_the_download_off(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, headers: dict[str, str], said: str
+) -> None:
+    """Each ended the job as an internal error of the worker."""
+    hub.status, hub.body, hub.headers = status, body, headers
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(TransientFault, match=said), said_plainly(REPOSITORY):
+        look_up(REPOSITORY, COMMIT, token=None)

@@ -26,6 +26,7 @@ from tests.worker.test_held_devices import hold, resume
 from workers.lm.inspection import inspect_folder
 from workers.lm.proofs.outcome import VERSION
 from workers.lm.proofs.passport import PROOFS
+from workers.shelf import Shelf
 
 
 class Lab:
@@ -111,6 +112,11 @@ def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_h
     reading = model["facts"]["reading_hash"]
     assert (found["reading_hash"], found["doubt"], made["spec"]["reading_hash"]) == (reading, None, reading)
     assert (provenance["reading_hash"], provenance["proofs_version"]) == (reading, VERSION)
+    shelf = Shelf(lab.service.settings, lab.service.sessions)  # as a study's report asks
+    passport = shelf.passport("second", provenance["weight_hash"])
+    assert passport is not None
+    assert passport["reading_hash"] == reading
+    assert shelf.passport("second", "f" * 64) is None, "a report showed the proofs of other weights"
 
 
 def test_a_refused_model_fails_what_waits_for_it_with_the_sentence_a_person_needs(lab: Lab, tmp_path: Path) -> None:

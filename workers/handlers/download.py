@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 
 import httpx2
@@ -31,8 +32,9 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 def run(spec: DownloadSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name), `source` (owner/name), `revision` (commit).
 
-    Result: `{"download": {source, revision, files, bytes, fetched_bytes}}`. Raises JobFault hub_denied, hub_not_found, hub_offline,
-    disk_too_small, no_weights, corrupt_download, and TransientFault while the hub is unreachable.
+    Result: `{"download": {source, revision, files, bytes, fetched_bytes}}`. Raises JobFault hub_denied, hub_not_found, hub_refused, hub_offline,
+    hub_token_unreadable, disk_too_small, wrong_revision, no_weights, corrupt_download; TransientFault while the hub is unreachable, the
+    connection breaks, or another process downloads the model.
     """
     settings = get_settings()
     token, cache = token_of(settings), hub_cache(settings)
@@ -55,7 +57,8 @@ def run(spec: DownloadSpec, context: JobContext) -> Outcome:
 
 
 def token_of(settings: Settings) -> str | None:
-    """The administrator's token for the hub, from a file or the environment; never in the database, a spec or a log."""
+    """The administrator's token for the hub, from a file or the environment; never in the database, a spec or a log. None without a token.
+    Raises JobFault hub_token_unreadable."""
     if settings.hub_token_file is not None:
         try:
             return settings.hub_token_file.expanduser().read_text(encoding="utf-8").strip() or None
@@ -81,6 +84,7 @@ def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> No
 
 
 def _fetch_all(model: HubModel, context: JobContext, token: str | None, present: int) -> int:
+    """Downloads the missing files and returns the bytes that arrived; `present` is the number of bytes that are on this machine already."""
     done, fetched, asked = present, 0, time.monotonic()
     context.progress(done)
 
@@ -128,8 +132,8 @@ def said_plainly(source: str) -> Iterator[None]:
         if status in PASSING or not status:
             raise TransientFault(f"the hub answers {status or 'nothing'}") from error
         raise JobFault("hub_refused", f"The hub answers {status} for {source}. Check its name and commit.") from error
-    except httpx2.TransportError as error:
-        raise TransientFault(f"the hub cannot be reached ({type(error).__name__})") from error
+    except (httpx2.RequestError, JSONDecodeError) as error:  # also redirects in a circle, and a proxy's page in place of JSON
+        raise TransientFault(f"the hub cannot be reached, or a proxy answers in its place ({type(error).__name__})") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise JobFault(

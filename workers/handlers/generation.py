@@ -27,7 +27,8 @@ def run(spec: GenerationSpec, context: JobContext) -> Outcome:
 
     Without a calibration, raw coefficients are used unchanged, and answers have no dose.
 
-    Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, prompt_too_long, no_effect. OutOfMemory passes.
+    Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, no_clean_dose, prompt_too_long, no_effect. OutOfMemory
+    passes.
     """
     lm = model_of(spec, context)
     try:
@@ -61,7 +62,8 @@ def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tu
 def _doses(
     lm: LanguageModel, spec: GenerationSpec, prompts: Sequence[Sequence[int]], context: JobContext
 ) -> list[tuple[Subject, float | None]]:
-    """Every vector with every dose; None where the operation takes no dose."""
+    """Every vector with every dose; None where the operation takes no dose. A raw coefficient is converted to a dose, or to a raw dose for a
+    vector without a clean dose. Raises JobFault no_clean_dose where doses are requested of such a vector."""
     if not spec["vectors"]:
         return []
     named = load_named(context, spec)
@@ -79,8 +81,14 @@ def _doses(
             found.append((subject, None))
         elif spec["coefficients"] is not None:
             found += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
-        else:
+        elif subject.has_clean_dose:
             found += [(subject, r) for r in spec["doses"] or ()]
+        else:
+            raise JobFault(
+                "no_clean_dose",
+                f"{one.id or one.key} has no clean dose: over 99 % of it lies in massive dims. Give the cleaned vector, or raw coefficients "
+                "(/coefficients).",
+            )
     return found
 
 
@@ -108,7 +116,7 @@ def _line(
         "source_model": subject.source["source_model"] if subject and subject.source else None,
         "prompt": prompt["prompt"],
         "system_prompt": prompt["system_prompt"],
-        "r": None if r is None else round(r, 6),
+        "r": None if r is None or subject is None or not subject.has_clean_dose else round(r, 6),
         "r_raw": None if c is None or subject is None else round(c / subject.parts[0].unit_norm, 6),
         "c": None if c is None else round(c, 4),
         "text": lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True),

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -24,6 +25,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.configuration_utils import get_configuration_file
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -45,15 +47,15 @@ def read_config(folder: Path) -> PretrainedConfig:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # a config's own validators may raise any exception
         kind = raw.get("model_type", "none")
+        if str(kind) in CONFIG_MAPPING:
+            raise ModelFault("config_invalid", f"config.json cannot be used: {_reason(error)} Correct it.") from error
         raise ModelFault(
             "unknown_architecture",
             f"The config's model_type {kind!r} is not known to the installed transformers without running code from the folder: "
-            f"{_first_line(error)}",
+            f"{_reason(error)}",
         ) from error
-    except Exception as error:  # a config's own validators may raise any exception
-        raise ModelFault("config_invalid", f"config.json cannot be used: {_first_line(error)} Correct it.") from error
     named = raw.get("configuration_files")
     if named and (chosen := get_configuration_file(named)) != "config.json":
         raise ModelFault(
@@ -102,11 +104,11 @@ def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | s
     ModelFault unknown_architecture, config_weights_mismatch, config_invalid, weights_unreadable.
     """
     quantized = quantization_of(config)
-    if quantized and meta:
-        with quiet(), torch.device("meta"):
-            return _model_class(config).from_config(_plain(config))  # type: ignore[no-any-return]
     try:
         with quiet():
+            if quantized and meta:
+                with torch.device("meta"):
+                    return _model_class(config).from_config(_plain(config))  # type: ignore[no-any-return]
             model, report = _model_class(config).from_pretrained(
                 folder,
                 config=config,
@@ -120,15 +122,13 @@ def open_model(folder: Path, config: PretrainedConfig, *, dtype: torch.dtype | s
                 **({"quantization_config": DEQUANTISED[quantized](dequantize=True)} if quantized else {}),
             )
     except (SafetensorError, OSError) as error:
-        raise ModelFault(
-            "weights_unreadable", f"The weight files cannot be read: {_first_line(error)} Copy them again."
-        ) from error
+        raise ModelFault("weights_unreadable", f"The weight files cannot be read: {_reason(error)} Copy them again.") from error
     except (MemoryError, ModelFault):
         raise
     except Exception as error:
         if isinstance(error, RuntimeError) and "memory" in str(error):
             raise
-        raise ModelFault("config_invalid", f"No model can be built from config.json: {_first_line(error)} Correct it.") from error
+        raise ModelFault("config_invalid", f"No model can be built from config.json: {_reason(error)} Correct it.") from error
     _refuse_misfit(report)
     if quantized:
         model.config = _plain(model.config)
@@ -146,12 +146,12 @@ def _plain(config: PretrainedConfig) -> PretrainedConfig:
     return made
 
 
-def _model_class(config: PretrainedConfig) -> PretrainedConfig:
-    """The transformers class for this config: a causal language model, or a multimodal model that generates text. Raises ModelFault
-    unknown_architecture."""
+def _model_class(config: PretrainedConfig) -> type[_BaseAutoModelClass]:
+    """The transformers class that builds a model from this config: a causal language model, or a multimodal model that generates text. Raises
+    ModelFault unknown_architecture."""
     for auto in (AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM):
         if type(config) in auto._model_mapping and not getattr(config, "is_encoder_decoder", False):
-            return auto
+            return auto  # type: ignore[no-any-return]
     raise _no_causal_model(config)
 
 
@@ -195,6 +195,7 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".") + "."
+def _reason(error: BaseException) -> str:
+    """The first line of an error's text as a sentence of at most 301 characters, with the next line where the first ends in a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300].rstrip(".") + "."

@@ -14,13 +14,11 @@ from workers.lm.model import LanguageModel
 
 
 def logits_of(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:
-    """Logits [N, V] of final hidden states [N, D], in the model's dtype."""
-    shape = hidden_ND.shape[:-1]
-    hidden_N1D = hidden_ND.reshape(-1, 1, hidden_ND.shape[-1])
-    ids = torch.zeros(hidden_N1D.shape[:2], dtype=torch.long, device=lm.device)
-    with _decoder_gives(lm, hidden_N1D):
-        logits: Tensor = lm.model(input_ids=ids, use_cache=False).logits
-    return logits.reshape(*shape, -1)
+    """Logits [N, V] of final hidden states [N, D], in the type that the model's code returns (float32 from some models in bfloat16)."""
+    ids = torch.zeros(len(hidden_ND), 1, dtype=torch.long, device=lm.device)
+    with _decoder_gives(lm, hidden_ND[:, None]):
+        logits_N1V: Tensor = lm.model(input_ids=ids, use_cache=False).logits
+    return logits_N1V[:, 0]
 
 
 class _Given(BaseModelOutputWithPast):  # type: ignore[misc]

@@ -1,8 +1,8 @@
 """Adds hooks to a model that apply a batch's pushes, record where they fired and measure the change; the hooks are always removed.
 
 B batch rows, T positions, D width of a site. Each site has two hooks: the first changes the module's output, the second reads the output that
-the module then passes on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller chooses the
-rows and their changes by setting `actions` before each pass.
+the module then passes on. A lost push (a bypassed hook, a push below the type's precision) therefore shows as no change. The caller gives the
+change of each site, for all rows at once, to `Hooks.during` around each pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +18,7 @@ from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
 
 Action = Callable[[Tensor], Tensor]
+"""Returns the changed hidden states [B, T, D] of a site."""
 IN_A_BLOCK = ("k_proj", "v_proj", "attn_out", "attn_contribution", "mlp_out", "mlp_contribution", "residual")
 """Components in the order in which a block computes them."""
 
@@ -83,8 +84,10 @@ def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple
         given = output[0] if isinstance(output, tuple) else output
         assert isinstance(given, Tensor)
         h_BTD = shape(given)
-        before[:] = [h_BTD]
         changed = action(h_BTD) if scale == 1 else h_BTD + (action(h_BTD * scale) - h_BTD * scale) / scale
+        before[:] = [
+            h_BTD
+        ]  # after the action: where it runs out of memory, `read` would take this pass's state for the next pass's
         changed = changed.view_as(given) if given.ndim == 2 else changed
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 

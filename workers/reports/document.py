@@ -6,6 +6,7 @@ from datetime import date
 
 from binnacle.words.judging import judge_in_words
 from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
+from terms.methods import is_ablation
 from terms.specs import StudySpec
 from workers.reports import matrices, plots, recommendations
 from workers.reports.frame import frame
@@ -16,7 +17,7 @@ from workers.reports.once import Once
 from workers.reports.origins import origins
 from workers.reports.table import Section, Table, escaped, to_markdown
 from workers.reports.tables import beside, elsewhere, massive_dims
-from workers.reports.tables.gains import is_ablation, method_name
+from workers.reports.tables.gains import method_name
 from workers.reports.tables.methods import methods as methods_table
 from workers.reports.tables.severity import severity as severity_table
 from workers.reports.tables.vectors import vectors as vectors_table

@@ -46,7 +46,8 @@ class Cell:
 class Gathered:
     """The results of a study. `calibrations[model]` is the aggregate of calibration.json, `provenance[model]` the sources of its numbers,
     `sources[model]` its address. `missing` names every node without a result, with the reason; `unmeasured` every model without a calibration.
-    `agreement` is the judge's with a person's labels, None without labels. `passports[model]` holds the current proofs of the model."""
+    `agreement` is the judge's with a person's labels, None without labels. `passports[model]` holds the current proofs of the model, where it
+    still has the weights that its calibration measured."""
 
     calibrations: Mapping[str, Aggregate]
     cells: list[Cell]
@@ -111,7 +112,11 @@ def gather(context: JobContext, nodes: Mapping[str, Node], models: Sequence[str]
         unmeasured={
             model: why.get(f"calibrate/{model}", "not registered on this server") for model in models if model not in documents
         },
-        passports={model: passport for model in documents if (passport := context.model_passport(model)) is not None},
+        passports={
+            model: passport
+            for model, document in documents.items()
+            if (passport := context.model_passport(model, document.get("provenance", {}).get("weight_hash", ""))) is not None
+        },
     )
 
 

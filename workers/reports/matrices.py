@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terms.documents.steering import Group
-from terms.methods import UnknownMethod, parse_method
+from terms.methods import UnknownMethod, is_ablation, parse_method
 from workers.reports import plots
 from workers.reports.gathered import Cell
 from workers.reports.table import Column, Section, Table
-from workers.reports.tables.gains import is_ablation
 
 
 @dataclass(frozen=True, eq=False)

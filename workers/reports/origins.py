@@ -1,4 +1,4 @@
-"""Identifies each model of a report: the hashes of the measured files, and the proofs of the same files."""
+"""Identifies each model of a report: the hashes of the files that its calibration measured, and the proofs of the same files. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from workers.reports.gathered import Gathered
 
 @dataclass(frozen=True)
 class Origin:
-    """One model: its hashes, the outcome of its proofs in words, and each proof."""
+    """One model: its hashes as pairs of name and value, the outcome of its proofs in words, and each proof that applies."""
 
     model: str
     facts: Sequence[tuple[str, str]]
@@ -39,7 +39,15 @@ def _origin(model: str, provenance: CalibrationProvenance, passport: PassportDoc
     facts = [(words, str(known[key])) for key, words in NAMES.items() if known.get(key)]
     facts += [(name, str(version)) for name, version in (provenance.get("versions") or {}).items()]
     if passport is None:
-        return Origin(model, facts, "It was not proved, or was removed from this server.", [])
-    if passport.get("reading_hash") != provenance.get("reading_hash"):
-        return Origin(model, facts, "It has changed since it was measured; the proofs of today are of other files.", [])
-    return Origin(model, facts, OUTCOMES.get(passport["outcome"], str(passport["outcome"])), passport["proofs"])
+        return Origin(model, facts, "It was not proved, or was changed or removed on this server.", [])
+    read_then, read_now = (
+        provenance.get("reading_hash"),
+        passport["reading_hash"],
+    )  # the latter is empty where the model cannot be run
+    if not read_then:
+        return Origin(model, facts, "It was not proved when it was measured.", [])
+    if read_now not in ("", read_then):
+        return Origin(
+            model, facts, "Its texts are read differently since it was measured, so the proofs of today do not apply.", []
+        )
+    return Origin(model, facts, OUTCOMES[passport["outcome"]], passport["proofs"])

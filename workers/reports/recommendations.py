@@ -9,18 +9,21 @@ from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
 from terms.documents.steering import Summary
 from terms.documents.study import Finding
+from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
-from workers.reports.tables.gains import is_ablation, place_of
+from workers.reports.tables.gains import place_of
 from workers.science.intervals import Interval
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 
 FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
+"""Verdicts on the massive part: a trait's evidence has the first of these that one of its methods has."""
 
 
 @dataclass(frozen=True)
 class ModelFindings:
-    """The recommendations for one model. `severity_columns` are added to the table of severity, next to the ratios."""
+    """The recommendations for one model. `method` is the recommended method, None where the evidence supports none. `severity_columns`
+    (`viable`, `why`, `massive_part`) are added to the table of severity, next to the ratios."""
 
     method: str | None
     cleaning: str
@@ -83,8 +86,9 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
     """The evidence from one steering. Methods are compared at the leader's position and component: elsewhere a contrast would also be one of
     places.
     """
-    groups = {one["group"]: one for one in summary["groups"] if not is_ablation(one["method"])}
     leader = summary["leader"]
+    # in steerings of earlier versions, a method of the ablation can lead
+    groups = {one["group"]: one for one in summary["groups"] if one["group"] == leader or not is_ablation(one["method"])}
     judged = cannot_tell(summary.get("judge_facts") or {}) is None
     place = place_of(groups[leader])
     here = {name: one["method"] for name, one in groups.items() if place_of(one) == place}

@@ -53,7 +53,8 @@ def too_few_clusters(examples: Examples) -> str | None:
 
 def pairs(examples: Examples, positive_N: Bool, counts_N: Int, seed: int) -> Iterator[tuple[int, int]]:
     """Yields pairs of rows (i positive, j negative) drawn `counts_N` times, each draw in at most one pair: first those of equal cluster and
-    rank, then the rest at random by the seed; surplus draws of the larger class stay unpaired.
+    rank (the index among the rows of a class in its cluster), then the rest at random by the seed; surplus draws of the larger class stay
+    unpaired.
 
     `positive_N` are the labels, which may differ from the examples' own (shuffled labels).
     """

@@ -5,6 +5,7 @@ A subject is a vector, or the vectors of one method at several layers (`subjects
 
 from collections.abc import Mapping, Sequence
 
+from terms.methods import is_ablation
 from workers.science.intervals import standard_error
 from workers.science.scores import mean
 from workers.science.search import Search
@@ -125,13 +126,16 @@ def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, S
 
 
 def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | None:
-    """Returns the group with the largest joint gain on the selection questions, controls excluded; None when no group could be run."""
+    """Returns the group with the largest joint gain on the selection questions; None when no group could be run. Controls cannot lead, and
+    methods of the cleaning ablation lead only among themselves: a report shows them in a table of their own.
+    """
     gains = {
         group: _mean_joint_gain(one.best, base, scale)
         for group, one in chosen.items()
         if one.best is not None and not one.subject.method.startswith(CONTROLS)
     }
-    return max(gains, key=lambda group: gains[group], default=None)
+    methods = [group for group in gains if not is_ablation(chosen[group].subject.method)]
+    return max(methods or gains, key=lambda group: gains[group], default=None)
 
 
 def _mean_joint_gain(run: Run, base: Run, scale: Scale) -> float:

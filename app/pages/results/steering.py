@@ -17,7 +17,6 @@ from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
 MOST = 8
 """Most methods in one plot."""
 Score = Literal["trait", "coherence"]
-ABLATION_SUFFIXES = ("_pretop", "_randomdims", "_largest")
 
 
 def sections(summary: Summary | None, job: str) -> Sections:
@@ -116,7 +115,8 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
     titles = {"trait": "Dose-response of the trait", "coherence": "Dose-response of coherence"}
     note = "Mean score on the questions used to choose, over the dose; the band is the best method's 95 % interval."
     note += shown_of(len(series), len(chosen), "methods")
-    axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=True, y_range=(0.0, 100.0))
+    positive = all(r > 0 for one in series for r, _ in one.points)  # a negative coefficient has a negative dose
+    axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=positive, y_range=(0.0, 100.0))
     return lines(titles[score], note, series, axes, Marks(levels, marks))
 
 
@@ -130,9 +130,9 @@ def _ends(point: CurvePoint, score: Score) -> tuple[float, float] | None:
 
 
 def _cliff(series: list[Series], threshold: float) -> list[tuple[float, str]]:
-    """Returns the first dose at which the best method falls below the lowest allowed coherence."""
+    """Returns the dose nearest to 0 at which the first series, the best method's, is below the lowest allowed coherence."""
     under = [dose for dose, value in (series[0].points if series else ()) if value < threshold]
-    return [(under[0], "cliff")] if under else []
+    return [(min(under, key=abs), "cliff")] if under else []
 
 
 def layers(summary: Summary, leads: Leads) -> Figure | None:

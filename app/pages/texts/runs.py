@@ -1,5 +1,6 @@
 """Chooses among the runs of a steering: by set of questions, method and its place, layer and dose. Pure."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ Run = RunLine
 KEY_LENGTH = 10
 """Number of characters at the end of a run's id, a hash of the run, that name it in addresses."""
 LABELS = {"prompt only": "asked in the prompt"}
-"""Words for runs without a vector that are not called by their label."""
+"""Words for the labels of runs without a vector; other labels are shown as they are."""
 TEST = "test"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The selected run, the unsteered run of the same questions, and the alternatives."""
+    """The selected run, the unsteered run of the same questions, and the alternatives: every set of the steering, every method of the run's
+    set, and in `doses` the runs of the run's set and method, by layer and dose."""
 
     run: Run
     unsteered: Run | None
@@ -69,10 +71,10 @@ def part_of(run: Run) -> str:
     return str(run["label"]).removeprefix(whole) if whole and str(run["label"]).startswith(whole) else ""
 
 
-def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "") -> Chosen | None:
-    """Returns the run with this key, else the best run of the set and method; None without such a run.
+def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = "", sign: int = 1) -> Chosen | None:
+    """Returns the run with this key; without a key the best run of the set (default `test`) and method (default any); None without such a run.
 
-    A method without its place, as in older addresses, stands for all its places.
+    A method without its place, as in older addresses, stands for all its places. `sign` is -1 for a steering that aims at less of the trait.
     """
     places = places_in(runs)
     found = next((one for one in runs if key and key_of(one) == key), None)
@@ -80,7 +82,7 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
         return None
     if found is None:
         known = [one for one in runs if one["set"] == (set_ or TEST)]
-        found = _best([one for one in known if method in ("", method_of(one, places), method_of(one, frozenset()))])
+        found = _best([one for one in known if method in ("", method_of(one, places), method_of(one, frozenset()))], sign)
     if found is None:
         return None
     same = [one for one in runs if one["set"] == found["set"]]
@@ -101,7 +103,12 @@ def _order(run: Run) -> tuple[str, list[int], float]:
     return part_of(run), vector["layers"] if vector else [], run.get("r") or 0.0
 
 
-def _best(runs: Sequence[Run]) -> Run | None:
-    """Returns the best run: runs at their method's chosen dose first, then by trait score; unsteered runs last."""
+def _best(runs: Sequence[Run], sign: int) -> Run | None:
+    """Returns the best run: runs at their method's chosen dose first, then by trait score times `sign`, runs without a score last. Runs without
+    a vector compete only where no run has one."""
     steered = [one for one in runs if one.get("vector")] or list(runs)
-    return max(steered, key=lambda one: ("test" in one["roles"], one["trait"] or 0.0), default=None)
+
+    def merit(one: Run) -> tuple[bool, float]:
+        return "test" in one["roles"], -math.inf if one["trait"] is None else sign * one["trait"]
+
+    return max(steered, key=merit, default=None)

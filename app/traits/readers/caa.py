@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out, leftover, words
 
 HIGH, LOW = "answer_matching_behavior", "answer_not_matching_behavior"
-_CHOICES = re.compile(r"\s*(?:Choices:)?\s*\(A\).*\Z", re.DOTALL)
+_CHOICES = re.compile(r"(?:Choices:\s*)?\(A\).*\Z", re.DOTALL)  # no white space in front: long runs of it would take cubic time
 
 
 def recognises(source: Source) -> bool:

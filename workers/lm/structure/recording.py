@@ -1,6 +1,6 @@
-"""Records the inputs and outputs of a block and its submodules in one pass, and runs passes in which parts of a block are held constant.
+"""Records the inputs and outputs of blocks and their submodules in one pass, and replaces a block's input or output for other passes.
 
-B batch rows, T positions, D hidden size. Everything is cloned: some blocks add in place.
+B batch rows, T positions, D hidden size. Everything recorded is cloned: some blocks add in place. All hooks are removed when the pass ends.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +20,10 @@ Named = dict[str, Passed]
 
 @dataclass
 class Recording:
-    """One pass of one block. `outputs` and `inputs` hold, in the order of the calls, the first tensor of each submodule. Outputs [B * T, D] with
-    as many numbers as the residual stream are reshaped to its shape; `flat` names those modules."""
+    """One pass of one block, with submodules by their path in the block. `outputs` and `inputs` hold the first tensor that each submodule
+    returned and received in its last call, in the order in which the submodules first returned; tensors of integers are left out. Outputs
+    [B * T, D] with as many numbers as the residual stream are reshaped to its shape [B, T, D]; `flat` names those modules. `calls` counts the
+    calls, of the block itself under the empty path."""
 
     input_BTD: Tensor | None = None
     output_BTD: Tensor | None = None
@@ -37,7 +39,7 @@ class Recording:
 
 
 def first_tensor(value: object) -> Tensor | None:
-    """The tensor, or the first of a tuple."""
+    """The tensor, or the first element of a tuple or list if that is a tensor; otherwise None."""
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
     return value if isinstance(value, Tensor) else None

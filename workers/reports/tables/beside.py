@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from terms.methods import is_ablation
 from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points
+from workers.reports.tables.gains import EFFECT, method_name, points
 
 
 def protocol(data: Gathered) -> Table:

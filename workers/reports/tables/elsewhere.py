@@ -1,8 +1,9 @@
 """Tables of a method's effects elsewhere: on every trait, on the other traits' questions, and on other kinds of questions."""
 
+from terms.methods import is_ablation
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points, steered
+from workers.reports.tables.gains import EFFECT, method_name, points, steered
 
 
 def traits(data: Gathered) -> Table:

@@ -5,7 +5,6 @@ from typing import Literal
 
 from app.pages.texts.places import at_place, places_of
 from terms.documents.steering import Effect, GroupFacts, Subject, Summary
-from terms.methods import UnknownMethod, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
@@ -48,11 +47,3 @@ def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None 
     steering compares several of them, so that no two rows look alike.
     """
     return f"{method or one['method']}{at_place(one['group'], places_of(group['group'] for group in summary['groups']))}"
-
-
-def is_ablation(key: str) -> bool:
-    """Whether a method belongs only to the cleaning ablation."""
-    try:
-        return parse_method(key).suffix in ("pretop", "randomdims", "largest")
-    except UnknownMethod:
-        return False

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from binnacle.words.massive import massive_at
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Summary
-from terms.methods import UnknownMethod, parse_method
+from terms.methods import UnknownMethod, is_ablation, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points, steered
+from workers.reports.tables.gains import EFFECT, method_name, points, steered
 
 
 def cleaning(data: Gathered) -> Table:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from binnacle.words.judging import cannot_tell
 from terms.documents.steering import Effect, Group, Summary
+from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, is_ablation, method_name, points
+from workers.reports.tables.gains import EFFECT, method_name, points
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
 
 COLUMNS = [
