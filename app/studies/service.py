@@ -78,7 +78,11 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
         nodes = {node.name: placed for node, _, placed in _placing(session, asker, request, reuse)}
     report = _report(asker, request, nodes, _warnings(session, nodes))
     finished = _written(session, report, asker.viewer) if reuse else None
-    return _answered(session, asker, report) if finished is None else answer(session, asker, reused(session, asker, request, finished))
+    return (
+        _answered(session, asker, report)
+        if finished is None
+        else answer(session, asker, reused(session, asker, request, finished))
+    )
 
 
 def _placing(

@@ -197,7 +197,7 @@ def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(
     """The demo models refuse in other words, so nothing scores; coherence is what the reference judge says of the same texts."""
     described = {"name": "refusal-phrases", "kind": "phrases", "model": None, "url": None, "key_env": None, "options": {}}
     own = json.loads(whole["summary.json"])
-    found = summary_of(severe, extracted, doses=[0.3], decomposition=False, judge=described)
+    found = summary_of(severe, extracted, doses=[0.3], decomposition=False, controls=NO_CONTROLS, judge=described)
     assert (found["judge"]["name"], found["judge_facts"]["kind"]) == ("refusal-phrases", "phrases")
     assert found["unsteered"]["test"]["coherence"] == own["unsteered"]["test"]["coherence"]
     assert found["unsteered"]["test"]["trait"] != own["unsteered"]["test"]["trait"]
@@ -261,7 +261,9 @@ def test_texts_outlive_a_judge_that_goes_away(severe: LanguageModel, extracted: 
 
 def test_raw_coefficients_are_what_the_reference_compared(severe: LanguageModel, extracted: Files) -> None:
     """At the probe's own coefficient mean_diff pushes less: most of it is spent on the massive dim."""
-    found = summary_of(severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False, **FEW)
+    found = summary_of(
+        severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False, controls=NO_CONTROLS, **FEW
+    )
     groups = {one["method"]: one["best"] for one in found["groups"]}
     assert groups["probe"]["c"] == groups["mean_diff"]["c"] == 20
     assert groups["mean_diff"]["r"] < 0.9 * groups["probe"]["r"]
@@ -275,7 +277,7 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
         **{"from": [source]},
         combine=True,
         doses=[0.3],
-        controls={"random": 0, "shuffled": 0, "prompt_only": False},
+        controls=NO_CONTROLS,
         decomposition=False,
         **FEW,
     )
@@ -289,9 +291,8 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
 def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted: Files, operation: str) -> None:
     source = {"job": "job_ext", "methods": ["probe"], "layers": [3], "positions": None, "components": None}
     changes = {"doses": None} if operation == "ablate" else {"doses": [0.5]}
-    none = {"random": 0, "shuffled": 0, "prompt_only": False}
     found = summary_of(
-        severe, extracted, **{"from": [source]}, operation=operation, controls=none, decomposition=False, **FEW, **changes
+        severe, extracted, **{"from": [source]}, operation=operation, controls=NO_CONTROLS, decomposition=False, **FEW, **changes
     )
     [group] = found["groups"]
     assert group["best"]["effect"]["fires"] > 0
@@ -370,7 +371,8 @@ def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extr
     vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
     vectors["response[:5]/residual/mean_diff_cleaned/3"] = vectors["response[:5]/residual/probe/3"]
     changed["job_ext", "vectors.safetensors"] = to_bytes(vectors, {})
-    outcome = files(steering.run(steer_spec(severe, decomposition=False, **FEW), context(severe, changed)))
+    spec = steer_spec(severe, decomposition=False, controls=NO_CONTROLS, **FEW)
+    outcome = files(steering.run(spec, context(severe, changed)))
     summary = json.loads(outcome["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
     assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
@@ -392,6 +394,7 @@ def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe:
     answers = files(extraction.run(spec | {"max_new_tokens": 24}, own))["responses.jsonl"]
     spec = steer_spec(
         severe,
+        doses=[0.3],
         decomposition=False,
         controls=NO_CONTROLS,
         off_target=[{"trait": {"name": "sycophancy", "version": other.version}, "extraction": "job_other"}],
