@@ -19,6 +19,7 @@ from app.db import asker
 from app.errors import Problem
 from app.http.bodies import check_json
 from app.http.context import context_of
+from app.http.parameters import check_parameters, parameters_of, through_the_server
 from app.http.problems import path_of
 from app.http.uploads import is_form
 
@@ -75,6 +76,7 @@ class KeyedRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., object], **told: Any) -> None:
         if set(told.get("methods") or ()) == {"GET"} and told.get("response_class") is Response:
             told["methods"] = ["GET", "HEAD"]
+            told["dependencies"] = [*(told.get("dependencies") or ()), Depends(through_the_server)]
         super().__init__(path, endpoint, **told)
 
     def get_route_handler(self) -> Handler:
@@ -84,9 +86,12 @@ class KeyedRoute(APIRoute):
             return handler
 
         takes_files = getattr(self.endpoint, "takes_files", False)
+        parameters = parameters_of(self.dependant)
 
         async def keyed(request: Request) -> Response:
             viewer = await identify(request)
+            if request.scope["query_string"]:
+                check_parameters(request, parameters)
             if is_form(request) and not takes_files:
                 raise Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
             if takes_files and viewer.may("submit"):  # the route itself refuses other callers

@@ -160,7 +160,7 @@ def test_a_study_that_a_finished_one_answers_is_told_too_and_its_dry_run_is_not(
     ask = {**STUDY, "webhook": "room"}
     for _ in range(2):
         dry = ada.post("/v1/studies?reuse=true&dry_run=true", json=ask)
-        assert (dry.status_code, dry.json()["reused"]) == (200, 5)
+        assert (dry.status_code, dry.json()["reused"]) == (200, 6)
         again = ada.post("/v1/studies?reuse=true", json=ask, headers={"Idempotency-Key": "once"})
         assert (again.status_code, again.headers.get("Binnacle-Reused")) == (200, made.json()["id"]), again.text
     assert delivery(ada)["job"] == made.json()["id"]
