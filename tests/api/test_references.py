@@ -194,6 +194,8 @@ def _body(world: World, field: Reference, value: str) -> dict[str, Any]:
         base.pop("methods", None)
     if field.kind == "model" and value != "demo":
         base.pop("vectors", None)  # they are demo's
+        if field.operation == "POST /v1/generations":
+            base.pop("calibration")
     if field.kind == "group":
         base["visibility"] = "group"
     return placed(field.schema, base, field.place, value)
