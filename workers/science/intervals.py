@@ -27,7 +27,6 @@ from workers.science import exact
 from workers.science.clusters import Clustering, resample_counts
 from workers.science.linalg import Float
 
-"""The smallest number of clusters for an interval."""
 NEARLY_ALL = 0.9
 """The share of equal values from which the interval is exact."""
 RESAMPLES = 4000

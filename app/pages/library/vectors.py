@@ -129,7 +129,7 @@ def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut], mo
         rows,
         numbers,
         "vector",
-        ends=(0.0, 1.0),
+        ends=(min(0.0, *cells.values()), 1.0),
     )
 
 
