@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from importlib import import_module
 
 from sqlalchemy import ColumnElement
@@ -82,7 +81,6 @@ class Kind(ABC):
         return ()
 
 
-@cache
 def kind_named(name: str) -> Kind:
     """Returns the kind with this name; imports its package on first use. Raises KeyError for an unknown name."""
     module, attribute = KINDS[name].split(":")
