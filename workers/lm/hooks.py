@@ -85,9 +85,7 @@ def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple
         assert isinstance(given, Tensor)
         h_BTD = shape(given)
         changed = action(h_BTD) if scale == 1 else h_BTD + (action(h_BTD * scale) - h_BTD * scale) / scale
-        before[:] = [
-            h_BTD
-        ]  # after the action: where it runs out of memory, `read` would take this pass's state for the next pass's
+        before[:] = [h_BTD]  # only now: after an action that ran out of memory, `read` would take it for the next pass's
         changed = changed.view_as(given) if given.ndim == 2 else changed
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
