@@ -150,7 +150,8 @@ REQUESTS = {
     "extract": {"model": "demo", "trait": "politeness", "methods": ["probe", {"method": "gradient", "steps": 50}], "layers": [2], "refits": 2},
     "generate": {"model": "demo", "prompts": [{"prompt": "Hi", "system_prompt": "Be kind."}], "max_new_tokens": 8, "scope": "prompt"},
     "report": {"models": ["demo"], "traits": ["politeness"], "methods": ["probe", "mean_diff"], "evidence": "quick", "seed": 3},
-    "steer": {"model": "demo", "trait": "politeness", "methods": ["probe"], "layers": [2, 3], "doses": [0.5], "operation": "norm_match"},
+    "steer": {"model": "demo", "trait": "politeness", "methods": ["probe"], "layers": [2, 3], "doses": [0.5], "operation": "norm_match",
+              "matched": []},
 }  # fmt: skip
 
 

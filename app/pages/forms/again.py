@@ -11,16 +11,17 @@ def form_of(job: JobOut) -> FormKind | None:
 
 
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
-    """Returns the fields of the request that differ from their defaults."""
+    """Returns the fields of the request that differ from their defaults, with an empty list only where the default list holds something."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
     found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
     about = {"name": job.name, "tags": job.tags}
+    request = {
+        form.renamed.get(first, first): value for first, value in {**found, **about}.items() if first in form.request.model_fields
+    }
     return {
         name: value
-        for first, value in {**found, **about}.items()
-        if first in form.request.model_fields
-        and value not in (None, {}, [])
-        and value != form.default(name := form.renamed.get(first, first))
+        for name, value in request.items()
+        if value != (default := form.default(name)) and (value not in (None, {}, []) or (value == [] and default))
     }
 
 
