@@ -182,6 +182,19 @@ def test_a_job_and_its_form_are_the_same_calculation(api: Running, person: Make,
     assert second == first
 
 
+def test_an_ablation_is_looked_at_again_without_doses(api: Running, person: Make) -> None:
+    """Its spec lists doses all the same, and a request with ablate and doses is refused."""
+    ada = person()
+    extraction, _ = store_extraction(api.sessions, api.context.storage, ada.name, "b" * 64)
+    vector = ada.keyed.get("/v1/vectors", params={"extraction": extraction}).json()["items"][0]["id"]
+    body = {"model": "demo", "prompts": [{"prompt": "Hi", "system_prompt": None}], "vectors": [vector], "operation": "ablate"}
+    made = ada.keyed.post("/v1/generations", json=body)
+    assert made.status_code == 202, made.text
+    form = FORMS["generate"]
+    again = form.body(form.filled(request_again(form, _job(api, ada, made.json()["id"]))))
+    assert form.request.model_validate(again) == form.request.model_validate(body)
+
+
 def test_vectors_of_the_chosen_model_are_offered(api: Running, person: Make) -> None:
     ada = person()
     store_extraction(api.sessions, api.context.storage, ada.name, "b" * 64)
