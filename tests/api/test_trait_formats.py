@@ -138,6 +138,7 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
     ("text", "parts"),
     [
         ("<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi [/INST] Ho", {"system_prompt": "Be kind.", "prompt": "Hi", "response": "Ho"}),
+        ("<s>[INST] Hi [/INST] Ho </s>\n", {"prompt": "Hi", "response": "Ho"}),
         ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", {"prompt": "Hi"}),
         ("<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>",
          {"system_prompt": "Be.", "prompt": "Hi", "response": "Ho"}),
@@ -230,6 +231,8 @@ def test_reading_a_text_takes_time_in_proportion_to_its_length() -> None:
     assert apart(f"{spaces}x") is apart(f"[INST]{spaces}") is None
     marks = "<</SYS>>" * 20_000
     assert apart(f"[INST]<<SYS>>[/INST]{marks}") == {"prompt": "<<SYS>>", "response": marks}
+    ends = "</s> " * 20_000
+    assert apart(f"[INST] P [/INST] R{ends}.") == {"prompt": "P", "response": f"R{ends}."}
     assert apart(f"{spaces}<s>[INST]{spaces}<<SYS>> S <</SYS>> P [/INST] R") == {
         "prompt": "P",
         "system_prompt": "S",

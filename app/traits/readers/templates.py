@@ -8,7 +8,9 @@ import re
 from app.traits.readers.base import Row
 
 _INST = re.compile(
-    r"\s*(?:<s>\s*)?\[INST\](?:\s*<<SYS>>(?>(?P<system>.*?)<</SYS>>))?(?P<prompt>.*?)\[/INST\](?P<response>.*)", re.DOTALL
+    r"\s*(?:<s>\s*)?\[INST\](?:\s*<<SYS>>(?>(?P<system>.*?)<</SYS>>))?(?P<prompt>.*?)\[/INST\]"
+    r"(?P<response>.*?)(?:</s>\s*)?",
+    re.DOTALL,
 )
 _CHATML = re.compile(
     r"\s*(?:<\|im_start\|>system\n(?P<system>.*?)<\|im_end\|>\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
