@@ -231,6 +231,10 @@ def test_reading_a_text_takes_time_in_proportion_to_its_length() -> None:
     assert apart(f"{spaces}x") is apart(f"[INST]{spaces}") is None
     marks = "<</SYS>>" * 20_000
     assert apart(f"[INST]<<SYS>>[/INST]{marks}") == {"prompt": "<<SYS>>", "response": marks}
+    turns = "<|im_end|><|im_start|>user\n" * 4_000
+    assert apart(f"<|im_start|>system\n{turns}") is None
+    turns = "<|eot_id|><|start_header_id|>user<|end_header_id|>" * 4_000
+    assert apart(f"<|start_header_id|>system<|end_header_id|>{turns}") is None
     ends = "</s> " * 20_000
     assert apart(f"[INST] P [/INST] R{ends}.") == {"prompt": "P", "response": f"R{ends}."}
     assert apart(f"{spaces}<s>[INST]{spaces}<<SYS>> S <</SYS>> P [/INST] R") == {

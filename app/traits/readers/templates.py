@@ -13,12 +13,12 @@ _INST = re.compile(
     re.DOTALL,
 )
 _CHATML = re.compile(
-    r"\s*(?:<\|im_start\|>system\n(?P<system>.*?)<\|im_end\|>\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
+    r"\s*(?:<\|im_start\|>system\n(?>(?P<system>.*?)<\|im_end\|>)\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
     r"(?:<\|im_start\|>assistant\n?(?P<response>.*?)(?:<\|im_end\|>\s*)?)?",
     re.DOTALL,
 )
 _LLAMA3 = re.compile(
-    r"\s*(?:<\|begin_of_text\|>)?(?:<\|start_header_id\|>system<\|end_header_id\|>(?P<system>.*?)<\|eot_id\|>)?"
+    r"\s*(?:<\|begin_of_text\|>)?(?:<\|start_header_id\|>system<\|end_header_id\|>(?>(?P<system>.*?)<\|eot_id\|>))?"
     r"<\|start_header_id\|>user<\|end_header_id\|>(?P<prompt>.*?)<\|eot_id\|>"
     r"(?:<\|start_header_id\|>assistant<\|end_header_id\|>(?P<response>.*?)(?:<\|eot_id\|>)?)?",
     re.DOTALL,
