@@ -127,11 +127,18 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
         for one in HOBBIES[:10]
     ]
     assert problem(send(ada, {"happy.json": entries}), 422)["code"] == "missing_file"
+    longer = [
+        "[INST] Act [/INST] I [INST] More? [/INST] Yes",
+        "<|im_start|>user\nAct<|im_end|>\n<|im_start|>assistant\nI<|im_end|>\n<|im_start|>user\nMore?",
+    ]
+    entries += [{"positive": one, "negative": entries[0]["negative"]} for one in longer]
     trait, dataset = made(ada, {"happy.json": entries, "steering.json": ["How was the day?", "What now?"]})
     assert dataset["positive"][0] == {
         "prompt": "Act happy about sailing.", "response": "I feel", "system_prompt": None, "cluster": dataset["positive"][0]["cluster"],
     }  # fmt: skip
     assert "10 were written in a chat template" in trait["notes"][0]
+    assert trait["notes"][1].startswith("2 conversations of several turns were left out")
+    assert len(dataset["positive"]) == 10
 
 
 @pytest.mark.parametrize(

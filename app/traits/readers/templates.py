@@ -24,6 +24,8 @@ _LLAMA3 = re.compile(
     re.DOTALL,
 )
 
+_TURN = re.compile(r"\[INST\]|<\|im_start\|>|<\|start_header_id\|>")
+
 
 def apart(text: str) -> Row | None:
     """Returns the prompt, with system prompt and response if present; None for a text without a template."""
@@ -33,3 +35,8 @@ def apart(text: str) -> Row | None:
             parts = {"prompt": found["prompt"], "system_prompt": found["system"], "response": found["response"]}
             return {name: value.strip() for name, value in parts.items() if value is not None and value.strip()}
     return None
+
+
+def has_more_turns(row: Row) -> bool:
+    """Returns whether a part that `apart` returned holds the beginning of another turn."""
+    return any(_TURN.search(part) for part in row.values())
