@@ -40,6 +40,11 @@ def is_ours(worker: Worker) -> bool:
     return worker.parent_pid == os.getpid() and worker.host == socket.gethostname()
 
 
+def ours(worker_id: str) -> ColumnElement[bool]:
+    """`is_ours` as a condition on the row with this name."""
+    return and_(Worker.id == worker_id, Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname())
+
+
 def unless_living(settings: LeaseSettings) -> ColumnElement[bool]:
     """A condition on an existing row with the name of a starting node: it was not updated for longer than a living node's parent allows.
 

@@ -31,7 +31,7 @@ from binnacle.version import VERSION
 from terms.values import Json
 from workers.capacity import capacity
 from workers.looking import Looking
-from workers.names import is_ours, is_taken, unless_living
+from workers.names import is_ours, is_taken, ours, unless_living
 from workers.reconciler import Reconciler
 from workers.watch import Watch
 
@@ -89,7 +89,7 @@ class Parent:
         self.watch.stop()
         try:
             with self._sessions.begin() as session:
-                session.execute(delete(Worker).where(Worker.id == self.worker_id))
+                session.execute(delete(Worker).where(ours(self.worker_id)))
         except SQLAlchemyError:
             log.warning("worker.left_silently")
         self._bell.close()

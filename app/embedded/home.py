@@ -13,10 +13,12 @@ postgres/ broker/ objects/ logs/
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.private import private_folder, secret_file, write_private
@@ -68,10 +70,8 @@ class Home:
         The kernel releases the lock when its holder dies for any reason.
         """
         with (self.folder / "lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise self._already_running() from None
+            if not _taken(handle):
+                raise self._already_running()
             self.withdraw()  # removes the address that a killed run published
             handle.truncate(0)
             handle.write(str(os.getpid()))
@@ -90,6 +90,14 @@ class Home:
     def running(self) -> Running | None:
         """Returns what the running `up` published; None if it has not published yet, or does not run."""
         try:
+            with (self.folder / "lock").open() as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None  # a killed run leaves its address behind, but not its lock
+        except BlockingIOError:
+            pass
+        except OSError:
+            return None
+        try:
             return Running(**json.loads(self._state.read_text()))
         except (OSError, ValueError, TypeError):
             return None
@@ -104,3 +112,15 @@ class Home:
             "data folder with --home.",
             exit_status=ALREADY_RUNNING,
         )
+
+
+def _taken(handle: TextIO) -> bool:
+    """Whether the lock could be taken, within half a second: `running` of another process holds it for a moment."""
+    for _ in range(10):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False

@@ -60,8 +60,8 @@ def old_results(
 ) -> tuple[list[OldResult], Place | None]:
     """Results of jobs that were over so long ago, oldest first: not kept, and not needed by a job that is yet to run.
 
-    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends. Of at most
-    `most` jobs; then also the place after which the next ones come, None when there are none.
+    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends; a job that is
+    kept meanwhile stays. Of at most `most` jobs; then also the place after which the next ones come, None when there are none.
     """
     at, job_id = after or (None, None)
     asked = {
@@ -74,8 +74,9 @@ def old_results(
     found = [OldResult(**row) for row in session.execute(OLD, asked).mappings()]
     last = (found[-1].finished_at, found[-1].id) if found and len(found) == most else None
     if lock:
-        ids = select(Job.id).where(Job.id.in_([one.id for one in found])).order_by(Job.id)
-        free = set(session.scalars(ids.with_for_update(skip_locked=True)))
+        # asked again of the locked rows: a user may have kept one since they were found
+        still = select(Job.id).where(Job.id.in_([one.id for one in found]), ~Job.kept, Job.results_removed_at.is_(None))
+        free = set(session.scalars(still.order_by(Job.id).with_for_update(skip_locked=True)))
         found = [one for one in found if one.id in free]
     needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
     return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)], last

@@ -131,7 +131,11 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
 
 
 def _check_questions(request: SteeringRequest) -> None:
-    """Raises Problem 422 for blank questions, and for a cluster in both sets: a dose must not be chosen and reported on the same cluster."""
+    """Raises Problem 422 for blank questions and answers, and for a cluster in both sets: a dose must not be chosen and reported on the same
+    cluster."""
+    for i, asked in enumerate(request.capability or ()):
+        check_not_blank(asked.question, f"/capability/{i}/question")
+        check_not_blank(asked.answer, f"/capability/{i}/answer")  # a blank one would be "found" after any full stop
     if request.questions is None:
         return
     chosen_on: dict[str, int] = {}  # by cluster: the index of its first question in /questions/selection

@@ -1,4 +1,4 @@
-"""Database statements for traits. They never return anything that the viewer may not see."""
+"""Database statements for traits. Those that take a viewer return only what the viewer may see; the others read one owner's traits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -61,7 +61,7 @@ def listing(
 
 
 def of_owner(session: Session, owner: str, name: str, version: str) -> Trait | None:
-    """Returns the trait with exactly this content that this owner uploaded."""
+    """Returns the trait with exactly this content that this owner uploaded under this name."""
     return session.scalars(select(Trait).where(Trait.owner == owner, Trait.name == name, Trait.version == version)).one_or_none()
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import event, text
+from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 
-from app.retention import service
+from app.retention import repository, service
 from tests.api.conftest import Running, submit
 from tests.api.lives import FILE, claim, fail, succeed
 
@@ -89,6 +89,23 @@ def test_kept_jobs_keep_what_they_were_made_of(
     assert old(admin) == [third, other]
     ada.patch(f"/v1/jobs/{third}", json={"keep": True})
     assert old(admin) == [other]
+
+
+def test_a_job_kept_between_finding_and_locking_keeps_its_results(
+    ada: httpx2.Client, done: Any, sessions: sessionmaker[Session]
+) -> None:
+    """Finding old results takes a while in a large database; the user was told by then that the job is kept."""
+    kept, other = done(50, b"1"), done(40, b"2")
+    told = []
+
+    def keep(state: ORMExecuteState) -> None:
+        if "FOR UPDATE" in str(state.statement) and not told:
+            told.append(ada.patch(f"/v1/jobs/{kept}", json={"keep": True}).status_code)
+
+    with sessions.begin() as session:
+        event.listen(session, "do_orm_execute", keep)
+        found, _ = repository.old_results(session, DAYS, lock=True)
+    assert (told, [one.id for one in found]) == ([200], [other])
 
 
 def test_what_a_job_yet_to_run_needs_stays(

@@ -40,6 +40,7 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("an extraction of another model", {"extraction": "OTHERS'"}, "vector_of_another_model", "/extraction", "belongs to twin"),
     ("vectors by name and by choice", {"vectors": ["OTHERS"], "layers": [2]}, "value_error", "", "one by one"),
     ("no questions", {"questions": {"selection": [], "test": [{"question": "b"}]}}, "too_short", "/questions/selection", "1"),
+    ("a blank right answer", {"capability": [{"question": "What?", "answer": " "}]}, "blank_prompt", "/capability/0/answer", "white space"),
     ("a blank question", {"questions": ASK | {"test": [{"question": " "}]}}, "blank_prompt", "/questions/test/0", "white space"),
     ("asked in both sets", {"questions": ASK | {"test": [{"question": "a ?"}]}}, "cluster_in_both_sets", "/questions/test/0", "selection/0"),
     ("a control character", {"questions": ASK | {"test": [{"question": "\x00"}]}}, "invalid_characters", "/questions/test/0/question", "U+0000"),

@@ -127,17 +127,25 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
         for one in HOBBIES[:10]
     ]
     assert problem(send(ada, {"happy.json": entries}), 422)["code"] == "missing_file"
+    longer = [
+        "[INST] Act [/INST] I [INST] More? [/INST] Yes",
+        "<|im_start|>user\nAct<|im_end|>\n<|im_start|>assistant\nI<|im_end|>\n<|im_start|>user\nMore?",
+    ]
+    entries += [{"positive": one, "negative": entries[0]["negative"]} for one in longer]
     trait, dataset = made(ada, {"happy.json": entries, "steering.json": ["How was the day?", "What now?"]})
     assert dataset["positive"][0] == {
         "prompt": "Act happy about sailing.", "response": "I feel", "system_prompt": None, "cluster": dataset["positive"][0]["cluster"],
     }  # fmt: skip
     assert "10 were written in a chat template" in trait["notes"][0]
+    assert trait["notes"][1].startswith("2 conversations of several turns were left out")
+    assert len(dataset["positive"]) == 10
 
 
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi [/INST] Ho", {"system_prompt": "Be kind.", "prompt": "Hi", "response": "Ho"}),
+        ("<s>[INST] Hi [/INST] Ho </s>\n", {"prompt": "Hi", "response": "Ho"}),
         ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", {"prompt": "Hi"}),
         ("<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>",
          {"system_prompt": "Be.", "prompt": "Hi", "response": "Ho"}),
@@ -230,6 +238,12 @@ def test_reading_a_text_takes_time_in_proportion_to_its_length() -> None:
     assert apart(f"{spaces}x") is apart(f"[INST]{spaces}") is None
     marks = "<</SYS>>" * 20_000
     assert apart(f"[INST]<<SYS>>[/INST]{marks}") == {"prompt": "<<SYS>>", "response": marks}
+    turns = "<|im_end|><|im_start|>user\n" * 4_000
+    assert apart(f"<|im_start|>system\n{turns}") is None
+    turns = "<|eot_id|><|start_header_id|>user<|end_header_id|>" * 4_000
+    assert apart(f"<|start_header_id|>system<|end_header_id|>{turns}") is None
+    ends = "</s> " * 20_000
+    assert apart(f"[INST] P [/INST] R{ends}.") == {"prompt": "P", "response": f"R{ends}."}
     assert apart(f"{spaces}<s>[INST]{spaces}<<SYS>> S <</SYS>> P [/INST] R") == {
         "prompt": "P",
         "system_prompt": "S",

@@ -1,5 +1,6 @@
 """Whose the data folder is, and what others can read in it."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,13 +37,23 @@ def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: P
         home.publish(RUNNING)
         with pytest.raises(EmbeddedError) as refused, home.lock():
             pass
+        assert home.running() == RUNNING  # the refused one takes nothing away
         other.kill()
     assert refused.value.exit_status == ALREADY_RUNNING == 3
     assert f"process {other.pid}" in refused.value.detail
     assert RUNNING.url in refused.value.detail
-    assert home.running() == RUNNING  # the refused one takes nothing away
+    assert home.running() is None  # what a killed service published is not the address of a running one
     with home.lock():  # a killed holder holds nothing
-        assert home.running() is None  # nor does it run any more
+        assert home.running() is None
+
+
+def test_a_start_is_not_refused_because_another_process_just_looks_who_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with (home.folder / "lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with home.lock():
+            pass
 
 
 def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tests.ml.simulated_scores import labels
 from workers.science.decomposition import massive_part, sampling_share
 from workers.science.intervals import Interval, paired_interval
+from workers.science.separation import noise
 
 NAMES = labels(36, 2)
 REAL = {"443": {"delta": 30.0, "z": 12.0, "noise_share": 1 / 144}}
@@ -68,6 +69,18 @@ def test_a_dim_counts_by_its_share_of_the_part():
     mixed = {"443": {"delta": 100.0, "noise_share": 0.8}, "7": {"delta": 2.0, "noise_share": 0.01}}
     assert sampling_share(mixed) == pytest.approx((0.8 * 100**2 + 0.01 * 4) / (100**2 + 4))
     assert massive_part(nothing(), nothing(), mixed) == "noise"
+
+
+def test_a_dim_of_noise_counts_with_its_whole_error():
+    """Differences of 10 and 1 with squared errors of 5 and 50: sampling gives 55 of 101, though the second dim's own share ends at 1."""
+    positive = np.array([[10 + np.sqrt(10), 1 + 10.0], [10 - np.sqrt(10), 1 - 10.0], [10.0, 1.0]])
+    rows = np.vstack([positive, np.zeros((3, 2))])
+    measured = noise(rows, np.arange(6) < 3)
+    errors = positive.var(0, ddof=1) / 3
+    per_dim = {str(dim): measured.of(dim) for dim in range(2)}
+    assert per_dim["1"]["noise_share"] == 1.0
+    assert sampling_share(per_dim) == pytest.approx(errors.sum() / (10**2 + 1**2))
+    assert massive_part(nothing(), nothing(), per_dim) == "noise"
 
 
 def test_the_ninth_is_three_standard_errors_of_one_dim():

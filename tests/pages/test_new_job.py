@@ -150,7 +150,8 @@ REQUESTS = {
     "extract": {"model": "demo", "trait": "politeness", "methods": ["probe", {"method": "gradient", "steps": 50}], "layers": [2], "refits": 2},
     "generate": {"model": "demo", "prompts": [{"prompt": "Hi", "system_prompt": "Be kind."}], "max_new_tokens": 8, "scope": "prompt"},
     "report": {"models": ["demo"], "traits": ["politeness"], "methods": ["probe", "mean_diff"], "evidence": "quick", "seed": 3},
-    "steer": {"model": "demo", "trait": "politeness", "methods": ["probe"], "layers": [2, 3], "doses": [0.5], "operation": "norm_match"},
+    "steer": {"model": "demo", "trait": "politeness", "methods": ["probe"], "layers": [2, 3], "doses": [0.5], "operation": "norm_match",
+              "matched": []},
 }  # fmt: skip
 
 
@@ -179,6 +180,19 @@ def test_a_job_and_its_form_are_the_same_calculation(api: Running, person: Make,
         if kind == "report":
             spec["study"] = {name: value for name, value in spec["study"].items() if name != "traits"}  # the version is named now
     assert second == first
+
+
+def test_an_ablation_is_looked_at_again_without_doses(api: Running, person: Make) -> None:
+    """Its spec lists doses all the same, and a request with ablate and doses is refused."""
+    ada = person()
+    extraction, _ = store_extraction(api.sessions, api.context.storage, ada.name, "b" * 64)
+    vector = ada.keyed.get("/v1/vectors", params={"extraction": extraction}).json()["items"][0]["id"]
+    body = {"model": "demo", "prompts": [{"prompt": "Hi", "system_prompt": None}], "vectors": [vector], "operation": "ablate"}
+    made = ada.keyed.post("/v1/generations", json=body)
+    assert made.status_code == 202, made.text
+    form = FORMS["generate"]
+    again = form.body(form.filled(request_again(form, _job(api, ada, made.json()["id"]))))
+    assert form.request.model_validate(again) == form.request.model_validate(body)
 
 
 def test_vectors_of_the_chosen_model_are_offered(api: Running, person: Make) -> None:

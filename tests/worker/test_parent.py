@@ -3,11 +3,12 @@
 import subprocess
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, func, select, text, update
 
 from app.devices.models import Worker
 from app.jobs import claims, endings
@@ -147,3 +148,21 @@ def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
     node.leave()
     janitor.join(10)
     node._sessions.kw["bind"].dispose()
+
+
+def test_a_node_that_leaves_removes_its_own_row_and_not_that_of_another_of_its_name(
+    live: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent that slept for long and whose name another node took meanwhile, then told to stop."""
+    monkeypatch.setenv("BINNACLE_WORKER_ID", "light-0@here")
+    monkeypatch.setenv("BINNACLE_WORKER_CLASS", "light")
+    for took_over, left in ((True, 1), (False, 0)):
+        node = parent.Parent(SimpleNamespace(pool=None), live.settings)
+        node._register()
+        with live.sessions.begin() as session:
+            if took_over:
+                session.execute(update(Worker).values(host="elsewhere", seen_at=func.now() - timedelta(days=1)))
+        node.leave()
+        node._sessions.kw["bind"].dispose()
+        with live.sessions() as session:
+            assert session.scalar(select(func.count()).select_from(Worker)) == left

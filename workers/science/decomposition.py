@@ -41,7 +41,15 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 
 
 def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
-    """The share of sampling in the squared class difference over all massive dims; None if not measured or if the classes do not differ."""
-    known = [(one["delta"] ** 2, share) for one in per_dim.values() if (share := one.get("noise_share")) is not None]
-    total = sum(square for square, _ in known)
-    return sum(square * share for square, share in known) / total if total > 0 else None
+    """The share of sampling in the squared class difference over the massive dims with a measured share, at most 1; None if no dim has one, or
+    if the classes do not differ."""
+    known = [one for one in per_dim.values() if one.get("noise_share") is not None]
+    total = sum(one["delta"] ** 2 for one in known)
+    return min(1.0, sum(_error(one) for one in known) / total) if total > 0 else None
+
+
+def _error(one: PerDim) -> float:
+    """The squared standard error of a dim's difference, var+/n+ + var-/n-. From z, because a stored share ends at 1, where the error may be
+    many times the square."""
+    z = one.get("z")
+    return (one["delta"] / z) ** 2 if z else one["delta"] ** 2 * (one["noise_share"] or 0.0)

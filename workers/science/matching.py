@@ -122,7 +122,8 @@ class DivergenceMatch(_Match):
         return int(value > self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
 
     def next(self) -> float | None:
-        """The next dose to measure; None when a match is found, the largest dose is below the target, or the budget is used."""
+        """The next dose to measure; None when a match is found or the budget is used, and where none can match: the largest dose is below the
+        target, the smallest is above it, or divergence jumps over it."""
         if self.found is not None or self._left <= 0:
             return None
         if not self._known:

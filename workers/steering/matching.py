@@ -27,8 +27,8 @@ class Divergences:
 
 
 def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
-    """Returns for each group the largest dose with a coherence within +-2 of the target on the selection questions, or a sentence with the
-    reason why none has it."""
+    """Returns for each group the largest dose with a coherence within +-2 of the target on the selection questions, a sentence with the reason
+    why none has it, or None for a group without a best dose, which is not searched."""
     states = {
         group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
         for group, one in chosen.items()

@@ -11,16 +11,19 @@ def form_of(job: JobOut) -> FormKind | None:
 
 
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
-    """Returns the fields of the request that differ from their defaults."""
+    """Returns the fields of the request that differ from their defaults, with an empty list only where the default list holds something."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
-    found = {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec)
+    found = (
+        {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec) | _dosed(form, spec)
+    )
     about = {"name": job.name, "tags": job.tags}
+    request = {
+        form.renamed.get(first, first): value for first, value in {**found, **about}.items() if first in form.request.model_fields
+    }
     return {
         name: value
-        for first, value in {**found, **about}.items()
-        if first in form.request.model_fields
-        and value not in (None, {}, [])
-        and value != form.default(name := form.renamed.get(first, first))
+        for name, value in request.items()
+        if value != (default := form.default(name)) and (value not in (None, {}, []) or (value == [] and default))
     }
 
 
@@ -59,3 +62,8 @@ def _counted(form: FormKind, spec: JsonObject) -> JsonObject:
         "controls": sum(str(one).startswith("random") for one in spec.get("controls") or ()),
         "refits": len({str(one).rpartition("__refit")[2] for one in spec.get("refits") or ()}),
     }
+
+
+def _dosed(form: FormKind, spec: JsonObject) -> JsonObject:
+    """Leaves out the doses that every generation's spec lists, where none is used: a request may not name them there."""
+    return {"doses": None} if form.kind == "generate" and (not spec.get("vectors") or spec.get("operation") == "ablate") else {}

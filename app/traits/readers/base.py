@@ -103,6 +103,11 @@ def leftover(source: Source, used: Sequence[str]) -> list[str]:
     return [f"{source.file}: the fields {', '.join(repr(name[:40]) for name in names[:20])} were left out."] if names else []
 
 
+def longer_note(left_out: int) -> list[str]:
+    """Returns a note on conversations that were left out for their length, if there are any."""
+    return [f"{left_out:,} conversations of several turns were left out: a row here holds one."] if left_out else []
+
+
 @dataclass(frozen=True)
 class Held:
     """The cluster of every text, and the indices of texts kept as questions."""

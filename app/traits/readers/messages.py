@@ -10,7 +10,7 @@ dropped.
 from collections.abc import Sequence
 
 from app.errors import invalid
-from app.traits.readers.base import Reader, Row, Source, Taken, leftover
+from app.traits.readers.base import Reader, Row, Source, Taken, leftover, longer_note
 from app.traits.readers.pairs import LABEL, NEGATIVE, POSITIVE, asked_apart, column, side
 from terms.values import Json, JsonObject
 
@@ -80,9 +80,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     taken.notes.append(
         f"Read as messages: {len(taken.positive):,} positive and {len(taken.negative):,} negative conversations of one turn."
     )
-    if longer:
-        taken.notes.append(f"{longer:,} conversations of several turns were left out: a row here holds one.")
-    taken.notes += [*notes, *(note for one in sources for note in leftover(one, sorted(used)))]
+    taken.notes += [*longer_note(longer), *notes, *(note for one in sources for note in leftover(one, sorted(used)))]
     return taken
 
 

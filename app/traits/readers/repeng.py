@@ -7,8 +7,8 @@ A chat template around a text is removed, because the model's own template is ad
 
 from collections.abc import Sequence
 
-from app.traits.readers.base import Reader, Row, Source, Taken, words
-from app.traits.readers.templates import apart
+from app.traits.readers.base import Reader, Source, Taken, longer_note, words
+from app.traits.readers.templates import apart, has_more_turns
 
 FIELDS = {"positive", "negative"}
 
@@ -20,20 +20,23 @@ def recognises(source: Source) -> bool:
 
 
 def read(sources: Sequence[Source], _seed: int) -> Taken:
-    """Reads a row of each class for every entry."""
-    taken, templated = Taken(), 0
+    """Reads a row of each class for every entry; leaves out entries with a text of several turns, which a row cannot hold."""
+    taken, templated, longer = Taken(), 0, 0
     for source in sources:
         for number, row in enumerate(source.rows, start=1):
-            rows: list[Row | None] = []
-            for part in ("positive", "negative"):
-                text = words(source, number, row, part)
-                rows.append(apart(text))
-                getattr(taken, part).append(rows[-1] or {"prompt": text})
+            texts = [words(source, number, row, part) for part in ("positive", "negative")]
+            rows = [apart(text) for text in texts]
+            if any(one and has_more_turns(one) for one in rows):
+                longer += 1
+                continue
+            for side, one, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
+                side.append(one or {"prompt": text})
             templated += all(rows)
     taken.notes.append(
         f"Read as repeng: {len(taken.positive):,} entries, each text a prompt. {templated:,} were written in a chat template, which was "
         "taken off: what follows the prompt is the given response."
     )
+    taken.notes += longer_note(longer)
     return taken
 
 

@@ -8,19 +8,23 @@ import re
 from app.traits.readers.base import Row
 
 _INST = re.compile(
-    r"\s*(?:<s>\s*)?\[INST\](?:\s*<<SYS>>(?>(?P<system>.*?)<</SYS>>))?(?P<prompt>.*?)\[/INST\](?P<response>.*)", re.DOTALL
+    r"\s*(?:<s>\s*)?\[INST\](?:\s*<<SYS>>(?>(?P<system>.*?)<</SYS>>))?(?P<prompt>.*?)\[/INST\]"
+    r"(?P<response>.*?)(?:</s>\s*)?",
+    re.DOTALL,
 )
 _CHATML = re.compile(
-    r"\s*(?:<\|im_start\|>system\n(?P<system>.*?)<\|im_end\|>\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
+    r"\s*(?:<\|im_start\|>system\n(?>(?P<system>.*?)<\|im_end\|>)\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
     r"(?:<\|im_start\|>assistant\n?(?P<response>.*?)(?:<\|im_end\|>\s*)?)?",
     re.DOTALL,
 )
 _LLAMA3 = re.compile(
-    r"\s*(?:<\|begin_of_text\|>)?(?:<\|start_header_id\|>system<\|end_header_id\|>(?P<system>.*?)<\|eot_id\|>)?"
+    r"\s*(?:<\|begin_of_text\|>)?(?:<\|start_header_id\|>system<\|end_header_id\|>(?>(?P<system>.*?)<\|eot_id\|>))?"
     r"<\|start_header_id\|>user<\|end_header_id\|>(?P<prompt>.*?)<\|eot_id\|>"
     r"(?:<\|start_header_id\|>assistant<\|end_header_id\|>(?P<response>.*?)(?:<\|eot_id\|>)?)?",
     re.DOTALL,
 )
+
+_TURN = re.compile(r"\[INST\]|<\|im_start\|>|<\|start_header_id\|>")
 
 
 def apart(text: str) -> Row | None:
@@ -31,3 +35,8 @@ def apart(text: str) -> Row | None:
             parts = {"prompt": found["prompt"], "system_prompt": found["system"], "response": found["response"]}
             return {name: value.strip() for name, value in parts.items() if value is not None and value.strip()}
     return None
+
+
+def has_more_turns(row: Row) -> bool:
+    """Returns whether a part that `apart` returned holds the beginning of another turn."""
+    return any(_TURN.search(part) for part in row.values())
