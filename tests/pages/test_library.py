@@ -123,6 +123,7 @@ def test_a_trait_that_cannot_be_is_refused_with_the_reason(person: Make) -> None
         ([("files", ("trait.json", few))], "needs 2 or more of each class"),
         ([("files", ("trait.json", b"{"))], "The file is not valid JSON"),
         ([("files", ("trait.json", b"[]"))], "must hold one JSON object"),
+        ([("files", ("trait.json", b"[" * 100_000))], "nested too deeply"),
         ([("files", ("", b""))], "Choose the files of a trait"),
         ([("files", ("notes.docx", b"x"))], "notes.docx"),
     ):

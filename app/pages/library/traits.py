@@ -74,6 +74,8 @@ def _body(name: str, form: Form) -> Form | TraitRequest:
             content = json.loads(next(iter(files.values())))
         except ValueError as error:
             raise invalid("/files", "malformed_json", f"The file is not valid JSON: {error}.") from error
+        except RecursionError as error:  # thousands of brackets
+            raise invalid("/files", "malformed_json", "The file holds lists and objects nested too deeply.") from error
         if not isinstance(content, dict):
             raise invalid("/files", "malformed_json", "The file must hold one JSON object with the fields of a trait.")
         return checked({**content, **({"name": name} if name else {})}, TraitRequest, strict=True)
