@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from tests.ml.test_lm_generation import some_prompts
 from tests.ml.tiny_models import HIDDEN
 from workers.job import JobYielded
 from workers.judges.base import JudgeItem, Score, done
+from workers.lm.errors import ModelFault
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
+from workers.lm.steered import SteeredRow, generate_steered
 from workers.steering.effects import Scale, effect_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.questions import Question
@@ -91,6 +94,28 @@ def test_an_overflowing_dose_is_incoherent_row_by_row_and_stays_so_under_any_jud
     again = scored_run("broken", lines, judge.score([JudgeItem(one["question"], None, one["text"]) for one in lines]))
     assert [one.coherence for one in again.answers] == [0.0] * 3
     assert Run.from_bytes(broken.spec, broken.to_bytes()).answers == broken.answers
+
+
+def test_an_answer_that_ends_at_its_first_token_does_not_end_a_steering_of_the_response(
+    tiny_lm: Callable[..., LanguageModel],
+) -> None:
+    """A push of scope `response` has nothing to change in it. Where that is so of every answer, nothing was steered, which is a fault."""
+    lm = tiny_lm("llama")
+    prompts = some_prompts(5, 3, longest=12)
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i}", tuple(prompt)) for i, prompt in enumerate(prompts)]
+    first = [
+        one.ids[0] for one in generate_steered(lm, [SteeredRow(prompt, ()) for prompt in prompts], max_new_tokens=1, batch_rows=8)
+    ]
+    silent = replace(lm, eos_ids=frozenset({first[0]}))
+    push = Push(1, "residual", torch.ones(HIDDEN) / HIDDEN**0.5, 1.0, "add", "response")
+    evaluator = Evaluator(silent, FakeContext(silent), Delighted(), max_new_tokens=6, batch_rows=8)
+    evaluator.begin("steering", 3)
+    [run] = evaluator.evaluate([RunSpec(questions, "v", (push,))])
+    assert [not answer.ids for answer in run.answers] == [one == first[0] for one in first]
+    assert run.effect["fires"] > 0
+    assert run.effect["mean_change"] == pytest.approx(1.0)
+    with pytest.raises(ModelFault, match="fired for none of 1 answers"):
+        evaluator.evaluate([RunSpec(questions[:1], "of one question", (push,))])
 
 
 def test_progress_counts_answers_as_their_runs_are_kept(tiny_lm: Callable[..., LanguageModel]) -> None:

@@ -37,7 +37,8 @@ from workers.steering.runs import Part, Run, RunSpec, judged
 WAVE_BATCHES = 4
 """Number of batches in a wave: enough to keep batches full, few enough that a lost wave costs little."""
 WAVE_SECONDS = 10.0
-"""Waves that take longer are halved, as are pieces of a run; shorter waves are doubled up to WAVE_BATCHES, where that changes no text."""
+"""Pieces of a run that take longer are halved. Waves that take at least half as long are halved, quicker ones doubled up to WAVE_BATCHES, where
+that changes no text."""
 FIRST_ROWS = 4
 """Number of answers in the first piece, when the model's pace is still unknown."""
 
@@ -105,7 +106,7 @@ class Evaluator:
         self._context.progress(self._done)
 
     def evaluate(self, specs: Sequence[RunSpec]) -> list[Run]:
-        """Returns the runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
+        """Returns the runs, in the specs' order. Raises ModelFault no_effect when an intervention fired in no answer."""
         fresh = {spec.id: spec for spec in specs if spec.id not in self._known}
         missing = []
         for spec in fresh.values():
@@ -288,16 +289,17 @@ def _part_cell(run: str, start: int) -> str:
 
 def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
     """The effect of the push over all answers of a run. An intervention that fired in no answer is a fault, not a score of 0
-    (docs/science.md, 4.1)."""
+    (docs/science.md, 4.1). An answer that ends at its first token gives a push of scope `response` nothing to change; it does not count.
+    """
     if not spec.pushes:
         return {}
-    fires = [count for part in parts for count, _ in part.changes]
-    if min(fires) == 0:
+    fired = [(count, change) for part in parts for count, change in part.changes if count]
+    if not fired:
         raise ModelFault(
             "no_effect",
-            f"The intervention of {spec.id} fired for {sum(map(bool, fires))} of {len(fires)} answers. Such a run "
-            "would look like a run without effect: the site of the hook does not fit this model.",
+            f"The intervention of {spec.id} fired for none of {len(spec.questions)} answers. Such a run would look like a run without "
+            "effect: every answer ended at its first token, or the site of the hook does not fit this model.",
         )
-    change = float(np.mean([change for part in parts for _, change in part.changes]))
+    change = float(np.mean([change for _, change in fired]))
     not_finite = sum(not answer.finite for part in parts for answer in part.answers)
-    return {"fires": sum(fires), "mean_change": settled_change(change), "not_finite": not_finite}
+    return {"fires": sum(count for count, _ in fired), "mean_change": settled_change(change), "not_finite": not_finite}
