@@ -3,7 +3,9 @@
 import html
 import json
 import re
+from collections.abc import Collection
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from binnacle.version import VERSION
-from tests.reports.gathering import PROVENANCE, STUDY, Limits, effect, gathered, html_of, summary
+from tests.reports.gathering import PROVENANCE, STUDY, Limits, Line, effect, gathered, html_of, read, summary
 from workers.judges.agreement import Agreement
 from workers.reports.document import Report, build
 from workers.reports.gathered import Cell
@@ -302,6 +304,19 @@ def test_sections_are_in_order_and_the_best_method_has_examples() -> None:
         "Answer 2 of test-probe of sycophancy",
     ):
         assert words in examples, words
+
+
+def test_an_answer_that_the_judge_did_not_score_is_no_example_of_the_least_gain() -> None:
+    def read_without_scores(job: str, wanted: Collection[str]) -> tuple[list[Line], dict[str, list[Line]]]:
+        runs, lines = read(job, wanted)
+        return runs, {
+            run: [{**line, "trait": None} if at == 4 else line for at, line in enumerate(of)] for run, of in lines.items()
+        }
+
+    page = report(GAINS, TIES).to_html(read_without_scores, date(2026, 1, 31))
+    told = re.sub(r"<[^>]+>", "", page.split('id="examples"')[1].split('id="answers"')[0])
+    assert "least gain: Question 3 of refusal?" in told
+    assert "Question 4" not in told
 
 
 def test_answers_that_do_not_fit_are_left_out_evenly_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

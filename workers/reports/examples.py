@@ -13,7 +13,10 @@ PLACES = {"most gain": 0.0, "middle": 0.5, "least gain": 1.0}
 
 
 def examples(cell: Cell, read: Read) -> list[Text]:
-    """The examples of one model and trait; empty where no method could be steered, and where the answers are no longer stored."""
+    """The examples of one model and trait; empty where no method could be steered, and where the answers are no longer stored.
+
+    Answers without a gain, because the judge gave no score, are no examples.
+    """
     summary = cell.steering
     leader = None if summary is None or not summary.get("groups") else leader_of(summary)
     if summary is None or leader is None or leader["best"] is None or not leader["best"].get("run"):
@@ -21,7 +24,8 @@ def examples(cell: Cell, read: Read) -> list[Text]:
     steered, unsteered = leader["best"]["run"], summary["unsteered"]["test"]["run"]
     _, lines = read(job_of(cell), [steered, unsteered])
     sign = -1 if summary.get("direction") == "negative" else 1
-    found = ordered(matched(lines.get(steered, []), lines.get(unsteered, [])), "best", sign)
+    scored = [both for both in matched(lines.get(steered, []), lines.get(unsteered, [])) if both.change is not None]
+    found = ordered(scored, "best", sign)
     where = f"{method_name(leader, summary)}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
     chosen = {int(share * (len(found) - 1)): name for name, share in reversed(PLACES.items())} if found else {}
     return [_shown(found[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
