@@ -122,6 +122,23 @@ def test_touched_files_cost_a_reload_and_no_more(shelf: Shelf) -> None:
     assert shelf.loads == ["a", "a"]
 
 
+def test_a_model_with_changed_files_is_gone_before_it_is_loaded_again(shelf: Shelf) -> None:
+    """Also where only the collector can free it: both at once may not fit the device."""
+    lm = shelf.get("a")
+    lm.model.itself = [lm.model]
+    gone = weakref.ref(lm.model.lm_head.weight)
+    del lm
+    (shelf.folders["a"] / "model.safetensors").touch()
+    seen: list[object] = []
+
+    def loader() -> LanguageModel:
+        seen.append(gone())
+        return load(shelf.folders["a"], facts=shelf.facts["a"])
+
+    shelf.cache.get(shelf.key("a"), loader, expected_bytes=shelf.facts["a"].bytes_in("float32"))
+    assert seen == [None]
+
+
 def test_a_model_with_a_hook_left_on_it_is_not_served_again(shelf: Shelf) -> None:
     shelf.get("a").model.lm_head.register_forward_hook(lambda *_: None)
     with pytest.raises(ModelFault, match="hooks_left"):

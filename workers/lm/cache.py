@@ -57,8 +57,8 @@ class ModelCache:
         """
         held = self._held.get(key)
         if held is not None and files_changed(key.path, held.lm.facts.files):
+            held = None  # before `drop`, which frees only what nothing refers to
             self.drop(key)
-            held = None
         if held is not None:
             self._check(key, held.lm)
             held.used_at = self._clock()
