@@ -59,7 +59,7 @@ class _Stop:
             raise Abandoned
 
     def ask(self) -> None:
-        """Cancels the thread's current statement, if any, and prevents further ones."""
+        """Cancels the thread's current statement, if any, and lets its next `check` raise; there is one before the commit."""
         self._asked.set()
         with self._using:
             if self._connection is not None:

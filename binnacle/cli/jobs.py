@@ -1,4 +1,4 @@
-"""`watch`, `jobs`, `edit`, `cancel`, `retry`: commands for existing jobs."""
+"""`watch`, `jobs`, `edit`, `share`, `show`, `cancel`, `retry`: commands for existing jobs."""
 
 from typing import Annotated, Any
 
