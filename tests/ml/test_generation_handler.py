@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from workers.handlers import generation
 from workers.job import JobFault
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
+from workers.lm.prompts import encode_prompt
+from workers.lm.steered import SteeredRow, generate_steered
 
 
 def spec_of(lm: LanguageModel, **changes: Any) -> dict[str, Any]:
@@ -72,6 +75,22 @@ def test_a_vector_that_lies_in_massive_dims_has_no_dose() -> None:
             generation.run(spec_of(lm, coefficients=None, doses=[0.5], operation=operation), FakeContext(lm, **about))
     ablated = generation.run(spec_of(lm, coefficients=None, doses=[0.5], operation="ablate"), FakeContext(lm, **about))
     assert ablated.result["answers"][1]["r"] is None
+
+
+def test_an_answer_that_ends_at_its_first_token_is_shown_and_fails_no_job() -> None:
+    """A push of scope `response` has nothing to change in it. Where that is so of every answer, nothing was steered, which is a fault."""
+    lm = load(model_folder("demo-severe"))
+    prompts = [{"prompt": text, "system_prompt": None} for text in ("describe a river .", "thank you .")]
+    rows = [SteeredRow(encode_prompt(lm, one["prompt"], None), ()) for one in prompts]
+    ends, other = (one.ids[0] for one in generate_steered(lm, rows, max_new_tokens=1, batch_rows=2))
+    assert ends != other
+    silent = replace(lm, eos_ids=frozenset({ends}))
+    blobs = {"d": save({"k": torch.randn(lm.layout.width("residual", 1), generator=torch.Generator().manual_seed(1))})}
+    context = FakeContext(silent, blobs=blobs)
+    steered = generation.run(spec_of(lm, prompts=prompts, scope="response", calibration=None), context).result["answers"][2:]
+    assert [(one["text"] == "", one["fires"] > 0) for one in steered] == [(True, False), (False, True)]
+    with pytest.raises(JobFault, match="every answer ended at its first token"):
+        generation.run(spec_of(lm, prompts=prompts[:1], scope="response", calibration=None), context)
 
 
 PROGRAM = """

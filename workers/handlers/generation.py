@@ -54,6 +54,12 @@ def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tu
     flips = routing_flips(lm, [[*row.prompt_ids, *answer.ids] for row, answer in zip(rows, found, strict=True)])
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
     lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
+    steered = [line["fires"] for row, line in zip(rows, lines, strict=True) if row.pushes]
+    if steered and not any(steered):
+        raise ModelFault(
+            "no_effect",
+            "No vector acted on any answer: every answer ended at its first token, before a push of the response can act.",
+        )
     if spec["calibration"] is None:
         lines = [{**line, "r": None, "r_raw": None} for line in lines]
     return lines, flips
@@ -105,10 +111,6 @@ def _line(
     lm: LanguageModel, subject: Subject | None, r: float | None, prompt: Prompt, row: SteeredRow, answer: SteeredAnswer
 ) -> Answered:
     fires = int(answer.effect["fires"]) if row.pushes else 0
-    if row.pushes and fires == 0:
-        raise ModelFault(
-            "no_effect", f"The intervention with {subject.keys[0] if subject else ''} was never applied; nothing was steered."
-        )
     change = answer.effect["mean_change"]
     c = row.pushes[0].coefficient if row.pushes and r is not None else None
     return {
