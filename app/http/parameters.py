@@ -2,6 +2,7 @@
 would be listed.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Literal, get_args, get_origin
@@ -37,12 +38,12 @@ def check_parameters(request: Request, known: Mapping[str, bool]) -> None:
     """Raises Problem 422 for parameters that are not known (`unknown_parameter`), or that are given twice and take one value
     (`repeated_parameter`).
     """
-    given = request.query_params
+    given = Counter(name for name, _ in request.query_params.multi_items())
     errors = [_error(name, "unknown_parameter", _unknown(name, known)) for name in given if name not in known]
     errors += [
         _error(name, "repeated_parameter", f"{name} takes one value and is given several times.")
-        for name, several in known.items()
-        if not several and len(given.getlist(name)) > 1
+        for name, times in given.items()
+        if times > 1 and known.get(name) is False
     ]
     if errors:
         raise Problem(422, errors[0]["code"], errors[0]["detail"], errors=errors)

@@ -104,7 +104,7 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
 def _placed(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, Place], Scene]:
     """Returns the places of jobs of a class in its queue, and the other facts behind their reasons to wait, in one statement."""
     facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
-    row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
+    row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
     return {id_: Place(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)
