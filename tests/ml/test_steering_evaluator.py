@@ -114,7 +114,7 @@ def test_an_answer_that_ends_at_its_first_token_does_not_end_a_steering_of_the_r
     assert [not answer.ids for answer in run.answers] == [one == first[0] for one in first]
     assert run.effect["fires"] > 0
     assert run.effect["mean_change"] == pytest.approx(1.0)
-    with pytest.raises(ModelFault, match="fired for none of 1 answers"):
+    with pytest.raises(ModelFault, match="fired for 0 of 1 answers"):
         evaluator.evaluate([RunSpec(questions[:1], "of one question", (push,))])
 
 

@@ -54,11 +54,13 @@ def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tu
     flips = routing_flips(lm, [[*row.prompt_ids, *answer.ids] for row, answer in zip(rows, found, strict=True)])
     asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
     lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
-    steered = [line["fires"] for row, line in zip(rows, lines, strict=True) if row.pushes]
-    if steered and not any(steered):
+    fires = [line["fires"] for row, line in zip(rows, lines, strict=True) if row.pushes]
+    needed = min(1, len(fires)) if spec["scope"] == "response" else len(fires)  # an answer may end at its first token
+    if sum(map(bool, fires)) < needed:
         raise ModelFault(
             "no_effect",
-            "No vector acted on any answer: every answer ended at its first token, before a push of the response can act.",
+            f"The vectors acted on {sum(map(bool, fires))} of {len(fires)} answers: the site of the hook does not fit this model, or every "
+            "answer ended at its first token.",
         )
     if spec["calibration"] is None:
         lines = [{**line, "r": None, "r_raw": None} for line in lines]

@@ -106,7 +106,7 @@ class Evaluator:
         self._context.progress(self._done)
 
     def evaluate(self, specs: Sequence[RunSpec]) -> list[Run]:
-        """Returns the runs, in the specs' order. Raises ModelFault no_effect when an intervention fired in no answer."""
+        """Returns the runs, in the specs' order. Raises ModelFault no_effect when an intervention never fired."""
         fresh = {spec.id: spec for spec in specs if spec.id not in self._known}
         missing = []
         for spec in fresh.values():
@@ -288,17 +288,19 @@ def _part_cell(run: str, start: int) -> str:
 
 
 def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
-    """The effect of the push over all answers of a run. An intervention that fired in no answer is a fault, not a score of 0
-    (docs/science.md, 4.1). An answer that ends at its first token gives a push of scope `response` nothing to change; it does not count.
+    """The effect of the push over all answers of a run. An intervention that never fired is a fault, not a score of 0 (docs/science.md, 4.1):
+    in any answer, or for the scope `response` in all of them, because it has nothing to change where an answer ends at its first token.
     """
     if not spec.pushes:
         return {}
-    fired = [(count, change) for part in parts for count, change in part.changes if count]
-    if not fired:
+    changes = [one for part in parts for one in part.changes]
+    fired = [(count, change) for count, change in changes if count]
+    needed = 1 if all(push.scope == "response" for push in spec.pushes) else len(changes)
+    if len(fired) < needed:
         raise ModelFault(
             "no_effect",
-            f"The intervention of {spec.id} fired for none of {len(spec.questions)} answers. Such a run would look like a run without "
-            "effect: every answer ended at its first token, or the site of the hook does not fit this model.",
+            f"The intervention of {spec.id} fired for {len(fired)} of {len(changes)} answers. Such a run would look like a run without "
+            "effect: the site of the hook does not fit this model, or every answer ended at its first token.",
         )
     change = float(np.mean([change for _, change in fired]))
     not_finite = sum(not answer.finite for part in parts for answer in part.answers)
