@@ -35,7 +35,15 @@ def test_a_value_in_a_field_and_in_the_json_is_refused() -> None:
         request_of(FIELDS, {"methods": ["probe"], "more": [further]})
     assert refused.value.code == "given_twice"
     assert named_in_json(FIELDS, {"more": [further]}) == {"methods"}
-    assert named_in_json(FIELDS, {"more": ["no json"]}) == named_in_json(FIELDS, {"more": ["[[1]]"]}) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[[1]]", '["seed"]', '"seed"', "[" * 20_000])
+def test_a_json_field_without_an_object_names_nothing_and_is_refused(text: str) -> None:
+    assert named_in_json(FIELDS, {"more": [text]}) == frozenset()
+    if text:
+        with pytest.raises(Problem) as refused:
+            request_of(FIELDS, {"more": [text]})
+        assert refused.value.code == "malformed_json"
 
 
 def test_a_system_prompt_beside_prompts_with_their_own_is_refused() -> None:

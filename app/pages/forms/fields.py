@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.errors import invalid
+from app.errors import Problem, invalid
 from terms.values import Json, JsonObject
 
 Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
@@ -68,11 +68,14 @@ def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
 
 def named_in_json(fields: Sequence[Field], values: Values) -> frozenset[str]:
     """Returns the names of the values in the JSON field; none if its text is not a JSON object."""
-    texts = [values[field.name][0] for field in fields if field.control == "json" and values.get(field.name)]
-    try:
-        return frozenset(name for text in texts for name in json.loads(text))
-    except (ValueError, TypeError):
-        return frozenset()
+    names: set[str] = set()
+    for field in fields:
+        if field.control == "json" and values.get(field.name):
+            try:
+                names |= _further(field, values[field.name][0]).keys()
+            except Problem:
+                continue  # the page shows such a text with its own error
+    return frozenset(names)
 
 
 def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[str]]:
@@ -98,6 +101,8 @@ def _further(field: Field, text: str) -> JsonObject:
         found = json.loads(text)
     except ValueError as error:
         raise invalid(f"/{field.name}", "malformed_json", f"This is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise invalid(f"/{field.name}", "malformed_json", "Lists and objects are nested too deeply in this JSON.") from error
     if not isinstance(found, dict):
         raise invalid(f"/{field.name}", "malformed_json", 'Write a JSON object, such as {"seed": 1}.')
     return found
