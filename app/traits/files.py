@@ -1,4 +1,4 @@
-"""Reads the files of a trait folder, in trait-interp's format or ours, as a request; each error names its file and line.
+"""Reads the files of a trait folder, in trait-interp's format or ours, as a request. Errors name the file, and the line of a bad line.
 
     positive.txt | positive.jsonl   negative.txt | negative.jsonl   definition.txt   steering.json
     paraphrases.json   unrelated.json   split.json   made_for.txt                    (ours, optional)
@@ -56,7 +56,7 @@ class Folder:
 
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
-    """Returns the trait in these files, given by name without folders. Raises Problem 422 naming the file, the line and the field."""
+    """Returns the trait in these files, given by name without folders. Raises Problem 422."""
     notes = [f"{file} was not read: datasets here have no part of this name." for file in sorted(files) if file in UNUSED]
     for file in files:
         if file not in KNOWN + UNUSED:
@@ -85,8 +85,11 @@ def _class(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Prom
             notes.append(f"{txt} was not read, because {jsonl} is present.")
         return _jsonl(files[jsonl], jsonl, part, notes)
     if txt in files:
-        lines = (line.strip() for line in text_of(files[txt], txt).split("\n"))
-        return [_checked(_PROMPT, line, f"/{part}", txt) for line in lines if line]
+        rows: list[Prompt] = []
+        for number, line in enumerate(text_of(files[txt], txt).split("\n"), start=1):
+            if line.strip():
+                rows.append(_checked(_PROMPT, line.strip(), f"/{part}/{len(rows)}", f"{txt}, line {number}"))
+        return rows
     raise invalid(f"/{part}", "missing_file", f"There is no {jsonl} and no {txt}: a trait is a contrast and needs both classes.")
 
 
@@ -151,7 +154,11 @@ def _split(files: Mapping[str, bytes]) -> Split:
 
 
 def _apply_split(request: TraitRequest, split: Split) -> None:
-    """Assigns the questions of each listed cluster its split. Raises Problem 422 if a question has another split."""
+    """Gives the questions of each listed cluster its split. Raises Problem 422 for a cluster in both lists or a question of another split."""
+    for cluster in split.selection:
+        if cluster in split.test:
+            detail = f"split.json lists the cluster {cluster!r} in selection and in test. Give one split."
+            raise invalid("/split.json/test", "contradicting_split", detail)
     place = dict.fromkeys(split.selection, "selection") | dict.fromkeys(split.test, "test")
     for i, row in enumerate(request.steering.questions):
         listed = place.get(row.cluster or "")

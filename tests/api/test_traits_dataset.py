@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import Problem
 from app.settings import LimitSettings
 from app.traits import checks, files
 from app.traits.clusters import draw, fill, near_duplicates, tokens
@@ -230,6 +231,23 @@ def test_a_split_file_places_clusters_and_gives_the_seed() -> None:
     folder = files.read("t", given)
     assert folder.request.seed == 7
     assert [row.split for row in folder.request.steering.questions] == ["test", "selection"]
+
+
+def test_a_cluster_in_two_splits_is_refused() -> None:
+    given = {
+        "positive.txt": b"a\nb", "negative.txt": b"e\nf", "steering.json": b'[{"question": "q", "cluster": "c"}]',
+        "split.json": b'{"selection": ["c"], "test": ["c"]}',
+    }  # fmt: skip
+    with pytest.raises(Problem, match="'c' in selection and in test") as refused:
+        files.read("t", given)
+    assert refused.value.code == "contradicting_split"
+
+
+def test_a_line_of_a_text_file_at_fault_is_named() -> None:
+    given = {"positive.txt": b"a\n\n" + b"x" * 1_000_001, "negative.txt": b"e\nf", "steering.json": b'["q"]'}
+    with pytest.raises(Problem, match=r"positive\.txt, line 3: ") as refused:
+        files.read("t", given)
+    assert refused.value.errors[0]["pointer"] == "/positive/1/prompt"
 
 
 def test_the_shipped_datasets_keep_their_clusters_and_splits() -> None:
