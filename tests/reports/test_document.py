@@ -86,6 +86,32 @@ def test_no_two_rows_of_several_places_look_alike(table: str) -> None:
     assert {"probe at response[:5], residual", "probe at prompt[-1], residual"} <= {name for _, _, name in names}
 
 
+def with_a_sibling(gain: float) -> dict[str, Any]:
+    """Beside the steered model's own vectors, one more of mean_diff, made on another model."""
+    one = summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (18.0, 8.0, 28.0)}, {"mean_diff": (-2.0, -6.0, 2.0)})
+    own, contrast = one["groups"][1], one["contrasts"]["dose"][0]
+    other = {
+        **own,
+        "group": f"base:{own['group']}",
+        "source_model": "base",
+        "best": effect("test-base", (gain, gain - 1, gain + 1)),
+    }
+    worse = {**contrast, "b": other["group"], "difference": -50.0, "low": -60.0, "high": -40.0}
+    return {
+        **one,
+        "groups": [*one["groups"], {**other, "matched": {"dose": other["best"]}}],
+        "contrasts": {"dose": [contrast, worse]},
+    }
+
+
+def test_vectors_of_another_model_are_rows_and_methods_of_their_own() -> None:
+    report = build(STUDY, gathered({"refusal": with_a_sibling(-30.0), "sycophancy": with_a_sibling(-30.0)}))
+    [rows] = [one["table"].rows for one in report.sections if one.get("table") and one["table"].id == "traits"]
+    assert {row["method"]: row["refusal"] for row in rows} == {"probe": 20.0, "mean_diff": 18.0, "mean_diff of base": -30.0}
+    alone = summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (18.0, 8.0, 28.0)}, {"mean_diff": (-2.0, -6.0, 2.0)})
+    assert recommended(report) == recommended(build(STUDY, gathered({"refusal": alone, "sycophancy": alone})))
+
+
 def test_only_vectors_of_one_component_are_compared_by_cosine() -> None:
     """Those of another component have other coordinates, and may be of another width."""
     vectors = {"p/k_proj/probe/2": np.ones(3), "p/residual/probe/2": np.ones(4), "p/residual/mean_diff/2": np.arange(4.0)}

@@ -1,9 +1,9 @@
-"""Common parts of the tables of gains: the cells of a gain, the sentence on how gains were measured, and which methods the tables leave out."""
+"""Common parts of the tables of gains: the cells of a gain, the sentence on how gains were measured, and the names of methods."""
 
 from collections.abc import Iterator
 from typing import Literal
 
-from app.pages.texts.places import at_place, places_of
+from app.pages.texts.places import at_place, of_model, places_of
 from terms.documents.steering import Effect, GroupFacts, Subject, Summary
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
@@ -37,13 +37,14 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
     }
 
 
-def place_of(one: GroupFacts | Subject) -> tuple[str | None, str]:
-    """The position and component of a group's or subject's vectors."""
-    return one["position"], one["component"]
+def place_of(one: GroupFacts | Subject) -> tuple[str | None, str, str | None]:
+    """The position, component and other model, if any, on which a group's or subject's vectors were made."""
+    return one["position"], one["component"], one.get("source_model")
 
 
 def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None = None) -> str:
-    """The method of a group or subject, or another `method` of the same place, as the tables show it: with position and component where the
-    steering compares several of them, so that no two rows look alike.
+    """The method of a group or subject, or another `method` of the same place, as the tables show it: with the other model if the vectors
+    were made on one, and with position and component where the steering compares several of them, so that no two rows look alike.
     """
-    return f"{method or one['method']}{at_place(one['group'], places_of(group['group'] for group in summary['groups']))}"
+    place = at_place(one["group"], places_of(group["group"] for group in summary["groups"]))
+    return f"{method or one['method']}{of_model(one['group'])}{place}"
