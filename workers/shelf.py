@@ -102,17 +102,20 @@ class Shelf:
         return replace(lm, facts=facts_now, record_steps=self._settings.record_steps)
 
     def after_job(self) -> None:
-        """Checks that the job left no hook on its models; a model with hooks is unloaded. Raises ModelFault hooks_left."""
+        """Checks that the job left no hook on its models; each model with hooks is unloaded. Raises the first ModelFault hooks_left."""
+        faults: list[ModelFault] = []
         with self._lock:
             taken, self._taken = self._taken, {}
             for key, lm in taken.items():
                 self._cache.used(key)  # idle time counts from the end of the job, however long the job was
                 try:
                     assert_no_hooks(lm.model)
-                except ModelFault:
+                except ModelFault as fault:
                     self._cache.drop(key)
-                    self._list()
-                    raise
+                    faults.append(fault)
+            self._list()
+        if faults:
+            raise faults[0]
 
     def put_away(self, idle_seconds: float) -> bool:
         """Unloads the models that no job has used for `idle_seconds`, unless a job runs with one; returns whether any was unloaded."""

@@ -10,6 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import workers.shelf
+from app.db import make_engine, make_sessions
+from app.settings import Settings
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.errors import ModelFault
 from workers.lm.inspection import inspect_folder
@@ -158,3 +161,21 @@ def test_a_loader_that_fails_leaves_the_others(shelf: Shelf) -> None:
     assert shelf.names() == ["a"]
     shelf.get("b")
     assert shelf.names() == ["a", "b"]
+
+
+def test_every_model_on_which_a_job_left_a_hook_is_unloaded(shelf: Shelf) -> None:
+    """The worker's own shelf; a study's job can take several models."""
+    kept = workers.shelf.Shelf(
+        Settings(model_budget_bytes=10 * shelf.size), make_sessions(make_engine("postgresql+psycopg://nowhere/none"))
+    )
+    for name in "abc":
+        key = shelf.key(name)
+        lm = kept._cache.get(key, lambda name=name: load(shelf.folders[name]), expected_bytes=shelf.size)  # type: ignore[misc]
+        kept._names[key], kept._taken[key] = name, lm
+        if name != "b":
+            lm.model.register_forward_hook(lambda *_: None)
+    with pytest.raises(ModelFault) as left:
+        kept.after_job()
+    assert left.value.code == "hooks_left"
+    assert kept.names() == ["b"]
+    kept.after_job()
