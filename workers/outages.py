@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, NotSupportedError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.storage.base import ObjectMissing, StorageDenied, StorageError, StorageFull
@@ -59,4 +59,6 @@ def is_outage(error: SQLAlchemyError) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state is None or state[:2] in {"08", "40", "53", "55", "57"}
+    if state is None:  # the driver's own error, for example for a text that Postgres cannot hold
+        return error.connection_invalidated or not isinstance(error, DataError | ProgrammingError | NotSupportedError)
+    return error.connection_invalidated or state[:2] in {"08", "40", "53", "55", "57"}

@@ -1,6 +1,10 @@
 """What a job reads and writes goes through short storage errors, and is not counted twice when an answer was lost."""
 
+import psycopg
 import pytest
+from psycopg.types.string import StrDumper
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.jobs import endings, repository
 from app.storage.base import ObjectCorrupt, ObjectMissing, StorageDenied, StorageError, StorageFull, StorageUnavailable
@@ -8,7 +12,7 @@ from app.storage.blobs import stage
 from app.storage.factory import open_storage
 from tests.worker.conftest import Service
 from workers import outages
-from workers.outages import STORAGE_TRIES, through_storage_errors
+from workers.outages import STORAGE_TRIES, is_outage, through_storage_errors
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,17 @@ def test_an_error_that_needs_a_person_is_not_tried_again(error: StorageError) ->
     with pytest.raises(type(error)):
         through_storage_errors(work, lambda: False)
     assert len(calls) == 1
+
+
+def test_what_the_driver_refuses_to_send_is_no_outage_and_an_unreachable_server_is() -> None:
+    """Neither has an SQLSTATE. The first would be sent again and again until the lease is lost."""
+    with pytest.raises(psycopg.DataError) as refused:
+        StrDumper(str).dump("a\x00b")
+    assert refused.value.sqlstate is None
+    assert not is_outage(DBAPIError.instance("INSERT", {}, refused.value, psycopg.Error))  # type: ignore[arg-type]
+    with pytest.raises(OperationalError) as unreachable:
+        create_engine("postgresql+psycopg://127.0.0.1:1/none").connect()
+    assert is_outage(unreachable.value)
 
 
 def test_a_cell_whose_commit_was_answered_by_nobody_comes_again_and_shows_once(live: Service) -> None:
