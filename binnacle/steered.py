@@ -31,7 +31,7 @@ def write(
 ) -> Path:
     """Writes a vector [D] at a layer to the file `to`, which ends in .pt. `hookpoint` is the block's name, with `{layer}` for its number.
 
-    Raises BinnacleError without torch, and for a vector that is not at a block's output.
+    Raises BinnacleError without torch, for a vector that is not at a block's output, and for other braces in `hookpoint`.
     """
     if component != "residual":
         raise BinnacleError(
@@ -41,6 +41,9 @@ def write(
         )
     if to.suffix not in (".pt", ".pth"):
         raise BinnacleError("bad_name", f"{to}: give the file a name that ends in .pt; lm-evaluation-harness reads no other.")
+    name = hookpoint.replace("{layer}", str(layer))
+    if "{" in name or "}" in name:
+        raise BinnacleError("bad_hookpoint", f"{hookpoint}: only {{layer}}, the block's number, may stand in braces.")
     try:
         import torch
     except ImportError as error:
@@ -50,5 +53,5 @@ def write(
         ) from error
     to.parent.mkdir(parents=True, exist_ok=True)
     said = {"steering_vector": torch.tensor(vector), "steering_coefficient": float(coefficient), "action": "add"}
-    torch.save({hookpoint.format(layer=layer): {**said, "head_index": None, "bias": None}}, to)
+    torch.save({name: {**said, "head_index": None, "bias": None}}, to)
     return to

@@ -98,6 +98,14 @@ def test_what_lm_evaluation_harness_could_not_read_is_not_written(name: str, com
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("hookpoint", ["h.{}", "h.{n}", "h.{layer", "h.{layer.x}"])
+def test_a_hookpoint_with_other_braces_is_refused(hookpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(BinnacleError) as error:
+        write(ROWS[0].numpy(), tmp_path / "a.pt", layer=2, component="residual", coefficient=1.0, hookpoint=hookpoint)
+    assert error.value.code == "bad_hookpoint"
+    assert not (tmp_path / "a.pt").exists()
+
+
 def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) -> None:
     """Pickled by name in a process that has such a package; it is not imported where the file is read, even where it could be."""
     package = tmp_path / "steering_vectors"
