@@ -38,5 +38,5 @@ class Viewer:
         return self.may("admin")
 
     def manages(self, owner: str) -> bool:
-        """Returns whether the caller may change objects of `owner`."""
+        """Returns whether objects of `owner` are in the caller's hands; to change them it also needs `may("submit")`."""
         return self.is_admin or self.owner == owner

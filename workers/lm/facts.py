@@ -10,7 +10,7 @@ from terms.values import JsonObject
 
 @dataclass(frozen=True)
 class FileStamp:
-    """A file as it was when it was read. Any change of content changes the size, the time or the inode."""
+    """A file as it was when read. A file written or replaced since has another size, time or inode, unless its old time is set again."""
 
     name: str
     size: int
