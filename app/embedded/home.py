@@ -61,7 +61,7 @@ class Home:
     @property
     def objects_url(self) -> str:
         """Returns the storage URL of the folder's own objects."""
-        return f"file://{private_folder(self.folder / 'objects')}"
+        return private_folder(self.folder / "objects").as_uri()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

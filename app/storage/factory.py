@@ -28,6 +28,8 @@ def open_storage(url: str) -> Storage:
     AWS_SESSION_TOKEN. Raises ValueError, without secrets in its text, for any other URL, and StorageDenied for a folder that it may not
     create.
     """
+    if "#" in url:
+        raise ValueError("STORAGE_URL contains a #, which would cut it off there; write it as %23")
     parts = urlsplit(url)
     if parts.scheme == "file":
         return LocalStorage(_folder(parts))
@@ -53,7 +55,7 @@ def _bucket(parts: SplitResult) -> Bucket:
     public_endpoint = options.get("public_endpoint", endpoint).rstrip("/")
     for name, value in (("endpoint", endpoint), ("public_endpoint", public_endpoint)):
         if not value.startswith(("http://", "https://")):
-            raise ValueError(f"STORAGE_URL: {name} is {value!r}; it must begin with http:// or https://")
+            raise ValueError(f"STORAGE_URL: {name} must begin with http:// or https://")
     credentials = None
     if "access_key_id" in options and "secret_access_key" in options:
         credentials = Credentials(options["access_key_id"], options["secret_access_key"], options.get("session_token"))
@@ -66,8 +68,14 @@ def _options(query: str) -> dict[str, str]:
     """
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     given = {name: unquote(value) for name, _, value in pairs}
-    if unknown := sorted(given.keys() - _OPTIONS.keys()):
-        raise ValueError(f"STORAGE_URL has the unknown option {unknown[0]!r}; its options are {', '.join(_OPTIONS)}")
+    names = list(given)
+    if unknown := [name for name in names if name not in _OPTIONS]:
+        # After a secret this may be the rest of it, cut off by an & in it.
+        hidden = {"secret_access_key", "session_token"} & set(names[: names.index(unknown[0])])
+        said = (
+            "an unknown option after a secret (write an & in a secret as %26)" if hidden else f"the unknown option {unknown[0]!r}"
+        )
+        raise ValueError(f"STORAGE_URL has {said}; its options are {', '.join(_OPTIONS)}")
     # Key, secret and token belong together: a key from the URL must not be combined with a token from the environment.
     own_key = "access_key_id" in given
     found = {

@@ -1,6 +1,7 @@
 """Whose the data folder is, and what others can read in it."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from app.embedded.errors import EmbeddedError
 from app.embedded.home import ALREADY_RUNNING, Home, Running
 from app.embedded.listening import listen, local_address, url_of
 from app.embedded.private import private_folder
+from app.storage.factory import open_storage
 
 RUNNING = Running(os.getpid(), "http://127.0.0.1:8000", "postgresql+psycopg://a:b@/c", "redis+socket://:d@/e", "file:///f")
 HOLD = (
@@ -27,6 +29,12 @@ HOLD = (
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_objects_are_kept_in_the_folder_also_where_its_name_means_something_in_an_address(tmp_path: Path) -> None:
+    home = Home(tmp_path / "a #1? 100%25")
+    open_storage(home.objects_url).put(f"sha256/{hashlib.sha256(b'x').hexdigest()}", b"x")
+    assert len([one for one in (home.folder / "objects").rglob("*") if one.is_file()]) == 1
 
 
 def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: Path) -> None:

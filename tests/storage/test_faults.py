@@ -216,6 +216,10 @@ BAD_URLS: dict[str, str] = {
     "s3://": "bucket",
     "s3://bucket?endpoint=host:9000": "begin with http",
     "s3://bucket?acces_key_id=x": "unknown option 'acces_key_id'",
+    "s3://bucket?secret_access_key=a&secret@": "after a secret",
+    "s3://bucket?endpoint=key:secret@host:9000": "begin with http",
+    "s3://bucket?secret_access_key=a#secret@": "%23",
+    "file:///srv/a#b": "%23",
 }
 
 
