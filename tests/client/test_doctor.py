@@ -22,6 +22,7 @@ from tests.client.test_cli import Cli, binnacle, environment
 __all__ = ["binnacle", "environment"]
 SMI = "| NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |"
 OLD, NEW = Driver("535.104.05", "12.2"), Driver("590.10", "13.1")
+LACKING = Driver("535.104.05", None)
 CARD = ["/dev/nvidia0"]
 
 
@@ -32,6 +33,7 @@ CARD = ["/dev/nvidia0"]
         (Torch("2.13", "13.0", 1), NEW, CARD, "ok", "590.10"),
         (None, NEW, CARD, "ok", "590.10"),
         (Torch("2.13", "13.0", 0), OLD, CARD, "fault", "update the driver, or install a torch that is built for CUDA 12"),
+        (Torch("2.13", "13.0", 0), LACKING, CARD, "fault", "without its CUDA library: install the driver's libcuda"),
         (Torch("2.13+cpu", None, 0), NEW, CARD, "fault", "pip install torch"),
         (Torch("2.13", "13.0", 0), None, CARD, "fault", "install the driver's tools"),
         (Torch("2.13", "13.0", 0), Driver(error="Driver/library version mismatch"), CARD, "fault", "restart the machine"),
@@ -67,6 +69,8 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 def test_the_drivers_tool_is_asked(tool: Callable[[str], None]) -> None:
     tool(f"echo '{SMI}'")
     assert gpu.ask_driver() == OLD
+    tool(f"date; echo '{SMI.replace('12.2', 'N/A')}'")
+    assert gpu.ask_driver() == LACKING
     tool("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     assert gpu.ask_driver() == Driver(error="Failed to initialize NVML: Driver/library version mismatch")
 

@@ -15,7 +15,7 @@ from app.cli.checkup.finding import Finding
 
 INSTALL_TORCH = "pip install torch==2.13.0"
 _ASK_TORCH = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.device_count()]))"
-_HEADER = re.compile(r"Driver Version:\s*([\d.]+).*CUDA(?: UMD)? Version:\s*([\d.]+)")
+_HEADER = re.compile(r"Driver Version:\s*([\d.]+).*CUDA(?: UMD)? Version:\s*([\d.]+)?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver's own tool says; `error` when it could not say anything."""
+    """What the driver's own tool says; `error` when it could not say anything, `cuda` None when it found no CUDA library (it prints N/A)."""
 
     version: str | None = None
     cuda: str | None = None
@@ -75,7 +75,7 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
             "restart the machine, so that the driver and its library have the same version" if "mismatch" in driver.error else ""
         )
         return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'repair or reinstall the driver'}")
-    found = f"{driver.version}, good for CUDA {driver.cuda}"
+    found = f"{driver.version}, {f'good for CUDA {driver.cuda}' if driver.cuda else 'without its CUDA library'}"
     return Finding("driver", "ok", found) if torch is None or torch.devices else _blind(torch, driver, found)
 
 
@@ -83,7 +83,10 @@ def _blind(torch: Torch, driver: Driver, found: str) -> Finding:
     """Why a torch sees no card beside a driver that works."""
     if torch.cuda is None:
         return Finding("driver", "fault", f"{found}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}")
-    if driver.cuda is not None and _major(driver.cuda) < _major(torch.cuda):
+    if driver.cuda is None:
+        mend = "install the driver's libcuda; in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        return Finding("driver", "fault", f"{found}: {mend}")
+    if _major(driver.cuda) < _major(torch.cuda):
         detail = (
             f"{found}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
             f"built for CUDA {_major(driver.cuda)} (see pytorch.org)"
