@@ -16,7 +16,9 @@ from app.formats.vectors import NamedVector, Origin
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.states import State
+from app.models.models import Model
 from app.pages.library.fleet import in_order, memory
+from app.pages.library.models import PER_PAGE
 from app.status.schemas import WorkerOut
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import numbers, store_extraction
@@ -147,6 +149,7 @@ def test_models_show_their_proofs_and_where_they_are_used(api: Running, person: 
     made = root.send("/models", name="proved", source="/models/proved")
     assert made.url.path.startswith("/jobs/"), words(made.text)
     assert "Not ready yet: inspecting" in ada.get("/models/proved").text
+    assert '<a href="/models/proved">' in ada.get("/models").text, "the list failed while a model was inspected for the first time"
     inspect(api.sessions, FACTS)
     while (lease := claim(api.sessions)).job.kind != "prove":
         pass
@@ -160,6 +163,19 @@ def test_models_show_their_proofs_and_where_they_are_used(api: Running, person: 
     assert job not in person().get("/models/proved").text
     assert "proved" in ada.get("/models").text
     assert ada.get("/models/gone").status_code == 404
+
+
+def test_a_refused_model_leaves_the_way_to_further_models(api: Running, person: Make) -> None:
+    root, names = person("admin"), [f"zz-{number:03}" for number in range(PER_PAGE)]
+    with api.sessions.begin() as session:
+        session.add_all(Model(name=name, source=f"/models/{name}", created_by="root") for name in names)
+    try:
+        assert "Further models" in root.get("/models").text
+        refused = root.send("/models", name="twice", source="relative/x/y")
+        assert (refused.status_code, "Further models" in refused.text) == (422, True)
+    finally:
+        with api.sessions.begin() as session:
+            session.execute(delete(Model).where(Model.name.in_(names)))
 
 
 def test_what_is_wrong_with_a_new_model_is_said(person: Make) -> None:

@@ -40,9 +40,13 @@ async def models_page(
     request: Request, _viewer: Reader, context: Shared, after: Annotated[str | None, Query(pattern=NAME)] = None
 ) -> Response:
     """Shows the list of models, by name."""
+    return page(request, "models.jinja", **await _listed(context, after), values={}, problem=None)
+
+
+async def _listed(context: Shared, after: str | None) -> JsonObject:
+    """Returns a page of the list, and the name after which the next page begins."""
     found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
-    further = found[PER_PAGE - 1].name if len(found) > PER_PAGE else None
-    return page(request, "models.jinja", rows=found[:PER_PAGE], further=further, values={}, problem=None)
+    return {"rows": found[:PER_PAGE], "further": found[PER_PAGE - 1].name if len(found) > PER_PAGE else None}
 
 
 @router.post("/models")
@@ -58,8 +62,8 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
         )
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
-        rows = await context.database.run(service.listing, limit=PER_PAGE, after=None)
-        return page(request, "models.jinja", problem.status, rows=rows, further=None, values=values, problem=problem)
+        listed = await _listed(context, None)
+        return page(request, "models.jinja", problem.status, **listed, values=values, problem=problem)
     return RedirectResponse(f"/jobs/{job.id}", 303, headers=HEADERS)
 
 
