@@ -4,6 +4,7 @@ import gc
 import shutil
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,7 @@ def test_every_model_on_which_a_job_left_a_hook_is_unloaded(shelf: Shelf) -> Non
     )
     for name in "abc":
         key = shelf.key(name)
-        lm = kept._cache.get(key, lambda name=name: load(shelf.folders[name]), expected_bytes=shelf.size)  # type: ignore[misc]
+        lm = kept._cache.get(key, partial(load, shelf.folders[name]), expected_bytes=shelf.size)
         kept._names[key], kept._taken[key] = name, lm
         if name != "b":
             lm.model.register_forward_hook(lambda *_: None)

@@ -56,7 +56,7 @@ def test_what_the_driver_refuses_to_send_is_no_outage_and_an_unreachable_server_
     with pytest.raises(psycopg.DataError) as refused:
         StrDumper(str).dump("a\x00b")
     assert refused.value.sqlstate is None
-    assert not is_outage(DBAPIError.instance("INSERT", {}, refused.value, psycopg.Error))  # type: ignore[arg-type]
+    assert not is_outage(DBAPIError.instance("INSERT", {}, refused.value, psycopg.Error))
     with pytest.raises(OperationalError) as unreachable:
         create_engine("postgresql+psycopg://127.0.0.1:1/none").connect()
     assert is_outage(unreachable.value)
