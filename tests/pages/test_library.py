@@ -149,7 +149,7 @@ def test_models_show_their_proofs_and_where_they_are_used(api: Running, person: 
     made = root.send("/models", name="proved", source="/models/proved")
     assert made.url.path.startswith("/jobs/"), words(made.text)
     assert "Not ready yet: inspecting" in ada.get("/models/proved").text
-    assert '<a href="/models/proved">' in ada.get("/models").text, "the list failed while a model was inspected for the first time"
+    assert '<a href="/models/proved">' in ada.get("/models").text, "the list failed before a first inspection"
     inspect(api.sessions, FACTS)
     while (lease := claim(api.sessions)).job.kind != "prove":
         pass
