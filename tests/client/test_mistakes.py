@@ -261,7 +261,7 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
         "gain_low": None,
         "gain_high": None,
     }
-    summary = {
+    summary: dict[str, Any] = {
         "methods": [measured, nothing],
         "questions": {"test": {"n": 72, "clusters": 36}},
         "unsteered": {"test": {"trait": 0.28, "coherence": 99.79}},
@@ -272,3 +272,7 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     assert "+92.2" in said
     assert "[+85.6, +96.3]" in said or "[+85.6, +96.4]" in said
     assert "72 held-out questions (36 clusters)" in said
+    assert "Unsteered: 0.28 of 100, coherence 99.79." in " ".join(said.split())
+    summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
+    out.print(steering_report(steering))
+    assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())

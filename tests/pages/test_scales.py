@@ -32,10 +32,9 @@ def test_labels_have_no_more_digits_than_they_need() -> None:
 
 
 def test_a_small_value_on_a_logarithmic_axis_is_not_labelled_0() -> None:
-    """Such an axis holds no 0. On a linear one, sizes that small are errors of rounding."""
+    """Such an axis holds no 0."""
     axis = logarithmic([2e-15, 1e-10], 0.0, 100.0)
-    assert [float(label) for _, label in axis.labels()] == pytest.approx(axis.ticks())
-    assert "0" in {label for _, label in linear([-2e-13, 1.0], 0.0, 100.0).labels()}
+    assert [float(label) for _, label in axis.labels()] == pytest.approx(axis.ticks(), rel=1e-9, abs=0)
 
 
 def test_a_short_logarithmic_axis_shows_round_numbers() -> None:
