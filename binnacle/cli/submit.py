@@ -142,7 +142,7 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
     """Submits a job. Fields that are None come from the file, or else from the server's defaults."""
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
     if taken := ", ".join(sorted({"self", "kind", "dry_run"} & fields.keys())):
-        raise BinnacleError("bad_spec", f"{more} holds {taken}, which is no field of a request: the command line says this.")
+        raise BinnacleError("bad_spec", f"Leave {taken} out of {more}: the command and its options, like --dry-run, say it.")
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
         print_warnings(job)

@@ -126,7 +126,7 @@ def test_a_row_only_timed_that_does_not_fit_does_not_end_the_job(tiny_lm: TINY) 
     """It is longer than every row of the job where the model ends its answers early."""
     lm = tiny_lm("llama")
     expected = calibrate_bytes(lm, FakeContext(lm), prompts=list(MANY), max_new_tokens=8)
-    refused = []
+    refused: list[list[int]] = []
 
     def full(_module: object, _args: object, given: dict[str, Any]) -> None:
         ids = given["input_ids"][0].tolist()
