@@ -170,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_prompts(path: Path) -> list[str]:
     """Returns the non-empty lines of a UTF-8 text file, with or without a byte order mark. Raises BinnacleError naming what is wrong with it."""
     try:
-        prompts = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        prompts = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
     if not prompts:

@@ -86,6 +86,12 @@ def test_a_mark_at_the_start_of_a_file_is_no_part_of_the_first_prompt(tmp_path: 
     assert read_prompts(tmp_path / "prompts.txt") == ["One.", "Two."]
 
 
+def test_only_line_breaks_part_prompts(tmp_path: Path) -> None:
+    """Text copied from a page may hold a separator that `str.splitlines` takes for a line break."""
+    (tmp_path / "prompts.txt").write_bytes("One\u2028prompt.\r\nTwo\x85.\n\n".encode())
+    assert read_prompts(tmp_path / "prompts.txt") == ["One\u2028prompt.", "Two\x85."]
+
+
 @pytest.mark.parametrize("field", ["dry_run", "kind"])
 def test_a_file_of_fields_that_holds_what_is_no_field_is_refused(
     binnacle: Callable[..., Cli], tmp_path: Path, field: str
