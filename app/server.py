@@ -103,7 +103,11 @@ def main() -> None:
     with ExitStack() as opened:
         host, sockets = chosen.host, None
         if chosen.socket is not None or chosen.fd is not None:
-            listening = opened.enter_context(private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd))
+            try:
+                found = private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd)
+            except OSError as fault:
+                parser.error(f"the socket cannot be opened: {fault}")
+            listening = opened.enter_context(found)
             host, sockets = (None if listening.family == socket.AF_UNIX else listening.getsockname()[0]), [listening]
         try:
             given = read_settings()

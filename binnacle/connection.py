@@ -60,7 +60,8 @@ class Connection:
         self._first = first
         self._on_outage = on_outage
         self._told = False
-        headers = {"Authorization": f"Bearer {_sendable(address.key)}"} if address.key else {}
+        key = _sendable(address.key or "")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         # SSL_CERT_FILE applies on loopback too
         trust = (
             httpx2.create_ssl_context() if address.url.startswith("https:") else _elsewhere(not address.is_loopback, *_named())
@@ -128,7 +129,8 @@ class Connection:
                 continue
             if response.is_success or response.status_code == 304:
                 return response
-            raise self._keyless() if response.status_code == 401 and not self.address.key else refusal(response)
+            keyless = response.status_code == 401 and "Authorization" not in self._http.headers
+            raise self._keyless() if keyless else refusal(response)
 
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
@@ -207,7 +209,7 @@ class Attempts:
 def retry_after(response: httpx2.Response) -> float:
     """Returns the seconds in the service's Retry-After; 0 without it."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else 0.0
+    return float(value) if value.isdecimal() else 0.0
 
 
 def refusal(response: httpx2.Response) -> ServiceError:

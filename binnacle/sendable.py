@@ -37,12 +37,22 @@ def _plain(value: Any, pointer: str) -> Any:
             raise BinnacleError("bad_value", f"{pointer} is {value}; it must be a finite number.")
         return value
     if isinstance(value, Mapping):
-        return {key: _plain(one, f"{pointer}/{key}") for key, one in value.items()}
+        return {_key(key, pointer): _plain(one, f"{pointer}/{key}") for key, one in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(one, f"{pointer}/{number}") for number, one in enumerate(value)]
-    if hasattr(value, "tolist"):  # numpy's arrays and numbers, without importing numpy
-        return _plain(value.tolist(), pointer)
+    if hasattr(value, "tolist") and type(plain := value.tolist()) is not type(value):  # numpy's, without importing numpy
+        return _plain(plain, pointer)
     raise BinnacleError(
         "bad_value",
         f"{pointer} is of type {type(value).__name__}, which JSON has not. Send text, numbers, lists or dictionaries.",
     )
+
+
+def _key(key: Any, pointer: str) -> Any:
+    """Returns a key of the dictionary at `pointer`: text, or a whole number, which JSON holds as text."""
+    if isinstance(key, str):
+        check_text(key, f"A key of {pointer or 'the request'}")
+    elif not isinstance(key, int):
+        detail = f"{pointer or 'The request'} has the key {key!r}, of type {type(key).__name__}. Write it as text."
+        raise BinnacleError("bad_value", detail)
+    return key

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -173,7 +174,7 @@ class Watch:
                 self._bury(row.Job, renewed_before_start=float(row.after_start) < self._settings.ttl)
         if not rows:
             with self._lock:
-                self._seen = None
+                self._seen = self._exit_status = None  # a child that died now had no job
 
     def _sight(self, row: Holding) -> None:
         job: Job = row.Job
@@ -185,7 +186,7 @@ class Watch:
                 self._seen = seen
             if job.lease_expires_at != seen.lease_expires_at:
                 seen.lease_expires_at, seen.renewed_seen = job.lease_expires_at, now
-            if seen.terminate_at is None:
+            if seen.terminate_at is None and not seen.killed:
                 seen.reason = self._complaint(job, row)
                 seen.terminate_at = now if seen.reason else None
 
@@ -240,8 +241,9 @@ class Watch:
     def _signal(self, seen: Sighting, number: signal.Signals) -> None:
         if seen.pid in self._children():
             log.warning("child.signalled", job=seen.job_id, pid=seen.pid, signal=number.name, because=seen.reason.get("code"))
-            os.kill(seen.pid, number)
-            self._struck = seen
+            with suppress(ProcessLookupError):  # it ended just now
+                os.kill(seen.pid, number)
+                self._struck = seen
 
     def _release(self, row: Holding) -> None:
         """Releases a job that the child has abandoned: it runs one job at a time and has begun another since. Killing it now would hit the other

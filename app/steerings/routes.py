@@ -1,4 +1,4 @@
-"""HTTP routes of steerings: submit, list, read summaries, runs and texts, score the texts again."""
+"""HTTP routes of steerings: submit, list, read summaries, runs and texts, download files, score the texts again."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -70,7 +70,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write an extraction's vectors, or a calibration, in another format: a job with files. Fetch them with `binnacle get`."""
-    chosen = {"methods": method, "layers": parse_layers(layers) if layers else None}
+    chosen = {"methods": method, "layers": None if layers is None else parse_layers(layers)}
     with connected() as client:
         job = client.export(pick(client, result), file_format, **{name: one for name, one in chosen.items() if one is not None})
     if as_json:

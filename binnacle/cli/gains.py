@@ -20,8 +20,8 @@ def steering_report(steering: Steering) -> RenderableType:
     test, unsteered = summary["questions"]["test"], summary["unsteered"]["test"]
     about = (
         f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, on {test['n']} held-out questions "
-        f"({test['clusters']} clusters), by the judge {steering['judge']}. Unsteered: {_number(unsteered['trait'])} of 100, "
-        f"coherence {_number(unsteered['coherence'])}."
+        f"({test['clusters']} clusters), by the judge {steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, "
+        f"coherence {_score(unsteered['coherence'])}."
     )
     return Group(table, "", styled(about, ""))
 
@@ -37,3 +37,7 @@ def _cells(one: dict[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
+
+
+def _score(value: float | None, of: str = "") -> str:
+    return "not scored" if value is None else f"{_number(value)}{of}"

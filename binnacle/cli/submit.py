@@ -54,7 +54,7 @@ def calibrate(
     spec = {
         "model": model,
         "prompts": read_prompts(prompts) if prompts else None,
-        "layers": parse_layers(layers) if layers else None,
+        "layers": None if layers is None else parse_layers(layers),
         "rule": rule,
         "max_new_tokens": max_new_tokens,
         "experiment": experiment,
@@ -88,7 +88,7 @@ def extract(
         "model": model,
         "trait": trait,
         "methods": method,
-        "layers": parse_layers(layers) if layers else None,
+        "layers": None if layers is None else parse_layers(layers),
         "positions": position,
         "experiment": experiment,
         "model_variant": model_variant,
@@ -125,7 +125,7 @@ def steer(
         "model": model,
         "trait": trait,
         "methods": method,
-        "layers": parse_layers(layers) if layers else None,
+        "layers": None if layers is None else parse_layers(layers),
         "vectors": vector,
         "extraction": extraction,
         "budget": budget,
@@ -141,6 +141,8 @@ def steer(
 def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool, watch: bool, as_json: bool) -> None:
     """Submits a job. Fields that are None come from the file, or else from the server's defaults."""
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
+    if taken := ", ".join(sorted({"self", "kind", "dry_run"} & fields.keys())):
+        raise BinnacleError("bad_spec", f"Leave {taken} out of {more}: the command and its options, like --dry-run, say it.")
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
         print_warnings(job)
@@ -166,9 +168,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Returns the non-empty lines of a UTF-8 text file. Raises BinnacleError naming what is wrong with it."""
+    """Returns the non-empty lines of a UTF-8 text file, with or without a byte order mark. Raises BinnacleError naming what is wrong with it."""
     try:
-        prompts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
     if not prompts:

@@ -59,7 +59,7 @@ def import_vectors(
     fields = {"component": component, "position": position, "method": method, "trait": trait, "name": name}
     with connected() as client:
         found = client.import_vectors(
-            file, model, vector_layers=parse_layers(layers) if layers else None, on_note=err.print, **fields
+            file, model, vector_layers=None if layers is None else parse_layers(layers), on_note=err.print, **fields
         )
     if as_json:
         print_json(found)

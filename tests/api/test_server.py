@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -96,3 +97,14 @@ def test_a_stop_answers_who_waits_and_then_ends(program: Program, root: httpx2.C
     stream.join(5)
     assert [answer.status_code for answer in found] == [200, 200]
     assert any("event: reconnect" in answer.text for answer in found)
+
+
+def test_a_socket_that_is_taken_ends_the_start_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(tmp_path / "api"))
+        taken.listen()
+        command = [sys.executable, "-m", "app.server", "--socket", str(tmp_path / "api")]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+    assert "error: the socket cannot be opened: another server listens on" in said.stderr

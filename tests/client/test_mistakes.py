@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from binnacle.address import find_address
 from binnacle.cli.answers import answers_report, control_warnings
 from binnacle.cli.gains import steering_report
 from binnacle.cli.output import out
+from binnacle.cli.submit import read_prompts
 from binnacle.sendable import json_bytes
 from tests.api.conftest import Running
 from tests.client.commands import Cli, run_here
@@ -66,6 +68,46 @@ def test_ranges_tuples_and_numpy_are_sent_as_lists_and_numbers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "pointer"),
+    [
+        ({"labels": {("a", 1): 50}}, "/labels has the key"),
+        ({"labels": {NO_UTF8: 50}}, "A key of /labels is not valid Unicode"),
+        ({"dose": np.longdouble(1)}, "/dose is of type longdouble"),
+    ],
+)
+def test_a_key_or_number_that_json_lacks_is_named(value: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(BinnacleError, match=f"bad_value: {pointer}"):
+        json_bytes(value)
+
+
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:
+    """Windows' Notepad writes one."""
+    (tmp_path / "prompts.txt").write_text("One.\nTwo.\n", encoding="utf-8-sig")
+    assert read_prompts(tmp_path / "prompts.txt") == ["One.", "Two."]
+
+
+def test_only_line_breaks_part_prompts(tmp_path: Path) -> None:
+    """Text copied from a page may hold a separator that `str.splitlines` takes for a line break."""
+    (tmp_path / "prompts.txt").write_bytes("One\u2028prompt.\r\nTwo\x85.\n\n".encode())
+    assert read_prompts(tmp_path / "prompts.txt") == ["One\u2028prompt.", "Two\x85."]
+
+
+@pytest.mark.parametrize("field", ["dry_run", "kind"])
+def test_a_file_of_fields_that_holds_what_is_no_field_is_refused(
+    binnacle: Callable[..., Cli], tmp_path: Path, field: str
+) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({field: True}))
+    said = refused(binnacle("submit", "steer", "demo", "refusal", "--spec", "spec.json"), "bad_spec")
+    assert field in said
+
+
+@pytest.mark.parametrize("command", [("submit", "calibrate", "demo"), ("submit", "extract", "demo", "refusal")])
+def test_empty_layers_do_not_mean_all(binnacle: Callable[..., Cli], command: tuple[str, ...]) -> None:
+    """`--layers "$LAYERS"` where the variable is not set."""
+    refused(binnacle(*command, "--layers", "", "--dry-run"), "bad_layers")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [("generate", "demo", NO_UTF8), ("submit", "calibrate", NO_UTF8), ("jobs", "--search", NO_UTF8), ("models", "show", NO_UTF8)],
 )
@@ -92,8 +134,14 @@ def test_white_space_around_a_key_is_no_part_of_it(api: Running, key: str) -> No
         assert client.me()["owner"] == "ada"
 
 
-def test_a_request_without_a_key_says_which_variable_holds_it(binnacle: Callable[..., Cli]) -> None:
-    assert "none was sent. Set BINNACLE_KEY" in refused(binnacle("whoami", BINNACLE_KEY=""), "unauthenticated")
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_request_without_a_key_says_which_variable_holds_it(binnacle: Callable[..., Cli], blank: str) -> None:
+    assert "none was sent. Set BINNACLE_KEY" in refused(binnacle("whoami", BINNACLE_KEY=blank), "unauthenticated")
+
+
+def test_only_a_plain_number_is_a_time_to_wait() -> None:
+    for value, seconds in ((b"7", 7.0), (b"\xb2", 0.0), (b"Wed, 21 Oct 2026 07:28:00 GMT", 0.0)):
+        assert connection.retry_after(httpx2.Response(429, headers=[(b"Retry-After", value)])) == seconds
 
 
 @pytest.mark.parametrize(
@@ -219,7 +267,7 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
         "gain_low": None,
         "gain_high": None,
     }
-    summary = {
+    summary: dict[str, Any] = {
         "methods": [measured, nothing],
         "questions": {"test": {"n": 72, "clusters": 36}},
         "unsteered": {"test": {"trait": 0.28, "coherence": 99.79}},
@@ -230,3 +278,7 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     assert "+92.2" in said
     assert "[+85.6, +96.3]" in said or "[+85.6, +96.4]" in said
     assert "72 held-out questions (36 clusters)" in said
+    assert "Unsteered: 0.28 of 100, coherence 99.79." in " ".join(said.split())
+    summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
+    out.print(steering_report(steering))
+    assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,25 @@ def test_measuring_is_timed_before_many_prompts_are_generated_and_not_again_when
     few = FakeContext(lm)
     calibrate_bytes(lm, few)
     assert few.after["generating"] is None
+
+
+def test_a_row_only_timed_that_does_not_fit_does_not_end_the_job(tiny_lm: TINY) -> None:
+    """It is longer than every row of the job where the model ends its answers early."""
+    lm = tiny_lm("llama")
+    expected = calibrate_bytes(lm, FakeContext(lm), prompts=list(MANY), max_new_tokens=8)
+    refused: list[list[int]] = []
+
+    def full(_module: object, _args: object, given: dict[str, Any]) -> None:
+        ids = given["input_ids"][0].tolist()
+        if len(set(ids[-9:])) == 1 and len(ids) >= 9:  # the timed row repeats its last token
+            refused.append(ids)
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    context = FakeContext(lm)
+    handle = lm.layout.decoder.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        assert calibrate_bytes(lm, context, prompts=list(MANY), max_new_tokens=8) == expected
+    finally:
+        handle.remove()
+    assert refused
+    assert context.after["generating"] is None

@@ -83,3 +83,10 @@ def test_where_nothing_changed_what_would_be_detected_is_still_known():
     assert 4 < found < 10
     assert smallest_detectable(np.full(80, np.nan), NAMES) is None
     assert smallest_detectable(gaps(1)[0], ["one"] * 80) is None
+
+
+def test_rounding_is_no_spread() -> None:
+    """The mean of 72 times 0.1 is beside 0.1, so that six constant contrasts looked like one that moves."""
+    moving = np.random.default_rng(0).normal(size=72)
+    levels = [simultaneous_level([moving, *[np.full(72, value)] * 6], labels(36, 2)) for value in (0.5, 0.1)]
+    assert levels[0] == levels[1]

@@ -31,6 +31,12 @@ def test_labels_have_no_more_digits_than_they_need() -> None:
     assert [label for _, label in logarithmic([90, 20_000], 0.0, 100.0).labels()] == ["100", "1,000", "10,000"]
 
 
+def test_a_small_value_on_a_logarithmic_axis_is_not_labelled_0() -> None:
+    """Such an axis holds no 0."""
+    axis = logarithmic([2e-15, 1e-10], 0.0, 100.0)
+    assert [float(label) for _, label in axis.labels()] == pytest.approx(axis.ticks(), rel=1e-9, abs=0)
+
+
 def test_a_short_logarithmic_axis_shows_round_numbers() -> None:
     assert logarithmic([6.4 * 1.1, 7.7 / 1.1], 0.0, 100.0).ticks() == pytest.approx([6.5, 7.0, 7.5])
     long = logarithmic([0.03, 4000.0], 0.0, 100.0).ticks()

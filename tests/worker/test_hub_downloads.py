@@ -16,6 +16,8 @@ from tests.worker.conftest import Node, Service
 from tests.worker.hub import COMMIT, REPOSITORY, Hub
 from workers.handlers.download import said_plainly
 from workers.job import TransientFault
+from workers.lm.errors import ModelFault
+from workers.lm.hub import fetched_folder
 from workers.lm.hubfiles import look_up
 
 pytestmark = pytest.mark.timeout(500)
@@ -49,6 +51,12 @@ def node(live: Service, hub: Hub, tmp_path: Path) -> Callable[..., Node]:
         return live.node("light-0", **{**own, **environment})
 
     return start
+
+
+def test_a_model_without_a_pinned_commit_is_refused_with_the_store_it_is_missing_from(tmp_path: Path) -> None:
+    with pytest.raises(ModelFault, match=r"not_downloaded.*without a commit") as found:
+        fetched_folder(REPOSITORY, None, tmp_path / "store")
+    assert f"model store ({tmp_path / 'store'})" in found.value.sentence
 
 
 def register(live: Service, revision: str = COMMIT, source: str = REPOSITORY) -> tuple[str, str]:

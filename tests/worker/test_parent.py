@@ -44,6 +44,42 @@ def test_a_renewal_that_was_late_before_an_outage_is_not_held_against_the_job(un
     assert seen.reason == {"code": code}
 
 
+def test_the_reason_of_a_kill_stays_while_the_pool_still_lists_the_child() -> None:
+    """The parent reads the row between its SIGKILL and the child's end; an outage would then be charged to the job."""
+    now = time.monotonic()
+    watch = Watch(None, LeaseSettings(), "light-0@here", set)  # type: ignore[arg-type]
+    watch._seen = seen = Sighting("job_1", 1, 0, None, renewed_seen=now - 51, unseen_for_a_lease=True)
+    watch._enforce(seen, now)
+    job = Job(id="job_1", lease_token=1, max_seconds=3600.0, stall_seconds=600.0)
+    watch._sight(SimpleNamespace(Job=job, cancelling_for=None, still_for=1, running_for=1, expired=False))  # type: ignore[arg-type]
+    assert seen.reason == {"code": "database_unreachable"}
+
+
+def test_a_child_that_ends_before_its_signal_does_not_end_the_watch() -> None:
+    """The pool listed it a moment ago. The thread that kills must go on, or later jobs run without limits."""
+    with subprocess.Popen(["true"]) as child:
+        child.wait(10)
+    watch = Watch(None, LeaseSettings(), "light-0@here", lambda: {child.pid})  # type: ignore[arg-type]
+    seen = Sighting("job_1", 1, child.pid, None, renewed_seen=time.monotonic() - 51)
+    watch._enforce(seen, time.monotonic())
+    assert seen.killed
+    assert watch._struck is None
+
+
+def test_how_a_child_without_a_job_died_is_not_told_of_the_next_one(live: Service) -> None:
+    watch = Watch(live.sessions, LeaseSettings(), "light-0@here", set)
+    watch.child_lost("exitcode 1")
+    watch._read()
+    job_id = live.submit()
+    with subprocess.Popen(["true"]) as child:
+        child.wait(10)
+    with live.sessions.begin() as session:
+        claims.claim(session, claims.Claimer("light-0@here", "light", child.pid, {"probe": 1}), ttl=60, slice_seconds=60)
+    watch.last_look()
+    assert live.event_types(job_id)[-1] == "lost"
+    assert "signal" not in live.events(job_id)[-1].data
+
+
 def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) -> None:
     """It began just before; its parent sees it for the first time with a lease that ended long ago, held by a child that lives."""
     job_id = live.submit()

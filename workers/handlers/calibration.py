@@ -38,8 +38,8 @@ GENERATING_SHARE = 0.8  # of the job's time, for its estimated end: 0.6 to 0.95 
 
 
 def run(spec: CalibrationSpec, context: JobContext) -> Outcome:
-    """Spec: the fields of a calibration request that affect the result, and `weight_hash`. Result: `{"calibration": {schema_version, severity,
-    massive_dims, weight_hash, n_prompts, layers}}` and the artifact calibration.json.
+    """Spec: the fields of a calibration request that affect the result, and `weight_hash`. Result: `{"calibration": CalibrationResult}` and
+    the artifact calibration.json.
 
     Raises JobFault: weights_changed, reading_changed, layer_out_of_range, empty_prompt, prompt_too_long, chat_template_failed,
     no_response_tokens, activations_not_finite, degenerate_activations. OutOfMemory passes when one row alone does not fit.
@@ -190,7 +190,7 @@ def _seconds_of_measuring(
         with closing(TokenValues(len(layers))) as tokens:
             try:
                 measure(lm, [Row(typical, [typical[-1]] * new_tokens)], tokens, layers=layers, rule=DEFAULT_RULE, listener=timing)
-            except (NonFiniteActivations, DegenerateActivations):
+            except (OutOfMemory, NonFiniteActivations, DegenerateActivations):
                 return None  # the row is not one of the job's rows
     return timing.seconds * (len(prompts) + min(FIRST_PROMPTS, len(prompts)))
 

@@ -6,7 +6,7 @@ which a part may begin:
 
     apart(v, s)  = stop(v) - s + pass_cost + sum_c best(c, stop(v))
     merged(v, s) = sum_c best(c, s) + (stop(v) - s where a row ends at v)
-    best(v, s)   = stop(v) - s at an end, else the smaller of the two
+    best(v, s)   = stop(v) - s at a leaf, else the smaller of the two
 
 Costs are counted in tokens, so the choice depends on the rows alone.
 """

@@ -35,10 +35,8 @@ def repository_folder(name: str, cache: Path | None = None) -> Path:
 
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that holds the model: `name` itself if it is a folder, else the hub's snapshot, which is downloaded if it is not in the cache.
-
-    Raises ModelFault not_a_model_folder, hub_unreachable.
-    """
+    """The folder that holds the model: a hub id's snapshot, which is downloaded if it is not in the cache, or any other `name` as it is,
+    unchecked. Raises ModelFault hub_unreachable."""
     if not is_hub_id(name):
         return Path(name)
     try:
@@ -55,11 +53,12 @@ def fetched_folder(name: str | Path, revision: str | None, cache: Path | None = 
     """The folder of a model, without using the network: a hub model must have been downloaded before. Raises ModelFault not_downloaded."""
     if not is_hub_id(name):
         return Path(name)
-    folder = repository_folder(os.fspath(name), cache) / "snapshots" / (revision or "")
+    repository = repository_folder(os.fspath(name), cache)
+    folder = repository / "snapshots" / (revision or "")
     if revision is None or not folder.is_dir():
         raise ModelFault(
             "not_downloaded",
-            f"{name} at {revision} is not in this worker's model store ({folder.parents[2]}). Inspect it again, which "
-            "fetches it; workers on several hosts must share that folder (BINNACLE_HUB_CACHE).",
+            f"{name} {f'at {revision}' if revision else 'without a commit'} is not in this worker's model store "
+            f"({repository.parent}). Inspect it again, which fetches it; workers on several hosts must share that folder (BINNACLE_HUB_CACHE).",
         )
     return folder

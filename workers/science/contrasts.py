@@ -75,7 +75,7 @@ def smallest_detectable(
 def _pull(values_Q: Float, clustering: Clustering) -> Float:
     """Each cluster's contribution [K] to the error of the mean; questions without a score contribute 0."""
     known_Q = ~np.isnan(values_Q)
-    if not known_Q.any():
+    if not known_Q.any() or np.ptp(values_Q[known_Q]) == 0:  # equal values differ from their mean by rounding alone
         return np.zeros(clustering.clusters)
     return clustering.sums(np.where(known_Q, values_Q - values_Q[known_Q].mean(), 0.0))
 

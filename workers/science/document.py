@@ -1,6 +1,7 @@
 """Builds calibration.json (identity, provenance and aggregate) and serialises it.
 
-It holds no time, host, path or job: the same spec gives the same bytes.
+It holds no time, host, path or job: the same spec gives the same bytes on the same device, with the same versions and
+number of threads.
 """
 
 import hashlib
