@@ -5,6 +5,7 @@ would be listed.
 from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Annotated, Literal, get_args, get_origin
 
 from fastapi import Query, Request, params
@@ -12,6 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 
 from app.errors import Problem
+from app.http.problems import SHOWN as LISTED
 
 SHOWN = 100
 """Most characters of an unknown name that an error repeats."""
@@ -39,7 +41,8 @@ def check_parameters(request: Request, known: Mapping[str, bool]) -> None:
     (`repeated_parameter`).
     """
     given = Counter(name for name, _ in request.query_params.multi_items())
-    errors = [_error(name, "unknown_parameter", _unknown(name, known)) for name in given if name not in known]
+    unknown = islice((name for name in given if name not in known), LISTED)  # to look for names near thousands takes seconds
+    errors = [_error(name, "unknown_parameter", _unknown(name, known)) for name in unknown]
     errors += [
         _error(name, "repeated_parameter", f"{name} takes one value and is given several times.")
         for name, times in given.items()

@@ -31,6 +31,12 @@ def test_a_misspelt_dry_run_submits_nothing_and_the_answer_names_the_right_one(a
     assert ada.get("/v1/jobs").json()["items"] == []
 
 
+def test_thousands_of_unknown_parameters_are_not_all_listed(ada: httpx2.Client) -> None:
+    answer = ada.get("/v1/jobs?" + "&".join(f"stat{n}" for n in range(5000)))
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+
+
 def test_one_value_given_twice_is_refused_and_a_list_is_not(ada: httpx2.Client) -> None:
     submit(ada)
     twice = ada.get("/v1/jobs", params=[("limit", "1"), ("limit", "2")])
