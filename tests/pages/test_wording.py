@@ -30,7 +30,8 @@ def test_a_cell_of_a_heat_map_shows_a_score_near_a_hundred() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(1234.56, "1,235"), (9999.6, "10,000"), (16_000.4, "16,000"), (1.23456, "1.235"), (20_000, "20,000")]
+    ("value", "shown"),
+    [(1234.56, "1,235"), (9999.6, "10,000"), (16_000.4, "16,000"), (1.23456, "1.235"), (20_000, "20,000"), (5.54e34, "5.54e+34")],
 )
-def test_a_ratio_of_a_report_gets_no_exponent(value: float, shown: str) -> None:
+def test_a_ratio_of_a_report_gets_an_exponent_only_beyond_the_digits_of_a_float(value: float, shown: str) -> None:
     assert cell(Column("ratio", "ratio", "number"), {"ratio": value}) == shown

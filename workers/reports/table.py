@@ -77,7 +77,9 @@ def cell(column: Column, row: Row) -> str:
         interval = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
         return f"{value:+.1f}{interval}"
     if column.kind == "number":
-        return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 10_000 - 0.5 else f"{value:,.0f}"
+        # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21
+        exact = not isinstance(value, float) or 10_000 - 0.5 <= abs(value) < 1e15
+        return f"{value:,.0f}" if exact else f"{value:,.4g}"
     if column.kind == "share":
         return f"{100 * value:.1f} %"
     if column.kind == "dims":
