@@ -47,9 +47,6 @@ class GenerationRequest(PromptedRequest):
             raise ValueError("/operation ablate has no dose: leave /doses and /coefficients out")
         if self.operation == "norm_match" and self.coefficients is not None:
             raise ValueError("/operation norm_match takes no raw coefficient: give /doses, or leave /coefficients out")
-        idle = [name for name in ("doses", "coefficients", "calibration") if getattr(self, name) is not None]
-        if idle and not self.vectors:
-            raise ValueError(f"/{idle[0]} has no effect without /vectors: give vectors, or leave it out")
         return self
 
 

@@ -64,6 +64,9 @@ def estimate(session: Session, request: GenerationRequest, viewer: Viewer, setti
 def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, GenerationSpec]:
     check_text(request.model_dump(mode="json"))
     cost(request)
+    for name in () if request.vectors else ("doses", "coefficients", "calibration"):
+        if getattr(request, name) is not None:
+            raise invalid(f"/{name}", "no_vectors", f"/{name} has no effect without /vectors: give vectors, or leave it out.")
     for i, one in enumerate(request.prompts):
         check_not_blank(one.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)

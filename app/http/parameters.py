@@ -19,7 +19,7 @@ SHOWN = 100
 """Most characters of an unknown name that an error repeats."""
 
 
-def through_the_server(
+async def through_the_server(
     proxy: Annotated[Literal["0", "1"], Query(description="`1`: the bytes come through this server instead of a redirect")] = "0",
 ) -> bool:
     """Declares the parameter that every download has; `app.storage.serving` reads it."""

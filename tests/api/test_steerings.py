@@ -142,8 +142,8 @@ BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"doses": [0]}, "greater_than", "/doses/0", "0"),
     ({"coefficients": [0]}, "value_error", "/coefficients/0", "does not steer"),
     ({"operation": "norm_match", "coefficients": [1]}, "value_error", "", "no raw coefficient"),
-    ({"doses": [0.5]}, "value_error", "", "/doses has no effect without /vectors"),
-    ({"calibration": "cal_" + "0" * 26}, "value_error", "", "/calibration has no effect without /vectors"),
+    ({"doses": [0.5]}, "no_vectors", "/doses", "/doses has no effect without /vectors"),
+    ({"calibration": "cal_" + "0" * 26}, "no_vectors", "/calibration", "/calibration has no effect without /vectors"),
     ({"max_new_tokens": 257}, "too_many_new_tokens", "/max_new_tokens", "257; a generation"),
     ({"model": "other"}, "unknown_model", "/model", "demo"),
 ]

@@ -34,6 +34,11 @@ def address(path: str, **given: str) -> str:
     return path
 
 
+def without_effect(told: dict[str, Any]) -> dict[str, str]:
+    """The query that keeps an operation from doing anything, where it has a dry run."""
+    return {"dry_run": "true"} if any(one["name"] == "dry_run" for one in told.get("parameters", ())) else {}
+
+
 def with_bodies() -> list[tuple[str, str]]:
     """Method and address of every operation that takes a body."""
     return [(method, address(path)) for method, path, told in operations() if "requestBody" in told]
