@@ -4,7 +4,6 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +145,9 @@ def test_the_disk_that_is_looked_at_is_the_one_that_the_service_writes_to(
     home, objects = tmp_path / "home", tmp_path / "home" / "objects"
     objects.mkdir(parents=True)
     urls = ("http://127.0.0.1:1", "postgresql://x", "redis://x", f"file://{objects}")
-    (home / "run.json").write_text(json.dumps(asdict(home_of.Running(os.getpid(), *urls))))
-    with home_of.Home(home).lock():  # as the running service holds it
+    folder = home_of.Home(home)
+    with folder.lock():
+        folder.publish(home_of.Running(os.getpid(), *urls))
         looked = [one.detail.partition("free at ")[2] for one in stores.disk(home) if one.about == "disk"]
     assert {str(home), str(objects)} <= set(looked)
     assert "/var/lib/binnacle/objects" not in looked
