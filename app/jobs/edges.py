@@ -25,8 +25,6 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
 
     `sight` is the condition that the jobs must meet. Raises Problem(422) for an edge that can never be met, with its JSON pointer.
     """
-    if not after:
-        return []
     names = [edge.job for edge in after]
     plan = planned(session) or {}
     named = Job.id.in_(sorted(set(names) - plan.keys()))

@@ -75,7 +75,8 @@ def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge
     """Checks a dry run: raises Problem 422 wherever `jobs.submit` would refuse the request. Creates and locks nothing."""
     check(session, viewer.owner, sharing_of(request))
     webhooks.check_usable(session, request.webhook)
-    edges.unmet(session, after, repository.usable(viewer), lock=False)
+    if after:
+        edges.unmet(session, after, repository.usable(viewer), lock=False)
 
 
 def with_edge(after: Sequence[Edge], job: str) -> list[Edge]:

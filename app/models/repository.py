@@ -18,9 +18,8 @@ from terms.values import JsonObject
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
     """Returns the model with this name, including a removed one; `lock` prevents changes by others until the transaction ends."""
     model = session.get(Model, name, with_for_update=lock)
-    session.info.setdefault("models", set()).add(
-        model
-    )  # a session refers to a row only weakly, and a submission reads it several times
+    # a session refers to a row only weakly, and a submission reads it several times
+    session.info.setdefault("models", set()).add(model)
     return model
 
 

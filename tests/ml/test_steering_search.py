@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ml.test_steering_handler import Files, _fitted_once, context, extracted, severe, steer_spec
+from tests.ml.steering_jobs import Files, _fitted_once, context, extracted, severe, steer_spec
 from workers.handlers import steering
 from workers.job import Outcome
 from workers.lm.capture import reading

@@ -9,15 +9,12 @@ from datetime import date
 from html.parser import HTMLParser
 from typing import Any
 
-import numpy as np
 import pytest
 
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, Line, effect, gathered, html_of, read, summary
 from workers.judges.agreement import Agreement
 from workers.reports.document import Report, build
-from workers.reports.gathered import Cell
-from workers.reports.matrices import compared
 from workers.reports.table import Column, Table, to_markdown
 
 GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0), "mean_diff_cleaned": (59.5, 49.5, 69.5)}
@@ -56,88 +53,6 @@ def test_other_numbers_another_recommendation(
 ) -> None:
     row = recommended(report(GAINS, contrasts, **more))
     assert (row["method"], row["viable"]) == (method, viable)
-
-
-def at_two_places() -> dict[str, Any]:
-    """A steering of the same methods at a second position, where nothing steers."""
-    one = summary(GAINS, TIES)
-    elsewhere = [
-        {**group, "position": "prompt[-1]", "group": f"prompt[-1]/residual/{group['method']}"} for group in one["groups"]
-    ]
-    worse = [
-        {**one["contrasts"]["dose"][0], "b": group["group"], "difference": -30.0, "low": -40.0, "high": -20.0}
-        for group in elsewhere
-    ]
-    return {**one, "groups": [*one["groups"], *elsewhere], "contrasts": {"dose": [*one["contrasts"]["dose"], *worse]}}
-
-
-def test_methods_are_compared_where_the_leader_was_taken() -> None:
-    """The same methods at a position where nothing steers say nothing about the methods."""
-    row = recommended(build(STUDY, gathered({"refusal": at_two_places(), "sycophancy": at_two_places()})))
-    assert (row["method"], row["viable"]) == ("mean_diff", "yes")
-
-
-@pytest.mark.parametrize("table", ["methods", "traits"])
-def test_no_two_rows_of_several_places_look_alike(table: str) -> None:
-    found = build(STUDY, gathered({"refusal": at_two_places(), "sycophancy": at_two_places()}))
-    [rows] = [one["table"].rows for one in found.sections if one.get("table") and one["table"].id == table]
-    names = [(row["model"], row.get("trait"), row["method"]) for row in rows]
-    assert len(set(names)) == len(names)
-    assert {"probe at response[:5], residual", "probe at prompt[-1], residual"} <= {name for _, _, name in names}
-
-
-def with_a_sibling(gain: float) -> dict[str, Any]:
-    """Beside the steered model's own vectors, one more of mean_diff, made on another model."""
-    one = summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (18.0, 8.0, 28.0)}, {"mean_diff": (-2.0, -6.0, 2.0)})
-    own, contrast = one["groups"][1], one["contrasts"]["dose"][0]
-    other = {
-        **own,
-        "group": f"base:{own['group']}",
-        "source_model": "base",
-        "best": effect("test-base", (gain, gain - 1, gain + 1)),
-    }
-    worse = {**contrast, "b": other["group"], "difference": -50.0, "low": -60.0, "high": -40.0}
-    return {
-        **one,
-        "groups": [*one["groups"], {**other, "matched": {"dose": other["best"]}}],
-        "contrasts": {"dose": [contrast, worse]},
-    }
-
-
-def test_vectors_of_another_model_are_rows_and_methods_of_their_own() -> None:
-    report = build(STUDY, gathered({"refusal": with_a_sibling(-30.0), "sycophancy": with_a_sibling(-30.0)}))
-    [rows] = [one["table"].rows for one in report.sections if one.get("table") and one["table"].id == "traits"]
-    assert {row["method"]: row["refusal"] for row in rows} == {"probe": 20.0, "mean_diff": 18.0, "mean_diff of base": -30.0}
-    alone = summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (18.0, 8.0, 28.0)}, {"mean_diff": (-2.0, -6.0, 2.0)})
-    assert recommended(report) == recommended(build(STUDY, gathered({"refusal": alone, "sycophancy": alone})))
-
-
-def test_only_vectors_of_one_component_are_compared_by_cosine() -> None:
-    """Those of another component have other coordinates, and may be of another width."""
-    vectors = {"p/k_proj/probe/2": np.ones(3), "p/residual/probe/2": np.ones(4), "p/residual/mean_diff/2": np.arange(4.0)}
-    held = [
-        {"key": key, "position": "p", "component": key.split("/")[1], "method": key.split("/")[2], "layer": 2} for key in vectors
-    ]
-    cell = Cell("m", "t", {"layers": [2], "vectors": held}, vectors, {**summary(GAINS, TIES)}, {})
-    found = compared(cell)
-    assert found is not None
-    assert list(found.names) == ["probe", "mean_diff"]
-
-
-def test_massive_dims_of_the_stream_are_not_set_to_zero_in_another_components_vectors() -> None:
-    """Dim 5 of the stream is no dim of k_proj: setting it to 0 would change a cosine, or fail where k_proj is narrower."""
-    vectors = {f"p/k_proj/{name}/2": np.eye(4)[at] + 1 for at, name in enumerate(("probe", "mean_diff"))}
-    vectors |= {f"p/residual/{name}/2": np.ones(8) for name in ("probe", "mean_diff")}
-    held = [
-        {"key": key, "position": "p", "component": key.split("/")[1], "method": key.split("/")[2], "layer": 2,
-         "massive": None if "k_proj" in key else {"dims": [0, 5], "share": 0.4}} for key in reversed(vectors)
-    ]  # fmt: skip
-    steered = summary(GAINS, TIES)
-    best = {**steered, "groups": [{**one, "component": "k_proj"} for one in steered["groups"]]}
-    found = compared(Cell("m", "t", {"layers": [2], "vectors": held}, vectors, best, {}))
-    assert found is not None
-    assert list(found.massive) == []
-    assert np.array_equal(found.before, found.after)
 
 
 def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
