@@ -79,7 +79,10 @@ class UnsteeredScores(Scores):
 
 
 class Dose(TypedDict):
-    """The dose of a run; None without a dose. For several layers, `c` and `r_raw` are lists, and `r_sum` is the sum of r."""
+    """The dose of a run; None without a dose. For several layers, `c` and `r_raw` are lists, and `r_sum` is the sum of r.
+
+    A vector without a clean dose has `c` and `r_raw`, and no `r`; in files from before 2026-11-28, `r` is then the raw dose.
+    """
 
     r: float | None
     r_sum: NotRequired[float]

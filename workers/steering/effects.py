@@ -93,20 +93,20 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
 
 
 def dose_of_run(run: Run) -> Dose:
-    """The dose of a run: r, c and r_raw. For a subject at several layers c and r_raw are lists, and the sum of r is stored."""
+    """The dose of a run: r, c and r_raw. For a subject at several layers c and r_raw are lists, and the sum of r is stored.
+
+    A subject without a clean dose has no r (docs/science.md, 4.2).
+    """
     if run.spec.subject is None or run.spec.r is None:
         return {"r": None, "c": None, "r_raw": None}
+    r = run.spec.r if run.spec.subject.has_clean_dose else None
     parts = run.spec.subject.parts
     coefficients = [push.coefficient for push in run.spec.pushes]
     raw = [c / part.unit_norm for c, part in zip(coefficients, parts, strict=True)]
     if len(parts) == 1:
-        return {"r": run.spec.r, "c": _rounded(coefficients[0], 4), "r_raw": _rounded(raw[0], 4)}
-    return {
-        "r": run.spec.r,
-        "r_sum": run.spec.r * len(parts),
-        "c": [_rounded(c, 4) for c in coefficients],
-        "r_raw": [_rounded(x, 4) for x in raw],
-    }
+        return {"r": r, "c": _rounded(coefficients[0], 4), "r_raw": _rounded(raw[0], 4)}
+    dose: Dose = {"r": r, "c": [_rounded(c, 4) for c in coefficients], "r_raw": [_rounded(x, 4) for x in raw]}
+    return dose if r is None else {**dose, "r_sum": r * len(parts)}
 
 
 def side_effects(run: Run) -> SideEffects:

@@ -17,6 +17,10 @@ EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
+NO_CLEAN_DOSE = "over 99 % of the vector lies in massive dims, so it has no clean dose"
+"""Why a vector is not compared at equal dose."""
+LEADER_WITHOUT = "the leader has no clean dose: over 99 % of its vector lies in massive dims"
+
 Asked = RunSpec | str | None
 """A run to do, a sentence with the reason why there is none, or None where it was not requested."""
 
@@ -93,7 +97,7 @@ def report(
 ) -> dict[str, Reported]:
     """Runs each group on the test questions: best, matched, controls, arms, refits, and the extra sets at the dose and at half of it. Groups
     that could not be run are left out."""
-    lead_r = chosen[leader].best_run.spec.r
+    lead = chosen[leader]
     at_raw: Mapping[str, RunSpec] = {}
     if matched.raw is not None and "coefficient" in setup.spec["matched"]:
         at_raw = matched.raw.specs(setup.sets["test"], setup.how)
@@ -102,19 +106,22 @@ def report(
         if one.best is None:
             continue
         beside = companions.get(group, Companions()).at(one.subject.layers)
-        controls = _controls(setup, one.subject, one.best.spec.r, beside.shuffled)
-        best = setup.planned(one.subject, "test", one.best.spec.r)
+        own_r = one.best.spec.r
+        controls = _controls(setup, one.subject, own_r, beside.shuffled)
+        best = setup.planned(one.subject, "test", own_r)
         if not setup.pushes_have_doses:
             plans[group] = Plan(one, best, controls)
             continue
+        unfair = _no_equal_dose(one.subject, lead.subject)
+        r = own_r if unfair else lead.best_run.spec.r
         plans[group] = Plan(
             one,
             best,
             controls,
-            _ways(setup, group, one.subject, lead_r, matched) | {"coefficient": at_raw.get(group)},
-            _arms(setup, one.subject, lead_r or 0.0) if setup.spec["decomposition"] else {},
-            [setup.planned(refit, "test", lead_r) for refit in beside.refits],
-            _extra(setup, one.subject, one.best.spec.r),
+            _ways(setup, group, one.subject, unfair or r, matched) | {"coefficient": at_raw.get(group)},
+            _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
+            [_beside(setup, one.subject, r, refit) for refit in beside.refits],
+            _extra(setup, one.subject, own_r),
         )
     specs = [spec for plan in plans.values() for spec in plan.specs()]
     setup.evaluator.begin("answering test questions", sum({one.id: len(one.questions) for one in specs}.values()))
@@ -122,15 +129,30 @@ def report(
     return {group: plan.reported(runs) for group, plan in plans.items()}
 
 
-def _ways(setup: Setup, group: str, subject: Subject, lead_r: float | None, matched: Matched) -> dict[str, Asked]:
-    """The subject at the leader's dose, coherence and divergence, as far as the request includes them."""
+def _no_equal_dose(subject: Subject, leader: Subject) -> str | None:
+    """Why the subject cannot be compared with the leader at equal dose; None where it can."""
+    if not subject.has_clean_dose:
+        return NO_CLEAN_DOSE
+    return None if leader.has_clean_dose else LEADER_WITHOUT
+
+
+def _beside(setup: Setup, subject: Subject, r: float | None, other: Subject) -> RunSpec:
+    """The test run of a control or refit beside the subject at `r`: at the same dose; where one of them has no clean dose, at the same
+    coefficient."""
+    if r is not None and setup.how.operation == "add" and not (subject.has_clean_dose and other.has_clean_dose):
+        r = other.parts[0].dose(subject.parts[0].coefficient(r))
+    return setup.planned(other, "test", r)
+
+
+def _ways(setup: Setup, group: str, subject: Subject, equal: float | str | None, matched: Matched) -> dict[str, Asked]:
+    """The subject at the leader's dose (`equal`, or why it cannot be), coherence and divergence, as far as the request includes them."""
 
     def at(r: float | str | None) -> Asked:
         return r if r is None or isinstance(r, str) else setup.planned(subject, "test", r)
 
     ways: dict[str, Asked] = {}
     if "dose" in setup.spec["matched"]:
-        ways["dose"] = setup.planned(subject, "test", lead_r)
+        ways["dose"] = at(equal)
     if "coherence" in setup.spec["matched"]:
         ways["coherence"] = at(matched.coherence.get(group))
     return ways | {name: at(doses[group]) for name, doses in matched.divergence.doses.items()}
@@ -140,8 +162,12 @@ def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequenc
     """The controls at the subject's dose: random vectors, and the method's own shuffled-label vectors."""
     asked = setup.spec["controls"]
     return {
-        "random": [setup.planned(random_subject(subject, seed), "test", r) for seed in range(asked["random"])],
-        "shuffled": [setup.planned(one, "test", r) for one in shuffled[: asked["shuffled"]] if one.has_clean_dose],
+        "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(asked["random"])],
+        "shuffled": [
+            _beside(setup, subject, r, one)
+            for one in shuffled[: asked["shuffled"]]
+            if one.has_clean_dose or not subject.has_clean_dose
+        ],
     }
 
 
@@ -159,6 +185,8 @@ def _arms(setup: Setup, subject: Subject, r: float) -> dict[str, RunSpec]:
         return {}
     if all(1 - part.clean_share**2 < MASSIVE_WORTH_TAKING_APART for part in subject.parts):
         return {}
+    if any(part.clean_share == 0 for part in subject.parts):
+        return {}  # nothing is left beside the massive dims
     test = setup.sets["test"]
     return {
         "clean": RunSpec(test, f"{subject.name}, clean part", clean_arm(subject, r, setup.how), subject, r),

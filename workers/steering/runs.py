@@ -24,7 +24,7 @@ from workers.steering.subjects import Subject
 @dataclass(frozen=True, eq=False)
 class RunSpec:
     """The request for `questions` answered under `pushes`. `label` names a run without a subject (unsteered, prompt_only), or an arm of a
-    subject."""
+    subject. `r` is the dose; for a subject without a clean dose it is the raw dose, which results show as `r_raw` alone."""
 
     questions: Sequence[Question]
     label: str
@@ -41,7 +41,7 @@ class RunSpec:
         """A readable id, safe in a path, and different for every intervention and set."""
         coefficients = [[push.layer, push.component, push.operation, push.scope, push.coefficient] for push in self.pushes]
         canonical = json.dumps([self.set, self.label, coefficients], separators=(",", ":"))
-        dose = "" if self.r is None else f"-r{self.r:.4g}"
+        dose = "" if self.r is None or (self.subject and not self.subject.has_clean_dose) else f"-r{self.r:.4g}"
         readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", f"{self.set}-{self.label}{dose}")
         return f"{readable[:120]}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
 

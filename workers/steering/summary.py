@@ -41,7 +41,7 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
         "unit_norm": [part.unit_norm for part in subject.parts],
         "has_clean_dose": subject.has_clean_dose,
         "curve": [curve_point(run, base, scale) for run in one.curve],
-        "best_r": None if one.best is None else one.best.spec.r,
+        "best_r": None if one.best is None or not subject.has_clean_dose else one.best.spec.r,
         "stopped": one.stopped,
     }
 

@@ -9,7 +9,7 @@ from app.pages.plots.heat import heat
 from app.pages.plots.lines import Axes, Marks, Series, lines
 from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sections, kept, linked
 from app.pages.texts.places import method_name, places_of
-from app.pages.texts.runs import key_of
+from app.pages.texts.runs import dose_of, key_of
 from app.pages.wording import interval, number, points, shown_of
 from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
@@ -165,7 +165,7 @@ def _costs(summary: Summary, leads: Leads) -> Part:
             continue
         gain = linked(f"{points(best['delta'])}{interval(best['delta_low'], best['delta_high'])}", leads(best.get("run")))
         rows.append(
-            [name, layers_named(group["layers"]), number(best["r"]), gain,
+            [name, layers_named(group["layers"]), dose_of(best), gain,
              linked(number(best["coherence"]), leads(best.get("run"))),
              number(best.get("perplexity")), number(best.get("repetition")), number(best.get("length"))]
         )  # fmt: skip

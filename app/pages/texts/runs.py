@@ -8,6 +8,7 @@ from app.pages.answers import layers_named
 from app.pages.texts.places import at_place, of_model, places_of
 from app.pages.wording import number
 from terms.documents.runs import RunLine
+from terms.documents.steering import Dose
 
 Run = RunLine
 KEY_LENGTH = 10
@@ -55,13 +56,22 @@ def _group(run: Run) -> str:
 
 
 def where(run: Run) -> str:
-    """Returns layer and dose: `layer 14, dose 0.6`; for a part of a vector, also the part."""
+    """Returns layer and dose: `layer 14, dose 0.6`; for a part of a vector, also the part; the coefficient for a vector without a clean dose."""
     vector = run.get("vector")
     if not vector:
         return ""
     part = f"{found}, " if (found := part_of(run)) else ""
-    dose = f", dose {number(run['r'])}" if isinstance(run.get("r"), int | float) else ""
-    return f"{part}{layers_named(vector['layers'])}{dose}"
+    dose = dose_of(run, "dose ")
+    return f"{part}{layers_named(vector['layers'])}{dose and f', {dose}'}"
+
+
+def dose_of(run: Dose, prefix: str = "") -> str:
+    """Returns the dose, or the coefficients of a vector without a clean dose; empty for a run without either."""
+    if run.get("r") is not None:
+        return f"{prefix}{number(run['r'])}"
+    c = run.get("c")
+    written = ", ".join(number(one) for one in (c if isinstance(c, list) else [c]) if one is not None)
+    return written and f"coefficient {written}"
 
 
 def part_of(run: Run) -> str:
@@ -100,7 +110,9 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
 def _order(run: Run) -> tuple[str, list[int], float]:
     """Sorts runs of a method: the whole vector before its parts, then by layers and dose."""
     vector = run.get("vector")
-    return part_of(run), vector["layers"] if vector else [], run.get("r") or 0.0
+    coefficient = run.get("c")
+    dose = run.get("r") or (coefficient if isinstance(coefficient, float | int) else 0.0)
+    return part_of(run), vector["layers"] if vector else [], dose
 
 
 def _best(runs: Sequence[Run], sign: int) -> Run | None:

@@ -1,0 +1,58 @@
+"""A vector that lies almost wholly in massive dims has no clean dose: at raw coefficients it steers, and no result says a dose of it."""
+
+import json
+import re
+
+import pytest
+from safetensors.torch import load, save
+
+from binnacle.words.massive import massive_at
+from tests.ml.steering_jobs import FEW, Files, _fitted_once, context, extracted, severe, steer_spec
+from tests.ml.test_extraction_handler import files
+from workers.handlers import steering
+from workers.lm.model import LanguageModel
+
+__all__ = ["_fitted_once", "extracted", "severe"]
+COEFFICIENT = 20.0
+
+
+@pytest.fixture(scope="module")
+def with_massive_vectors(extracted: Files) -> Files:
+    """The extraction with a `mean_diff` that is 99.75 % one massive dim, and a `mean_diff_cleaned` that is nothing else."""
+    [dim, *_] = massive_at(json.loads(extracted["job_cal", "calibration.json"])["aggregate"], 3)
+    vectors = load(extracted["job_ext", "vectors.safetensors"])
+    nearly, wholly = (vectors[f"response[:5]/residual/{method}/3"] for method in ("mean_diff", "mean_diff_cleaned"))
+    clean_D = wholly.clone()
+    clean_D[dim] = 0
+    nearly.copy_(0.05 * clean_D / clean_D.norm())[dim] = 0.9975**0.5
+    wholly.zero_()[dim] = 1.0
+    return extracted | {("job_ext", "vectors.safetensors"): save(vectors)}
+
+
+def test_no_result_of_it_says_a_dose(severe: LanguageModel, with_massive_vectors: Files) -> None:
+    """The raw dose stood in its place, and its run at that number was compared with the others as one at equal dose."""
+    asked = steer_spec(
+        severe, doses=None, coefficients=[COEFFICIENT], matched=["dose", "coherence", "coefficient"], max_new_tokens=8,
+        controls={"random": 1, "shuffled": 0, "prompt_only": False}, **FEW,
+    )  # fmt: skip
+    made = files(steering.run(asked, context(severe, with_massive_vectors)))
+    summary = json.loads(made["summary.json"])
+    groups = {one["method"]: one for one in summary["groups"]}
+    subjects = {one["method"]: one for one in summary["subjects"]}
+    massive, probe = groups["mean_diff"], groups["probe"]
+    assert (subjects["mean_diff"]["has_clean_dose"], subjects["mean_diff"]["best_r"]) == (False, None)
+    [unit] = subjects["mean_diff"]["unit_norm"]
+    for one in (massive["best"], *subjects["mean_diff"]["curve"], massive["matched"]["coefficient"]):
+        assert (one["r"], one["c"], one["r_raw"]) == (None, COEFFICIENT, pytest.approx(COEFFICIENT / unit, abs=1e-4))
+    assert massive["matched"]["dose"] is None
+    assert "no clean dose" in massive["unreachable"]["dose"]
+    assert not any(massive["group"] in (one["a"], one["b"]) for one in summary["contrasts"]["dose"])
+    assert probe["matched"]["dose"]["r"] == probe["best"]["r"] == pytest.approx(COEFFICIENT / unit, rel=0.05)
+    assert massive["controls"]["random"][0]["c"] == COEFFICIENT, "its control is at its coefficient"
+    parts = {name: one["c"] for name, one in massive["decomposition"]["arms"].items()}
+    assert parts == {"clean": pytest.approx(1.0, abs=1e-3), "massive": pytest.approx(19.975, abs=1e-3), "both": COEFFICIENT}
+    assert groups["mean_diff_cleaned"]["decomposition"] is None, "its clean part is 0 and cannot steer"
+    lines = [json.loads(line) for line in made["runs.jsonl"].splitlines()]
+    own = [one for one in lines if one["vector"] and one["vector"]["name"] == subjects["mean_diff"]["name"]]
+    assert own
+    assert not [one for one in own if one["r"] is not None or re.search(r"-r\d", one["run"])]
