@@ -81,6 +81,7 @@ def prepare(
 ) -> None:
     """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, also by several processes at once."""
     from app.embedded.database import prepare_database
+    from app.embedded.home import NO_KEY
     from app.embedded.private import write_private
     from app.settings import get_settings
     from app.storage.checking import check_bucket
@@ -91,11 +92,11 @@ def prepare(
     home = settings.home.expanduser()
     key_file = home / "admin.key" if settings.auth == "on" else None
     check_bucket(settings.storage_url.get_secret_value())
-    prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
+    valid = prepare_database(settings.database_url.get_secret_value(), key_file=key_file, pepper=pepper)
     if url is not None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(home / "url", url + "\n")
-    key = f"the administrator's key is in {key_file}" if key_file else "it has no key, as keys are off"
+    key = f"the administrator's key is in {key_file}" if valid else NO_KEY if key_file else "it has no key, as keys are off"
     out.print(f"the database is ready; {key}")
 
 

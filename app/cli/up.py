@@ -9,7 +9,7 @@ from app import settings_file
 from app.embedded.broker import answers
 from app.embedded.devices import cuda_devices
 from app.embedded.errors import EmbeddedError
-from app.embedded.home import Running
+from app.embedded.home import NO_KEY, Running
 from app.embedded.sharing import Sharing
 from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
@@ -118,7 +118,7 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
                 "secret": f"{service.secret}  (keys are off: send this secret as a key; everyone who has it administers this service)"
             }
             if service.secret
-            else {"key": f"{home.key_file}  (the command line reads it)"}
+            else {"key": f"{home.key_file}  (the command line reads it)" if service.has_key else NO_KEY}
         ),
         "workers": ", ".join(plan.description for plan in service.workers),
         "data": str(home.folder),

@@ -1,5 +1,7 @@
 """Prepares a database for the service: migrates it, and creates the first administrator's key if keys are on."""
 
+import getpass
+import os
 from pathlib import Path
 
 from psycopg.errors import InsufficientPrivilege
@@ -12,30 +14,32 @@ from app.embedded.errors import EmbeddedError
 from app.migrate import upgrade
 
 
-def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> None:
+def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> bool:
     """Migrates the database to the newest revision, and makes sure that `key_file` holds a valid key of the administrator, if enabled.
 
-    `key_file` None: a server without keys. `pepper` is the secret of the HMACs of keys. Raises EmbeddedError when the database does not
-    answer or its role may not create tables, and BinnacleError `database_foreign` when another program has migrated the database.
+    Returns whether the file holds one: not if another administrator has disabled the account. `key_file` None: a server without keys.
+    `pepper` is the secret of the HMACs of keys. Raises EmbeddedError when the database does not answer or its role may not create tables, and
+    BinnacleError `database_foreign` when another program has migrated the database.
     """
     try:
         upgrade(url)
         if key_file is None:
-            return
+            return False
         engine = make_engine(url, pool_size=1)
         try:
-            ensure_first_key(make_sessions(engine), key_file, pepper=pepper)
+            return ensure_first_key(make_sessions(engine), key_file, pepper=pepper) is not None
         finally:
             engine.dispose()
     except ProgrammingError as failed:
         if not isinstance(failed.orig, InsufficientPrivilege):
             raise
         given = make_url(url)
+        role = given.username or os.environ.get("PGUSER") or getpass.getuser()
         raise EmbeddedError(
             "database_rights",
-            f"The role {given.username} may not make tables in the database {given.database} ({str(failed.orig).splitlines()[0]}). Since "
+            f"The role {role} may not make tables in the database {given.database or role} ({str(failed.orig).splitlines()[0]}). Since "
             "Postgres 15 only a database's owner may. As an administrator of that server: "
-            f'ALTER DATABASE "{given.database}" OWNER TO "{given.username}".',
+            f'ALTER DATABASE "{given.database or role}" OWNER TO "{role}".',
         ) from failed
     except OperationalError as failed:
         raise unreachable(url, failed) from failed

@@ -24,6 +24,8 @@ from app.embedded.errors import EmbeddedError
 from app.embedded.private import private_folder, secret_file, write_private
 
 ALREADY_RUNNING = 3
+NO_KEY = "the account admin is disabled: ask another administrator for a key"
+"""What is printed where the first administrator's key would be."""
 
 
 @dataclass(frozen=True)

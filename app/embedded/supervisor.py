@@ -39,7 +39,8 @@ class Options:
 
 
 class Supervisor:
-    """One run of the service. secret: required in every request on a server without keys; empty if keys are on.
+    """One run of the service. secret: required in every request on a server without keys; empty if keys are on. has_key: whether the data folder
+    holds a valid key of the administrator.
 
     environment: its DATABASE_URL, BROKER_URL and STORAGE_URL, if set, replace the embedded servers.
     say: shows a line to the user; on_ready: called once when the service answers.
@@ -57,6 +58,7 @@ class Supervisor:
         self.home = Home(options.home)
         self.workers: list[commands.WorkerPlan] = []
         self.secret = ""
+        self.has_key = False
         self._environment = environment
         self._say = say
         self._on_ready = on_ready
@@ -85,7 +87,7 @@ class Supervisor:
             self._foreground.wait_ready(child)
         from app.embedded.database import prepare_database  # imported here so that it runs in parallel to the API's imports
 
-        prepare_database(database, key_file=None if self.secret else self.home.key_file, pepper=pepper)
+        self.has_key = prepare_database(database, key_file=None if self.secret else self.home.key_file, pepper=pepper)
         prepared.open()
         if self.options.sharing:
             self.options.sharing.publish(self.home, database, broker, storage)

@@ -13,7 +13,7 @@ from app.jobs.states import State
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
 from app.models import service as models
-from app.models.context import check_context
+from app.models.context import check_context, check_scope
 from app.models.models import Model
 from app.models.reading import doubt, reading_of
 from app.models.running import check_fits, running
@@ -71,6 +71,8 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         check_not_blank(one.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
+    if request.vectors:
+        check_scope(request.scope, request.max_new_tokens)
     check_fits(session, model, request.max_new_tokens)
     rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model, sibling=request.sibling)
     return model, {

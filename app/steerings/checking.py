@@ -11,7 +11,7 @@ from app.jobs.planned import job_of
 from app.jobs.specs import extraction_spec
 from app.judges import service as judges
 from app.models import service as models
-from app.models.context import check_context
+from app.models.context import check_context, check_scope
 from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
@@ -63,6 +63,7 @@ def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: 
     judge = judges.usable(session, request.judge)
     check_layers(request.layers, request.model, facts)
     check_context(request.model, facts, request.max_new_tokens)
+    check_scope(request.scope, request.max_new_tokens)
     check_fits(session, model, request.max_new_tokens)
     _check_questions(request)
     asked = Asked(request, viewer, model, trait)

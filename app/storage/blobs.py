@@ -18,14 +18,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.schema import Column
 
 from app.db import Base
-from app.storage.base import Storage, digest_of, key_of
+from app.storage.base import Storage, StorageError, digest_of, key_of
 from app.storage.hashing import measure
 from app.storage.models import BlobRow
 
@@ -140,7 +140,8 @@ def referencing_columns() -> list[Column[object]]:
 def collect(sessions: sessionmaker[Session], storage: Storage, *, min_age_seconds: float = DAY, limit: int = 1000) -> Collected:
     """Deletes up to `limit` objects that were unreferenced and untouched for `min_age_seconds`, each in its own transaction.
 
-    Several collectors and stages may run at the same time. Raises the errors of `Storage.delete`; the row is then kept.
+    Several collectors and stages may run at the same time. Raises the errors of `Storage.delete`; the row is then kept as if it had been touched
+    now, so that one object that cannot be deleted does not stop those after it each time.
     """
     storage.sweep(min_age_seconds)
     with sessions() as session:
@@ -194,13 +195,21 @@ def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
 def _collect_one(sessions: sessionmaker[Session], storage: Storage, digest: str, min_age_seconds: float) -> int | None:
     """Deletes an object and returns its size; None when its row is locked, was touched or referenced since, or cannot be deleted."""
     lock = select(BlobRow.size).where(BlobRow.digest == digest, _garbage(min_age_seconds)).with_for_update(skip_locked=True)
+    failed: StorageError | None = None
     with sessions.begin() as session:
         size = session.scalar(lock)
         if size is None:
             return None
         # Delete the row first, although this takes effect only with the commit: a reference may have been added after the statement above began
         # and before it locked the row. Once the row is locked, no reference can be added.
-        if not _delete_row(session, digest):
-            return None
-        storage.delete(key_of(digest))
+        try:
+            with session.begin_nested():
+                if not _delete_row(session, digest):
+                    return None
+                storage.delete(key_of(digest))
+        except StorageError as error:
+            failed = error
+            session.execute(update(BlobRow).where(BlobRow.digest == digest).values(touched_at=func.now()))
+    if failed is not None:
+        raise failed
     return size

@@ -182,10 +182,12 @@ def parse_layers(text: str) -> list[int]:
     """Returns layers such as `0,4,8-11` as numbers. Raises BinnacleError for other text."""
     layers: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
+        first, dash, last = (number.strip() for number in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise BinnacleError("bad_layers", f"--layers {text!r}: write numbers and ranges like 0,4,8-11.")
         if dash and int(first) > int(last):
             raise BinnacleError("bad_layers", f"--layers {text!r}: {first}-{last} runs backwards; write {last}-{first}.")
+        if max(len(first), len(last)) > 4:
+            raise BinnacleError("bad_layers", f"--layers {text!r}: no model has so many layers; write numbers below 10,000.")
         layers.extend(range(int(first), int(last if dash else first) + 1))
     return layers

@@ -147,6 +147,7 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
         ("<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi [/INST] Ho", {"system_prompt": "Be kind.", "prompt": "Hi", "response": "Ho"}),
         ("<s>[INST] Hi [/INST] Ho </s>\n", {"prompt": "Hi", "response": "Ho"}),
         ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", {"prompt": "Hi"}),
+        ("<|im_start|>user\r\nHi<|im_end|>\r\n<|im_start|>assistant\r\nHo", {"prompt": "Hi", "response": "Ho"}),
         ("<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>",
          {"system_prompt": "Be.", "prompt": "Hi", "response": "Ho"}),
         ("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHo",

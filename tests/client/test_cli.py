@@ -189,6 +189,7 @@ def test_a_job_that_fails_ends_the_watch_with_its_reason(binnacle: Cli, sessions
     [
         (("submit", "calibrate", "nope"), "unknown_model", "demo"),
         (("submit", "calibrate", "demo", "--layers", "2-x"), "bad_layers", "0,4,8-11"),
+        (("submit", "calibrate", "demo", "--layers", "0-9999999999"), "bad_layers", "numbers below 10,000"),
         (("submit", "calibrate", "demo", "--prompts", "none.txt"), "bad_prompts", "none.txt"),
         (("get", "job_00000000000000000000000000"), "not_found", "job_0"),
         (("keys", "create", "ada", "--role", "king"), "bad_role", "member"),

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from transformers import PreTrainedModel
 
 from workers.judges.material import Material
 from workers.judges.reference import ReferenceJudge
 from workers.lm.model import LanguageModel
 
 _FIT = ReferenceJudge.fit
-_MADE: dict[tuple[LanguageModel, str], ReferenceJudge] = {}
+_MADE: dict[tuple[PreTrainedModel, str, str], ReferenceJudge] = {}
 
 
 @contextmanager
@@ -24,7 +25,8 @@ def fitted_once() -> Iterator[None]:
     """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments for the same model before, in any module."""
 
     def fit(lm: LanguageModel, material: Material, *, preparing: Any = None, **options: Any) -> ReferenceJudge:
-        key = lm, json.dumps([material.to_list(), options], sort_keys=True)
+        # a job's LanguageModel is a copy with the special tokens that its spec asks for
+        key = lm.model, lm.special_tokens, json.dumps([material.to_list(), options], sort_keys=True)
         if key not in _MADE:
             _MADE[key] = _FIT(lm, material, preparing=preparing, **options)
         return _MADE[key]

@@ -1,5 +1,6 @@
 """A folder is loaded whole and as it says, or refused with a code and a sentence; what is loaded does not hang on its files."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
 
 from tests.ml.tiny_models import ARCHITECTURES, CONTEXT, EOS_IDS, HIDDEN, LAYERS, VOCAB, tiny_model, tiny_tokenizer
+from workers.lm import hub
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
 from workers.lm.folder import files_changed
@@ -351,6 +353,15 @@ def test_types_other_than_those_of_computing_are_refused(folder: Path) -> None:
         with pytest.raises(ModelFault, match="unknown_dtype"):
             load(folder, dtype=dtype)
     assert {p.dtype for p in load(folder, dtype="bfloat16").model.parameters()} == {torch.bfloat16}
+
+
+def test_a_full_disk_is_not_blamed_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub, "snapshot_download", full)
+    with pytest.raises(ModelFault, match=r"hub_not_stored: .*No space left on device"):
+        hub.local_folder("lab/some-model")
 
 
 def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

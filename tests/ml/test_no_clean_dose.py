@@ -32,7 +32,7 @@ def with_massive_vectors(extracted: Files) -> Files:
 def test_no_result_of_it_says_a_dose(severe: LanguageModel, with_massive_vectors: Files) -> None:
     """The raw dose stood in its place, and its run at that number was compared with the others as one at equal dose."""
     asked = steer_spec(
-        severe, doses=None, coefficients=[COEFFICIENT], matched=["dose", "coherence", "coefficient"], max_new_tokens=8,
+        severe, doses=None, coefficients=[COEFFICIENT], matched=["dose", "coherence", "coefficient"],
         controls={"random": 1, "shuffled": 0, "prompt_only": False}, **FEW,
     )  # fmt: skip
     made = files(steering.run(asked, context(severe, with_massive_vectors)))

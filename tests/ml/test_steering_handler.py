@@ -78,7 +78,7 @@ def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_co
     made_on = {"source_model": "base", "source_weight_hash": "c" * 64}
     own = json.loads(whole["summary.json"])
     changed = {"from": [{**source, "source": made_on}], "extraction": None}
-    other = summary_of(severe, extracted, doses=[0.3], decomposition=False, max_new_tokens=8, **FEW, **changed)
+    other = summary_of(severe, extracted, doses=[0.3], decomposition=False, **FEW, **changed)
     facts = {one["key"]: one for one in json.loads(extracted["job_ext", "extraction.json"])["vectors"]}
     assert {one["group"] for one in other["groups"]} == {f"base:{one['group']}" for one in own["groups"]}
     for one in [*other["groups"], *other["subjects"]]:
@@ -214,8 +214,8 @@ def test_no_two_runs_look_alike_where_answers_are_chosen(severe: LanguageModel, 
     }
     [source] = steer_spec(severe)["from"]
     spec = steer_spec(
-        severe, doses=[0.3], budget=1, max_new_tokens=8, selection_limit=2, test_limit=2,
-        controls={"random": 2, "shuffled": 1, "prompt_only": True}, **{"from": [{**source, "methods": ["mean_diff", "probe"]}]},
+        severe, doses=[0.3], budget=1, controls={"random": 2, "shuffled": 1, "prompt_only": True},
+        **{"from": [{**source, "methods": ["mean_diff", "probe"]}]}, **FEW,
     )  # fmt: skip
     lines = files(steering.run(spec, context(severe, {**extracted, **changed})))["runs.jsonl"].splitlines()
     described = [json.loads(line) for line in lines]

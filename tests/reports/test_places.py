@@ -92,3 +92,18 @@ def test_massive_dims_of_the_stream_are_not_set_to_zero_in_another_components_ve
     assert found is not None
     assert list(found.massive) == []
     assert np.array_equal(found.before, found.after)
+
+
+@pytest.mark.parametrize("judge_facts", [{}, {"tells_apart": False}])
+def test_a_vector_that_was_not_compared_says_why_whatever_the_judge(judge_facts: dict[str, Any]) -> None:
+    """Words about the judge stood in the place of such remarks."""
+    why = "over 99 % of the vector lies in massive dims, so it has no clean dose"
+    one = summary(GAINS, {})
+    remarks = {"mean_diff": {"same_as": "probe"}, "mean_diff_cleaned": {"unreachable": {"dose": why}}}
+    groups = [{**group, **remarks.get(group["method"], {})} for group in one["groups"]]
+    found = build(STUDY, gathered({"refusal": {**one, "groups": groups, "judge_facts": judge_facts}}))
+    [rows] = [section["table"].rows for section in found.sections if section.get("table") and section["table"].id == "methods"]
+    verdicts = {row["method"]: row.get("verdict") for row in rows}
+    assert verdicts["mean_diff"] == "same vector as probe"
+    assert verdicts["mean_diff_cleaned"] == why
+    assert ("(the judge)" in verdicts["probe"]) == bool(judge_facts)

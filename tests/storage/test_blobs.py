@@ -228,7 +228,25 @@ def test_a_deletion_that_fails_keeps_the_row_for_the_next_collection(sessions: S
         with pytest.raises(StorageUnavailable):
             collect(sessions, Meddling(local, **moment))
         assert rows(sessions) == {blob.digest}
+        age(sessions, 90_000)
     assert collect(sessions, local) == Collected(1, 8)
+
+
+def test_an_object_that_cannot_be_deleted_does_not_keep_those_after_it(sessions: Sessions, local: Storage):
+    """The oldest came first each time, and each time ended the collection."""
+    stubborn = stage(sessions, local, b"stubborn")
+    stage(sessions, local, b"younger")
+    age(sessions, 90_000)
+    age(sessions, 100_000, stubborn.digest)
+
+    def fail(name: str, key: str) -> None:
+        if key == key_of(stubborn.digest):
+            raise StorageUnavailable("no answer")
+
+    with pytest.raises(StorageUnavailable):
+        collect(sessions, Meddling(local, before=fail))
+    assert collect(sessions, Meddling(local, before=fail)) == Collected(1, 7)
+    assert rows(sessions) == {stubborn.digest}
 
 
 def test_collectors_beside_each_other_count_each_object_once(sessions: Sessions, local: Storage):

@@ -3,6 +3,7 @@
 Only safetensors, configs and tokenizer files are fetched (`hubfiles` fetches them singly, for programs that show progress).
 """
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,7 @@ WANTED = [
     ADAPTER,
     *TOKENIZER_FILES,
 ]
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -36,12 +38,18 @@ def repository_folder(name: str, cache: Path | None = None) -> Path:
 
 def local_folder(name: str | Path, revision: str | None = None) -> Path:
     """The folder that holds the model: a hub id's snapshot, which is downloaded if it is not in the cache, or any other `name` as it is,
-    unchecked. Raises ModelFault hub_unreachable."""
+    unchecked. Raises ModelFault hub_not_stored, hub_unreachable."""
     if not is_hub_id(name):
         return Path(name)
     try:
         return Path(snapshot_download(os.fspath(name), revision=revision, allow_patterns=WANTED))
     except Exception as error:  # the hub client's errors have no common base
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise ModelFault(
+                "hub_not_stored",
+                f"{name} could not be stored in {constants.HF_HUB_CACHE}: {os.strerror(error.errno)}. Mend that, or set HF_HUB_CACHE "
+                "to another folder.",
+            ) from error
         raise ModelFault(
             "hub_unreachable",
             f"{name} is not a folder here, and fetching it from the hub at revision {revision or 'main'} failed: "

@@ -13,8 +13,8 @@ _INST = re.compile(
     re.DOTALL,
 )
 _CHATML = re.compile(
-    r"\s*(?:<\|im_start\|>system\n(?>(?P<system>.*?)<\|im_end\|>)\s*)?<\|im_start\|>user\n(?P<prompt>.*?)<\|im_end\|>\s*"
-    r"(?:<\|im_start\|>assistant\n?(?P<response>.*?)(?:<\|im_end\|>\s*)?)?",
+    r"\s*(?:<\|im_start\|>system\r?\n(?>(?P<system>.*?)<\|im_end\|>)\s*)?<\|im_start\|>user\r?\n(?P<prompt>.*?)<\|im_end\|>\s*"
+    r"(?:<\|im_start\|>assistant\s*(?P<response>.*?)(?:<\|im_end\|>\s*)?)?",
     re.DOTALL,
 )
 _LLAMA3 = re.compile(

@@ -8,8 +8,11 @@ from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
 from workers.reports.tables.gains import EFFECT, method_name, points
-from workers.science.verdicts import AGREEMENT, NOT_ENOUGH
+from workers.science.verdicts import AGREEMENT, BETTER, NOT_ENOUGH, TIES, WORSE
 
+LEADS = "leads"
+JUDGED = frozenset({LEADS, TIES, BETTER, WORSE, NOT_ENOUGH})
+"""Verdicts that rest on the judge."""
 COLUMNS = [
     Column("model", "model"),
     Column("trait", "trait"),
@@ -50,7 +53,8 @@ def _rows(cell: Cell, summary: Summary) -> list[Row]:
 
 
 def _without_verdict(row: Row) -> Row:
-    return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") else row
+    """The row with another verdict for one that rests on the judge; a remark on a vector that was not compared stays."""
+    return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") in JUDGED else row
 
 
 def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
@@ -80,7 +84,7 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
         for way in ("dose", "coherence", "coefficient"):
             row |= points(cell, f"at_{way}", group["matched"].get(way))
         leads = group["group"] == summary["leader"]
-        yield row | {"verdict": "leads" if leads else verdicts.get(group["group"], _origin(group))}
+        yield row | {"verdict": LEADS if leads else verdicts.get(group["group"], _origin(group))}
 
 
 def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
@@ -102,7 +106,8 @@ def _effect(cell: Cell, effect: Effect) -> Row:
 
 
 def _origin(group: Group) -> str | None:
-    """A remark on a vector that was not compared: the vector that it equals, or the model on which it was made."""
+    """A remark on a vector that was not compared: why not, the vector that it equals, or the model on which it was made."""
     notes = [f"same vector as {group['same_as']}"] if group.get("same_as") else []
+    notes += [why] if (why := group.get("unreachable", {}).get("dose")) else []
     notes += [f"vector of {group['source_model']}"] if group.get("source_model") else []
     return "; ".join(notes) or None
