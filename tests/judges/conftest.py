@@ -32,8 +32,9 @@ def world() -> Callable[..., World]:
         return load(model_folder(model))
 
     @cache
-    def make(trait: str, model: str = "demo-severe", step: int = 1) -> World:
+    def make(trait: str, model: str, step: int) -> World:
         lm, content = lm_of(model), dataset(trait, step)
         return World(lm, content, elicit(lm, labelled_rows(content), max_new_tokens=NEW_TOKENS, batch_rows=96))
 
-    return make
+    # by one order of arguments: the cache takes the same ones given in another way for others
+    return lambda trait, model="demo-severe", step=1: make(trait, model, step)

@@ -11,6 +11,7 @@ from safetensors.numpy import load as load_safetensors
 
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
+from tests.judges.fitted_once import fitted_once
 from tests.ml.fake_context import FakeContext
 from workers.handlers import calibration, extraction
 from workers.job import JobCancelled, JobFault, Outcome
@@ -200,7 +201,8 @@ def test_vetting_keeps_the_responses_that_express_their_class(
         severe, responses="given", max_new_tokens=32, methods=["probe"], controls=[], refits=[], layers=[2],
         vetting=judge | {"threshold": 50, "paired": paired},
     )  # fmt: skip
-    found = files(extraction.run(spec, context_of(severe, calibrated, json.dumps(given).encode())))
+    with fitted_once():  # both judge the same responses
+        found = files(extraction.run(spec, context_of(severe, calibrated, json.dumps(given).encode())))
     lines = [json.loads(line) for line in found["responses.jsonl"].splitlines()]
     dropped = {
         label: {row["index"] for row in lines if row["class"] == label and not row["kept"]}
