@@ -132,7 +132,7 @@ def test_a_role_that_may_not_make_tables_is_told_who_can_let_it(postgres: Postgr
     url = make_url(empty_database_url).set(username="narrow", password=SECRET).render_as_string(hide_password=False)
     printed = said("prepare", url)
     assert f'ALTER DATABASE "{name}" OWNER TO "narrow"' in printed
-    nameless = make_url(url).set(username=None, password=None).render_as_string(hide_password=False)
+    nameless = make_url(url)._replace(username=None, password=None).render_as_string(hide_password=False)
     assert f'ALTER DATABASE "{name}" OWNER TO "narrow"' in said("prepare", nameless, PGUSER="narrow", PGPASSWORD=SECRET)
 
 
