@@ -26,6 +26,12 @@ def test_no_two_ticks_of_a_short_axis_have_one_label(values: tuple[float, float]
     assert [float(label.replace(",", "")) for _, label in labels] == pytest.approx([tick for tick, _ in labels], rel=1e-12)
 
 
+def test_small_values_are_no_zeros() -> None:
+    """Everything below 1e-12 was labelled 0, as if it were an error of rounding: three ticks of one name."""
+    labels = [label for _, label in linear([1e-14, 9e-14], 0.0, 100.0, zero=True).labels()]
+    assert labels == ["0", "2e-14", "4e-14", "6e-14", "8e-14"]
+
+
 def test_labels_have_no_more_digits_than_they_need() -> None:
     assert [label for _, label in linear([-40, 95], 0.0, 100.0, zero=True).labels()] == ["0", "50", "100"]
     assert [label for _, label in logarithmic([90, 20_000], 0.0, 100.0).labels()] == ["100", "1,000", "10,000"]

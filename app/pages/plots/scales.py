@@ -34,13 +34,11 @@ class Scale:
         return powers if len(powers) > 1 else _steps(self.low, self.high)
 
     def labels(self) -> list[tuple[float, str]]:
-        """Returns each tick with its label: three significant digits, more where two labels would be the same. On a linear axis, sizes below
-        1e-12 are errors of rounding, and are labelled 0.
-        """
+        """Returns each tick with its label: three significant digits, more where two labels would be the same."""
         ticks = self.ticks()
         found = [""]
         for digits in range(3, 16):
-            found = [number(0.0 if abs(value) < 1e-12 and not self.log else value, digits) for value in ticks]
+            found = [number(value, digits) for value in ticks]
             if len(set(found)) == len(found):
                 break
         return list(zip(ticks, found, strict=True))
