@@ -7,6 +7,7 @@ are computed from the sentences too.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
@@ -16,7 +17,7 @@ NAMED = 2
 LOADING = WaitReason(code="model_loading", detail="A worker has the job and is loading its model.")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fleet:
     """Numbers of live workers of a job class: `held` are paused or drained, `full` lack disk space, `idle` wait for a job."""
 
@@ -85,6 +86,7 @@ def reason(
     return _others_first(place, counted=counted)
 
 
+@lru_cache(maxsize=64)  # one sentence for all jobs of a page
 def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
     if not fleet.alive:
         detail = f"No worker of the class {job_class} is running. The job starts when a worker does; tell an administrator."
@@ -100,6 +102,7 @@ def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
     return WaitReason(code="workers_held", detail=detail)
 
 
+@lru_cache(maxsize=64)
 def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
     if fleet.idle:
         return WaitReason(code="starting", detail="A worker is free and will start it now.")
