@@ -46,7 +46,8 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
 
 
 def settle(session: Session, finished: Job) -> None:
-    """Releases the jobs that waited for `finished`, fails the jobs that needed it to succeed if it did not, and so on down the graph."""
+    """Releases the jobs that waited for `finished` and wakes workers for them; fails the jobs that needed it to succeed if it did not, with
+    what their kinds do then, and so on down the graph."""
     ended = deque([finished])
     while ended:
         job = ended.popleft()

@@ -1,5 +1,4 @@
-"""Writes the answer at the top of a job's page, from its stored result. Pure. Never fails: if the result lacks a number, the answer is
-shorter.
+"""Writes the answer at the top of a job's page, from its stored result. Pure. If the result lacks a number, the answer is shorter.
 
 Sentences contain no field names and no ids.
 """
@@ -155,11 +154,11 @@ def generation(answers: Sequence[Answered]) -> Answer:
         return Answer("No answers were stored.", tone="care")
     prompts = len({(one.get("system_prompt"), one["prompt"]) for one in answers})
     doses = sorted({r for one in answers if (r := one.get("r")) is not None})
-    how = (
-        f"unsteered and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
-        if doses
-        else "unsteered"
-    )
+    how = "unsteered"
+    if doses:
+        how += f" and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
+    elif any(one.get("vector") or one.get("fires") for one in answers):  # ablated, or at coefficients without a dose
+        how += " and steered"
     broken = sum(not one.get("finite", True) for one in answers)
     more = f"{counted(broken, 'answer')} broke down: the push was too strong." if broken else ""
     said = f"{counted(len(answers), 'answer')} to {counted(prompts, 'prompt')}, {how}."

@@ -73,7 +73,7 @@ class Metrics:
             self._errors.labels(route).inc()
 
     def serve(self, port: int, database_url: str, waiting: Callable[[], int]) -> None:
-        """Opens the port on 127.0.0.1; 0 opens none."""
+        """Opens the port on 127.0.0.1, and a database connection for its figures; 0 opens none. Raises OSError for a port in use."""
         if not port:
             return
         self._waiting.set_function(waiting)

@@ -111,7 +111,12 @@ class RescoreRequest(JobRequest):
     """A request to score the texts of a finished steering with another judge."""
 
     judge: Line = Field(min_length=1, max_length=100)
-    coherence_threshold: float | None = Field(None, ge=0, le=100, description="a trait's name; the steering's own when left out")
+    coherence_threshold: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="least coherence of an answer that counts in `delta_joint`; the steering's own when left out",
+    )
 
 
 class OffTargetIn(_Strict):

@@ -9,7 +9,7 @@ import pytest
 from app.jobs.schemas import JobOut, Progress, WaitReason
 from app.jobs.states import State
 from app.pages import sentences
-from app.pages.answers import answer
+from app.pages.answers import answer, generation
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 RATIOS = {"ratio_to_median": 412.0}
@@ -157,3 +157,12 @@ def test_what_a_job_does_in_words() -> None:
     assert sentences.title(job("steer")) == "Steer refusal on gemma"
     study = {"study": {"traits": ["refusal", "sycophancy"], "models": ["a", "b", "c", "d", "e"]}}
     assert sentences.title(job("report", spec=study)) == "Study refusal and sycophancy on a, b, c and 2 more"
+
+
+@pytest.mark.parametrize("c", [None, 40.0])
+def test_a_generation_without_a_dose_is_not_called_unsteered(c):
+    """An ablation has no dose, nor has a raw coefficient without a calibration."""
+    plain = {"vector": None, "prompt": "Hello", "system_prompt": None, "r": None, "c": None, "fires": 0, "finite": True}
+    steered = {**plain, "vector": "vec_1", "c": c, "fires": 9}
+    assert generation([plain, steered]).sentence == "2 answers to 1 prompt, unsteered and steered."
+    assert generation([plain]).sentence == "1 answer to 1 prompt, unsteered."

@@ -36,7 +36,8 @@ def load(
     """Returns the model in the folder `path`, or of the hub id `path` at `revision`, ready to run on `device` in `dtype`.
 
     `facts` come from an earlier inspection: with them the weights are scanned and hashed again only if a file's stamp changed, and changed
-    content is ModelFault weights_changed. Raises what `inspect_folder` raises, and unknown_dtype, hub_unreachable.
+    content is ModelFault weights_changed, as is content that changes during the load. Raises what `inspect_folder` raises, and unknown_dtype,
+    hub_not_stored, hub_unreachable.
     """
     folder = local_folder(path, revision)
     facts = inspect_folder(folder, progress) if facts is None else confirm(folder, facts, progress)
@@ -66,7 +67,8 @@ def load(
 
 
 def confirm(path: str | Path, facts: ModelFacts, progress: Progress | None = None) -> ModelFacts:
-    """Returns `facts`, or new facts with equal hashes if the files were only touched or copied. Raises ModelFault weights_changed."""
+    """Returns `facts`, or new facts with equal hashes if the files were only touched or copied. Raises ModelFault weights_changed, and what
+    `inspect_folder` raises."""
     if not files_changed(path, facts.files):
         return facts
     fresh = inspect_folder(path, progress)
