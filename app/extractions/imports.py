@@ -200,9 +200,9 @@ def check_quota(session: Session, wanted: Import, owner: str) -> None:
 
 
 def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:
-    """Adds the vectors and shares them if the request says so; returns them and whether they are new.
+    """Adds those of the vectors that are missing, and shares all if the request says so; returns them and whether any is new.
 
-    Raises BlobGone: stage the bytes again.
+    Raises Problem 429 for a quota, and BlobGone: stage the bytes again.
     """
     owner = viewer.owner
     reference_lock(session, blob)
@@ -210,9 +210,9 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
     found = stored(session, blob.digest, owner)
     missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted
+    for row in found if to.visibility != "private" else ():
+        share(session, row, row.id, to, viewer)
     if not missing:
-        for row in found if to.visibility != "private" else ():
-            share(session, row, row.id, to, viewer)
         return found, False
     own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}
     session.add_all(Vector(id=new_id("vec"), **own, **row) for row in missing)

@@ -109,6 +109,17 @@ def test_the_same_import_again_finds_the_same_vectors_also_at_once(api: Running)
         assert send(client, data, layers="5", method="other").status_code == 201
 
 
+def test_an_import_that_is_completed_and_shared_shares_all_of_its_vectors(api: Running) -> None:
+    """Vectors that were still there from an earlier import kept the visibility they had."""
+    data = safetensors.numpy.save({"layer_3": direction(1), "layer_5": direction(2)})
+    with api.client("root", "admin") as client:
+        first = send(client, data).json()["items"]
+        assert client.delete(f"/v1/vectors/{first[0]['id']}").status_code == 200
+        again = send(client, data, visibility="public")
+        assert (again.status_code, {one["visibility"] for one in again.json()["items"]}) == (201, {"public"})
+        assert first[1]["id"] in {one["id"] for one in again.json()["items"]}
+
+
 def two_of_a_key() -> bytes:
     return safetensors.numpy.save({"layer3": direction(1), "layer_3": direction(2)})
 
