@@ -10,8 +10,6 @@ import sys
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.writing import JoinedWrites
-
 LARGEST_HEAD = 64 * 1024
 """Most bytes of a request's line and headers."""
 
@@ -36,7 +34,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the limits of a new connection."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)
         one = transport.get_extra_info("socket")
         if sys.platform == "linux" and one.family != socket.AF_UNIX:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.silence * 1000))
