@@ -108,3 +108,11 @@ def test_a_file_that_cannot_be_read_is_named_in_one_sentence(client: Client, tmp
     with pytest.raises(BinnacleError, match="cannot be read") as refused:
         client.import_vectors(tmp_path / name, "demo", layers=[1])
     assert "\n" not in refused.value.detail
+
+
+def test_the_example_of_a_base_models_trait_can_be_uploaded_and_suffices_for_a_verdict(client: Client) -> None:
+    made = client.add_trait(Path(__file__).parents[2] / "examples" / "story-refusal")
+    counts = made["counts"]
+    assert (counts["positive"], counts["negative"], counts["selection"], counts["test"]) == (59, 60, 24, 44)
+    assert counts["clusters"]["test"] == 22
+    assert made["warnings"] == []
