@@ -10,6 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from app.jobs import claims
 from app.jobs.claims import Lease, Reached
+from app.pages import home
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail
 from tests.pages.browsing import SIZES, as_before, sized, tab_to, text, until
@@ -75,7 +76,10 @@ def test_a_waiting_job_changes_under_the_eye_and_becomes_its_result(api: Running
     until(chrome, lambda: "Failed: It broke. Mend it." in text(chrome))
 
 
-def test_the_list_follows_and_survives_a_server_that_is_away(api: Running, ada: Person, chrome: Chrome) -> None:
+def test_the_list_follows_and_survives_a_server_that_is_away(
+    api: Running, ada: Person, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "BUSY", 2)  # it is polled three times
     job = ada.submit()
     chrome.get(f"{api.url}/")
     chrome.execute_script("window.kept = true")

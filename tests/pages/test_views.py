@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from sqlalchemy import delete
 
 from app.devices.models import Worker
+from app.pages import home, jobs
 from tests.api.conftest import Running
 from tests.api.extracted import store_extraction
 from tests.pages.browsing import BROKEN, SIZES, as_before, press, sized, tab_to, text, until
@@ -143,8 +144,12 @@ def test_tab_reaches_every_control_of_every_view_in_order_and_shows_where_it_is(
     assert wrong == {}
 
 
-def test_a_part_that_is_replaced_leaves_the_focus_where_it_was(api: Running, ada: Person, chrome: Chrome) -> None:
+def test_a_part_that_is_replaced_leaves_the_focus_where_it_was(
+    api: Running, ada: Person, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who goes by keyboard must not start at the top of the page again whenever a job makes progress."""
+    monkeypatch.setattr(home, "BUSY", 2)
+    monkeypatch.setattr(jobs, "WAIT_SECONDS", 1)  # a new name alone does not end the wait
     job = ada.submit()
     chrome.get(f"{api.url}/jobs/{job}")
     tab_to(chrome, "Cancel")
