@@ -17,9 +17,9 @@ EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
-NO_CLEAN_DOSE = "over 99 % of the vector lies in massive dims, so it has no clean dose"
-"""Why a vector is not compared at equal dose."""
-LEADER_WITHOUT = "the leader has no clean dose: over 99 % of its vector lies in massive dims"
+OWN_DOSE_MISSING = "over 99 % of the vector lies in massive dims, so it has no clean dose"
+"""Why a vector is not compared at equal dose, as `LEADERS_DOSE_MISSING`."""
+LEADERS_DOSE_MISSING = "the leader has no clean dose: over 99 % of its vector lies in massive dims"
 
 Asked = RunSpec | str | None
 """A run to do, a sentence with the reason why there is none, or None where it was not requested."""
@@ -132,8 +132,8 @@ def report(
 def _no_equal_dose(subject: Subject, leader: Subject) -> str | None:
     """Why the subject cannot be compared with the leader at equal dose; None where it can."""
     if not subject.has_clean_dose:
-        return NO_CLEAN_DOSE
-    return None if leader.has_clean_dose else LEADER_WITHOUT
+        return OWN_DOSE_MISSING
+    return None if leader.has_clean_dose else LEADERS_DOSE_MISSING
 
 
 def _beside(setup: Setup, subject: Subject, r: float | None, other: Subject) -> RunSpec:
