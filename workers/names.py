@@ -2,7 +2,7 @@
 
 A node that starts with a name that was active recently waits for one round of its parent's watch: a killed predecessor no longer updates the
 row, another living node does. If two nodes start at the same moment and so do not see each other, the row belongs to the first that writes it,
-and the other stops.
+and the other stops. The same holds for a node that was suspended, its host asleep, while another took its name: it stops when it wakes.
 """
 
 import os
@@ -45,12 +45,12 @@ def ours(worker_id: str) -> ColumnElement[bool]:
     return and_(Worker.id == worker_id, Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname())
 
 
-def unless_living(settings: LeaseSettings) -> ColumnElement[bool]:
-    """A condition on an existing row with the name of a starting node: it was not updated for longer than a living node's parent allows.
+def unless_living(settings: LeaseSettings, *, rounds: float) -> ColumnElement[bool]:
+    """A condition on an existing row with this node's name: it was not updated for `rounds` rounds of a parent's watch.
 
     Also true if the row has this process's pid and host, as in a restarted container: the predecessor has ended.
     """
-    silent = Worker.seen_at < func.now() - timedelta(seconds=1.25 * settings.watch)
+    silent = Worker.seen_at < func.now() - timedelta(seconds=rounds * settings.watch)
     return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 

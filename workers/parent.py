@@ -111,11 +111,12 @@ class Parent:
             "parent_pid": os.getpid(),
             "version": VERSION,
         }
+        rounds = 3 if self._named else 1.25  # a starting node has looked for a round
         statement = insert(Worker).values(id=self.worker_id, **row)
         statement = statement.on_conflict_do_update(
             index_elements=["id"],
             set_={**row, "seen_at": func.now(), "started_at": func.now(), "models": []},
-            where=None if self._named else unless_living(self._settings.lease),
+            where=unless_living(self._settings.lease, rounds=rounds),
         )
         with self._sessions.begin() as session:
             self._named = session.scalar(statement.returning(Worker.id)) is not None
@@ -123,7 +124,7 @@ class Parent:
             self._leave_it_to_the_twin()
 
     def _leave_it_to_the_twin(self) -> None:
-        """Stops this node: another node of the same name registered first."""
+        """Stops this node: another of the same name registered first, or took the name while this node was suspended."""
         log.error("name.taken", worker=self.worker_id, hint="give this host another name: binnacle worker --name, or celery's -n")
         self._refused = True
         self._stop.set()

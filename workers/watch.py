@@ -149,7 +149,9 @@ class Watch:
     def _read(self) -> None:
         with self._sessions.begin() as session:
             worker = session.get(Worker, self._worker_id)
-            if worker is not None and is_ours(worker):
+            if worker is not None:
+                if not is_ours(worker):
+                    return  # the jobs under this name are another node's, or a predecessor's until this node has registered
                 worker.seen_at = func.now()
                 worker.blocked = self._blocked()
             rows = session.execute(

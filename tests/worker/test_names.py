@@ -1,8 +1,16 @@
 """Two nodes cannot run under one name, as hosts of the same name would have them."""
 
+import os
+import signal
+import subprocess
 import time
+from collections.abc import Callable
 
+from app.devices.models import Worker
+from app.jobs import claims
+from app.settings import LeaseSettings
 from tests.worker.conftest import Node, Service
+from workers.watch import Watch
 
 
 def test_a_node_does_not_start_under_a_living_nodes_name_and_the_first_is_not_disturbed(live: Service) -> None:
@@ -36,3 +44,36 @@ def test_a_killed_node_is_followed_by_one_of_its_name(live: Service) -> None:
     live.node("light-0").kill()
     live.node("light-0")
     assert live.ended(live.submit()).state == "succeeded"
+
+
+def test_a_node_that_slept_while_another_took_its_name_stops_when_it_wakes(
+    make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
+) -> None:
+    """As a suspended laptop or a moved virtual machine does: it neither takes the name back nor touches the other's jobs."""
+    live = make_service(database_url, broker_url, broker_prefix, watch=1)
+    sleeper = live.node("light-0")
+    os.killpg(sleeper.process.pid, signal.SIGSTOP)
+    second = live.node("light-0")
+    job_id = live.submit(steps=20, seconds=0.2)
+    live.running(job_id, cells=1)
+    os.killpg(sleeper.process.pid, signal.SIGCONT)
+    live.until(lambda: sleeper.process.poll() is not None, "the first node to stop")
+    assert "name.taken" in sleeper.log.read_text()
+    job = live.ended(job_id)
+    assert (job.state, job.attempt, job.losses) == ("succeeded", 1, 0)
+    with live.sessions() as session:
+        assert session.get_one(Worker, "light-0@here").parent_pid == second.process.pid
+
+
+def test_the_job_of_another_host_under_the_same_name_is_not_that_of_a_dead_child(live: Service) -> None:
+    """The other host's process has a pid that no process has here."""
+    with live.sessions.begin() as session:
+        session.add(Worker(id="light-0@here", job_class="light", device="none", host="elsewhere", parent_pid=1, version="0"))
+    job_id = live.submit()
+    with subprocess.Popen(["true"]) as child:
+        child.wait(10)
+    with live.sessions.begin() as session:
+        claims.claim(session, claims.Claimer("light-0@here", "light", child.pid, {"probe": 1}), ttl=60, slice_seconds=60)
+    watch = Watch(live.sessions, LeaseSettings(), "light-0@here", set)
+    watch.last_look()
+    assert live.job(job_id).state == "running"
