@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedModel
 
 from terms.methods import parse_method
 from terms.positions import Position, parse_position
@@ -28,6 +27,8 @@ from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples
 
 Lms = Callable[..., LanguageModel]
+States = tuple[torch.Tensor, ...]
+"""Embeddings, then the output of each block, the last after the final norm: `[1, seq, d]` each."""
 POSITIONS = [parse_position(text) for text in ("response[:5]", "prompt[-1]", "all[1:-1]", "response[2]")]
 
 
@@ -41,10 +42,16 @@ def _examples(lm: LanguageModel, count: int, seed: int = 0) -> list[Example]:
     return [Example(ids(2, 12), ids(1, 9)) for _ in range(count)]
 
 
-def _naive(model: PreTrainedModel, example: Example, position: Position, layer: int) -> torch.Tensor | None:
-    """The window's mean of the block's output, from transformers' own hidden states, alone and in float64."""
-    ids = torch.tensor([[*example.prompt_ids, *example.response_ids]])
-    states = model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+def _naive_states(lm: LanguageModel, examples: list[Example]) -> list[States]:
+    """The hidden states of each example, from transformers itself, each alone."""
+    model = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
+    with torch.no_grad():
+        ids = [torch.tensor([[*one.prompt_ids, *one.response_ids]]) for one in examples]
+        return [model(input_ids=row, output_hidden_states=True, use_cache=False).hidden_states for row in ids]
+
+
+def _naive(states: States, example: Example, position: Position, layer: int) -> torch.Tensor | None:
+    """The window's mean of the block's output, in float64."""
     window = example.window(position)
     return states[layer + 1][0, window.start : window.stop].double().mean(0) if window else None
 
@@ -55,15 +62,15 @@ def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str)
     examples = _examples(lm, 9)
     layers = list(range(lm.layout.n_layers - 1))  # transformers gives the last layer after the final norm
     rows = gather_rows(lm, examples, positions=POSITIONS, components=["residual"], layers=layers, pass_tokens=60)
-    naive = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
-    with torch.no_grad():
-        for position in POSITIONS:
-            for layer in layers:
-                wanted = [row for one in examples if (row := _naive(naive, one, position, layer)) is not None]
-                found = rows.values[str(position), "residual", layer].double()
-                assert found.shape == (len(wanted), lm.layout.hidden_size)
-                gap = (found - torch.stack(wanted)).norm(dim=1) / torch.stack(wanted).norm(dim=1)
-                assert float(gap.max()) < 1e-5
+    states = _naive_states(lm, examples)
+    for position in POSITIONS:
+        for layer in layers:
+            each = [_naive(of_one, one, position, layer) for of_one, one in zip(states, examples, strict=True)]
+            wanted = [row for row in each if row is not None]
+            found = rows.values[str(position), "residual", layer].double()
+            assert found.shape == (len(wanted), lm.layout.hidden_size)
+            gap = (found - torch.stack(wanted)).norm(dim=1) / torch.stack(wanted).norm(dim=1)
+            assert float(gap.max()) < 1e-5
 
 
 def _related(lm: LanguageModel, seed: int = 7) -> list[Example]:
@@ -93,15 +100,12 @@ def test_rows_after_a_shared_prefix_are_the_naive_loops_in_every_architecture(ti
     assert rows.plan is not None
     assert rows.plan.shared is not lm.layout.grouped
     assert lm.layout.grouped or rows.plan.block_tokens < 0.5 * rows.plan.tokens
-    naive = copy.deepcopy(lm.model)  # asking for hidden states leaves hooks on a model
-    with torch.no_grad():
-        ids = [torch.tensor([[*one.prompt_ids, *one.response_ids]]) for one in examples]
-        states = [naive(input_ids=row, output_hidden_states=True, use_cache=False).hidden_states for row in ids]
+    states = _naive_states(lm, examples)
     for position in positions:
         for place, index in enumerate(rows.kept[str(position)]):
-            window = examples[index].window(position)
             for layer in layers:
-                wanted = states[index][layer + 1][0, window.start : window.stop].double().mean(0)
+                wanted = _naive(states[index], examples[index], position, layer)
+                assert wanted is not None
                 found = rows.values[str(position), "residual", layer][place].double()
                 assert float((found - wanted).norm() / wanted.norm()) < 1e-5
 
@@ -120,9 +124,8 @@ def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_
     for dtype, sizes in (("float32", (1, 60, PASS_TOKENS)), (stored, (1,))):
         lm = load(tmp_path, dtype=dtype)
         examples = _examples(lm, 8, seed=5)
-        naive = copy.deepcopy(lm.model)
-        with torch.no_grad():
-            alone = [[_naive(naive, one, position, layer) for one in examples] for layer in layers]
+        each = list(zip(_naive_states(lm, examples), examples, strict=True))
+        alone = [[_naive(of_one, one, position, layer) for of_one, one in each] for layer in layers]
         for side in ("left", "right"):
             lm.tokenizer.padding_side = side
             for pass_tokens in sizes:
