@@ -11,6 +11,7 @@ import torch
 from binnacle.words.massive import massive_at
 from terms.methods import parse_method
 from workers.extracting.gathered import Calibrated
+from workers.lm.interventions import check_pushes
 from workers.lm.model import LanguageModel
 from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples
@@ -45,11 +46,11 @@ def vector(layer: int) -> Named:
     return Named("response[:5]", "residual", "mean_diff", layer, numbers, f"response[:5]/residual/mean_diff/{layer}", None)
 
 
-def subjects(lm: LanguageModel, content: dict[str, Any]) -> dict[int, Any]:
+def subjects(lm: LanguageModel, content: dict[str, Any], *, combine: bool = False) -> dict[int, Any]:
     named = [vector(layer) for layer in range(3)]
     units = {("residual", layer): 10.0 for layer in range(3)}
     massive = massive_dims_at(content, named)
-    loaded = load_subjects(lm, named, units=units, massive=massive, combine=False, asked=None)
+    loaded = load_subjects(lm, named, units=units, massive=massive, combine=combine, asked=None)
     return {one.layers[0]: one for one in loaded.subjects}
 
 
@@ -60,9 +61,27 @@ def test_a_dose_and_its_arms_leave_out_the_dims_of_the_vector_s_own_layer(tiny_l
         [part] = subject.parts
         assert list(part.massive) == dims
         assert part.clean_share == pytest.approx(((WIDTH - len(dims)) / WIDTH) ** 0.5)
-        [clean], [massive] = clean_arm(subject, 1.0, how), massive_arm(subject, 1.0, how)
+        [clean], massive = clean_arm(subject, 1.0, how), massive_arm(subject, 1.0, how)
         assert np.flatnonzero(clean.vector == 0).tolist() == sorted(dims)
-        assert np.flatnonzero(massive.vector).tolist() == sorted(dims)
+        assert [np.flatnonzero(push.vector).tolist() for push in massive] == ([sorted(dims)] if dims else [])
+
+
+def test_the_massive_arm_of_layers_pushed_together_leaves_out_a_layer_without_massive_dims(
+    tiny_lm: Callable[..., LanguageModel],
+) -> None:
+    """A vector of zeros there is refused by the engine, which would fail the whole job after its search."""
+    lm, how = tiny_lm("llama"), Intervention("add", "all", 1)
+    together = subjects(lm, calibration(), combine=True)[0]
+    pushes = together.pushes(1.0, operation="add", scope="all", sign=1)
+    clean, massive = clean_arm(together, 1.0, how), massive_arm(together, 1.0, how)
+    assert [push.layer for push in clean] == [0, 1, 2]
+    assert [push.layer for push in massive] == [0, 1]
+    check_pushes(lm, [*clean, *massive])
+    parts = {push.layer: push.vector * push.coefficient for push in clean}
+    for push in massive:
+        parts[push.layer] = parts[push.layer] + push.vector * push.coefficient
+    for push in pushes:
+        assert torch.allclose(parts[push.layer], push.vector * push.coefficient, rtol=1e-5)
 
 
 def test_a_dose_by_a_file_of_schema_1_is_what_it_was(tiny_lm: Callable[..., LanguageModel]) -> None:

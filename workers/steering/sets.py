@@ -4,7 +4,7 @@ Each stage requests all its runs at once, so that they share batches. A run that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -74,29 +74,25 @@ def unsteered(evaluator: Evaluator, sets: Mapping[str, Sequence[Question]]) -> d
 
 def massive_arm(subject: Subject, r: float, how: Intervention) -> tuple[Push, ...]:
     """The subject's pushes along their massive dims only, at the c that this part has inside v (docs/science.md, 4.6)."""
-    pushes = []
-    for push in subject.pushes(r, operation="add", scope=how.scope, sign=how.sign):
-        only = torch.zeros_like(push.vector)
-        only[list(push.massive)] = push.vector[list(push.massive)]
-        pushes.append(_scaled(push, only))
-    return tuple(pushes)
+    return _arm(subject, r, how, massive=True)
 
 
 def clean_arm(subject: Subject, r: float, how: Intervention) -> tuple[Push, ...]:
     """The subject's pushes without their massive dims, at the same c."""
+    return _arm(subject, r, how, massive=False)
+
+
+def _arm(subject: Subject, r: float, how: Intervention, *, massive: bool) -> tuple[Push, ...]:
+    """One part of each push, as a vector of norm one times the c of that part. A layer where nothing of a push is left has no push."""
     pushes = []
     for push in subject.pushes(r, operation="add", scope=how.scope, sign=how.sign):
-        rest = push.vector.clone()
-        rest[list(push.massive)] = 0
-        pushes.append(_scaled(push, rest))
+        listed_D = torch.zeros_like(push.vector, dtype=torch.bool)
+        listed_D[list(push.massive)] = True
+        part_D = push.vector.masked_fill(listed_D != massive, 0)
+        norm = float(part_D.norm())
+        if norm > 0:
+            pushes.append(replace(push, vector=part_D / norm, coefficient=push.coefficient * norm))
     return tuple(pushes)
-
-
-def _scaled(push: Push, vector_D: torch.Tensor) -> Push:
-    """A push of `push.coefficient * vector_D`. Its vector is scaled to norm one because the engine requires it."""
-    norm = float(vector_D.norm())
-    unit = vector_D / norm if norm > 0 else vector_D
-    return Push(push.layer, push.component, unit, push.coefficient * norm, push.operation, push.scope, push.massive)
 
 
 def by_group(searched: Iterable[Searched]) -> dict[str, list[Searched]]:
