@@ -117,7 +117,7 @@ class Connection:
                     timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
                     follow_redirects=method == "GET",  # redirects to object storage; the key is not sent there
                 )
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 arrived = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
                 if (arrived and not repeatable) or _untrusted(error) or not attempts.pause():
                     raise self.unreachable(error) from error
@@ -170,6 +170,11 @@ class Connection:
         if "WRONG_VERSION_NUMBER" in reason:
             return Unreachable(
                 "no_tls", f"{self.address.url} does not speak TLS. Write the address with http:// in place of https://."
+            )
+        if isinstance(error, httpx2.DecodingError):
+            return Unreachable(
+                "unreadable_answer",
+                f"An answer of {self.address.url} cannot be decompressed ({reason}). A proxy on the way may have changed it.",
             )
         detail = f"Nothing answers at {self.address.url} ({reason}). {_what_to_do(self.address)}"
         return Unreachable("unreachable", detail)

@@ -45,7 +45,7 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
         try:
             digest = _fetch(connection, href, part, digest)
             break
-        except (httpx2.TransportError, ServiceError) as error:
+        except (httpx2.RequestError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.status < 500:
                 raise
             if not attempts.pause():

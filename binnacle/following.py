@@ -69,7 +69,7 @@ def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[E
                         after = event["seq"]
                         attempts = Attempts(OUTAGE)
                         yield event
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             if not attempts.pause():
                 raise connection.unreachable(error) from error
             continue

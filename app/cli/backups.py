@@ -24,6 +24,9 @@ def backup(
         "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
     )
     out.print(f"{target}: the database, {objects}, and the secrets (keep it private)")
+    if made.missing:
+        out.print(f"Objects that the database refers to and that were not there to copy: {made.missing}.")
+        out.print("What they held is lost unless an older backup has them.")
 
 
 def restore(

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
+from app.db import make_engine
 from app.embedded.accounts import server_account
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
@@ -31,20 +32,30 @@ from app.embedded.private import private_folder, write_private
 from binnacle.version import VERSION
 
 SECRETS = ("pepper", "admin.key")
+REFERENCES = text(
+    "SELECT conrelid::regclass::text, quote_ident(attname) FROM pg_constraint "
+    "JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1] WHERE contype = 'f' AND confrelid = to_regclass('blobs')"
+)
+"""Tables and columns, quoted, whose values are the digests of objects: the foreign keys to `blobs`."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a backup. `objects` is the number of files; None if they are in a bucket, which needs its own backup."""
+    """The content of a backup. `objects` is the number of files; None if they are in a bucket, which needs its own backup. `missing` is the
+    number of objects that the database refers to and that were not there to copy."""
 
     version: str
     made_at: str
     objects: int | None
     bytes: int
+    missing: int = 0
 
 
 def back_up(home: Home, target: Path) -> Manifest:
-    """Writes everything in `home` to the new folder `target`. Raises EmbeddedError on failure and then leaves no partial backup."""
+    """Writes everything in `home` to the new folder `target`. Raises EmbeddedError on failure and then leaves no partial backup.
+
+    Of a stopped service, the environment's STORAGE_URL says where the objects are, as it does for `binnacle up`.
+    """
     if target.exists():
         raise EmbeddedError("backup_exists", f"{target} already exists; choose a folder that does not.")
     partial = private_folder(target.absolute().with_name(f".{target.name}.partial.{os.getpid()}"))
@@ -53,13 +64,24 @@ def back_up(home: Home, target: Path) -> Manifest:
             running = home.running()
             dump = partial / "database.dump"
             dump.touch(mode=0o600)
+            referenced = _referenced(url)
             _client(home, url, "pg_dump", "--format=custom", "--no-owner", f"--file={dump}")
-            objects = _objects_of(home, running.storage_url if running else None)
-            count, size = (None, 0) if objects is None else _copy_objects(objects, partial / "objects")
+            objects = _objects_of(home, running.storage_url if running else os.environ.get("STORAGE_URL"))
+            count, size, missing = None, 0, set[str]()
+            if objects is not None:
+                count, size = _copy_objects(objects, partial / "objects")
+                missing = referenced - {path.name for path in (partial / "objects").iterdir()}
+                missing &= _referenced(url) if missing else set()  # without those that were removed meanwhile
+        if missing and not count:
+            raise EmbeddedError(
+                "objects_elsewhere",
+                f"None of the {len(missing)} objects that the database refers to is in {objects}. Set STORAGE_URL to where the service keeps "
+                "them, as for `binnacle up`, or back up while it runs.",
+            )
         for name in SECRETS:
             if (home.folder / name).exists():
                 write_private(partial / name, (home.folder / name).read_text())
-        made = Manifest(VERSION, datetime.now(UTC).isoformat(timespec="seconds"), count, size)
+        made = Manifest(VERSION, datetime.now(UTC).isoformat(timespec="seconds"), count, size, len(missing))
         write_private(partial / "backup.json", json.dumps(asdict(made), indent=1))
         partial.rename(target)
     finally:
@@ -111,6 +133,18 @@ def _database(home: Home) -> Iterator[str]:
             yield postgres.url
         finally:
             postgres.stop()
+
+
+def _referenced(url: str) -> set[str]:
+    """Returns the digests of the objects that rows of the database refer to, whatever version of the program made its tables."""
+    engine = make_engine(url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            columns = connection.execute(REFERENCES).all()
+            queries = [text(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL") for table, column in columns]
+            return {digest for query in queries for digest in connection.scalars(query)}
+    finally:
+        engine.dispose()
 
 
 def _client(home: Home, url: str, program: str, *arguments: str) -> None:

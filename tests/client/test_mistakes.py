@@ -4,7 +4,9 @@ import json
 import os
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx2
@@ -162,6 +164,26 @@ def test_https_to_a_server_without_tls_says_so(api: Running, key: str) -> None:
     with pytest.raises(BinnacleError, match=r"no_tls: .* http:// in place of https://"):  # noqa: SIM117 - the client is made within
         with Client(api.url.replace("http:", "https:"), key, patience=0) as client:
             client.me()
+
+
+def test_an_answer_that_a_proxy_damaged_is_said_without_a_traceback() -> None:
+    class Damaging(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "8")
+            self.end_headers()
+            self.wfile.write(b"not gzip")
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Damaging) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(BinnacleError, match="unreadable_answer"):  # noqa: SIM117 - the client is made within
+            with Client(f"http://127.0.0.1:{server.server_port}", "bnk_x", patience=0, first_answer=0) as client:
+                client.me()
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,14 @@ def test_a_retry_date_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(503), Fault(0), Fault(200, b"<html>down for maintenance</html>"), Fault(200, b"[" * 100_000)]
+    "fault",
+    [
+        Fault(503),
+        Fault(0),
+        Fault(200, b"<html>down for maintenance</html>"),
+        Fault(200, b"[" * 100_000),
+        Fault(200, b"not gzip", {"Content-Encoding": "gzip"}),
+    ],
 )
 def test_a_judge_that_stays_away_is_transient_and_what_was_scored_is_not_asked_for_again(fault: Fault) -> None:
     away = threading.Event()

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 import binnacle
+from app.db import make_engine
 from app.embedded.accounts import server_account
-from app.embedded.backup import restore
+from app.embedded.backup import REFERENCES, back_up, restore
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.postgres import Postgres
 from app.embedded.postgres_programs import find_programs
+from app.storage.blobs import referencing_columns
 from shipped import MODELS
 from tests.embedded.running import CODE, Up
 from tests.services import make_folder
@@ -127,3 +129,34 @@ def test_a_stopped_service_is_backed_up_too_and_damage_is_found(folder: Path) ->
     (folder / "backup" / "backup.json").write_text(json.dumps({"version": 1}))
     with pytest.raises(EmbeddedError, match="no backup"):
         restore(folder / "backup", Home(folder / "new"))
+
+
+def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them_are_a_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that kept its objects elsewhere (STORAGE_URL) was backed up without them and without a word."""
+    home, elsewhere = Home(folder / "home"), folder / "elsewhere"
+    server = Postgres(home.postgres)
+    server.start()
+    with server.connect("binnacle") as connection:
+        connection.execute("CREATE TABLE blobs (digest text PRIMARY KEY)")
+        connection.execute("CREATE TABLE artifacts (digest text REFERENCES blobs, report text REFERENCES blobs)")
+        connection.execute("INSERT INTO blobs VALUES (%s), (%s), (%s)", [one * 64 for one in "abc"])
+        connection.execute("INSERT INTO artifacts VALUES (%s, %s)", [one * 64 for one in "ab"])
+    server.stop()
+    with pytest.raises(EmbeddedError, match="None of the 2 objects"):
+        back_up(home, folder / "backup")
+    assert sorted(path.name for path in folder.iterdir()) == ["home"]
+    (elsewhere / "sha256").mkdir(parents=True)
+    (elsewhere / "sha256" / ("a" * 64)).write_text("kept")
+    monkeypatch.setenv("STORAGE_URL", f"file://{elsewhere}")
+    assert "not there to copy: 1." in cli("backup", str(folder / "backup"), "--home", str(home.folder))
+    assert [path.name for path in (folder / "backup" / "objects").iterdir()] == ["a" * 64]
+
+
+def test_every_reference_to_an_object_is_found_in_the_database_itself(database_url: str) -> None:
+    engine = make_engine(database_url, pool_size=1)
+    with engine.connect() as connection:
+        found = {f"{table}.{column}" for table, column in connection.execute(REFERENCES)}
+    engine.dispose()
+    assert found == {str(column) for column in referencing_columns()}

@@ -123,7 +123,7 @@ class Endpoint:
         self._count(requests=1)
         try:
             status, headers, data = self._post(payload)
-        except (httpx2.TransportError, OSError) as error:
+        except (httpx2.RequestError, OSError) as error:
             return None, type(error).__name__
         if status == 200:
             try:

@@ -43,7 +43,7 @@ class Reach:
 
     @contextmanager
     def post(self, payload: Mapping[str, Json]) -> Iterator[httpx2.Response]:
-        """Yields the response with its body unread. Raises JobFault judge_private_address, httpx2.TransportError, OSError for an unknown
+        """Yields the response with its body unread. Raises JobFault judge_private_address, httpx2.RequestError, OSError for an unknown
         name."""
         extensions = {"sni_hostname": self._host} if self._proxied is None else None
         request = self._client.build_request("POST", self._url, json=payload, extensions=extensions)
