@@ -73,7 +73,7 @@ class KeptPrompts:
                 failure = str(error) or type(error).__name__
             else:
                 continue
-            raise OutOfMemory(does_not_fit(failure))
+            raise OutOfMemory(does_not_fit(failure, f"A pass of {len(group)} rows"))
 
     def _pass(self, one: Pass, rows: Sequence[Sequence[int]], forward: Forward) -> None:
         assert self._kept is not None
@@ -124,22 +124,23 @@ class _Filling:
         self._tokens = 0
 
     def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
-        """Runs one pass and collects the keys and values of each segment."""
+        """Runs one pass and collects the keys and values of each segment. Keeps nothing of a pass that runs out of memory, which is repeated."""
         hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
         own: Mapping[int, KeysValues] = inputs["past_key_values"].own
+        room, last, found = self._room, dict[int, Tensor](), list[tuple[Segment, dict[int, KeysValues]]]()
         for number, segment in enumerate(one.segments):
             for row in segment.rows:
                 if segment.stop == len(self._prompts[row]):
-                    self._last[row] = hidden_BTD[number, len(segment) - 1].clone()
-            taken = {
-                layer: tuple(states[number, :, : len(segment)].transpose(0, 1).clone() for states in pair)
-                for layer, pair in own.items()
-            }
-            self._room -= sum(states.numel() * states.element_size() for pair in taken.values() for states in pair)
-            if self._room < 0:
-                continue
-            for layer, (keys, values) in taken.items():
-                self._parts.setdefault(layer, []).append((keys, values))
+                    last[row] = hidden_BTD[number, len(segment) - 1].clone()
+            views = {layer: [states[number, :, : len(segment)].transpose(0, 1) for states in pair] for layer, pair in own.items()}
+            room -= sum(states.numel() * states.element_size() for pair in views.values() for states in pair)
+            if room >= 0:
+                found.append((segment, {layer: (keys.clone(), values.clone()) for layer, (keys, values) in views.items()}))
+        self._room = room
+        self._last |= last
+        for segment, taken in found:
+            for layer, states in taken.items():
+                self._parts.setdefault(layer, []).append(states)
             for row in segment.rows:
                 self._columns[row] += range(self._tokens, self._tokens + len(segment))
             self._tokens += len(segment)

@@ -187,12 +187,12 @@ def available_bytes() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def does_not_fit(failure: str) -> str:
-    """The error sentence for one row that ran out of memory; `failure` is the allocator's message."""
+def does_not_fit(failure: str, what: str = "One row alone") -> str:
+    """The error sentence for a smallest batch, `what`, that ran out of memory; `failure` is the allocator's message."""
     asked = re.search(r"(?:allocate|alloc)\D{0,20}([\d.]+ ?(?:[KMGT]i?B|bytes))", failure)
     free = available_bytes()
     return (
-        f"One row alone does not fit the memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
+        f"{what} does not fit the memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
         f"{'an unknown amount' if free is None else f'{free / 2**20:,.0f} MiB'} is free now. "
         "Shorten the prompts, request fewer new tokens, or use a smaller model or a larger device."
     )

@@ -33,7 +33,8 @@ def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forwa
     """Calls `forward(one, inputs)` for every pass in order; `forward` runs `lm.layout.decoder(**inputs)`, as far as needed, and reads the
     result. With `keeping`, the pass's own keys and values are then in `inputs["past_key_values"].own`, even those that the plan does not keep.
 
-    A call that ran out of memory is repeated once. Raises OutOfMemory when a pass does not fit, and what `forward` raises.
+    A call that ran out of memory is repeated once, so `forward` keeps what it read only when the whole pass has run. Raises OutOfMemory when
+    a pass does not fit, and what `forward` raises.
     """
     path: list[tuple[int, dict[int, KeysValues]]] = []
     for number, one in enumerate(plan.passes):
@@ -58,7 +59,8 @@ def _computed(
         forward(one, _inputs(lm, one, rows, cache if one.after is not None or keeping else None))
         return cache.own
 
-    return with_second_try(computed, does_not_fit)
+    pass_of = f"A pass of {len(one.segments)} x {one.width} tokens"
+    return with_second_try(computed, lambda failure: does_not_fit(failure, pass_of))
 
 
 def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:

@@ -28,14 +28,17 @@ def largest_shared_difference(lm: LanguageModel, rows: Sequence[Sequence[int]], 
     found: dict[tuple[int, int], list[Tensor]] = {}
 
     def forward(one: Pass, inputs: Inputs) -> None:
+        read: list[tuple[int, int, Tensor]] = []  # of this call alone, which is repeated if it runs out of memory
+
         def keep(layer: int, _component: str, h_BTD: Tensor) -> None:
             for number, segment in enumerate(one.segments):
-                for row in segment.rows:
-                    found.setdefault((row, layer), []).append(h_BTD[number, : len(segment)].float().clone())
+                read.extend((row, layer, h_BTD[number, : len(segment)].float().clone()) for row in segment.rows)
 
         on_step()
         with reading(lm, {"residual": keep}), torch.no_grad():
             lm.layout.decoder(**inputs)
+        for row, layer, h_TD in read:
+            found.setdefault((row, layer), []).append(h_TD)
 
     run_plan(lm, plan_for(lm, rows), rows, forward)
     return reduce(larger, [_difference(lm, row, number, found) for number, row in enumerate(rows)])
