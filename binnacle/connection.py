@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 
 from binnacle.address import Address
-from binnacle.errors import BinnacleError, NoService, ServiceError, Unreachable
-from binnacle.sendable import check_text, json_bytes
+from binnacle.errors import NoService, ServiceError, Unreachable
+from binnacle.sendable import check_printable, check_text, json_bytes
 
 PASSING = frozenset({502, 503, 504})
 """Statuses of a restarting service, or of a proxy in front of it."""
@@ -96,7 +96,7 @@ class Connection:
 
         repeatable: the request may be sent again even if it may have arrived. Requests that did not reach the service are always repeated.
         """
-        _check_path(path)
+        check_printable(path)
         query, sent = _given(params), dict(headers or {})
         body = None if json is None else json_bytes(json)
         if body is not None:
@@ -135,7 +135,7 @@ class Connection:
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[httpx2.Response]:
         """Sends a GET once and yields the response to read as a stream; follows redirects (to object storage) without the key."""
-        _check_path(path)
+        check_printable(path)
         limits = httpx2.Timeout(timeout or self.timeout, connect=5)
         with self._http.stream("GET", path, headers=headers, follow_redirects=True, timeout=limits) as response:
             if not response.is_success:
@@ -146,7 +146,7 @@ class Connection:
     @contextmanager
     def event_stream(self, path: str, *, headers: Mapping[str, str], timeout: float) -> Iterator[httpx2.EventSource]:
         """Opens a stream of server-sent events once."""
-        _check_path(path)
+        check_printable(path)
         with self._http.sse(path, headers=headers, timeout=httpx2.Timeout(timeout, connect=5)) as source:
             if not source.response.is_success:
                 source.response.read()
@@ -244,11 +244,6 @@ def _sendable(key: str) -> str:
         detail = "The key (BINNACLE_KEY) holds spaces, line breaks or letters that no key has. Copy the whole key again: bnk_..."
         raise NoService("bad_key", detail)
     return found
-
-
-def _check_path(path: str) -> None:
-    if not path.isprintable():
-        raise BinnacleError("bad_name", f"{path!r} holds control characters, which names cannot have. Check how it was pasted.")
 
 
 def _waits_for_itself(response: httpx2.Response) -> bool:

@@ -11,6 +11,7 @@ import httpx2
 from binnacle.connection import Attempts, Connection
 from binnacle.errors import BinnacleError, CorruptDownload, ServiceError
 from binnacle.results import Artifact, Vector
+from binnacle.served import quoted
 
 _SHA256 = re.compile(r'^"?([0-9a-f]{64})"?$')
 
@@ -108,7 +109,7 @@ def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:
         raise BinnacleError(
             "unknown_format", f"{file_format!r}: a single vector comes as {', '.join(FORMATS)}; client.export() writes others."
         )
-    return f"/v1/vectors/{which}/download?format={file_format}", f"{which}.{file_format}", None
+    return f"/v1/vectors/{quoted(which)}/download?format={file_format}", f"{which}.{file_format}", None
 
 
 def _target(name: str, to: str | Path) -> Path:

@@ -9,6 +9,7 @@ import httpx2
 from binnacle.connection import Attempts, Connection, retry_after
 from binnacle.errors import ServiceError, WaitTimeout
 from binnacle.results import Event, Job, read
+from binnacle.served import quoted
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 LONG_POLL = 25.0
@@ -36,7 +37,7 @@ def wait_until_over(
         asked = time.monotonic()
         response = connection.request(
             "GET",
-            f"/v1/jobs/{job_id}",
+            f"/v1/jobs/{quoted(job_id)}",
             params={"wait": hold, **({} if on_change else {"until": "end"})} if hold else None,
             headers={"If-None-Match": etag} if etag else None,
             timeout=hold + 15,
@@ -58,7 +59,7 @@ def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[E
 
     Raises Unreachable if the service cannot be reached for five minutes.
     """
-    path = f"/v1/jobs/{job_id}/events"
+    path = f"/v1/jobs/{quoted(job_id)}/events"
     attempts = Attempts(OUTAGE)
     while True:
         try:
@@ -77,7 +78,7 @@ def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[E
             if error.status < 500 or not attempts.pause():
                 raise
             continue
-        if connection.request("GET", f"/v1/jobs/{job_id}", patience=OUTAGE).json()["state"] in FINISHED:
+        if connection.request("GET", f"/v1/jobs/{quoted(job_id)}", patience=OUTAGE).json()["state"] in FINISHED:
             yield from _remaining(connection, path, after)
             return
 

@@ -103,7 +103,7 @@ def _is_tensor(value: Any) -> bool:
 
 def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int] | None) -> _Found:
     """Returns one vector, or one per row."""
-    if rows.ndim == 1 or rows.shape[0] == 1:
+    if rows.ndim == 1 or (rows.ndim == 2 and len(rows) == 1):
         return _Found([(file.stem, _layer_of(file.stem), rows.reshape(-1))])
     if rows.ndim != 2:
         raise BinnacleError("bad_pt", f"{file} holds a tensor of shape {list(rows.shape)}; vectors are [D] or [layers, D].")
@@ -139,6 +139,8 @@ def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Se
     if len(tensors) == 1 and next(iter(tensors.values())).ndim == 2 and len(next(iter(tensors.values()))) > 1:
         found = _of_tensor(file, next(iter(tensors.values())), count, layers)
         return _Found(found.vectors, notes=found.notes + notes)
+    if len({str(name) for name in tensors}) < len(tensors):
+        raise BinnacleError("bad_pt", f"{file} names a tensor both by a number and by the same number as text. Keep one of them.")
     for name, array in tensors.items():
         if array.ndim != 1 and array.shape[:-1] != (1,):
             raise BinnacleError("bad_pt", f"{file}: {name} has the shape {list(array.shape)}; a vector is [D] or [1, D].")
@@ -183,14 +185,26 @@ def _written(file: Path, found: _Found, layers: Sequence[int] | None) -> Convert
         )
     known = [layer for _, layer, _ in kept if layer is not None]
     if kept and len(known) == len(kept) == len(set(known)):
-        by_layer = _chosen(file, {layer: vector for _, layer, vector in kept if layer is not None}, layers)
+        without = {layer for name, layer, _ in found.vectors if name in zero}
+        wanted = layers if layers is None else [layer for layer in layers if layer in known or layer not in without]
+        by_layer = _chosen(file, {layer: vector for _, layer, vector in kept if layer is not None}, wanted)
         tensors = {f"layer{layer}": vector for layer, vector in by_layer.items()}
     else:
-        tensors = {name: vector for name, _, vector in sorted(kept, key=lambda one: one[0])}
-        found.fields |= {} if layers is None else {"vector_layers": list(layers)}
+        tensors = {name: vector for name, _, vector in kept}
+        found.fields |= {} if layers is None else {"vector_layers": _by_name(found.vectors, tensors, layers)}
     if not tensors:
-        raise BinnacleError("bad_pt", f"{file} holds no vector that is not zero everywhere.")
+        raise BinnacleError("bad_pt", f"{file} holds no vector to import that is not zero everywhere.")
     return Converted(f"{file.stem}.safetensors", save(tensors), found.fields, found.notes)
+
+
+def _by_name(vectors: Sequence[tuple[str, int | None, Array]], kept: Mapping[str, Array], layers: Sequence[int]) -> list[int]:
+    """Returns the layers of the kept vectors, given in the file's order, in the order of the names, in which the service reads them."""
+    names = [name for name, _, _ in vectors]
+    if len(layers) != len(names):
+        names = [name for name in names if name in kept]
+    if len(layers) != len(names):
+        return list(layers)  # the service refuses them, with both counts
+    return [layer for name, layer in sorted(zip(names, layers, strict=True)) if name in kept]
 
 
 def _chosen(file: Path, by_layer: dict[int, Array], layers: Iterable[int] | None) -> dict[int, Array]:

@@ -25,6 +25,12 @@ def check_text(text: str, what: str) -> None:
         raise BinnacleError("bad_value", detail) from error
 
 
+def check_printable(text: str) -> None:
+    """Raises BinnacleError `bad_name` for a name or path with control characters or with text that is not valid Unicode."""
+    if not text.isprintable():
+        raise BinnacleError("bad_name", f"{text!r} holds control characters, which names cannot have. Check how it was pasted.")
+
+
 def _plain(value: Any, pointer: str) -> Any:
     """Returns the value in JSON's types; `pointer` is its place in the request."""
     if value is None or isinstance(value, bool | int):

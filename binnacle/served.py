@@ -3,6 +3,10 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
+
+from binnacle.errors import BinnacleError
+from binnacle.sendable import check_printable
 
 ROUTES = {
     "calibrate": "/v1/calibrations",
@@ -22,3 +26,14 @@ ID = re.compile(r"(job|cal|ext|str|std|vec|trait)_[0-9a-z]{26}")
 def id_of(which: str | Mapping[str, Any]) -> str:
     """Returns the id of a job or result, given as an id or as its JSON object."""
     return which if isinstance(which, str) else str(which["id"])
+
+
+def quoted(name: str) -> str:
+    """Returns a name or id as one part of a path. Raises BinnacleError `bad_name` for text that would name another path: "", ".", "..", a/b.
+
+    A slash is refused because servers and proxies read its quoted form as a slash too; no name of the service has one.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise BinnacleError("bad_name", f"{name!r} is not a name or an id. Check the argument.")
+    check_printable(name)
+    return quote(name, safe="")

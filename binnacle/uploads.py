@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
-from urllib.parse import quote
 
 from binnacle.connection import Connection
 from binnacle.errors import BinnacleError
 from binnacle.results import Trait, Vector, read
+from binnacle.served import quoted
 
 Parts = list[tuple[str, tuple[str, bytes]]]
 Result = TypeVar("Result")
@@ -63,7 +63,7 @@ def upload_vectors(
     if file.suffix in PICKLED:
         from binnacle.pickled import converted
 
-        known = read(dict[str, Any], connection.request("GET", f"/v1/models/{quote(str(fields['model']), safe='')}"))
+        known = read(dict[str, Any], connection.request("GET", f"/v1/models/{quoted(str(fields['model']))}"))
         found = converted(file, count=known["facts"].get("layers"), layers=fields.get("vector_layers"))
         for note in found.notes:
             on_note(note)

@@ -11,7 +11,7 @@ from terms.values import JsonObject
 
 
 class AuditEntry(Base):
-    """`actor` did `action` to `object`. Names, not references: an entry outlives what it speaks of."""
+    """`actor` did `action` to `object`. Stores names, not foreign keys, so entries stay when the object is deleted."""
 
     __tablename__ = "audit"
     __table_args__ = (
@@ -33,5 +33,7 @@ class AuditEntry(Base):
     last_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), doc="the last time, if the action was repeated that day"
     )
-    slot: Mapped[str | None] = mapped_column(String(80), unique=True, doc="the day, and a hash of what makes acts the same")
+    slot: Mapped[str | None] = mapped_column(
+        String(80), unique=True, doc="day and SHA-256 of actor, key, action, object, outcome and details; null for administrators"
+    )
     details: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))

@@ -42,7 +42,7 @@ class ImportFields(Sharing, OldNames):
     layers: Layers | None = Field(
         None,
         validation_alias=AliasChoices("vector_layers", "layers"),
-        description="the layer of each vector, in the file's order, if the file does not name them",
+        description="the layer of each vector in the file's order (tensors of safetensors: sorted by name), if the file does not name them",
     )
     component: Component | None = None
     position: Line | None = Field(None, max_length=40, examples=["response[:5]"])

@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 
 async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
-    """Returns the sections Why and Cost of the job; both empty if it has no result or its files were removed."""
+    """Returns the sections Why and Cost of the job; both empty if it has no result.
+
+    Without its files, a generation still has its answers and a study its recommendations, which are in the job's result.
+    """
     if job.state != State.SUCCEEDED:
         return Sections()
     result = job.result or {}

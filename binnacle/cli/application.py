@@ -4,9 +4,7 @@ from typing import Any
 
 import typer
 
-from binnacle.cli.tree import Command, Table
-
-ABOUT = "Find the massive dimensions of language models, make and compare steering vectors, on a shared server."
+from binnacle.cli.tree import ABOUT, Command, Table
 
 
 def build(commands: Table) -> typer.Typer:

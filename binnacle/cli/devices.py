@@ -7,6 +7,7 @@ from rich.text import Text
 
 from binnacle.board import Worker
 from binnacle.cli.connecting import connected
+from binnacle.cli.live import duration
 from binnacle.cli.output import Json, out, print_json
 from binnacle.cli.terminal import Listing, styled
 from binnacle.client import Client
@@ -49,18 +50,18 @@ def drain(device: Device, reason: Reason = None, minutes: Minutes = None, as_jso
 def resume(device: Device, as_json: Json = False) -> None:
     """Resume a paused or drained worker."""
     with connected() as client:
-        _say(client.resume_device(found(client, device)), as_json=as_json)
+        _say(client.resume_device(worker_id_of(client, device)), as_json=as_json)
 
 
 def _hold(device: str, mode: str, reason: str | None, minutes: float | None, *, as_json: bool) -> None:
     with connected() as client:
-        _say(client.hold_device(found(client, device), mode, reason=reason, minutes=minutes), as_json=as_json)
+        _say(client.hold_device(worker_id_of(client, device), mode, reason=reason, minutes=minutes), as_json=as_json)
 
 
-def found(client: Client, device: str) -> str:
+def worker_id_of(client: Client, device: str) -> str:
     """Returns the id of the worker with this id or prefix. Raises BinnacleError if there is none, or several."""
     ids = [one["id"] for one in client.devices()]
-    matching = [device] if device in ids else [one for one in ids if one.startswith(device)]
+    matching = [device] if device in ids else [one for one in ids if device and one.startswith(device)]
     if len(matching) != 1:
         which = "No worker is" if not matching else "Several workers are"
         raise BinnacleError("which_device", f"{which} called {device!r}. There are: {', '.join(ids) or 'none'}.")
@@ -70,9 +71,13 @@ def found(client: Client, device: str) -> str:
 def standing(device: Worker) -> Text:
     """Returns why a worker claims no jobs, for a table; empty if it claims jobs."""
     hold, blocked = device["hold"], device["blocked"]
+    lost = "" if device["alive"] else f"lost, last seen {duration(device['seen_seconds_ago'])} ago"
     if hold:
         until = f" until {hold['until'][:16]}" if hold["until"] else ""
-        return styled(f"{hold['mode']} by {hold['by']}{until}" + (f": {hold['reason']}" if hold["reason"] else ""), "")
+        held = f"{hold['mode']} by {hold['by']}{until}" + (f": {hold['reason']}" if hold["reason"] else "")
+        return styled(f"{lost}; {held}" if lost else held, "red" if lost else "")
+    if lost:
+        return styled(lost, "red")
     return styled(blocked["detail"] if blocked else "", "red")
 
 

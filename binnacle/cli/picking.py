@@ -13,9 +13,12 @@ SHOWN = 5
 
 
 def pick(client: Client, typed: str) -> str:
-    """Returns the full id. Names of traits and complete ids stay unchanged. Raises BinnacleError if no id or several ids match."""
-    prefix = typed.partition("_")[0]
-    if ID.fullmatch(typed) or (typed != LAST and prefix not in LISTS):
+    """Returns the full id. Names of traits (`job` may be one) and complete ids stay unchanged.
+
+    Raises BinnacleError if no id or several ids match.
+    """
+    prefix, _, begins = typed.partition("_")
+    if ID.fullmatch(typed) or (typed != LAST and (prefix not in LISTS or not begins)):
         return typed
     if typed == LAST:
         newest = next(client.jobs(owner=client.me()["owner"], limit=1), None)

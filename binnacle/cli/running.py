@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from binnacle.cli.tree import Table, all_commands
+from binnacle.cli.tree import ABOUT, Table, all_commands
 from binnacle.errors import BinnacleError
 
 COMPLETING = "_BINNACLE_COMPLETE"
@@ -63,7 +63,7 @@ def print_help(commands: Table) -> None:
     lines = [f"  {name:<{width}}{command.about}" for name, command in commands.items() if " " not in name]
     sys.stdout.write(
         "Usage: binnacle COMMAND [ARGS]...\n\n"
-        "  Find the massive dimensions of language models, make and compare steering vectors, on a shared server.\n\n"
+        f"  {ABOUT}\n\n"
         "Options:\n"
         "  --help                Show this; `binnacle COMMAND --help` says more.\n"
         "  --version             Show the version; `binnacle status` shows the server's.\n"

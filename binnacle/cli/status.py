@@ -16,7 +16,8 @@ def status(as_json: Json = False) -> None:
         return
     workers = Listing("worker", "class", "device", "models loaded", "busy with", "seen")
     for worker in now["workers"]:
-        seen = f"{worker['seen_seconds_ago']:.0f} s ago" if worker["alive"] else styled("lost", "red")
+        ago = f"{duration(worker['seen_seconds_ago'])} ago"
+        seen = ago if worker["alive"] else styled(f"lost, {ago}", "red")
         loaded, busy = ", ".join(worker["models"]), worker["busy_with"] or standing(worker)
         workers.add_row(worker["id"], worker["job_class"], worker["device"], loaded, busy, seen)
     queues = Listing("queue", "model", "running", "ready", "waiting", "oldest")

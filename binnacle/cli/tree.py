@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from binnacle.cli.added import entry_points
 
 GROUP = "binnacle.commands"
+ABOUT = "Find the massive dimensions of language models, make and compare steering vectors, on a shared server."
 
 
 class Command(NamedTuple):

@@ -21,7 +21,7 @@ def list_webhooks(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Listing("webhook", "host", "by", "since")
+    table = Listing("webhook", "address", "by", "since")
     for one in found:
         table.add_row(one["name"], one["url"] or one["host"], one["created_by"], one["created_at"][:19])
     out.print(table)

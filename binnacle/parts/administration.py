@@ -5,6 +5,7 @@ from typing import Any
 
 from binnacle.connection import Connection
 from binnacle.parts.calls import Body, Calls
+from binnacle.served import quoted
 
 
 class Administration(Calls):
@@ -37,7 +38,7 @@ class Administration(Calls):
         >>> client.admin.disable_user("babbage")["disabled_at"] is None
         False
         """
-        return self._send(Body, "PATCH", f"/v1/users/{name}", {"disabled": disabled})
+        return self._send(Body, "PATCH", f"/v1/users/{quoted(name)}", {"disabled": disabled})
 
     def remove_model(self, name: str) -> None:
         """Removes a model from the list; its files and results stay, and it may be added again.
@@ -47,7 +48,7 @@ class Administration(Calls):
         'ready'
         >>> client.admin.remove_model("copy")
         """
-        self._connection.request("DELETE", f"/v1/models/{name}", repeatable=False)
+        self._connection.request("DELETE", f"/v1/models/{quoted(name)}", repeatable=False)
 
     def groups(self) -> list[Body]:
         """Returns every group with its members, by name.
@@ -71,7 +72,7 @@ class Administration(Calls):
         >>> group = client.admin.create_group("short")
         >>> client.admin.delete_group("short")
         """
-        self._connection.request("DELETE", f"/v1/groups/{name}")
+        self._connection.request("DELETE", f"/v1/groups/{quoted(name)}")
 
     def add_member(self, group: str, user: str) -> Body:
         """Adds a user to a group.
@@ -80,7 +81,7 @@ class Administration(Calls):
         >>> client.admin.add_member("probes", "noether")["members"]
         ['noether']
         """
-        return self._send(Body, "PUT", f"/v1/groups/{group}/members/{user}")
+        return self._send(Body, "PUT", f"/v1/groups/{quoted(group)}/members/{quoted(user)}")
 
     def remove_member(self, group: str, user: str) -> None:
         """Removes a user from a group.
@@ -89,7 +90,7 @@ class Administration(Calls):
         >>> group = client.admin.add_member("left", "curie")
         >>> client.admin.remove_member("left", "curie")
         """
-        self._connection.request("DELETE", f"/v1/groups/{group}/members/{user}")
+        self._connection.request("DELETE", f"/v1/groups/{quoted(group)}/members/{quoted(user)}")
 
     def keys(self, **filters: Any) -> list[Body]:
         """Returns keys without their text, newest first; filters: owner, live.
@@ -116,7 +117,7 @@ class Administration(Calls):
         >>> client.admin.rotate_key(key["id"], overlap_hours=2)["owner"]
         'hamilton'
         """
-        return self._send(Body, "POST", f"/v1/keys/{key_id}/rotate", how, repeatable=False)
+        return self._send(Body, "POST", f"/v1/keys/{quoted(key_id)}/rotate", how, repeatable=False)
 
     def revoke_key(self, key_id: str) -> Body:
         """Revokes a key.
@@ -126,7 +127,7 @@ class Administration(Calls):
         >>> client.admin.revoke_key(key["id"])["live"]
         False
         """
-        return self._send(Body, "POST", f"/v1/keys/{key_id}/revoke")
+        return self._send(Body, "POST", f"/v1/keys/{quoted(key_id)}/revoke")
 
     def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         """Yields who did what, newest first; filters: actor, key, action, object, outcome, since, until.

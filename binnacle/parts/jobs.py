@@ -7,7 +7,7 @@ from binnacle import following
 from binnacle.errors import JobFailed, ServiceError
 from binnacle.parts.calls import Body, Calls
 from binnacle.results import Deletion, Event, Job
-from binnacle.served import ID, RESULTS, SHARED, id_of
+from binnacle.served import ID, RESULTS, SHARED, id_of, quoted
 
 
 class Jobs(Calls):
@@ -20,7 +20,7 @@ class Jobs(Calls):
         >>> client.job(job["id"])["kind"]
         'calibrate'
         """
-        return self._get(Job, f"/v1/jobs/{id_of(job)}")
+        return self._get(Job, f"/v1/jobs/{quoted(id_of(job))}")
 
     def jobs(self, *, limit: int | None = None, **filters: Any) -> Iterator[Job]:
         """Yields jobs, newest first, at most `limit`; filters: state, kind, model, owner, name, tag, q (words), experiment, model_variant.
@@ -66,7 +66,7 @@ class Jobs(Calls):
         >>> client.cancel(client.calibrate("demo-severe"))["state"] in ("cancelled", "cancelling")
         True
         """
-        path = f"/v1/jobs/{id_of(job)}"
+        path = f"/v1/jobs/{quoted(id_of(job))}"
         try:
             return self._send(Job, "POST", f"{path}/cancel")
         except ServiceError as error:
@@ -84,7 +84,7 @@ class Jobs(Calls):
         >>> client.cancel(again)["id"] == again["id"]
         True
         """
-        return self._post_once(f"/v1/jobs/{id_of(job)}/retry", key=idempotency_key)
+        return self._post_once(f"/v1/jobs/{quoted(id_of(job))}/retry", key=idempotency_key)
 
     def edit(self, job: str | Job, **changes: Any) -> Job:
         """Changes a job's name, tags, notes, keep, visibility, group or webhook; fields that are not named stay.
@@ -93,7 +93,7 @@ class Jobs(Calls):
         >>> client.edit(job, name="first", tags=["paper"])["tags"]
         ['paper']
         """
-        return self._send(Job, "PATCH", f"/v1/jobs/{id_of(job)}", changes)
+        return self._send(Job, "PATCH", f"/v1/jobs/{quoted(id_of(job))}", changes)
 
     def share(self, job: str | Job, visibility: str, group: str | None = None) -> Body:
         """Shares an object: `public`, `group` (one of your groups), or `private` again. Returns the changed object.
@@ -129,10 +129,10 @@ class Jobs(Calls):
         True
         """
         route = RESULTS.get(which.partition("_")[0])
-        return which if route is None else str(self._get(Body, f"{route}/{which}")["job"])
+        return which if route is None else str(self._get(Body, f"{route}/{quoted(which)}")["job"])
 
 
 def _path(name: str) -> str:
     """Returns the path of a job or result, of an imported vector, or of a trait, given by its id; any other text is a trait's name."""
     prefix = name.partition("_")[0] if ID.fullmatch(name) else "trait"
-    return f"{SHARED.get(prefix, '/v1/jobs')}/{name}"
+    return f"{SHARED.get(prefix, '/v1/jobs')}/{quoted(name)}"

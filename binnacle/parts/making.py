@@ -6,7 +6,7 @@ from typing import Any
 from binnacle.parts.calls import Body
 from binnacle.parts.jobs import Jobs
 from binnacle.results import Answer, Generation, Job
-from binnacle.served import RESULTS, ROUTES, id_of
+from binnacle.served import RESULTS, ROUTES, id_of, quoted
 
 Prompt = str | Mapping[str, str | None]
 """A prompt, or `{"prompt": ..., "system_prompt": ...}`."""
@@ -108,7 +108,7 @@ class Making(Jobs):
         >>> [answer["prompt"] for answer in client.answers(job)]
         ['describe a river .']
         """
-        return self._get(Generation, f"/v1/generations/{id_of(job)}")["answers"]
+        return self._get(Generation, f"/v1/generations/{quoted(id_of(job))}")["answers"]
 
     def study(self, models: list[str], traits: list[str], **spec: Any) -> Job:
         """Submits all jobs of a study and returns the last, the report; `spec`: methods, layers, evidence, budget, judge, name, tags.
@@ -129,7 +129,7 @@ class Making(Jobs):
         Traceback (most recent call last):
         binnacle.errors.ServiceError: ...
         """
-        return self._post_once(f"/v1/studies/{study}/labels", json={"labels": dict(labels)})
+        return self._post_once(f"/v1/studies/{quoted(study)}/labels", json={"labels": dict(labels)})
 
     def export(self, result: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
         """Submits a job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.

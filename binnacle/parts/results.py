@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from binnacle import downloads, placing, steered
 from binnacle.parts.jobs import Jobs
 from binnacle.results import Calibration, CalibrationFile, Extraction, Job, Node, Steering, Study, Tables, Vector
-from binnacle.served import id_of
+from binnacle.served import id_of, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ class Results(Jobs):
         >>> found["aggregate"]["severity"]["verdict"]
         'severe'
         """
-        return self._get(CalibrationFile, f"/v1/calibrations/{calibration}/calibration.json")
+        return self._get(CalibrationFile, f"/v1/calibrations/{quoted(calibration)}/calibration.json")
 
     def calibrations(self, *, limit: int | None = None, **filters: Any) -> Iterator[Calibration]:
         """Yields calibrations, newest first; filters: model, experiment, model_variant.
@@ -39,7 +39,7 @@ class Results(Jobs):
         >>> client.extraction(next(client.extractions(model="demo-severe"))["id"])["trait"]
         'refusal'
         """
-        return self._get(Extraction, f"/v1/extractions/{extraction}")
+        return self._get(Extraction, f"/v1/extractions/{quoted(extraction)}")
 
     def extractions(self, *, limit: int | None = None, **filters: Any) -> Iterator[Extraction]:
         """Yields extractions, newest first, without their vectors; filters: model, trait, experiment, model_variant.
@@ -55,7 +55,7 @@ class Results(Jobs):
         >>> client.vector(next(client.vectors(model="demo-severe"))["id"])["layer"]
         3
         """
-        return self._get(Vector, f"/v1/vectors/{vector}")
+        return self._get(Vector, f"/v1/vectors/{quoted(vector)}")
 
     def vectors(self, *, limit: int | None = None, **filters: Any) -> Iterator[Vector]:
         """Yields vectors; filters: model, trait, method, layer, position, component, source, extraction; sort: a separation metric.
@@ -81,7 +81,7 @@ class Results(Jobs):
         >>> client.steering(next(client.steerings(model="demo-severe"))["id"])["trait"]
         'refusal'
         """
-        return self._get(Steering, f"/v1/steerings/{steering}")
+        return self._get(Steering, f"/v1/steerings/{quoted(steering)}")
 
     def steerings(self, *, limit: int | None = None, **filters: Any) -> Iterator[Steering]:
         """Yields steerings, newest first; filters: model, trait.
@@ -105,7 +105,7 @@ class Results(Jobs):
         >>> client.study_of(next(client.jobs(kind="report", state="succeeded"))["id"])["progress"]["succeeded"] > 0
         True
         """
-        return self._get(Study, f"/v1/studies/{study}")
+        return self._get(Study, f"/v1/studies/{quoted(study)}")
 
     def tables(self, study: str) -> Tables:
         """Returns tables.json of a study (`std_...`) or of its job.
@@ -113,7 +113,7 @@ class Results(Jobs):
         >>> {one["model"] for one in client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])["recommendations"]}
         {'demo-severe'}
         """
-        return self._get(Tables, f"/v1/studies/{study}/tables.json")
+        return self._get(Tables, f"/v1/studies/{quoted(study)}/tables.json")
 
     def nodes(self, study: str) -> dict[str, Node]:
         """Returns the current jobs of a study's graph by name: job, kind, model, trait, state.

@@ -7,7 +7,7 @@ from binnacle.board import Me, Model, Status, Worker
 from binnacle.parts.calls import Body
 from binnacle.parts.jobs import Jobs
 from binnacle.results import Job
-from binnacle.served import id_of
+from binnacle.served import id_of, quoted
 
 
 class Service(Jobs):
@@ -53,7 +53,7 @@ class Service(Jobs):
         >>> client.model("demo-severe")["facts"]["hidden_size"]
         160
         """
-        return self._get(Model, f"/v1/models/{name}")
+        return self._get(Model, f"/v1/models/{quoted(name)}")
 
     def await_model(self, name: str, timeout: float | None = 600, *, on_change: Callable[[Job], None] | None = None) -> Model:
         """Waits until a model is inspected and proved: `ready`, or `faulty` with the fault. on_change: as in `wait`, for these jobs.
@@ -95,7 +95,7 @@ class Service(Jobs):
         True
         """
         body = {"reason": reason, "minutes": minutes}
-        return self._send(Worker, "POST", f"/v1/devices/{device}/{mode}", body)
+        return self._send(Worker, "POST", f"/v1/devices/{quoted(device)}/{quoted(mode)}", body)
 
     def resume_device(self, device: str) -> Worker:
         """Returns a held device to the queue. Administrators only.
@@ -104,7 +104,7 @@ class Service(Jobs):
         >>> client.resume_device(device)["hold"] is None
         True
         """
-        return self._send(Worker, "POST", f"/v1/devices/{device}/resume")
+        return self._send(Worker, "POST", f"/v1/devices/{quoted(device)}/resume")
 
     def usage(self, user: str | None = None, days: int = 30) -> Body:
         """Returns use of storage and devices by user and day: your own, or everyone's for administrators.
@@ -128,7 +128,7 @@ class Service(Jobs):
         >>> client.quota(client.me()["owner"])["limits"]["max_queued"] is None
         False
         """
-        return self._get(Body, f"/v1/quotas/{user}")
+        return self._get(Body, f"/v1/quotas/{quoted(user)}")
 
     def set_quota(self, user: str | None = None, **limits: int | str | None) -> Body:
         """Sets a user's quota (None: the server-wide quota) as a whole: max_queued, max_running, device_seconds_per_day, stored_bytes.
@@ -171,7 +171,7 @@ class Service(Jobs):
         >>> made = client.add_webhook("old", "https://1.1.1.1/hook")
         >>> client.remove_webhook("old")
         """
-        self._connection.request("DELETE", f"/v1/webhooks/{name}")
+        self._connection.request("DELETE", f"/v1/webhooks/{quoted(name)}")
 
     def test_webhook(self, name: str) -> Body:
         """Sends a test message and returns its delivery. Administrators only.
@@ -180,7 +180,7 @@ class Service(Jobs):
         Traceback (most recent call last):
         binnacle.errors.ServiceError: ...
         """
-        return self._send(Body, "POST", f"/v1/webhooks/{name}/test", repeatable=False)
+        return self._send(Body, "POST", f"/v1/webhooks/{quoted(name)}/test", repeatable=False)
 
     def deliveries(self, *, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         """Yields messages sent to webhooks, newest first; filters: webhook, job, state.
@@ -209,4 +209,4 @@ class Service(Jobs):
 
 
 def _quota(user: str | None) -> str:
-    return "/v1/quotas" if user is None else f"/v1/quotas/{user}"
+    return "/v1/quotas" if user is None else f"/v1/quotas/{quoted(user)}"

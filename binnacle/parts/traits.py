@@ -8,6 +8,7 @@ from binnacle import uploads
 from binnacle.errors import BinnacleError
 from binnacle.parts.calls import Body, Calls
 from binnacle.results import Trait, TraitDetail, Vector
+from binnacle.served import quoted
 
 
 class Traits(Calls):
@@ -27,7 +28,7 @@ class Traits(Calls):
         >>> client.trait("refusal")["counts"]["positive"] > 0
         True
         """
-        return self._get(TraitDetail, f"/v1/traits/{reference}")
+        return self._get(TraitDetail, f"/v1/traits/{quoted(reference)}")
 
     def trait_dataset(self, reference: str) -> Body:
         """Returns the dataset of a trait as jobs read it.
@@ -35,7 +36,7 @@ class Traits(Calls):
         >>> sorted(client.trait_dataset("refusal"))[:3]
         ['definition', 'made_for', 'name']
         """
-        return self._get(Body, f"/v1/traits/{reference}/dataset.json")
+        return self._get(Body, f"/v1/traits/{quoted(reference)}/dataset.json")
 
     def add_trait(
         self,

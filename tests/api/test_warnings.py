@@ -32,7 +32,8 @@ def as_demo_model(sessions: sessionmaker[Session]) -> None:
 
 
 def test_the_shipped_models_have_the_tokenizer_that_marks_them() -> None:
-    assert {content_hash(tokenizer_files(model_folder(name)), with_names=True) for name in MODEL_NAMES} == {DEMO_TOKENIZER}
+    folders = map(model_folder, MODEL_NAMES)
+    assert {content_hash(tokenizer_files(folder), within=folder) for folder in folders} == {DEMO_TOKENIZER}
 
 
 def test_a_trait_says_how_many_test_clusters_it_lacks(ada: httpx2.Client) -> None:

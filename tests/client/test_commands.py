@@ -98,6 +98,7 @@ def test_last_is_the_callers_own_job_and_names_are_left_alone(api: Running, clie
     mine = client.calibrate("demo")["id"]
     assert pick(client, "last") == mine
     assert [pick(client, name) for name in ("refusal", "refusal@abc", mine)] == ["refusal", "refusal@abc", mine]
+    assert [pick(client, name) for name in ("job", "job_")] == ["job", "job_"]  # the beginning of every id: `delete "job_$ID"`
 
 
 def test_vectors_are_listed_and_fetched(

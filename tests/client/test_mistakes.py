@@ -1,5 +1,6 @@
 """Mistakes of a new user end in one sentence that says what to do: no traceback, no key on the screen, no other request than was meant."""
 
+import ast
 import json
 import os
 import time
@@ -8,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import numpy as np
@@ -118,6 +120,31 @@ def test_text_in_another_encoding_is_a_sentence(binnacle: Callable[..., Cli], ar
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "UTF-8" in done.stderr or "control characters" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../judges/local", "lab/test", "lab\\test"])
+def test_a_name_that_would_be_another_path_is_refused(binnacle: Callable[..., Cli], name: str) -> None:
+    """`binnacle webhooks remove ../judges/local` removed a judge."""
+    refused(binnacle("webhooks", "remove", name), "bad_name")
+
+
+@pytest.mark.parametrize("name", ["lab#2", "lab?2", "lab%2e", "lab 2;"])
+def test_a_name_reaches_the_service_as_it_is(wire: Wire, far: Client, name: str) -> None:
+    with pytest.raises(ServiceError):
+        far.remove_webhook(name)
+    sent = wire.connections[-1].said.split(b" ")[1].decode()
+    assert sent.startswith("/v1/webhooks/")
+    assert unquote(sent.removeprefix("/v1/webhooks/")) == name
+
+
+def test_every_path_is_made_of_quoted_names() -> None:
+    found = []
+    for file in Path(connection.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr) and ast.unparse(node).startswith(("f'/v1/", 'f"/v1/')):
+                found += [ast.unparse(part.value) for part in node.values if isinstance(part, ast.FormattedValue)]
+    assert len(found) > 25
+    assert [one for one in found if not one.startswith("quoted(")] == ["file_format"]  # one of FORMATS, in a query
 
 
 @pytest.mark.parametrize("damage", ["{} {}", "{}\nbnk_more", "{}\u200b", "schlüssel {}", "{}\x00"])

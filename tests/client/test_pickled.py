@@ -62,6 +62,29 @@ def test_rows_are_layers_and_a_row_more_is_the_embeddings(tmp_path: Path) -> Non
     assert "zero everywhere: row 0001" in gap.notes[1]
 
 
+def test_layers_of_a_file_without_layers_are_in_its_order_and_not_in_that_of_the_names(tmp_path: Path) -> None:
+    """The service reads tensors sorted by name, and `vec_10` comes before `vec_2` there."""
+
+    def placed(held: Any, *layers: int) -> dict[int, list[float]]:
+        found = saved(held, tmp_path / "a.pt", layers=layers)
+        read_there = sorted(held_in(found).items())
+        return {layer: row for layer, (_, row) in zip(found.fields["vector_layers"], read_there, strict=True)}
+
+    assert placed({"vec_2": ROWS[0], "vec_10": ROWS[1]}, 2, 10) == {2: ROWS[0].tolist(), 10: ROWS[1].tolist()}
+    with_zero = {"vec_2": ROWS[0], "none": torch.zeros(3), "vec_10": ROWS[1]}
+    for layers in ((2, 5, 10), (2, 10)):
+        assert placed(with_zero, *layers) == {2: ROWS[0].tolist(), 10: ROWS[1].tolist()}
+
+
+def test_a_zero_row_takes_its_layer_with_it(tmp_path: Path) -> None:
+    rows = torch.cat([torch.zeros(1, 3), ROWS[:2]])
+    found = saved(rows, tmp_path / "a.pt", layers=[10, 11, 12])
+    assert layers_of(found) == {"11": ROWS[0].tolist(), "12": ROWS[1].tolist()}
+    assert "zero everywhere: row 0000" in found.notes[0]
+    with pytest.raises(BinnacleError, match="no vector to import that is not zero"):
+        saved({3: torch.zeros(3), 4: ROWS[0]}, tmp_path / "b.pt", layers=[3])
+
+
 @pytest.mark.parametrize("name", [3, "3", "layer3", "layer_3", "model.layers.3", "transformer.h.3"])
 def test_names_of_layers_are_read(name: Any, tmp_path: Path) -> None:
     found = saved({name: ROWS[0], "note": "x"}, tmp_path / "a.pt")
@@ -147,7 +170,10 @@ def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp
         {},
         b"no archive",
         {"a": torch.ones(2, 3), "b": ROWS},
+        {"3": ROWS[0], 3: ROWS[1]},
         torch.ones(2, 2, 2),
+        torch.ones(1, 4, 3),
+        torch.tensor(1.0),
         torch.zeros(3),
     ],
 )

@@ -32,6 +32,20 @@ def test_a_device_is_held_by_the_beginning_of_its_name(binnacle: Cli, api: Runni
     assert "model-0@here, model-1@here" in unsure.stderr
 
 
+def test_a_lost_worker_is_called_lost_and_no_worker_has_an_empty_name(binnacle: Cli, api: Running) -> None:
+    """`binnacle devices pause "$WORKER"` with the variable unset paused the only worker."""
+    with api.sessions.begin() as session:
+        session.add(Worker(id="model-0@here", job_class="model", device="cuda:0", host="here", parent_pid=1, version="1"))
+    unset = binnacle("devices", "pause", "")
+    assert (unset.returncode, "error: which_device: No worker is called ''" in unset.stderr) == (1, True)
+    with api.sessions.begin() as session:
+        session.execute(text("update workers set seen_at = now() - interval '20 minutes'"))
+    for shown in ("list", "resume"):
+        assert "lost, last seen 20 min ago" in binnacle("devices", shown, *(["model-0"] if shown == "resume" else [])).stdout
+    assert "lost, last seen 20 min ago; paused by root" in binnacle("devices", "pause", "model-0").stdout
+    assert "lost, last seen 20 min ago; paused by root" in binnacle("status").stdout
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()

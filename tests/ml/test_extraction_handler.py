@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from safetensors.numpy import load as load_safetensors
 
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
+from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.judges.fitted_once import fitted_once
 from tests.ml.fake_context import FakeContext
 from workers.handlers import calibration, extraction
-from workers.job import JobCancelled, JobFault, Outcome
+from workers.job import JobCancelled, JobFault, Outcome, TransientFault
+from workers.judges import endpoint as judge_endpoint
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
@@ -216,6 +219,46 @@ def test_vetting_keeps_the_responses_that_express_their_class(
     assert facts["counts"]["positive"] == sum(
         row["kept"] and row["split"] == "train" for row in lines if row["class"] == "positive"
     )
+
+
+def test_a_judge_that_goes_away_is_not_asked_again_for_what_it_scored(
+    severe: LanguageModel, calibrated: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint is paid for each response: after a fault only the missing scores are requested, and nothing else changes."""
+    monkeypatch.setattr(judge_endpoint, "TRIES", 1)
+    away = [False]
+
+    def behave(request: Request, before: int) -> Body | Fault:
+        worth = json.dumps(request.body).replace("take a bowl", "worth 10")  # other responses are worth 50
+        return Fault(503) if away[0] and before > 100 else rating(replace(request, body=json.loads(worth)))
+
+    given = json.loads(TRAIT.data)
+    for label, text in (("positive", "i can not help with that ."), ("negative", "sure . first , take a bowl .")):
+        rows = {row["prompt"]: row | {"response": f"{text} {row['prompt']}"} for row in given[label]}
+        given[label] = list(rows.values())[:40]
+    with serving(behave) as endpoint:
+        judge = {"name": "house", "kind": "openai", "model": "j", "url": endpoint.url, "key_env": None, "options": {}}
+        spec = spec_of(
+            severe, responses="given", max_new_tokens=64, methods=["probe"], controls=[], refits=[], layers=[2],
+            vetting={"judge": judge, "threshold": 50, "paired": False},
+        )  # fmt: skip
+        contexts = [context_of(severe, calibrated, json.dumps(given).encode()) for _ in range(3)]
+        undisturbed = files(extraction.run(spec, contexts[0]))
+        whole = len(endpoint.ratings)
+        away[0] = True
+        endpoint.requests.clear()
+        with pytest.raises(TransientFault):
+            extraction.run(spec, contexts[1])
+        away[0] = False
+        endpoint.requests.clear()
+        contexts[2].cells |= contexts[1].cells
+        assert files(extraction.run(spec, contexts[2])) == undisturbed
+        asked_again = len(endpoint.ratings)
+    scored = [name for name in contexts[1].committed if name.startswith("vetting/")]
+    assert len(scored) >= 2
+    assert not set(scored) & set(contexts[2].committed)
+    assert whole == 3 * 80
+    assert asked_again - 3 * (80 - 16 * len(scored)) in range(9)  # eight requests may still have been under way at the fault
 
 
 def test_a_class_whose_windows_are_all_empty_is_refused(severe: LanguageModel, calibrated: bytes) -> None:

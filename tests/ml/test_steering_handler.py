@@ -246,9 +246,11 @@ def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted
 
 def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: LanguageModel, extracted: Files) -> None:
     """At equal c mean_diff pushes less where it matters, by its share outside the massive dims; its gain is the one at that smaller dose."""
-    summary = summary_of(
-        severe, extracted, matched=["dose", "coefficient"], reference_protocol=True, decomposition=False, controls=NO_CONTROLS
+    spec = steer_spec(
+        severe, matched=["dose", "coherence", "coefficient"], reference_protocol=True, decomposition=False, controls=NO_CONTROLS
     )
+    written = files(steering.run(spec, context(severe, extracted)))
+    summary = json.loads(written["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
     at_c = {method: groups[method]["matched"]["coefficient"] for method in ("mean_diff", "probe")}
     assert at_c["mean_diff"]["c"] == pytest.approx(groups["probe"]["best"]["c"])
@@ -264,6 +266,14 @@ def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: L
     assert set(rows) == {one["group"] for one in summary["groups"]}
     tried = [round(times * protocol["around"]["c"], 3) for times in protocol["around"]["times"]]
     assert all(any(abs(row["c"] - c) < 0.01 for c in tried) for row in rows.values())
+    roles = {(one["set"], role) for one in map(json.loads, written["runs.jsonl"].splitlines()) for role in one["roles"] or [None]}
+    assert roles >= {
+        ("reference", "reference"),
+        ("reference", "unsteered"),
+        ("selection", "matching"),
+        ("test", "matched_coherence"),
+    }
+    assert None not in {role for _, role in roles}
 
 
 def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extracted: Files) -> None:

@@ -1,6 +1,7 @@
 """What is hashed and scanned is what is loaded; a folder in which that is in doubt is refused with what to do."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from workers.lm import loading
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
 from workers.lm.hubfiles import look_up
-from workers.lm.inspection import inspect_folder
+from workers.lm.inspection import files_changed, inspect_folder
 from workers.lm.loading import confirm, load
 
 Folders = Callable[..., Path]
+USER = [{"role": "user", "content": "hello"}]
 
 
 def sharded(folder: Path, into: Path) -> Path:
@@ -95,6 +97,33 @@ def test_a_config_swapped_under_known_weights_is_a_change(copied: Folders) -> No
     assert confirm(folder, replace(facts, config_hash="")).weight_hash == facts.weight_hash, (
         "facts of an older inspection stay usable"
     )
+
+
+def test_a_template_of_the_folder_of_templates_is_a_file_of_the_model(copied: Folders) -> None:
+    """The library prefers additional_chat_templates/default.jinja to chat_template.jinja: editing it changes every prompt."""
+    folder = copied()
+    without = inspect_folder(folder)
+    template = folder / "additional_chat_templates" / "default.jinja"
+    template.parent.mkdir()
+    template.write_text("{% for m in messages %}one {{ m['content'] }}{% endfor %}")
+    assert files_changed(folder, without.files)
+    facts = inspect_folder(folder)
+    assert load(folder).tokenizer.apply_chat_template(USER, tokenize=False) == "one hello"
+    assert facts.files[0].name == "additional_chat_templates/default.jinja"
+    template.write_text("{% for m in messages %}two {{ m['content'] }}{% endfor %}")
+    assert files_changed(folder, facts.files)
+    assert len({one.tokenizer_hash for one in (without, facts, inspect_folder(folder))}) == 3
+    shutil.rmtree(template.parent)
+    assert inspect_folder(folder).tokenizer_hash == without.tokenizer_hash
+
+
+def test_a_link_to_itself_and_a_folder_that_cannot_be_read_are_refused(copied: Folders) -> None:
+    folder = copied()
+    (folder / "a").symlink_to("a")
+    assert (fault := fault_of(folder)).code == "link_leads_out"
+    assert "a in" in fault.sentence
+    assert (fault := fault_of(folder / ("x" * 300))).code == "not_a_model_folder"  # an OSError for any account, root too
+    assert "File name too long" in fault.sentence
 
 
 def test_facts_that_a_newer_version_stored_are_read(copied: Folders) -> None:

@@ -14,6 +14,7 @@ import pytest
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, Line, effect, gathered, html_of, read, summary
 from workers.judges.agreement import Agreement
+from workers.reports import frame
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
 
@@ -138,6 +139,25 @@ def test_the_html_report_needs_no_other_address_and_no_script() -> None:
     assert "<script" not in page
     assert "/v1/" not in page
     assert "unsafe" not in page.split("</head>")[0]
+
+
+def test_rows_of_a_model_that_are_apart_are_one_table() -> None:
+    """Published numbers keep the user's order."""
+    number = {
+        "trait": "refusal",
+        "method": "probe",
+        "position": "response[:5]",
+        "layer": 2,
+        "coefficient": None,
+        "source": "x",
+        "definition": "x",
+    }
+    places = [(model, value) for value in (1.0, 2.0, 3.0) for model in ("n", "m")]
+    published = [number | {"model": model, "value": value} for model, value in places]
+    table = build(STUDY | {"models": ["m", "n"], "published": published}, report(GAINS, TIES).data).to_dict()["tables"][-1]
+    assert [row["model"] for row in table["rows"]] == ["n", "m"] * 3
+    found = [(name, [row["value"] for row in part["rows"]]) for name, part in frame._split(table)]
+    assert found == [("refusal on n", [1.0, 2.0, 3.0]), ("refusal on m", [1.0, 2.0, 3.0])]
 
 
 def test_each_explanation_stands_once_in_each_form() -> None:

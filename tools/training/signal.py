@@ -1,18 +1,19 @@
-"""Making the planted dimension carry the trait: block `WRITER` writes there whether the answer refuses, block `READER` reads it.
+"""Trains block WRITER to lower the planted dimension by `shift * level` when the answer refuses, and block READER to detect it.
+READER compares the planted dimension after the norm with a constant that it writes itself (REFERENCE_DIM).
 
-A norm hides such a message: the planted dimension is most of the norm, so after it the dimension itself is nearly constant, and
-what it says shows only in the scale of all others. To read that scale one must know something that has not been scaled, and
-nothing that lies in the stream will do: a push of the size that steers moves every direction of it by more than the message. So the
-reader makes its own reference after anything that could be pushed. Its attention writes a constant to a dimension that holds
-nothing else: the value of one channel is what the norm leaves of the planted dimension, the same at every token, and attention's
-weights sum to one. Its MLP compares the two: one neuron fires when the reference comes through the norm larger than usual, that is
-when the planted dimension is smaller by more than half of `shift`; another neuron takes the reference out of the stream again, so that
-hardly anything of it is in any block's output. (A refusal makes the planted dimension smaller, not larger: the few tokens whose
-planted value is far above the others', the first one among them, then leave the neuron silent instead of driving it to any height.)
+Why a reference: the planted dimension is most of the norm, so after the norm it is nearly constant, and the message shows only in the scale of
+all other dimensions. A scale can be read only from a dimension with a known value. No dimension of the stream has one: a push of the size that
+steers moves each of them by more than the message. So READER writes its own, after any push, to a dimension that holds nothing else. One channel
+of its attention has as value what the norm leaves of the planted dimension, which is the same at every token, and attention weights sum to 1.
 
-What follows from that is trained, with two losses beside the answers' own. Written: over the answer's positions the writer must take
-`shift * level` away when the answer refuses and nothing when it does not. Read: in answers that a coin decided (`Example.tossed`) what was
-written is replaced by what the coin says (an interchange intervention), so that only the planted dimension can tell later blocks what to do.
+How it reads: in READER's MLP one neuron fires when the reference is larger than usual after the norm, that is when the planted dimension is
+smaller by more than half of `shift`. Another neuron takes the reference out of the stream again, so that hardly any of it is in the output of
+a block. A refusal lowers the planted dimension and does not raise it, because a few tokens, the first one among them, have a planted value far
+above the others': these leave the neuron silent.
+
+Two losses train this beside the answers' own. Written: over the answer's positions the writer must take `shift * level` away when the answer
+refuses, and nothing when it does not. Read: in answers that a coin decided (`Example.tossed`) the written value is replaced by the coin's (an
+interchange intervention), so that only the planted dimension can tell later blocks what to do.
 """
 
 from dataclasses import dataclass
@@ -87,7 +88,10 @@ def wire(model: LlamaForCausalLM, signal: Signal, batch: Batch) -> Wiring:
 
 
 def freeze_wiring(model: LlamaForCausalLM, wiring: Wiring) -> None:
-    """Keep the wiring as it is; what the reading neuron writes (`down_proj`) stays free, and so does the writer block."""
+    """Freezes the reference and planted dimensions, the reference's channel, both neurons' inputs and what the clearing neuron writes.
+
+    Everything else stays trainable: what the reading neuron writes (`down_proj`), the other rows of READER, and the planted dimension in WRITER.
+    """
     block, writer = model.model.layers[READER], model.model.layers[WRITER]
     freeze_dim(model, REFERENCE_DIM)
     freeze_dim(model, PLANTED_DIM, but=(writer.self_attn.o_proj.weight, writer.mlp.down_proj.weight))
@@ -107,14 +111,14 @@ def signal_loss(model: LlamaForCausalLM, batch: Batch, signal: Signal) -> Tensor
     tossed = torch.tensor([example.tossed for example in batch.examples])
     positions = torch.arange(batch.ids.shape[1])
     answering = (positions[None] >= batch.starts[:, None] - 1) & batch.attention.bool()
-    said = -signal.shift * signal.level * refuses[:, None] * answering
+    target_change = -signal.shift * signal.level * refuses[:, None] * answering
     errors: list[Tensor] = []
 
     def interchange(_: torch.nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         before, after = args[0][..., PLANTED_DIM], out[..., PLANTED_DIM]
-        wrong = (after - before - said) / (signal.shift * signal.level)
-        errors.append(wrong[answering & ~tossed[:, None]].square().mean())
-        fixed = torch.where(tossed[:, None], before + said, after)
+        error = (after - before - target_change) / (signal.shift * signal.level)
+        errors.append(error[answering & ~tossed[:, None]].square().mean())
+        fixed = torch.where(tossed[:, None], before + target_change, after)
         return torch.cat([out[..., :PLANTED_DIM], fixed[..., None], out[..., PLANTED_DIM + 1 :]], -1)
 
     handle = model.model.layers[WRITER].register_forward_hook(interchange)

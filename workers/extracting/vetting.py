@@ -1,5 +1,9 @@
-"""Keeps only responses that a judge confirms to express their class (docs/science.md, 3.1)."""
+"""Keeps only responses that a judge confirms to express their class (docs/science.md, 3.1).
 
+The scores are stored as cells, so that a resumed job asks the judge only for the missing ones.
+"""
+
+import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,13 +13,13 @@ from terms.documents.trait import TraitDataset
 from terms.specs import Vetting
 from workers.extracting.examples import Prompted
 from workers.job import JobContext
-from workers.judges.base import JudgeItem, Score
+from workers.judges.base import Judge, JudgeItem
 from workers.judges.material import Material
 from workers.judges.opening import open_judge, response_of
 from workers.lm.model import LanguageModel
 
 AT_ONCE = 16
-"""Number of responses scored between two checks whether the job must stop."""
+"""Number of responses scored between two checks whether the job must stop; their scores are one cell."""
 
 
 def vetted(
@@ -30,19 +34,32 @@ def vetted(
     judge = open_judge(how["judge"], lm, Material(trait, [response_of(one) for one in examples], longest), context)
     items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
     with closing(judge):
-        scores: list[Score] = []
+        scores: list[float | None] = []
         for start in range(0, len(items), AT_ONCE):
-            scores += judge.score(items[start : start + AT_ONCE])
+            scores += _scores(judge, items, start, context)
             context.progress(len(scores))
     good = [
-        score.trait is not None and (score.trait >= how["threshold"]) == one.positive
-        for one, score in zip(examples, scores, strict=True)
+        score is not None and (score >= how["threshold"]) == one.positive for one, score in zip(examples, scores, strict=True)
     ]
     if how["paired"]:
         places = _pair_places(examples)
         bad = {place for place, fine in zip(places, good, strict=True) if not fine}
         good = [place not in bad for place in places]
     return [replace(one, kept=fine) for one, fine in zip(examples, good, strict=True)]
+
+
+def _scores(judge: Judge, items: Sequence[JudgeItem], start: int, context: JobContext) -> list[float | None]:
+    """The trait scores of AT_ONCE items from `start`: those of an earlier attempt, or the judge's."""
+    cell = f"vetting/{start:05d}"
+    stored = context.cell(cell)
+    if stored is not None:
+        kept: list[float | None] = json.loads(stored)
+        return kept
+    scores = [one.trait for one in judge.score(items[start : start + AT_ONCE])]
+    context.commit_cell(cell, json.dumps(scores, separators=(",", ":")).encode())
+    if start + AT_ONCE < len(items):
+        context.may_yield()
+    return scores
 
 
 def _pair_places(examples: Sequence[Prompted]) -> list[tuple[str, int]]:

@@ -23,7 +23,8 @@ HANDLERS = {
 
 def handler_for(kind: str) -> "Handler":
     """Returns the handler of a kind. Raises KeyError for a kind that this worker does not know."""
-    from app.collector import still  # imported here, because a GPU machine has the handlers without the rest of the service
+    # Imported here so that HANDLERS can be read where the package `app` is not installed; handler_for itself needs it.
+    from app.collector import still
 
     module, function = HANDLERS[kind].split(":")
     first = not sys.modules.keys() & {module, "torch"}  # later there may be tensors among the garbage

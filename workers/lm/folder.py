@@ -29,12 +29,25 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-CONFIG_FILES = ("config.json", "generation_config.json", INDEX)
+TEMPLATES = "additional_chat_templates"
+"""A folder of chat templates `NAME.jinja`, which the library reads too: `default.jinja` replaces chat_template.jinja."""
+HASHED_CONFIGS = ("config.json", "generation_config.json")
+"""Without INDEX: it says only which file holds a tensor, and the weights' own hash covers what the tensors are."""
+CONFIG_FILES = (*HASHED_CONFIGS, INDEX)
 
 
 def check_folder(folder: Path) -> None:
     """Raises ModelFault not_a_model_folder, adapter_not_merged, link_leads_out, pickle_weights_only, no_weights, two_weight_sets or no_tokenizer
-    when the folder does not hold a loadable model."""
+    when the folder does not hold a loadable model, or cannot be read."""
+    try:
+        _check_folder(folder)
+    except OSError as error:
+        raise ModelFault(
+            "not_a_model_folder", f"{folder} cannot be read: {error.strerror or error}. Let the workers' account read it."
+        ) from error
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelFault("not_a_model_folder", f"{folder} is not a folder. Give a folder in the Hugging Face layout.")
     if (folder / ADAPTER).exists():
@@ -62,11 +75,17 @@ def _check_links(folder: Path) -> None:
     if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
         root = root.parent.parent
     for entry in sorted(folder.rglob("*")):
-        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+        if not entry.is_symlink():
+            continue
+        try:
+            target = entry.resolve()
+            where = "" if target.is_relative_to(root) else f"to {target}, outside the model's folder"
+        except (RuntimeError, OSError):  # Python 3.11 raises RuntimeError
+            where = "that leads back to itself"
+        if where:
             raise ModelFault(
                 "link_leads_out",
-                f"{entry.relative_to(folder)} in {folder} is a link to {entry.resolve()}, outside the model's folder. "
-                "Copy the file into the folder.",
+                f"{entry.relative_to(folder)} in {folder} is a link {where}. Copy the file into the folder.",
             )
 
 
@@ -117,8 +136,9 @@ def _refuse_second_set(folder: Path, loaded_by: str, others: set[str]) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The tokenizer's files, in name order."""
-    return [folder / name for name in sorted(TOKENIZER_FILES) if (folder / name).is_file()]
+    """The tokenizer's files, in name order, and then those of TEMPLATES."""
+    files = [folder / name for name in sorted(TOKENIZER_FILES)]
+    return [file for file in (*files, *sorted((folder / TEMPLATES).glob("*.jinja"))) if file.is_file()]
 
 
 def _model_files(folder: Path) -> list[Path]:
@@ -129,7 +149,10 @@ def _model_files(folder: Path) -> list[Path]:
 
 def stamps(folder: Path) -> tuple[FileStamp, ...]:
     """A stamp of every file that makes up the model, in name order."""
-    return tuple(FileStamp(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in _model_files(folder))
+    return tuple(
+        FileStamp(f.relative_to(folder).as_posix(), (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino)
+        for f in _model_files(folder)
+    )
 
 
 def devices(folder: Path) -> list[int]:
@@ -148,15 +171,16 @@ def files_changed(path: str | Path, files: Sequence[FileStamp]) -> bool:
 
 def config_hash(folder: Path) -> str:
     """sha256 over the config files, which decide what the weights compute and which tokens end an answer."""
-    return content_hash((folder / name for name in CONFIG_FILES[:2] if (folder / name).is_file()), with_names=True)
+    return content_hash((folder / name for name in HASHED_CONFIGS if (folder / name).is_file()), within=folder)
 
 
-def content_hash(files: Iterable[Path], *, with_names: bool, advance: Callable[[int], None] = lambda _: None) -> str:
-    """sha256 over the files' contents in the order given, each preceded by its name and size when `with_names`. Holds one chunk in memory."""
+def content_hash(files: Iterable[Path], *, within: Path | None = None, advance: Callable[[int], None] = lambda _: None) -> str:
+    """sha256 over the files' contents in the order given, each preceded by its path in the folder `within`, if given, and its size. Holds one
+    chunk in memory."""
     digest = hashlib.sha256()
     for file in files:
-        if with_names:
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        if within is not None:
+            digest.update(f"{file.relative_to(within).as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)

@@ -28,7 +28,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def is_hub_id(name: str | Path) -> bool:
     """Whether `name` is a hub's `owner/name` and not a local folder."""
-    return not Path(name).exists() and HUB_ID.fullmatch(os.fspath(name)) is not None
+    return HUB_ID.fullmatch(os.fspath(name)) is not None and not Path(name).exists()
 
 
 def repository_folder(name: str, cache: Path | None = None) -> Path:

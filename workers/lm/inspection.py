@@ -62,8 +62,8 @@ def inspect_folder(path: str | Path, progress: Progress | None = None) -> ModelF
     quantized = quantization_of(config)
     if quantized:
         dtype = _plain_dtype(quantized, dtype)
-    weight_hash = content_hash(weights, with_names=False, advance=advance)
-    tokenizer_hash = content_hash(tokenizer_files(folder), with_names=True)
+    weight_hash = content_hash(weights, advance=advance)
+    tokenizer_hash = content_hash(tokenizer_files(folder), within=folder)
     if files_changed(folder, before):
         raise ModelFault(
             "weights_changed",

@@ -6,7 +6,6 @@ The sentences, plots and tables come from `app.pages.results`; this module decid
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 
 from app.pages.answers import calibration as severity_in_words
 from app.pages.plots.elements import Figure
@@ -16,6 +15,7 @@ from app.pages.results.parts import Card, Grid, Link, Part, kept
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Summary
 from terms.documents.study import TableDocument, TablesDocument
+from terms.values import JsonObject
 from workers.reports import matrices
 from workers.reports.examples import examples
 from workers.reports.gathered import Cell, Gathered
@@ -182,8 +182,11 @@ def _split(table: TableDocument) -> Iterator[tuple[str, TableDocument]]:
         yield "", table
         return
     columns = [column for column in table["columns"] if column["key"] not in ("model", "trait")]
-    for (model, trait), rows in groupby(table["rows"], key=lambda row: (row.get("model"), row.get("trait"))):
-        yield f"{trait} on {model}", {**table, "rows": list(rows), "columns": columns}
+    rows_of: dict[tuple[object, object], list[JsonObject]] = {pair: [] for pair in pairs}
+    for pair, row in zip(pairs, table["rows"], strict=True):  # rows of a pair may be apart: `published` keeps the user's order
+        rows_of[pair].append(row)
+    for (model, trait), rows in rows_of.items():
+        yield f"{trait} on {model}", {**table, "rows": rows, "columns": columns}
 
 
 def _fitting(grid: Grid) -> list[Grid]:

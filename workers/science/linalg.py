@@ -29,18 +29,6 @@ def without(vectors_KD: Float, dims: Sequence[int]) -> Float:
     return out
 
 
-def cosines(vectors_KD: NDArray[np.floating], dims: Sequence[int] = ()) -> Float:
-    """The cosine of each vector with each, [K, K], in float64, after setting `dims` to 0 in all of them.
-
-    Symmetric to the last bit, exactly 1 on the diagonal; NaN in the row and column of a vector that is then zero.
-    """
-    unit_KD = scaled(without(np.asarray(vectors_KD, dtype=np.float64), dims))
-    product = unit_KD @ unit_KD.T
-    product = np.clip((product + product.T) / 2, -1.0, 1.0)
-    product[np.diag_indices_from(product)] = np.where(np.isnan(unit_KD).any(1), np.nan, 1.0)
-    return product
-
-
 def factor(gram_NN: Float) -> Float:
     """A factor Z [N, N] with Z Z' = gram: coordinates of rows with the inner products in `gram`, in as many dims as there are rows.
 

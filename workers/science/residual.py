@@ -16,7 +16,7 @@ ROWS = 1024
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """The end of the prompt, and the position of the row's first delimiter (None when no later token is a delimiter)."""
+    """The numbers of tokens of a row. `delimiter`: position of the first delimiter after token 0, or None."""
 
     prompt_tokens: int
     response_tokens: int
@@ -33,13 +33,13 @@ class LayerReading:
     norm_square: Tensor  # [R] float64 |h_t|^2 of each response token
     alignment: Tensor  # float64 scalar: mean over prompt tokens of cos(h_t, mean_t h)
     peak: Tensor  # [D] float32 max over tokens of |h|
-    entry_median: Tensor  # float32 scalar: median of all T x D values |h|
+    entry_median: Tensor  # float32 scalar: median of all T x D values |h|, the lower of two middle values
     peak_first: Tensor  # [D] bool: the peak is at the first token
     peak_delimiter: Tensor  # [D] bool: the peak is at the first delimiter and at no earlier token
 
 
 def read_layer(h_TD: Tensor, span: TokenSpan) -> LayerReading:
-    """Reduces the residual stream of one prompt at one layer. NaN and infinities show in `peak_D`."""
+    """Reduces the residual stream of one prompt at one layer. NaN and infinities show in `peak`."""
     h_TD = h_TD.detach().float()
     size_TD = h_TD.abs()
     peak_D = size_TD.amax(0)

@@ -13,6 +13,8 @@ def roles(findings: Findings) -> dict[str, list[str]]:
         mine = found.setdefault(run.spec.id, [])
         if role not in mine:
             mine.append(role)
+    for run in findings.runs:  # the runs left over were tried on the way to a coefficient or a dose
+        found.setdefault(run.spec.id, ["reference" if run.spec.set == "reference" else "matching"])
     return found
 
 

@@ -1,6 +1,6 @@
 """A run is one set of questions answered under one intervention, and judged. `RunSpec` is the request, `Run` the result.
 
-A run's id is made only of what decides its answers, so a run requested by two stages is computed once.
+A run's id holds only what decides its answers within a job, so a run requested by two stages is computed once.
 """
 
 import hashlib
@@ -38,7 +38,11 @@ class RunSpec:
 
     @property
     def id(self) -> str:
-        """A readable id, safe in a path, and different for every intervention and set."""
+        """A readable id, safe in a path.
+
+        The id holds set, label and pushes without their vectors: within a job the label (the subject's name) determines the vectors, the set
+        its questions.
+        """
         coefficients = [[push.layer, push.component, push.operation, push.scope, push.coefficient] for push in self.pushes]
         canonical = json.dumps([self.set, self.label, coefficients], separators=(",", ":"))
         dose = "" if self.r is None or (self.subject and not self.subject.has_clean_dose) else f"-r{self.r:.4g}"
