@@ -97,6 +97,15 @@ def test_a_divergence_that_saturates_below_the_target_is_not_reached():
         ran.append(r)
     assert state.found is None
     assert max(ran) == 6.0
+    assert state.unreachable == "a divergence of 5 nats is not reached: it is still 2 at r = 6"
+
+
+def test_a_divergence_that_jumps_over_the_target_is_said_with_both_ends():
+    state = DivergenceMatch(target=1.0)
+    while (r := state.next()) is not None:
+        state.record(r, 0.1 if r < 0.5 else 3.0)
+    assert str(state.unreachable).startswith("a divergence of 1 nats is not reached: it rises from 0.1 at r = 0.4")
+    assert " to 3 at r = 0.5" in str(state.unreachable)
 
 
 def test_a_vector_that_does_nothing_is_not_reached_and_ends():

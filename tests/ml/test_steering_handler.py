@@ -19,6 +19,7 @@ from workers.handlers import extraction, rescore, steering
 from workers.job import JobCancelled, JobFault, TransientFault
 from workers.judges import endpoint as judge_endpoint
 from workers.lm.model import LanguageModel
+from workers.steering.reporting import SAMPLED, SEVERAL_LAYERS
 
 __all__ = ["_fitted_once", "extracted", "severe"]
 
@@ -177,6 +178,8 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
         **{"from": [source]},
         combine=True,
         doses=[0.3],
+        matched=["dose", "coefficient", "divergence"],
+        sampling={"temperature": 0.7, "top_p": 1.0, "seed": 0},
         controls=NO_CONTROLS,
         decomposition=False,
         **FEW,
@@ -185,6 +188,7 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
     assert group["layers"] == [2, 3]
     assert group["best"]["r_sum"] == pytest.approx(0.6)
     assert len(group["best"]["c"]) == 2
+    assert group["unreachable"] == {"coefficient": SEVERAL_LAYERS, "divergence": SAMPLED}
 
 
 @pytest.mark.parametrize("operation", ["ablate", "norm_match"])

@@ -104,3 +104,24 @@ def test_the_ablation_marks_the_zeroed_dims_that_the_layer_lists_and_no_others()
     table = cleaning(replace(base, calibrations={"m": calibration}))
     marks = {row["n"]: row["massive"] for row in table.rows if row["base"] == "mean_diff"}
     assert marks == {0: 0, 1: 1, 2: 1, 3: 2}
+
+
+def test_a_row_of_the_ablation_holds_one_fit_at_one_layer_and_one_dose() -> None:
+    """Another C of the probe, another chosen layer, and a group that could not be given the leader's dose stand in no other's row."""
+    one = summary(
+        {**GAINS, **dict.fromkeys(("probe_top1", "probe_top1__c0.1", "probe_randomdims1", "mean_diff_top1"), GAINS["probe"])},
+        TIES,
+    )
+    by_method = {group["method"]: group for group in one["groups"]}
+    by_method["probe_randomdims1"]["layers"] = [4]
+    by_method["mean_diff_top1"]["matched"]["dose"] = None
+    rows = cleaning(gathered({"refusal": one})).rows
+    places = [(row["base"], row["layer"], row["n"], sorted({"top", "randomdims"} & row.keys())) for row in rows]
+    assert places == [
+        ("mean_diff", "2", 0, ["randomdims", "top"]),
+        ("mean_diff", "2", 1, []),
+        ("probe", "2", 0, ["randomdims", "top"]),
+        ("probe", "2", 1, ["top"]),
+        ("probe", "4", 1, ["randomdims"]),
+        ("probe__c0.1", "2", 1, ["top"]),
+    ]

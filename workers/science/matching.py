@@ -156,6 +156,23 @@ class DivergenceMatch(_Match):
         """The dose that was run and is nearest to the target, if it is within the tolerance."""
         return min(self._of_side(0), key=lambda r: abs(self._known[r] - self._target), default=None)
 
+    @property
+    def unreachable(self) -> str | None:
+        """The reason why no dose has the divergence; None where one has."""
+        if self.found is not None:
+            return None
+        aim = f"a divergence of {self._target:.3g} nats"
+        below, above = self._bracket(-1)
+        if below is None and above is None:
+            return f"{aim} is not reached: nothing was measured"
+        if below is None:
+            return (
+                f"{aim} is not reached: at r = {above:.3g} it is {self._known[above or 0]:.3g} and no smaller dose diverged less"
+            )
+        if above is None:
+            return f"{aim} is not reached: it is still {self._known[below]:.3g} at r = {below:.3g}"
+        return f"{aim} is not reached: it rises from {self._known[below]:.3g} at r = {below:.3g} to {self._known[above]:.3g} at r = {above:.3g}"
+
 
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
     """The 95th percentile in nats over the first tokens of all questions; 0 without any token. One array [T] of divergences per question."""

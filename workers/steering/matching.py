@@ -19,11 +19,11 @@ DOSES_TO_MATCH = 8
 
 @dataclass(frozen=True)
 class Divergences:
-    """Matched doses. `targets` in nats by the name of the way of matching; `doses[name][group]` is the dose that reaches the target, None where
-    no dose does."""
+    """Matched doses. `targets` in nats by the name of the way of matching; `doses[name][group]` is the dose that reaches the target, a sentence
+    with the reason why none does, or None for a group without a best dose."""
 
     targets: Mapping[str, float] = field(default_factory=dict)
-    doses: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    doses: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
 
 
 def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
@@ -89,9 +89,9 @@ class _Measured:
             evaluator.tick()
         return known[r]
 
-    def dose_reaching(self, subject: Subject, target: float) -> float | None:
-        """The dose with the target divergence; None if no dose has it."""
+    def dose_reaching(self, subject: Subject, target: float) -> float | str | None:
+        """The dose with the target divergence, or the reason why none has it."""
         state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target)
         while (r := state.next()) is not None:
             state.record(r, self.at(subject, r))
-        return state.found
+        return state.unreachable if state.found is None else state.found

@@ -19,6 +19,8 @@ MASSIVE_WORTH_TAKING_APART = 1e-4
 
 OWN_DOSE_MISSING = "over 99 % of the vector lies in massive dims, so it has no clean dose"
 """Why a vector is not compared at equal dose, as `LEADERS_DOSE_MISSING`."""
+SAMPLED = "answers are sampled, and divergence is measured on the model's likeliest answers"
+SEVERAL_LAYERS = "the vectors are steered at several layers at once, which have no single coefficient"
 LEADERS_DOSE_MISSING = "the leader has no clean dose: over 99 % of its vector lies in massive dims"
 
 Asked = RunSpec | str | None
@@ -98,9 +100,7 @@ def report(
     """Runs each group on the test questions: best, matched, controls, arms, refits, and the extra sets at the dose and at half of it. Groups
     that could not be run are left out."""
     lead = chosen[leader]
-    at_raw: Mapping[str, RunSpec] = {}
-    if matched.raw is not None and "coefficient" in setup.spec["matched"]:
-        at_raw = matched.raw.specs(setup.sets["test"], setup.how)
+    at_raw = _at_raw(setup, chosen, matched.raw)
     plans: dict[str, Plan] = {}
     for group, one in chosen.items():
         if one.best is None:
@@ -118,7 +118,7 @@ def report(
             one,
             best,
             controls,
-            _ways(setup, group, one.subject, unfair or r, matched) | {"coefficient": at_raw.get(group)},
+            _ways(setup, group, one.subject, unfair or r, matched) | at_raw.get(group, {}),
             _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
             [_beside(setup, one.subject, r, refit) for refit in beside.refits],
             _extra(setup, one.subject, own_r),
@@ -134,6 +134,17 @@ def _no_equal_dose(subject: Subject, leader: Subject) -> str | None:
     if not subject.has_clean_dose:
         return OWN_DOSE_MISSING
     return None if leader.has_clean_dose else LEADERS_DOSE_MISSING
+
+
+def _at_raw(setup: Setup, chosen: Mapping[str, Searched], raw: RawCoefficient | None) -> dict[str, dict[str, Asked]]:
+    """Every group at the coefficient that is one for all, or why it cannot be; empty if not requested, or with other operations than `add`."""
+    if "coefficient" not in setup.spec["matched"] or setup.how.operation != "add":
+        return {}
+    if raw is None:
+        return {group: {"coefficient": SEVERAL_LAYERS} for group in chosen}
+    specs, part = raw.specs(setup.sets["test"], setup.how), chosen[raw.group].subject.parts[0]
+    none_there = f"it has no vector at layer {part.layer}, {part.component}, where the coefficient {raw.c:.4g} was found"
+    return {group: {"coefficient": specs.get(group, none_there)} for group in chosen}
 
 
 def _beside(setup: Setup, subject: Subject, r: float | None, other: Subject) -> RunSpec:

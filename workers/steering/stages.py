@@ -16,7 +16,7 @@ from workers.steering.matching import Divergences, match_coherence, match_diverg
 from workers.steering.offtarget import OffTarget
 from workers.steering.protocol import raw_coefficient
 from workers.steering.questions import asking_for_the_trait
-from workers.steering.reporting import Companions, Matched, report
+from workers.steering.reporting import SAMPLED, Companions, Matched, report
 from workers.steering.runs import Run, RunSpec
 from workers.steering.searching import choose, leader_of, search
 from workers.steering.sets import Reported, Searched, unsteered
@@ -75,12 +75,12 @@ def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Map
 
 
 def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base: Run) -> Divergences:
-    """For each group the doses that diverge from the unsteered model by the targets; empty if not requested.
-
-    Also empty where answers are sampled, because a randomly drawn text is not the model's most likely answer.
-    """
-    if not setup.pushes_have_doses or "divergence" not in setup.spec["matched"] or setup.spec["sampling"]:
+    """For each group the doses that diverge from the unsteered model by the targets, or the reason why there are none; empty if not
+    requested. Sampled answers have none, because a randomly drawn text is not the model's most likely answer."""
+    if not setup.pushes_have_doses or "divergence" not in setup.spec["matched"]:
         return Divergences()
+    if setup.spec["sampling"]:
+        return Divergences(doses={"divergence": dict.fromkeys(chosen, SAMPLED)})
     return match_divergence(setup, chosen, base, leader)
 
 

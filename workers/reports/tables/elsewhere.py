@@ -3,7 +3,7 @@
 from terms.methods import is_ablation
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, method_name, points, steered
+from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, method_name, points, steered
 
 
 def traits(data: Gathered) -> Table:
@@ -15,11 +15,9 @@ def traits(data: Gathered) -> Table:
             if not is_ablation(group["method"]) and group["best"] is not None:
                 name = method_name(group, summary)
                 row = rows.setdefault((cell.model, name), {"model": cell.model, "method": name})
-                row.update(points(cell, cell.trait, group["matched"].get("dose") or group["best"]))
+                row.update(points(cell, cell.trait, at_one_dose(group, summary)))
     columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
-    return Table(
-        "traits", "Traits side by side", f"{EFFECT} All at the leader's dose of each trait.", columns, list(rows.values())
-    )
+    return Table("traits", "Traits side by side", f"{EFFECT} Of each trait: {DOSES}", columns, list(rows.values()))
 
 
 def off_target(data: Gathered) -> Table:

@@ -14,6 +14,9 @@ EFFECT = (
     "missing interval means too few clusters."
 )
 
+DOSES = "All at the leader's dose; a method that cannot be given that dose has no value. Each at its own best dose where none was matched."
+"""The sentence on `at_one_dose`."""
+
 GainKey = Literal["delta", "delta_joint"]
 """The gain in points, or in answers that show the trait and stay coherent."""
 
@@ -35,6 +38,13 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
         f"{name}_high": effect.get(f"{source}_high"),
         f"{name}_from": cell.texts(effect),
     }
+
+
+def at_one_dose(group: GroupFacts, summary: Summary) -> Effect | None:
+    """The effect of a group at the leader's dose; its best where no group of the steering was compared at that dose."""
+    if any(one["matched"].get("dose") for one in summary["groups"]):
+        return group["matched"].get("dose")
+    return group["best"]
 
 
 def place_of(one: GroupFacts | Subject) -> tuple[str | None, str, str | None]:

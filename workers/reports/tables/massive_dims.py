@@ -1,6 +1,7 @@
 """Tables of what massive dims do to steering: zeroing them (the cleaning ablation), and steering with them alone (the decomposition)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from binnacle.words.massive import massive_at
 from terms.documents.calibration import Aggregate
@@ -8,7 +9,7 @@ from terms.documents.steering import Summary
 from terms.methods import UnknownMethod, is_ablation, parse_method
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, method_name, points, steered
+from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, method_name, points, steered
 
 
 def cleaning(data: Gathered) -> Table:
@@ -23,6 +24,7 @@ def cleaning(data: Gathered) -> Table:
         Column("model", "model"),
         Column("trait", "trait"),
         Column("base", "method"),
+        Column("layer", "layer"),
         Column("n", "dims zeroed", "number"),
         Column("massive", "of them massive", "number"),
         Column("top", "largest ratio, after the fit", "points"),
@@ -30,12 +32,12 @@ def cleaning(data: Gathered) -> Table:
         Column("randomdims", "random other dims", "points"),
         Column("largest", "largest weight outside the massive list", "points"),
     ]
-    note = f"{EFFECT} Dims are zeroed in the order of their ratio_to_median at the layer, whether massive or not. All at the leader's dose."
+    note = f"{EFFECT} Dims are zeroed in the order of their ratio_to_median at the layer, whether massive or not. {DOSES}"
     return Table("cleaning", "Cleaning ablation", note, columns, rows)
 
 
 def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
-    found: dict[tuple[str, int], Row] = {}  # by the base method at its place, and the number of dims
+    found: dict[tuple[str, tuple[int, ...], int], Row] = {}  # by the base method at its place, its layers, and the number of dims
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -43,14 +45,16 @@ def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) 
             continue
         if method.base not in ("mean_diff", "probe") or method.suffix in ("cleaned", "preclean"):
             continue
-        effect = group["matched"].get("dose") or group["best"]
-        massive = _massive_among_first(calibration, group["layers"], method.top)
-        base = method_name(group, summary, method.base)
-        row = found.setdefault((base, method.top), {"base": base, "n": method.top, "massive": massive})
+        base, layers = method_name(group, summary, replace(method, suffix="", top=0).key), tuple(group["layers"])
+        massive = _massive_among_first(calibration, layers, method.top)
+        row = found.setdefault(
+            (base, layers, method.top),
+            {"base": base, "layer": "+".join(map(str, layers)), "n": method.top, "massive": massive},
+        )
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
-            row.update(points(cell, suffix, effect))
+            row.update(points(cell, suffix, at_one_dose(group, summary)))
     for key in sorted(found):
-        if any(n > 0 for base, n in found if base == key[0]):
+        if any(n > 0 for base, _, n in found if base == key[0]):
             yield {"model": cell.model, "trait": cell.trait} | found[key]
 
 
