@@ -53,7 +53,7 @@ class Postgres(Server):
         self, folder: Path, *, listen: tuple[str, int] | None = None, durable: bool = True, log: Path | None = None
     ) -> None:
         self._account: Account | None = server_account()
-        super().__init__(_reachable(folder.absolute(), self._account), listen=listen, log=log)
+        super().__init__(_place(folder.absolute(), self._account), listen=listen, log=log)
         self._port = listen[1] if listen else PORT
         self._durable = durable
         self._programs: Programs | None = None
@@ -209,9 +209,24 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _reachable(folder: Path, account: Account | None) -> Path:
-    """Returns `folder`, or root's alternative place for the cluster when the server's account cannot reach `folder`."""
-    existing = next(parent for parent in folder.parents if parent.exists())
-    if account is None or can_enter(existing, account):
+def _place(folder: Path, account: Account | None) -> Path:
+    """Returns where the cluster is, or where to make it: `folder`, or root's alternative place when the server's account cannot reach `folder`.
+
+    Raises EmbeddedError when the account can no longer reach the cluster: a new one elsewhere would be empty.
+    """
+    if account is None:
         return folder
-    return ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    elsewhere = ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    holding = [place for place in (folder, elsewhere) if (place / "data" / "PG_VERSION").exists()]
+    if len(holding) != 1:
+        existing = next(parent for parent in folder.parents if parent.exists())
+        return folder if can_enter(existing, account) else elsewhere
+    [place] = holding
+    closed = next((parent for parent in reversed(place.parents) if not can_enter(parent, account)), None)
+    if closed is not None:
+        raise EmbeddedError(
+            "cluster_unreachable",
+            f"the data are in {place / 'data'}, but the account {account.name}, which runs Postgres under root, may not enter {closed}. "
+            f"Let it pass (chmod o+x {closed}), then start again.",
+        )
+    return place

@@ -229,5 +229,23 @@ class TestAsRoot:
         server.start()
         assert server.folder.parent == elsewhere
         assert Postgres(home / "pg").folder == server.folder  # found again
+        home.chmod(0o711)
+        assert Postgres(home / "pg").folder == server.folder, "opened later: the data stay where they are"
         assert Postgres(home / "other").folder != server.folder
         server.remove()
+
+    def test_a_cluster_whose_folder_was_closed_is_refused_and_not_made_anew(
+        self, server: Postgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.embedded.postgres.ELSEWHERE", folder / "elsewhere")
+        server.stop()
+        folder.chmod(0o700)
+        with pytest.raises(EmbeddedError) as refused:
+            Postgres(folder / "pg", durable=False)
+        assert refused.value.code == "cluster_unreachable"
+        assert f"chmod o+x {folder})" in refused.value.detail
+        folder.chmod(0o711)
+        again = Postgres(folder / "pg", durable=False)
+        again.start()
+        assert kept(again) == 7
+        again.stop()
