@@ -156,14 +156,12 @@ class Postgres(Server):
             "postgres_major_version",
             f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot "
             "read it. Either install the package version that wrote the data, or move the data to the new version. "
-            "With the programs of PostgreSQL "
-            f"{found}, as the owner of the data (the password is in {self.folder / 'password'}):\n"
-            f"  pg_ctl -D {self.data} -o '-k /tmp' -w start\n"
-            f"  pg_dumpall -h /tmp -U {ROLE} > binnacle.sql\n"
-            f"  pg_ctl -D {self.data} stop\n"
-            f"  mv {self.data} {self.data}.{found}\n"
-            "then start again, which makes an empty cluster, and restore:\n"
-            f"  psql -h {self._sockets} -U {ROLE} -d postgres -f binnacle.sql",
+            f"With the old installation, which has PostgreSQL {found} (HOME: the data folder):\n"
+            "  binnacle backup BACKUP --home HOME\n"
+            "with this installation (NEW: a folder that does not exist):\n"
+            "  binnacle restore BACKUP --home NEW\n"
+            "  binnacle up --home NEW\n"
+            "HOME stays as it is. Delete it, and the backup, once NEW works.",
         )
 
     def _initialise(self) -> None:
