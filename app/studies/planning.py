@@ -115,8 +115,8 @@ def _check_methods(request: StudyRequest) -> None:
         f"{len(bases)} base methods ({', '.join(bases)}) x {len(counts)} numbers of dims x {len(ZEROED)} ways to choose the dims"
     )
     detail = (
-        f"{len(request.methods)} methods + {added} = {len(request.methods) + len(bases) * len(counts) * len(ZEROED)}, of which "
-        f"{total} are different; a steering takes {MOST_METHODS}. Name fewer methods (/methods), or fewer numbers of dims (/ablation)."
+        f"{len(request.methods)} methods + {added} = {len(request.methods) + len(bases) * len(counts) * len(ZEROED)}; without repeats "
+        f"{total}; a steering takes {MOST_METHODS}. Name fewer methods (/methods), or fewer numbers of dims (/ablation)."
     )
     raise invalid("/methods" if request.ablation is None else "/ablation", "too_many_methods", detail)
 

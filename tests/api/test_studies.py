@@ -112,7 +112,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
         (
             {"methods": [f"mean_diff_top{i}" for i in range(1, 101)], "evidence": "full"},
             "/methods",
-            "= 120, of which 115 are different",
+            "= 120; without repeats 115; a steering takes 100",
         ),
         ({"traits": ["refusal", "sycophancy", "refusal@VERSION"], "evidence": "full"}, "/traits", "name each trait once"),
         ({"budgets": 3}, "/budgets", "does not take this field"),
