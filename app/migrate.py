@@ -34,9 +34,15 @@ def head_revision() -> str:
     return head
 
 
+@lru_cache
+def _revisions() -> frozenset[str]:
+    """Returns every revision of this installation, read from the disk once."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def knows(revision: str) -> bool:
     """Returns whether this installation has the revision; a revision it lacks comes from a newer installation."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return revision in _revisions()
 
 
 def current_revision(session: Session) -> str | None:

@@ -1,8 +1,28 @@
 """Counts what a process sends to Postgres, between the two: exact where CPU times are not."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from sqlalchemy import Engine, event
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements that this process sends within the block."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 class Proxy:

@@ -10,17 +10,27 @@ from app.accounts.schemas import MeOut, UserEdit, UserOut
 from app.audit import service as audit
 from app.auth import repository
 from app.auth.models import User
-from app.auth.sharing import NAME
+from app.auth.sharing import MYSELF, NAME
 from app.auth.viewer import SCOPES, Viewer
 from app.errors import Problem, invalid, not_found
 
 
 def create(session: Session, name: str, viewer: Viewer) -> UserOut:
-    """Creates a user. Raises Problem 409 when the name is taken."""
+    """Creates a user. Raises Problem 409 when the name is taken, 422 for a reserved name."""
+    _check_not_reserved(name, "/name")
     if not repository.add_user(session, name, viewer.owner):
         raise Problem(409, "user_exists", f"A user named {name} already exists.")
     audit.record(session, viewer, "user.create", name)
     return find(session, name)
+
+
+def _check_not_reserved(name: str, pointer: str) -> None:
+    if name == MYSELF:
+        raise invalid(
+            pointer,
+            "reserved_name",
+            f"{pointer} is {MYSELF!r}, which stands for the caller (GET /v1/usage?user={MYSELF}). Choose another name.",
+        )
 
 
 def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
@@ -32,6 +42,7 @@ def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
                 f"/owner: {name!r} is not a valid user name. Use letters, digits and . _ @ -, and begin with a letter or digit."
             )
             raise invalid("/owner", "invalid_name", detail)
+        _check_not_reserved(name, "/owner")
         if repository.add_user(session, name, viewer.owner):
             audit.record(session, viewer, "user.create", name)
     elif known.disabled_at is not None:

@@ -13,6 +13,8 @@ from app.errors import Problem, invalid
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
 """Pattern of the names of users and groups."""
+MYSELF = "me"
+"""The caller, in addresses that name a user. No user is called so."""
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 

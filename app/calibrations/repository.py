@@ -34,6 +34,12 @@ def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
     ).one_or_none()
 
 
+def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> Sequence[Found]:
+    """The calibrations with these ids, or made by the jobs with these ids, that the viewer may see; each once, in any order."""
+    meant = or_(Calibration.id.in_(identifiers), Calibration.job_id.in_(identifiers))
+    return session.execute(_visible(viewer).where(meant)).all()
+
+
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Found]:

@@ -184,6 +184,14 @@ def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
     return view(found, labels_of(session, [found[0].job_id])[found[0].job_id])
 
 
+def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> dict[str, CalibrationOut]:
+    """Finds calibrations by their own ids or their jobs' ids, in two statements; returns each under both ids. Others are missing."""
+    found = repository.named(session, identifiers, viewer)
+    known = labels_of(session, [row.job_id for row, _ in found])
+    shown = [view(one, known[one[0].job_id]) for one in found]
+    return {one.id: one for one in shown} | {one.job: one for one in shown}
+
+
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[CalibrationOut]:

@@ -53,7 +53,7 @@ class Postgres(Server):
         self, folder: Path, *, listen: tuple[str, int] | None = None, durable: bool = True, log: Path | None = None
     ) -> None:
         self._account: Account | None = server_account()
-        super().__init__(_reachable(folder.absolute(), self._account), listen=listen, log=log)
+        super().__init__(_place(folder.absolute(), self._account), listen=listen, log=log)
         self._port = listen[1] if listen else PORT
         self._durable = durable
         self._programs: Programs | None = None
@@ -156,14 +156,12 @@ class Postgres(Server):
             "postgres_major_version",
             f"the data in {self.data} was written by PostgreSQL {found}; this installation runs {have}, which cannot "
             "read it. Either install the package version that wrote the data, or move the data to the new version. "
-            "With the programs of PostgreSQL "
-            f"{found}, as the owner of the data (the password is in {self.folder / 'password'}):\n"
-            f"  pg_ctl -D {self.data} -o '-k /tmp' -w start\n"
-            f"  pg_dumpall -h /tmp -U {ROLE} > binnacle.sql\n"
-            f"  pg_ctl -D {self.data} stop\n"
-            f"  mv {self.data} {self.data}.{found}\n"
-            "then start again, which makes an empty cluster, and restore:\n"
-            f"  psql -h {self._sockets} -U {ROLE} -d postgres -f binnacle.sql",
+            f"With the old installation, which has PostgreSQL {found} (HOME: the data folder):\n"
+            "  binnacle backup BACKUP --home HOME\n"
+            "with this installation (NEW: a folder that does not exist):\n"
+            "  binnacle restore BACKUP --home NEW\n"
+            "  binnacle up --home NEW\n"
+            "HOME stays as it is. Delete it, and the backup, once NEW works.",
         )
 
     def _initialise(self) -> None:
@@ -209,9 +207,24 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _reachable(folder: Path, account: Account | None) -> Path:
-    """Returns `folder`, or root's alternative place for the cluster when the server's account cannot reach `folder`."""
-    existing = next(parent for parent in folder.parents if parent.exists())
-    if account is None or can_enter(existing, account):
+def _place(folder: Path, account: Account | None) -> Path:
+    """Returns where the cluster is, or where to make it: `folder`, or root's alternative place when the server's account cannot reach `folder`.
+
+    Raises EmbeddedError when the account can no longer reach the cluster: a new one elsewhere would be empty.
+    """
+    if account is None:
         return folder
-    return ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    elsewhere = ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    holding = [place for place in (folder, elsewhere) if (place / "data" / "PG_VERSION").exists()]
+    if len(holding) != 1:
+        existing = next(parent for parent in folder.parents if parent.exists())
+        return folder if can_enter(existing, account) else elsewhere
+    [place] = holding
+    closed = next((parent for parent in reversed(place.parents) if not can_enter(parent, account)), None)
+    if closed is not None:
+        raise EmbeddedError(
+            "cluster_unreachable",
+            f"the data are in {place / 'data'}, but the account {account.name}, which runs Postgres under root, may not enter {closed}. "
+            f"Let it pass (chmod o+x {closed}), then start again.",
+        )
+    return place

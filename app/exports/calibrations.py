@@ -1,5 +1,6 @@
 """Exports of calibrations: a job that writes calibration.json where trait-interp looks for it, several of them side by side."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -39,16 +40,18 @@ def submit(session: Session, asker: Asker, identifier: str, request: Calibration
 def _plan(session: Session, identifier: str, request: CalibrationExportRequest, viewer: Viewer) -> Plan:
     check_text(request.model_dump(mode="json"))
     first = calibrations.find(session, identifier, viewer)
-    chosen = [first, *(_beside(session, request, i, viewer) for i in range(len(request.beside)))]
+    chosen = [first, *_beside(session, request, viewer)]
     _check_folders(chosen)
     return Plan("export", "light", first.model, _spec(request, chosen), check_edges(session, request, viewer))
 
 
-def _beside(session: Session, request: CalibrationExportRequest, index: int, viewer: Viewer) -> CalibrationOut:
-    try:
-        return calibrations.find(session, request.beside[index], viewer)
-    except Problem as problem:
-        raise invalid(f"/beside/{index}", problem.code, problem.detail) from problem
+def _beside(session: Session, request: CalibrationExportRequest, viewer: Viewer) -> Iterator[CalibrationOut]:
+    known = calibrations.named(session, request.beside, viewer) if request.beside else {}
+    for i, identifier in enumerate(request.beside):
+        try:
+            yield known.get(identifier) or calibrations.find(session, identifier, viewer)  # which says why it cannot be used
+        except Problem as problem:
+            raise invalid(f"/beside/{i}", problem.code, problem.detail) from problem
 
 
 def _check_folders(chosen: list[CalibrationOut]) -> None:

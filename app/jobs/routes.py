@@ -8,6 +8,7 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from app.auth.sharing import MYSELF
 from app.errors import Problem, not_found
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Shared
@@ -79,7 +80,7 @@ async def list_jobs(
         state=state or [],
         kind=kind,
         model=model,
-        owner=viewer.owner if owner == "me" else owner,
+        owner=viewer.owner if owner == MYSELF else owner,
         name=name,
         tag=tag,
         words=q,

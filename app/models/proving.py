@@ -77,8 +77,7 @@ def proved(session: Session, job: Job, outcome: JsonObject) -> None:
 def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
     """Records a failed prove job. A refusal stops new jobs that name the model; other failures do so only if the model was never usable."""
     refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
-    if refusal:
-        repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
+    stored = bool(refusal) and repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
     if error["code"] == "dependency_failed":
         return  # the model already has the fault of its files
     model = _proved_by(session, job)
@@ -86,7 +85,8 @@ def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
         return
     model.proving, model.updated_at = False, func.now()
     if refusal:
-        model.state, model.passport = "faulty", refusal["key"]
+        # a stored passport that is not a refusal belongs to another proof of the same content, and would contradict the fault
+        model.state, model.passport = "faulty", refusal["key"] if stored else None
         model.fault = {"code": REFUSED, "detail": error["detail"]}
     elif model.state != "ready":
         detail = f"Its proofs were not completed: {error['detail']} Retry them: POST /v1/jobs/{job.id}/retry."

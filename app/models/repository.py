@@ -99,8 +99,8 @@ def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
     return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
 
 
-def keep_passport(session: Session, key: str, content: ProvedContent, passport: PassportDocument) -> None:
-    """Stores a passport, except over a passport of the same content that passed, which other models rely on."""
+def keep_passport(session: Session, key: str, content: ProvedContent, passport: PassportDocument) -> bool:
+    """Stores a passport, except over one of the same content that is not a refusal, which other models rely on; returns whether it did."""
     row = {
         "content": dict(content),
         "outcome": passport["outcome"],
@@ -108,8 +108,9 @@ def keep_passport(session: Session, key: str, content: ProvedContent, passport: 
         "passport": dict(passport),
     }
     statement = insert(Passport).values(key=key, **row)
-    statement = statement.on_conflict_do_update(index_elements=["key"], set_=row, where=Passport.outcome == "refused")
-    session.execute(statement, execution_options={"populate_existing": True})
+    anew = {**row, "created_at": func.now()}
+    statement = statement.on_conflict_do_update(index_elements=["key"], set_=anew, where=Passport.outcome == "refused")
+    return session.scalar(statement.returning(Passport.key)) is not None
 
 
 def unproven(session: Session, programs: Mapping[str, int | str]) -> str | None:

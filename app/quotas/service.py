@@ -18,15 +18,20 @@ def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> 
 
     Raises Problem 404 when there is no such user (on a server without keys, the only user is not in the table).
     """
-    if owner not in (EVERYBODY, viewer.owner) and session.get(User, owner) is None:
-        raise not_found("user", owner)
+    _check_exists(session, owner, viewer)
     before = _said(session.get(Quota, owner))
     values = {name: UNLIMITED if (said := getattr(request, name)) == "unlimited" else said for name in NAMES}
     quota = repository.put(session, owner, values, viewer.owner)
     after = _said(quota).model_dump()
     audit.record(session, viewer, "quota.set", owner, before=before.model_dump(), after=after)
     ring_after_commit(session, "model")  # jobs held back by the old limit may run now
-    return _view(session, quota)
+    return _view(quota, session.get(Quota, EVERYBODY), owner)
+
+
+def _check_exists(session: Session, owner: str, viewer: Viewer) -> None:
+    """Raises Problem 404 unless there is such a user, who may be the caller on a server without keys, or it is EVERYBODY."""
+    if owner not in (EVERYBODY, viewer.owner) and session.get(User, owner) is None:
+        raise not_found("user", owner)
 
 
 def remove(session: Session, owner: str, viewer: Viewer) -> None:
@@ -39,24 +44,28 @@ def remove(session: Session, owner: str, viewer: Viewer) -> None:
 
 
 def find(session: Session, owner: str, viewer: Viewer) -> QuotaOut:
-    """Returns the limits that apply to a user, with or without own limits. Raises Problem 404 for another user unless an administrator asks."""
+    """Returns the limits that apply to a user, with or without own limits.
+
+    Raises Problem 404 for another user unless an administrator asks, and when there is no such user.
+    """
     if not viewer.manages(owner):
         raise not_found("quota of", owner)
-    return _view(session, session.get(Quota, owner), owner)
+    _check_exists(session, owner, viewer)
+    return _view(session.get(Quota, owner), session.get(Quota, EVERYBODY), owner)
 
 
 def listing(session: Session) -> QuotaList:
     """Returns the server-wide quota and every user's own quota."""
-    everybodys = _view(session, session.get(Quota, EVERYBODY), EVERYBODY)
-    return QuotaList(default=everybodys, items=[_view(session, quota) for quota in repository.listing(session)])
+    default = session.get(Quota, EVERYBODY)  # once: a session does not remember that a row is missing
+    items = [_view(quota, default, quota.owner) for quota in repository.listing(session)]
+    return QuotaList(default=_view(default, default, EVERYBODY), items=items)
 
 
-def _view(session: Session, quota: Quota | None, owner: str | None = None) -> QuotaOut:
-    name = quota.owner if quota is not None else owner
+def _view(quota: Quota | None, default: Quota | None, name: str) -> QuotaOut:
     return QuotaOut(
         user=None if name == EVERYBODY else name,
         said=_said(quota),
-        limits=limits_out(effective(quota, session.get(Quota, EVERYBODY))),
+        limits=limits_out(effective(quota, default)),
         changed_by=None if quota is None else quota.changed_by,
         changed_at=None if quota is None else quota.changed_at,
     )

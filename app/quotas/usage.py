@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.auth.models import User
 from app.auth.viewer import Viewer
 from app.errors import not_found
 from app.quotas import usage_repository as repository
@@ -18,7 +19,10 @@ from app.quotas.usage_schemas import DayOut, UsageOut, UserUsage
 
 
 def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> UsageOut:
-    """Returns the usage of one user, or of all users visible to the viewer. Raises Problem 404 for another user."""
+    """Returns the usage of one user, or of all users visible to the viewer.
+
+    Raises Problem 404 for another user unless an administrator asks, and for a name without usage that is of no user.
+    """
     if user is not None and not viewer.manages(user):
         raise not_found("user", user)
     one = user if user is not None or viewer.is_admin else viewer.owner
@@ -26,6 +30,8 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
     since = today - timedelta(days=days - 1)
     stored, under_way = repository.stored(session, one, shared=viewer.is_admin), repository.under_way(session, one)
     booked = repository.days(session, one, since=since)
+    if one is not None and one != viewer.owner and not {*stored, *under_way, *booked} and session.get(User, one) is None:
+        raise not_found("user", one)
     names = sorted({*stored, *under_way, *booked} | ({one} if one is not None else set()))
     quotas = {quota.owner: quota for quota in session.scalars(select(Quota).where(Quota.owner.in_([*names, EVERYBODY])))}
     items = []

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from app.auth.sharing import NAME
+from app.auth.sharing import MYSELF, NAME
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.problems import documented
@@ -22,4 +22,4 @@ async def get_usage(
     days: Annotated[int, Query(ge=1, le=366, description="number of days, today included")] = 30,
 ) -> UsageOut:
     """Your own, or every user's with an administrator's key. Days are in UTC; an attempt is booked on the day it ends."""
-    return await context.database.run(service.usage, viewer, user=viewer.owner if user == "me" else user, days=days)
+    return await context.database.run(service.usage, viewer, user=viewer.owner if user == MYSELF else user, days=days)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import redis.asyncio
 
@@ -23,7 +24,7 @@ class Health:
     def __init__(self, settings: Settings, database: AsyncDatabase, storage: Storage) -> None:
         self._settings = settings
         self._database = database
-        self._storage = storage
+        self._storage_check = _StorageCheck(storage)
         self.readiness = Probe(self._readiness)
         self.broker = Probe(self._broker)
 
@@ -33,7 +34,7 @@ class Health:
         results = await asyncio.gather(
             _check(self._database.ping(), "answers", self._shortage),
             self._migrations(),
-            _check(asyncio.to_thread(self._storage.check), "accepts objects"),
+            _check(self._storage_check(), "accepts objects"),
             self.broker(),
         )
         checks = dict(zip(names, results, strict=True))
@@ -67,6 +68,24 @@ class Health:
             return Check(ok=True, detail=f"{present}, newer than this server's {head}")
         detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
         return Check(ok=False, detail=detail)
+
+
+class _StorageCheck:
+    """Checks the storage in one thread of its own, because no timeout ends a thread: on a mount that hangs, each check would keep one.
+
+    Raises TimeoutError while the last check still runs, and the storage's errors.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storage-check")
+        self._running: Future[None] | None = None
+
+    async def __call__(self) -> None:
+        if self._running is not None and not self._running.done():
+            raise TimeoutError
+        self._running = self._thread.submit(self._storage.check)
+        await asyncio.wrap_future(self._running)
 
 
 def _name(error: Exception) -> str:

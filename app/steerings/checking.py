@@ -1,5 +1,6 @@
 """Checks a request for a steering, and turns it into the spec of its job. Raises Problem 422 for an invalid request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,6 +165,7 @@ def _off_target(session: Session, asked: Asked) -> _OffTarget:
             trait = traits.resolve(session, one.trait, asked.viewer)
         except Problem as problem:
             raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
+        _check_off_target(trait, [spec["trait"]["name"] for spec in specs], f"/off_target/{i}/trait")
         spec: OffTargetSpec = {"trait": {"name": trait.name, "version": trait.version}, "extraction": None}
         if one.extraction is not None:
             pointer = f"/off_target/{i}/extraction"
@@ -179,6 +181,20 @@ def _off_target(session: Session, asked: Asked) -> _OffTarget:
     return _OffTarget(specs, questions, waits_for)
 
 
+def _check_off_target(trait: Trait, earlier: Sequence[str], pointer: str) -> None:
+    """Raises Problem 422 for a trait without a test question, and for one of the `earlier` names: the result has one row for each name."""
+    if trait.name in earlier:
+        detail = (
+            f"{trait.name} is entry {earlier.index(trait.name)} of /off_target already: name each trait once, in one version."
+        )
+        raise invalid(pointer, "repeated_trait", detail)
+    if trait.counts["test"] == 0:
+        detail = (
+            f"{trait.name} has no test question. Upload it with steering questions for the test, or leave it out of /off_target."
+        )
+        raise invalid(pointer, "no_questions", detail)
+
+
 def _check_is_of(spec: ExtractionSpec, named: str, trait: Trait, model: Model, pointer: str) -> None:
     """Raises Problem 422 unless the extraction, called `named` in the request, is of this trait on this model."""
     if (spec["model"], spec["trait"]["version"]) != (model.name, trait.version):
@@ -190,6 +206,10 @@ def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
     """Returns the grid of the steering; `off_target` counts the questions of other traits. Raises Problem 422 without a question."""
     request, trait = asked.request, asked.trait
     selection, test = _questions(asked, "selection"), _questions(asked, "test")
+    for i, name in enumerate(request.extra_sets):
+        if trait.counts[name] == 0:
+            detail = f"{trait.name} has no {name} question. Upload it with /{name}, or leave {name} out of /extra_sets."
+            raise invalid(f"/extra_sets/{i}", "no_questions", detail)
     extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
     return limits.Grid(
         cells=vectors.cells,

@@ -36,6 +36,10 @@ SourceId = Annotated[str, StringConstraints(pattern=r"^(ext|job)_[0-9a-z]{26}$")
 CalibrationRef = Annotated[str, StringConstraints(pattern=r"^(cal|job)_[0-9a-z]{26}$")]
 
 
+MOST_METHODS = 100
+"""Most methods that one steering takes from an extraction."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -142,7 +146,7 @@ class SteeringRequest(PromptedRequest):
     )
     sibling: Sibling = False
     methods: list[Line] | None = Field(
-        None, min_length=1, max_length=100, description="use only the extraction's vectors of these methods"
+        None, min_length=1, max_length=MOST_METHODS, description="use only the extraction's vectors of these methods"
     )
     layers: Layers | None = Field(None, description="and of these layers; all when left out")
     positions: list[Line] | None = Field(None, min_length=1, max_length=20)

@@ -6,7 +6,7 @@ A body may contain `Ref(node)`, which is replaced by the id of that node's job a
 loads each model once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.studies.schemas import StudyRequest
@@ -15,6 +15,10 @@ from terms.values import Json, JsonObject
 
 ABLATION = (1, 2, 3, 5, 10)
 REFITS = 5
+EXTRA_SETS = ("paraphrases", "unrelated")
+"""Sets of questions that full evidence adds, where the trait has them."""
+ZEROED = ("top", "pretop", "randomdims", "largest")
+"""Ways to choose the dims that the cleaning ablation sets to zero."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +30,21 @@ class Ref:
 
 @dataclass(frozen=True)
 class Node:
-    """A job of the study. `body` is the request that a user would post by hand."""
+    """A job of the study. `body` is the request that a user would post by hand; `warnings` say what the study left out of it."""
 
     name: str
     kind: str
     model: str
     trait: str | None
     body: JsonObject
+    warnings: tuple[str, ...] = ()
 
 
-def plan(request: StudyRequest, layers: Mapping[str, list[int]]) -> list[Node]:
+def plan(request: StudyRequest, layers: Mapping[str, list[int]], counts: Mapping[str, Mapping[str, int]]) -> list[Node]:
     """Returns every job of the study in the order of submission. `layers`: the layers to steer at, by model; models without an entry are
-    skipped.
+    skipped. `counts`: the number of questions in each of EXTRA_SETS, by trait.
     """
-    return [node for model in request.models if model in layers for node in _of_model(request, model, layers[model])]
+    return [node for model in request.models if model in layers for node in _of_model(request, model, layers[model], counts)]
 
 
 def middle(n_layers: int) -> list[int]:
@@ -50,10 +55,16 @@ def middle(n_layers: int) -> list[int]:
 def method_keys(request: StudyRequest) -> list[str]:
     """Returns the methods' keys, including those of the cleaning ablation. Raises UnknownMethod."""
     asked = [_key(one) for one in request.methods]
-    bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
-    counts = request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
-    ablated = [f"{base}_{suffix}{n}" for base in bases for n in counts for suffix in ("top", "pretop", "randomdims", "largest")]
+    bases, counts = ablation(request)
+    ablated = [f"{base}_{way}{n}" for base in bases for n in counts for way in ZEROED]
     return list(dict.fromkeys([*asked, *ablated]))
+
+
+def ablation(request: StudyRequest) -> tuple[list[str], Sequence[int]]:
+    """Returns the base methods of the cleaning ablation, and the numbers of dims it sets to zero. Raises UnknownMethod."""
+    asked = [_key(one) for one in request.methods]
+    bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
+    return bases, request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
 
 
 def _key(one: str | JsonObject) -> str:
@@ -63,13 +74,13 @@ def _key(one: str | JsonObject) -> str:
     return method(str(parameters.pop("method", "")), parameters).key
 
 
-def _of_model(request: StudyRequest, model: str, layers: list[int]) -> Iterator[Node]:
+def _of_model(request: StudyRequest, model: str, layers: list[int], counts: Mapping[str, Mapping[str, int]]) -> Iterator[Node]:
     calibration = f"calibrate/{model}"
     yield Node(calibration, "calibrate", model, None, {"model": model, "max_new_tokens": request.calibration_new_tokens})
     for trait in request.traits:
         yield _extraction(request, model, trait, layers, Ref(calibration))
     for trait in request.traits:
-        yield _steering(request, model, trait, Ref(calibration))
+        yield _steering(request, model, trait, Ref(calibration), counts[trait])
 
 
 def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int], calibration: Ref) -> Node:
@@ -95,8 +106,10 @@ def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int]
     )
 
 
-def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -> Node:
-    others = [one for one in request.traits if one != trait] if request.evidence == "full" else []
+def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, counts: Mapping[str, int]) -> Node:
+    full = request.evidence == "full"
+    others = [one for one in request.traits if one != trait] if full else []
+    missing = [name for name in EXTRA_SETS if full and counts[name] == 0]
     return Node(
         f"steer/{model}/{trait}",
         "steer",
@@ -115,13 +128,14 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref) -
             "judge": request.judge,
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
-            "extra_sets": ["paraphrases", "unrelated"] if request.evidence == "full" else [],
+            "extra_sets": [name for name in EXTRA_SETS if name not in missing] if full else [],
             "capability": [one.model_dump(exclude_none=True) for one in request.capability] if request.capability else None,
             "matched": request.matched,
             "reference_protocol": request.reference_protocol,
             "off_target": [{"trait": one, "extraction": Ref(f"extract/{model}/{one}")} for one in others],
             "seed": request.seed,
         },
+        tuple(f"{trait}: no {name} question, so the study leaves this set out of its evidence." for name in missing),
     )
 
 

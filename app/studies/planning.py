@@ -23,10 +23,12 @@ from app.models.models import Model
 from app.refusals import sentence
 from app.settings import LimitSettings, Settings
 from app.steerings import service as steerings
-from app.steerings.schemas import SteeringRequest
-from app.studies.graph import Node, middle, plan, resolved
+from app.steerings.schemas import MOST_METHODS, SteeringRequest
+from app.studies.graph import ZEROED, Node, ablation, method_keys, middle, plan, resolved
 from app.studies.schemas import StudyRequest
 from app.text import check_text
+from app.traits import service as traits
+from app.traits.models import Trait
 from terms.methods import UnknownMethod
 from terms.values import JsonObject
 
@@ -65,8 +67,8 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
         raise invalid(pointer, "study_too_large", detail)
 
 
-def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> list[Node]:
-    """Returns the study's graph. Raises Problem 422 for too many jobs, unknown models and methods.
+def nodes_of(session: Session, request: StudyRequest, viewer: Viewer, limits: LimitSettings) -> list[Node]:
+    """Returns the study's graph. Raises Problem 422 for too many jobs or methods, and for unknown models, traits and methods.
 
     With `skip_unregistered`, unknown models are skipped, unless all models are unknown.
     """
@@ -88,10 +90,35 @@ def nodes_of(session: Session, request: StudyRequest, limits: LimitSettings) -> 
     if not layers:
         detail = f"None of the {len(request.models)} models of the study is registered here, so there is nothing to measure."
         raise invalid("/models", "unknown_model", f"{detail} Register one of them: binnacle models add NAME SOURCE.")
+    counts = {name: _trait(session, name, i, viewer).counts for i, name in enumerate(request.traits)}
     try:
-        return plan(request, layers)
+        _check_methods(request)
+        return plan(request, layers, counts)
     except UnknownMethod as error:
         raise invalid("/methods", "unknown_method", str(error)) from error
+
+
+def _trait(session: Session, name: str, index: int, viewer: Viewer) -> Trait:
+    try:
+        return traits.resolve(session, name, viewer)
+    except Problem as problem:
+        raise invalid(f"/traits/{index}", problem.code, problem.detail) from problem
+
+
+def _check_methods(request: StudyRequest) -> None:
+    """Raises Problem 422 for more methods than one steering takes. Raises UnknownMethod."""
+    total = len(method_keys(request))
+    if not request.traits or total <= MOST_METHODS:
+        return
+    bases, counts = ablation(request)
+    added = (
+        f"{len(bases)} base methods ({', '.join(bases)}) x {len(counts)} numbers of dims x {len(ZEROED)} ways to choose the dims"
+    )
+    detail = (
+        f"{len(request.methods)} methods + {added} = {len(request.methods) + len(bases) * len(counts) * len(ZEROED)}; without repeats "
+        f"{total}; a steering takes {MOST_METHODS}. Name fewer methods (/methods), or fewer numbers of dims (/ablation)."
+    )
+    raise invalid("/methods" if request.ablation is None else "/ablation", "too_many_methods", detail)
 
 
 def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
@@ -153,5 +180,8 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
 def _of_the_study(problem: Problem, node: Node) -> Problem:
     """Returns the problem with pointers into the study. Its fields have the same names, except for the model and the trait."""
     plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
-    errors = [one | {"pointer": plural.get(one["pointer"], one["pointer"])} for one in problem.errors]
+    errors = []
+    for one in problem.errors:
+        pointer = one["pointer"]
+        errors.append(one | {"pointer": "/traits" if pointer.startswith("/off_target/") else plural.get(pointer, pointer)})
     return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)

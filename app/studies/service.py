@@ -49,6 +49,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         for node, known, placed in _placing(session, asker, request, reuse):
             nodes[node.name] = placed
             cost = price(session, node, known, request, viewer, settings)
+            cost["warnings"] = [*node.warnings, *cost.get("warnings", ())]
             costs.append({"node": node.name, "kind": node.kind, "reused": placed["reused"], **cost})
         run = [one for one in costs if not one["reused"]]
         written = reuse and not run and _written(session, _report(asker, request, nodes), viewer) is not None
@@ -61,7 +62,7 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         reused=len(costs) + 1 - jobs,
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        warnings=list(dict.fromkeys(warning for one in costs for warning in one.get("warnings", ()))),
+        warnings=list(dict.fromkeys(warning for one in costs for warning in one["warnings"])),
         arithmetic=f"{arithmetic(request)[1]}; {jobs} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + (not written)),
@@ -75,8 +76,10 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
     with asked_once(session):
-        nodes = {node.name: placed for node, _, placed in _placing(session, asker, request, reuse)}
-    report = _report(asker, request, nodes, _warnings(session, nodes))
+        placed = [(node, one) for node, _, one in _placing(session, asker, request, reuse)]
+    nodes = {node.name: stored_node for node, stored_node in placed}
+    left_out = [warning for node, _ in placed for warning in node.warnings]
+    report = _report(asker, request, nodes, list(dict.fromkeys([*left_out, *_warnings(session, nodes)])))
     finished = _written(session, report, asker.viewer) if reuse else None
     return (
         _answered(session, asker, report)
@@ -92,7 +95,7 @@ def _placing(
     earlier jobs by node, and the node as the study stores it.
     """
     known: dict[str, str] = {}
-    for node in nodes_of(session, request, asker.settings.limit):
+    for node in nodes_of(session, request, asker.viewer, asker.settings.limit):
         still_wanted(session)
         made = place_node(session, asker, node, known, request, reuse)
         stored_node: StudyNode = {

@@ -30,7 +30,7 @@ def of_trait(name: str, counts: JsonObject) -> list[str]:
     `counts` are the stored counts of the trait's prompts, questions and clusters.
     """
     warnings = few_clusters(name, counts["clusters"]["test"])
-    if counts.get("selection") == 0:  # traits stored by earlier versions have no such count
+    if counts["selection"] == 0:
         warnings.append(
             f"{name}: no selection question, so no dose can be chosen and steering is refused: add questions of another cluster, or give "
             'some questions "split": "selection".'

@@ -66,7 +66,7 @@ async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
 )
 async def test_webhook(name: Name, viewer: Admin, context: Shared) -> DeliveryOut:
     """The list of messages shows whether it arrived. Administrators only."""
-    return await context.database.run(service.test, name)
+    return await context.database.run(service.test, name, viewer)
 
 
 @router.get(

@@ -52,11 +52,12 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
     audit.record(session, viewer, "webhook.delete", name)
 
 
-def test(session: Session, name: str) -> DeliveryOut:
+def test(session: Session, name: str, viewer: Viewer) -> DeliveryOut:
     """Puts a test message, about no job, into the outbox. Raises Problem 404."""
     made = outbox.put(session, name, {"event": "test"}, job_id=None)
     if made is None:
         raise not_found("webhook", name)
+    audit.record(session, viewer, "webhook.test", name)
     return delivery_view(session.get_one(WebhookDelivery, made))
 
 

@@ -75,6 +75,7 @@ def test_a_key_is_shown_once_and_opens_what_its_scopes_and_its_role_both_allow(
         ({"owner": "ada", "role": "viewer", "scopes": ["submit"]}, "scope_beyond_role"),
         ({"owner": "ada", "role": "member", "scopes": ["admin"]}, "scope_beyond_role"),
         ({"owner": "a b"}, "string_pattern_mismatch"),
+        ({"owner": "me"}, "reserved_name"),
         ({"owner": "ada", "role": "king"}, "literal_error"),
         ({"owner": "ada", "scopes": ["everything"]}, "literal_error"),
         ({"owner": "ada", "scopes": []}, "too_short"),
@@ -167,6 +168,8 @@ def test_users_and_groups_are_made_once_listed_and_ended(api: Running, admin: ht
     for name in ("carl", "bea"):
         assert admin.post("/v1/users", json={"name": name}).json()["live_keys"] == 0
     assert problem(admin.post("/v1/users", json={"name": "bea"}), 409)["code"] == "user_exists"
+    error = problem(admin.post("/v1/users", json={"name": "me"}), 422)["errors"][0]
+    assert (error["code"], error["pointer"]) == ("reserved_name", "/name")  # ?user=me and ?owner=me are the caller
     assert admin.post("/v1/groups", json={"name": "interp"}).json()["members"] == []
     assert problem(admin.post("/v1/groups", json={"name": "interp"}), 409)["code"] == "group_exists"
     for name in ("carl", "bea", "bea"):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tests.api.conftest import Running
 from tests.api.lives import SUMMARY, claim, succeed
+from tests.counting import statements
 
 
 @pytest.mark.parametrize("label", ["..", ".", ".hidden", "a/b", "-x", "", "a\n"])
@@ -45,6 +46,23 @@ def test_lists_are_narrowed_to_labels_and_a_variant_that_none_named_is_the_files
     assert [one["job"] for one in side_by_side.json()["spec"]["calibrations"]] == [named, unnamed]
     again = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [named]})
     assert again.json()["errors"][0]["code"] == "same_folder"
+    missing = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [unnamed, "cal_" + "0" * 26]}).json()
+    assert (missing["errors"][0]["code"], missing["errors"][0]["pointer"]) == ("not_found", "/beside/1")
+
+
+def test_calibrations_beside_another_are_looked_up_together(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """By their own ids and by their jobs' ids."""
+    first, *jobs = [calibrated(api, ada, sessions, {"experiment": "e", "model_variant": f"v{i}"}, {}) for i in range(6)]
+    beside = [*jobs[:2], *(ada.get(f"/v1/calibrations/{job}").json()["id"] for job in jobs[2:])]
+    sent: dict[int, int] = {}
+    for count in (1, 5):
+        with statements() as noted:
+            made = ada.post(f"/v1/calibrations/{first}/exports", json={"beside": beside[:count]})
+        assert [one["job"] for one in made.json()["spec"]["calibrations"]] == [first, *jobs[:count]]
+        sent[count] = sum("FROM calibrations" in one or "FROM jobs" in one for one in noted)  # not those about the key
+    assert sent[1] == sent[5], sent
 
 
 def calibrated(

@@ -4,12 +4,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
 from app.jobs.models import Job
-from app.models.models import Model
+from app.models.models import Model, Passport
 from app.models.proving import prove_when_idle
 from tests.api.conftest import FACTS, Running, submit
 from tests.api.extracted import store_extraction
@@ -153,6 +153,32 @@ def test_a_refusal_stops_new_jobs_and_marks_old_results(
         assert ada.get(path).json()["doubt"] == "The model was refused later: paths agree: It refused. Do this."
     listed = ada.get("/v1/vectors", params={"extraction": vectors}).json()["items"]
     assert {one["doubt"] for one in listed} == {"The model was refused later: paths agree: It refused. Do this."}
+
+
+@pytest.mark.parametrize("kept", ["passed", "limited"])
+def test_a_refusal_does_not_replace_a_passport_that_other_models_rely_on_and_takes_none_of_its_outcome(
+    kept: str, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Two proofs of one content may disagree: a model may be proved twice at once, or a kernel may not be the same each time."""
+    for name, outcome in (("first", kept), ("second", "refused")):
+        register(admin, name)
+        inspect(sessions, FACTS)
+        prove(sessions, outcome=outcome)
+    assert (model(admin, "first")["state"], model(admin, "first")["outcome"]) == ("ready", kept)
+    assert (model(admin, "second")["state"], model(admin, "second")["outcome"]) == ("faulty", "unproven")
+    assert model(admin, "second")["fault"]["code"] == "proof_refused"
+
+
+def test_a_passport_over_a_refusal_has_a_time_of_its_own(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    made = {}
+    for name, outcome in (("first", "refused"), ("second", "passed")):
+        register(admin, name)
+        inspect(sessions, FACTS)
+        prove(sessions, outcome=outcome)
+        with sessions() as session:
+            made[outcome] = session.scalars(select(Passport)).one()
+    assert (made["passed"].key, made["passed"].outcome) == (made["refused"].key, "passed")
+    assert made["passed"].created_at > made["refused"].created_at
 
 
 @pytest.mark.parametrize("code", ["cancelled", "out_of_memory"])

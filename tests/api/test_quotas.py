@@ -15,6 +15,7 @@ from app.quotas.usage_repository import stored_bytes
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 from tests.api.test_vector_import import ORIGIN, named, send
+from tests.counting import statements
 
 CALIBRATION = {"model": "demo"}
 
@@ -69,7 +70,8 @@ def test_only_administrators_set_quotas_and_every_change_is_on_record(ada: httpx
     assert ada.delete("/v1/quotas/ada").status_code == 403
     assert ada.get("/v1/quotas").status_code == 403
     assert ada.get("/v1/quotas/bob").status_code == 404
-    assert admin.put("/v1/quotas/nobody", json={}).status_code == 404
+    for answer in (admin.put("/v1/quotas/nobody", json={}), admin.get("/v1/quotas/nobody"), admin.get("/v1/usage?user=nobody")):
+        assert answer.status_code == 404
     _limit(admin, max_queued=5)
     admin.delete("/v1/quotas/ada")
     entries = [one for one in admin.get("/v1/audit").json()["items"] if one["action"].startswith("quota.")]
@@ -78,6 +80,19 @@ def test_only_administrators_set_quotas_and_every_change_is_on_record(ada: httpx
         ("quota.set", "ada", "root"),
     ]
     assert (entries[1]["details"]["before"]["max_queued"], entries[1]["details"]["after"]["max_queued"]) == (None, 5)
+
+
+def test_the_list_of_quotas_costs_the_same_statements_however_many_there_are(admin: httpx2.Client) -> None:
+    """Also without a server-wide quota, which a session would look for again."""
+    sent: dict[int, int] = {}
+    for count in (1, 6):
+        for i in range(count):
+            admin.post("/v1/users", json={"name": f"user{i}"})
+            _limit(admin, f"user{i}", max_queued=i)
+        with statements() as noted:
+            assert len(admin.get("/v1/quotas").json()["items"]) == count
+        sent[count] = sum("FROM quotas" in one for one in noted)
+    assert sent == {1: 2, 6: 2}
 
 
 @pytest.mark.parametrize(

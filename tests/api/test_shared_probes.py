@@ -1,5 +1,6 @@
 """Health checks are shared: many who ask at once cost one look, and a full broker is degraded and not ready."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.cli.checkup import stores
 from app.embedded.broker import Broker, connect
+from app.migrate import head_revision, knows
 from app.settings import Settings
 from tests.api.conftest import Running
+from tests.api.test_webhooks import wait_until
 
 
 def test_two_hundred_probes_within_a_second_look_once(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +46,37 @@ def test_after_a_second_it_looks_again(api: Running, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(api.context.storage), "check", broken)
     time.sleep(1.1)
     assert httpx2.get(f"{api.url}/readyz", timeout=30).status_code == 503
+
+
+def test_a_storage_that_hangs_keeps_one_thread_however_often_it_is_probed(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every thread that it kept would be one less for uploads and pages."""
+    answered, looks = threading.Event(), []
+
+    def hanging(_self: object) -> None:
+        looks.append(threading.current_thread().name)
+        answered.wait(30)
+
+    monkeypatch.setattr("app.status.health.PATIENCE", 0.5)  # enough for the other checks
+    monkeypatch.setattr("app.status.probes.LASTS", 0.0)
+    monkeypatch.setattr(type(api.context.storage), "check", hanging)
+    time.sleep(1.1)  # until the answer before this one has had its second
+    try:
+        for _ in range(4):
+            answer = httpx2.get(f"{api.url}/readyz", timeout=30)
+            assert (answer.status_code, answer.json()["checks"]["storage"]) == (503, {"ok": False, "detail": "TimeoutError"})
+        assert len(looks) == 1
+        assert "asyncio" not in looks[0], "no thread of the default executor"
+    finally:
+        answered.set()
+    wait_until(lambda: httpx2.get(f"{api.url}/readyz", timeout=30).status_code == 200, 10)
+
+
+def test_whether_a_revision_is_known_is_read_from_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a newer version has migrated the database, each check of the older servers asks."""
+    assert knows(head_revision())
+    monkeypatch.setattr("app.migrate.ScriptDirectory", None)
+    assert knows("0001")
+    assert not knows("9999")
 
 
 @pytest.fixture

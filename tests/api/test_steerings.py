@@ -12,6 +12,7 @@ from app.jobs.models import Job
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import store_extraction
 from tests.api.test_bad_input import problem
+from tests.api.test_warnings import small
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
 
@@ -94,6 +95,28 @@ def test_each_bad_steering_is_refused_by_field_and_makes_nothing(
         assert (error["code"], error["pointer"]) == (code, pointer), (what, found)
         assert words in error["detail"], (what, found)
     assert jobs_in(sessions, "steer") == jobs_in(sessions, "calibrate") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "pointer", "words"),
+    [
+        ({"trait": "short", "extra_sets": ["paraphrases"]}, "no_questions", "/extra_sets/0", "short has no paraphrases question"),
+        ({"trait": "odd", "extra_sets": ["paraphrases", "unrelated"]}, "no_questions", "/extra_sets/1", "odd has no unrelated question"),
+        ({"off_target": [{"trait": "odd"}, {"trait": "untested"}]}, "no_questions", "/off_target/1/trait", "untested has no test question"),
+        ({"off_target": [{"trait": "short"}, {"trait": "odd"}, {"trait": "short@OLD"}]}, "repeated_trait", "/off_target/2/trait", "entry 0 of"),
+    ],
+)  # fmt: skip
+def test_a_set_without_questions_and_a_trait_named_twice_are_refused(
+    ada: httpx2.Client, change: dict[str, Any], code: str, pointer: str, words: str
+) -> None:
+    """A worker would fail on the former after its model is loaded, and give both versions of the latter the answers of one."""
+    old = ada.post("/v1/traits", json=small("short", 2)).json()["version"]
+    for trait in (small("short", 3), small("odd", 3) | {"paraphrases": ["a ?"]}, small("untested", 0)):
+        assert ada.post("/v1/traits", json=trait).status_code == 201
+    asked = json.loads(json.dumps(GOOD | change).replace("OLD", old))
+    error = problem(ada.post("/v1/steerings", json=asked), 422)["errors"][0]
+    assert (error["code"], error["pointer"]) == (code, pointer), error
+    assert words in error["detail"]
 
 
 def test_a_dose_that_is_no_number_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:

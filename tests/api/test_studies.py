@@ -1,5 +1,6 @@
 """A study's life over HTTP without workers: planned whole or not at all, cancelled as a graph, done again where it failed."""
 
+import json
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
 from tests.api.lives import claim, fail, succeed
+from tests.api.test_warnings import small
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
 
@@ -106,18 +108,44 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
         ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
+        ({"ablation": list(range(1, 21))}, "/ablation", "x 20 numbers of dims x 4 ways to choose the dims = 162"),
+        (
+            {"methods": [f"mean_diff_top{i}" for i in range(1, 101)], "evidence": "full"},
+            "/methods",
+            "= 120; without repeats 115; a steering takes 100",
+        ),
+        ({"traits": ["refusal", "sycophancy", "refusal@VERSION"], "evidence": "full"}, "/traits", "name each trait once"),
         ({"budgets": 3}, "/budgets", "does not take this field"),
     ],
 )
 def test_what_a_job_of_it_would_be_refused_for_refuses_the_study_whole(
     ada: httpx2.Client, change: dict[str, Any], pointer: str, said: str
 ) -> None:
-    answer = ada.post("/v1/studies", json=STUDY | change)
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    asked = json.loads(json.dumps(STUDY | change).replace("VERSION", version))
+    answer = ada.post("/v1/studies", json=asked)
     assert answer.status_code == 422, answer.text
     [error] = answer.json()["errors"]
     assert error["pointer"].startswith(pointer)
     assert said in answer.text
     assert ada.get("/v1/jobs").json()["items"] == []
+
+
+def test_full_evidence_asks_only_the_sets_that_a_trait_has_and_says_what_it_leaves_out(ada: httpx2.Client) -> None:
+    assert ada.post("/v1/traits", json=small("odd", 3) | {"paraphrases": ["a ?"]}).status_code == 201
+    asked = STUDY | {"traits": ["refusal", "odd"], "evidence": "full"}
+    left_out = "odd: no unrelated question, so the study leaves this set out of its evidence."
+    plan = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked)
+    assert plan.status_code == 200, plan.text
+    made = ada.post("/v1/studies", json=asked)
+    assert made.status_code == 202, made.text
+    for answer in (plan, made):
+        assert [one for one in answer.json()["warnings"] if "leaves this set out" in one] == [left_out]
+    nodes = ada.get(f"/v1/studies/{made.json()['id']}").json()["nodes"]
+    sets = {
+        name: ada.get(f"/v1/jobs/{nodes[f'steer/demo/{name}']['job']}").json()["spec"]["extra_sets"] for name in asked["traits"]
+    }
+    assert sets == {"refusal": ["paraphrases", "unrelated"], "odd": ["paraphrases"]}
 
 
 def test_cancelling_it_cancels_its_own_jobs_and_the_report_still_comes(ada: httpx2.Client, study: dict[str, Any]) -> None:

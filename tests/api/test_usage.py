@@ -85,3 +85,16 @@ def test_others_use_does_not_exist_for_members(api: Running, ada: httpx2.Client,
         assert [one["user"] for one in bob.get("/v1/usage?user=me").json()["items"]] == ["bob"]
     assert [one["user"] for one in admin.get("/v1/usage?user=ada").json()["items"]] == ["ada"]
     assert admin.get("/v1/usage?days=0").status_code == 422
+
+
+def test_use_of_a_name_that_is_of_no_user_is_shown_while_there_is_some(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Traits that ship with the service belong to none of its users."""
+    with sessions.begin() as session:
+        session.execute(
+            text("INSERT INTO usage_days (owner, day, job_class, device_seconds, attempts) VALUES ('gone', now(), 'light', 9, 2)")
+        )
+    assert [one["user"] for one in admin.get("/v1/usage?user=gone").json()["items"]] == ["gone"]
+    assert [one["user"] for one in admin.get("/v1/usage?user=root").json()["items"]] == ["root"]  # a user without use
+    assert admin.get("/v1/usage?user=nobody").status_code == 404

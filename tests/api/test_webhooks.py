@@ -282,12 +282,17 @@ def test_no_address_of_a_target_gets_into_the_logs(admin: httpx2.Client, secret:
         logging.getLogger().setLevel(before[1])
 
 
-def test_allowing_and_removing_a_target_is_in_the_audit_without_its_address(
+def test_allowing_trying_and_removing_a_target_is_in_the_audit_without_its_address(
     admin: httpx2.Client, secret: str, receiver: Receiver
 ) -> None:
+    assert admin.post("/v1/webhooks/room/test").status_code == 202
     admin.delete("/v1/webhooks/room")
     answer = admin.get("/v1/audit")
-    assert [one["action"] for one in answer.json()["items"] if one["object"] == "room"] == ["webhook.delete", "webhook.add"]
+    assert [one["action"] for one in answer.json()["items"] if one["object"] == "room"] == [
+        "webhook.delete",
+        "webhook.test",
+        "webhook.add",
+    ]
     assert secret not in answer.text
     assert "/hook" not in answer.text
 

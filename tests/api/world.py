@@ -214,7 +214,7 @@ def _trait(session: Session, world: World, visibility: Visibility) -> str:
         version=session.info["digest"],
         owner=world.owner,
         definition="",
-        counts={"clusters": {"test": 40}},
+        counts={"selection": 40, "test": 40, "clusters": {"test": 40}},
     )
     world._share(row, visibility)
     return _row(session, row)

@@ -157,8 +157,7 @@ def test_data_of_another_major_version_are_refused_with_the_way_to_move_them(ser
     with pytest.raises(EmbeddedError) as refused:
         server.start()
     assert f"written by PostgreSQL {major}; this installation runs 18" in refused.value.detail
-    assert "pg_dumpall" in refused.value.detail
-    assert "psql -h" in refused.value.detail
+    assert "binnacle restore BACKUP --home NEW" in refused.value.detail  # as done in tests/operations/test_backup.py
     version.write_text(ours)
     server.start()
     assert kept(server) == 7
@@ -229,5 +228,23 @@ class TestAsRoot:
         server.start()
         assert server.folder.parent == elsewhere
         assert Postgres(home / "pg").folder == server.folder  # found again
+        home.chmod(0o711)
+        assert Postgres(home / "pg").folder == server.folder, "opened later: the data stay where they are"
         assert Postgres(home / "other").folder != server.folder
         server.remove()
+
+    def test_a_cluster_whose_folder_was_closed_is_refused_and_not_made_anew(
+        self, server: Postgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.embedded.postgres.ELSEWHERE", folder / "elsewhere")
+        server.stop()
+        folder.chmod(0o700)
+        with pytest.raises(EmbeddedError) as refused:
+            Postgres(folder / "pg", durable=False)
+        assert refused.value.code == "cluster_unreachable"
+        assert f"chmod o+x {folder})" in refused.value.detail
+        folder.chmod(0o711)
+        again = Postgres(folder / "pg", durable=False)
+        again.start()
+        assert kept(again) == 7
+        again.stop()

@@ -9,7 +9,7 @@ import torch
 from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
-from workers.steering.questions import question_sets
+from workers.steering.questions import off_target_questions, question_sets
 from workers.steering.units import units_of
 from workers.steering.vectors import Named, load_subjects
 
@@ -47,6 +47,14 @@ def test_questions_that_cannot_be_asked_are_named(tiny_lm: Lms, changes: dict[st
         question_sets(tiny_lm("llama"), asked(**changes), TRAIT)
     assert fault.value.code == code
     assert words in fault.value.sentence
+
+
+def test_an_off_target_trait_without_a_test_question_is_named(tiny_lm: Lms) -> None:
+    assert [one.set for one in off_target_questions(tiny_lm("llama"), asked(test_limit=1), TRAIT, "calm")] == ["off_target:calm"]
+    untested = {"steering": {"questions": [one for one in TRAIT["steering"]["questions"] if one["split"] == "selection"]}}
+    with pytest.raises(ModelFault, match="calm, a trait of off_target, has no test question") as fault:
+        off_target_questions(tiny_lm("llama"), asked(), untested, "calm")
+    assert fault.value.code == "no_questions"
 
 
 def test_limits_take_clusters_in_turn_and_the_sets_share_none(tiny_lm: Lms) -> None:

