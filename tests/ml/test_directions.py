@@ -355,3 +355,9 @@ def test_a_class_without_training_examples_is_refused() -> None:
     described = Examples.build(["a", "b"], ["a", "b"], positive_train=[False, False], negative_train=[True, True])
     with pytest.raises(ClassEmpty):
         fitted(rows(2, 8), ["mean_diff"], described)
+
+
+def test_splits_and_ranks_belong_to_their_own_class() -> None:
+    """One split too many in one class and too few in the other have the right sum, and would give examples of the one to the other."""
+    with pytest.raises(ValueError, match="positive: give one cluster, one split and one rank for each of 2"):
+        Examples.build(["a", "b"], ["a", "b"], positive_train=[True, True, False], negative_train=[True])

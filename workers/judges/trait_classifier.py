@@ -130,7 +130,10 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
 
 
 def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int) -> list[NDArray[np.float64] | None]:
-    """Each labelled example's probabilities [3] from a classifier that has not seen its cluster; None where the other clusters lack a class."""
+    """Each labelled example's probabilities [3] from a classifier that has not seen its cluster; None where the other clusters lack a class.
+
+    Runs of a few of its words may stand in texts pieced together, which are labelled neither and so favour no class.
+    """
     clusters = sorted({one.cluster for one in labelled})
     random.Random(seed).shuffle(clusters)
     fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}
@@ -216,7 +219,7 @@ def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int
     equal examples.
 
     Each response shuffled, and looped twice; half as many pieced together from several responses, the empty text, and other traits' texts. A
-    spoilt response keeps its cluster, so that holding out the cluster holds it out too.
+    spoilt response keeps its cluster, so that holding out the cluster holds it out too; a text pieced together has none.
     """
     rng = random.Random(seed)
     found = [Example("", "", NEITHER, "")] * EMPTY

@@ -36,6 +36,10 @@ class Examples:
         Ranks default to the order of rows in their cluster; give them where examples were left out (an empty window), so that the others stay
         paired.
         """
+        given = ((positive_clusters, positive_train, positive_ranks), (negative_clusters, negative_train, negative_ranks))
+        for name, (clusters, *others) in zip(("positive", "negative"), given, strict=True):
+            if any(one is not None and len(one) != len(clusters) for one in others):
+                raise ValueError(f"{name}: give one cluster, one split and one rank for each of {len(clusters)} examples")
         names = [*positive_clusters, *negative_clusters]
         _, cluster = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
         n_positive = len(positive_clusters)
@@ -44,8 +48,6 @@ class Examples:
             *(_ranks(positive_clusters) if positive_ranks is None else positive_ranks),
             *(_ranks(negative_clusters) if negative_ranks is None else negative_ranks),
         ]
-        if not len(names) == len(train) == len(ranks):
-            raise ValueError(f"{len(names)} clusters, {len(train)} splits and {len(ranks)} ranks: give one of each an example.")
         return Examples(
             positive=np.arange(len(names)) < n_positive,
             cluster=cluster.astype(np.int64),
