@@ -29,7 +29,7 @@ def _check_not_reserved(name: str, pointer: str) -> None:
         raise invalid(
             pointer,
             "reserved_name",
-            f"{pointer} is {MYSELF!r}, which stands for the caller (GET /v1/usage?user={MYSELF}). Choose another name.",
+            f"{pointer} is {MYSELF!r}, which stands for the caller where a request names a user. Choose another name.",
         )
 
 
