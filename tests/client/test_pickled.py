@@ -201,8 +201,9 @@ def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None
 def test_a_pt_file_is_imported_with_all_its_layers(client: Client, binnacle: Cli, tmp_path: Path) -> None:
     numbers = torch.randn(FACTS["layers"] + 1, FACTS["hidden_size"], generator=torch.Generator().manual_seed(1))
     torch.save(numbers, tmp_path / "mine.pt")
+    (tmp_path / "MINE.PT").write_bytes((tmp_path / "mine.pt").read_bytes())
     notes: list[str] = []
-    found = client.import_vectors(tmp_path / "mine.pt", "demo", name="mine", on_note=notes.append)
+    found = client.import_vectors(tmp_path / "MINE.PT", "demo", name="mine", on_note=notes.append)
     assert [one["layer"] for one in found] == list(range(FACTS["layers"]))
     assert len(notes) == 1
     for one in found:
