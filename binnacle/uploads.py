@@ -24,6 +24,16 @@ def _unheard(_note: str) -> None:
     """Drops a note."""
 
 
+def resolved(path: str | Path) -> Path:
+    """Returns the path without links and dots. Raises BinnacleError for a link that leads to itself, and for what is no file name."""
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:
+        raise BinnacleError("unreadable_file", f"{path} is a link that leads to itself.") from error
+    except (OSError, ValueError) as error:
+        raise BinnacleError("unreadable_file", f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+
+
 def upload_trait(
     connection: Connection, source: Path | Sequence[Path], fields: dict[str, Any], on_note: Callable[[str], None] = _unheard
 ) -> Trait:

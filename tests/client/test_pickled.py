@@ -175,6 +175,10 @@ def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp
         torch.ones(1, 4, 3),
         torch.tensor(1.0),
         torch.zeros(3),
+        ROWS.to_sparse(),
+        {"3": ROWS[0].to_sparse()},
+        ROWS.to(torch.complex64),
+        ROWS.to("meta"),
     ],
 )
 def test_a_file_that_holds_anything_else_is_refused_and_not_run(

@@ -104,6 +104,12 @@ def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire)
 def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BinnacleError, match="is not a folder"):
         client.add_trait(tmp_path / "absent")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for source in (tmp_path / "round", [folder / "positive.txt", tmp_path / "round"]):
+        with pytest.raises(BinnacleError, match=r"leads to itself|is not a"):  # the second from Python 3.13 on
+            client.add_trait(source)
+    with pytest.raises(BinnacleError, match="cannot be read"):
+        client.add_trait("a\x00b")
     (folder / "negative.txt").write_bytes(b"\xff")
     with pytest.raises(ServiceError, match="is not UTF-8"):
         client.add_trait(folder)
