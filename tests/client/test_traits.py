@@ -80,7 +80,7 @@ def test_a_folder_with_a_table_is_a_trait(client: Client, folder: Path, tmp_path
     (folder / "results.csv").write_text("run,score\n1,2\n")
     notes: list[str] = []
     assert client.add_trait(folder, on_note=notes.append)["counts"]["positive"] == 2
-    assert notes == ["Not sent, because a trait has no such files: notes.md, results.csv."]
+    assert notes == ["Not sent, as files of something else: notes.md, results.csv."]
 
 
 def test_files_of_one_name_in_folders_of_one_name_do_not_collide(client: Client, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert added.returncode == 0, added.stderr
     assert "politeness@" in added.stdout
     assert "had no cluster" in added.stderr
-    assert "Not sent, because a trait has no such files: notes.md." in " ".join(added.stderr.split())
+    assert "Not sent, as files of something else: notes.md." in " ".join(added.stderr.split())
     listed = read(binnacle("traits", "list", "--json"))
     assert listed[0]["name"] == "politeness"
     assert "refusal@" in binnacle("traits", "list").stdout
