@@ -67,7 +67,7 @@ def converted(file: Path, *, count: int | None = None, layers: Sequence[int] | N
     elif isinstance(held, dict):
         found = _of_names(file, held, count, layers)
     else:
-        found = _of_tensor(file, _array(held), count, layers)
+        found = _of_tensor(file, _array(file, held), count, layers)
     found.fields = {**_said_by_folders(file), **found.fields}
     return _written(file, found, layers)
 
@@ -93,7 +93,11 @@ def _loaded(file: Path) -> Any:
     return held
 
 
-def _array(tensor: Any) -> Array:
+def _array(file: Path, tensor: Any) -> Array:
+    if tensor.is_complex() or str(tensor.layout) != "torch.strided" or tensor.is_meta:
+        raise BinnacleError(
+            "bad_pt", f"{file} holds a tensor that is sparse, complex or without content. Save real, dense tensors."
+        )
     return np.asarray(tensor.detach().float().numpy(), dtype=np.float32)
 
 
@@ -129,7 +133,7 @@ def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Se
     for name, value in held.items():
         inner = value.get("steering_vector") if isinstance(value, dict) else value
         if _is_tensor(inner):
-            tensors[name] = _array(inner)
+            tensors[name] = _array(file, inner)
             left += [f"{name}.{one}" for one in value if one != "steering_vector"] if isinstance(value, dict) else []
         else:
             left.append(str(name))

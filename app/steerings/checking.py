@@ -218,6 +218,7 @@ def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
         test=min(test, request.test_limit or test),
         extra=extra,
         off_target=off_target,
+        refits=vectors.refits,
     )
 
 

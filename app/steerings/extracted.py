@@ -1,7 +1,7 @@
 """Chooses the extraction, and the parts of it, that provide a steering's vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import ValidationError
@@ -67,11 +67,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Taken:
-    """The parts of an extraction that a steering uses: `asked` as in specs, `parts` after filling in defaults."""
+    """The parts of an extraction that a steering uses: `asked` as in specs, `parts` after filling in defaults, and their `refits`."""
 
     source: Source
     asked: VectorsOf
     parts: Parts
+    refits: Parts
     own: bool
     """Whether the extraction is of the steering's own trait and model, so that a judge may be fitted to its responses."""
 
@@ -98,15 +99,17 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
     }  # fmt: skip
     if made_on.name != model.name:
         vectors_of["source"] = siblings.facts(made_on.name, spec["weight_hash"])
+    parts = Parts(
+        methods=steered,
+        layers=layers or _layers(source, model),
+        positions=request.positions or spec["positions"],
+        components=request.components or spec["components"],
+    )
     return Taken(
         source=source,
         asked=vectors_of,
-        parts=Parts(
-            methods=steered,
-            layers=layers or _layers(source, model),
-            positions=request.positions or spec["positions"],
-            components=request.components or spec["components"],
-        ),
+        parts=parts,
+        refits=replace(parts, methods=refits),
         own=spec["trait"]["version"] == asked.trait.version and made_on.name == model.name,
     )
 

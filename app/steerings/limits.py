@@ -6,13 +6,15 @@ from app.errors import invalid
 from app.settings import LimitSettings
 from app.steerings.schemas import SteeringRequest
 
-REFERENCE_ANSWERS = 5 * 10
+REFERENCE_QUESTIONS = 10
+REFERENCE_ANSWERS = 5 * REFERENCE_QUESTIONS
 """Answers per method in the reference's protocol: coefficients x questions."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The factors of a steering's size. `groups` are the competing methods at a position; `cells` are group x layer."""
+    """The factors of a steering's size. `groups` are the competing methods at a position; `cells` are group x layer, `refits` the vectors fitted
+    on resampled prompts, at one layer. `off_target` counts the test questions of other traits."""
 
     cells: int
     groups: int
@@ -20,6 +22,7 @@ class Grid:
     test: int
     extra: int = 0
     off_target: int = 0
+    refits: int = 0
 
 
 def evaluations_per_cell(request: SteeringRequest) -> int:
@@ -36,17 +39,20 @@ def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
     matching = 4 if "coherence" in request.matched else 0
     reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 3 * ("divergence" in request.matched)
     controls = request.controls.random + request.controls.shuffled
-    arms = 2 if request.decomposition else 0
+    parts = 2 + ("dose" not in request.matched)  # the whole vector beside its parts is at the leader's dose
+    arms = parts if request.decomposition else 0
     search = grid.cells * doses * grid.selection
     match = grid.groups * matching * grid.selection
     test = grid.groups * (reported + controls + arms) * grid.test
     extra = grid.groups * (2 * grid.extra + grid.off_target + REFERENCE_ANSWERS * request.reference_protocol)
-    base = grid.selection + grid.test * (1 + request.controls.prompt_only) + grid.extra
-    total = search + match + test + extra + base
+    refits = grid.refits * grid.test
+    base = grid.selection + grid.test * (1 + request.controls.prompt_only) + grid.extra + grid.off_target
+    base += REFERENCE_QUESTIONS * request.reference_protocol
+    total = search + match + test + extra + refits + base
     said = (
         f"{grid.cells:,} cells x {doses} doses x {grid.selection:,} selection questions = {search:,}; "
         f"{grid.groups:,} methods x {reported + controls + arms} runs x {grid.test:,} test questions = {test:,}; "
-        f"matching, extra sets and unsteered {match + extra + base:,}: {total:,} answers"
+        f"matching, extra sets, refits and unsteered {match + extra + refits + base:,}: {total:,} answers"
     )
     return total, said
 

@@ -22,11 +22,12 @@ class Vectors:
 
     `vectors` and `sources` are as specs hold them. `extraction` is the job of the trait's own extraction on this model, which the reference
     judge reads; `wait_for` is the extraction's job while it has not ended. `cells` counts vectors, `groups` counts vectors that differ in
-    more than their layer.
+    more than their layer, `refits` counts what is refitted on resampled prompts alike.
     """
 
     cells: int
     groups: int
+    refits: int = 0
     vectors: Sequence[VectorSpec] = ()
     sources: Sequence[VectorsOf] = ()
     extraction: str | None = None
@@ -99,6 +100,7 @@ def _of_an_extraction(session: Session, asked: Asked, make: Make) -> Vectors:
     return Vectors(
         cells=taken.parts.groups * len(taken.parts.layers),
         groups=taken.parts.groups,
+        refits=taken.refits.groups,
         sources=[taken.asked],
         extraction=source.job if taken.own else None,
         wait_for=source.job if source.row is None else None,

@@ -58,7 +58,12 @@ def add(
         visibility = "public" if public else "group" if group else None
         report(
             client.add_trait(
-                files if len(files) > 1 else files[0], name, file_format=file_format, visibility=visibility, group=group
+                files if len(files) > 1 else files[0],
+                name,
+                file_format=file_format,
+                visibility=visibility,
+                group=group,
+                on_note=err.print,
             ),
             as_json=as_json,
         )

@@ -46,11 +46,13 @@ class Traits(Calls):
         file_format: str | None = None,
         visibility: str | None = None,
         group: str | None = None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> Trait:
         """Uploads a folder (trait-interp's files), a file or files of another tool, or a dataset. Equal content creates nothing new.
 
         The trait has the folder's or the first file's name unless `name`. `file_format` (folder, caa, persona_vectors, repeng, pairs, messages)
-        is detected from the content when missing; the trait's `notes` say what was used and what was dropped.
+        is detected from the content when missing; the trait's `notes` say what was used and what was dropped,
+        and `on_note` hears which files of a folder were not sent.
 
         >>> rows = {"positive": ["Thank them.", "Praise it."], "negative": ["Snub them.", "Scorn it."]}
         >>> questions = {"questions": ["How do I ask?", "What do I write?"]}
@@ -65,11 +67,11 @@ class Traits(Calls):
             return self._send(Trait, "POST", "/v1/traits", body)
         fields = {"format": file_format, **shown}
         if isinstance(source, str | Path):
-            one = Path(source).resolve()
+            one = uploads.resolved(source)
             return uploads.upload_trait(
-                self._connection, one, {"name": name or (one.stem if one.is_file() else one.name), **fields}
+                self._connection, one, {"name": name or (one.stem if one.is_file() else one.name), **fields}, on_note
             )
-        files = [Path(one).resolve() for one in source]
+        files = [uploads.resolved(one) for one in source]
         if not files:
             raise BinnacleError("no_files", "add_trait was given an empty list: name a folder, a file or several files.")
         return uploads.upload_trait(self._connection, files, {"name": name or files[0].stem, **fields})

@@ -147,6 +147,19 @@ def test_a_grid_past_the_cap_shows_the_product(
     assert jobs_in(sessions, "steer") == 0
 
 
+def test_a_steering_of_an_extraction_with_refits_counts_their_answers(ada: httpx2.Client) -> None:
+    """Each refit at each position answers all test questions."""
+    made = {name: GOOD[name] for name in ("model", "trait", "methods", "layers")} | {"positions": ["response[:5]", "prompt[-1]"]}
+    most, arithmetic = [], ""
+    for refits in (0, 3):
+        job = ada.post("/v1/extractions", json=made | {"refits": refits}).json()["id"]
+        cost = ada.post("/v1/steerings", params={"dry_run": "true"}, json=GOOD | {"extraction": job, "test_limit": 7}).json()
+        most.append(cost["answers"])
+        arithmetic = cost["arithmetic"]
+    assert most[1] - most[0] == 3 * 2 * 7
+    assert "2 methods x" in arithmetic
+
+
 def test_a_steering_names_what_it_waits_for_and_a_good_one_is_accepted(ada: httpx2.Client, names: dict[str, str]) -> None:
     made = ada.post("/v1/steerings", json=GOOD)
     assert made.status_code == 202, made.text

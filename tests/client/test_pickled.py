@@ -175,6 +175,10 @@ def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp
         torch.ones(1, 4, 3),
         torch.tensor(1.0),
         torch.zeros(3),
+        ROWS.to_sparse(),
+        {"3": ROWS[0].to_sparse()},
+        ROWS.to(torch.complex64),
+        ROWS.to("meta"),
     ],
 )
 def test_a_file_that_holds_anything_else_is_refused_and_not_run(
@@ -201,8 +205,9 @@ def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None
 def test_a_pt_file_is_imported_with_all_its_layers(client: Client, binnacle: Cli, tmp_path: Path) -> None:
     numbers = torch.randn(FACTS["layers"] + 1, FACTS["hidden_size"], generator=torch.Generator().manual_seed(1))
     torch.save(numbers, tmp_path / "mine.pt")
+    (tmp_path / "MINE.PT").write_bytes((tmp_path / "mine.pt").read_bytes())
     notes: list[str] = []
-    found = client.import_vectors(tmp_path / "mine.pt", "demo", name="mine", on_note=notes.append)
+    found = client.import_vectors(tmp_path / "MINE.PT", "demo", name="mine", on_note=notes.append)
     assert [one["layer"] for one in found] == list(range(FACTS["layers"]))
     assert len(notes) == 1
     for one in found:

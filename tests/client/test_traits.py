@@ -70,6 +70,31 @@ def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_pa
     assert "not of the format caa" in " ".join(refused.stderr.split())
 
 
+def test_a_folder_with_a_table_is_a_trait(client: Client, folder: Path, tmp_path: Path) -> None:
+    """Only the questions were sent, and the service missed the pairs."""
+    tables = tmp_path / "manners"
+    tables.mkdir()
+    (tables / "pairs.CSV").write_text("positive,negative\nThank them.,Snub them.\nPraise it.,Scorn it.\n")
+    (tables / "steering.json").write_text(json.dumps(["How do I ask?", "What do I write?"]))
+    assert client.add_trait(tables)["counts"]["positive"] == 2
+    (folder / "results.csv").write_text("run,score\n1,2\n")
+    notes: list[str] = []
+    assert client.add_trait(folder, on_note=notes.append)["counts"]["positive"] == 2
+    assert notes == ["Not sent, as files of something else: notes.md, results.csv."]
+
+
+def test_files_of_one_name_in_folders_of_one_name_do_not_collide(client: Client, tmp_path: Path) -> None:
+    files = [tmp_path / place / "x" / "p.jsonl" for place in ("a", "b")] + [tmp_path / "c" / "d" / "b-x-p.jsonl"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        rows = [{"positive": f"{file.parts[-3]} good {i}", "negative": f"{file.parts[-3]} bad {i}"} for i in range(2)]
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    steering = tmp_path / "steering.json"
+    steering.write_text(json.dumps(["How do I ask?", "What do I write?"]))
+    made = client.add_trait([*files, steering, steering], "both")
+    assert made["counts"]["positive"] == 6
+
+
 def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire) -> None:
     wire.faults = [lost_answer()]
     made = far.add_trait(trait_folder("refusal"), "mine")
@@ -79,6 +104,12 @@ def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire)
 def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BinnacleError, match="is not a folder"):
         client.add_trait(tmp_path / "absent")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for source in (tmp_path / "round", [folder / "positive.txt", tmp_path / "round"]):
+        with pytest.raises(BinnacleError, match=r"leads to itself|is not a"):  # the second from Python 3.13 on
+            client.add_trait(source)
+    with pytest.raises(BinnacleError, match="cannot be read"):
+        client.add_trait("a\x00b")
     (folder / "negative.txt").write_bytes(b"\xff")
     with pytest.raises(ServiceError, match="is not UTF-8"):
         client.add_trait(folder)
@@ -95,6 +126,7 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert added.returncode == 0, added.stderr
     assert "politeness@" in added.stdout
     assert "had no cluster" in added.stderr
+    assert "Not sent, as files of something else: notes.md." in " ".join(added.stderr.split())
     listed = read(binnacle("traits", "list", "--json"))
     assert listed[0]["name"] == "politeness"
     assert "refusal@" in binnacle("traits", "list").stdout

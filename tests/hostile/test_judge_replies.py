@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from terms.judging import LETTERS, NUMBERS
 from tests.judges.endpoint import completion
-from workers.judges.prompts import ENGAGES, LETTERS, NUMBERS
+from workers.judges.prompts import ENGAGES
 from workers.judges.replies import LEAST_MASS, MOST_SHOWN, parse
 
 ORDERS = (

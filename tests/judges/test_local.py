@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from terms.judging import NUMBERS
 from tests.ml.tiny_models import CONTEXT
 from workers.job import JobFault
 from workers.judges.base import JudgeItem
 from workers.judges.local import LocalJudge
-from workers.judges.prompts import ENGAGES, NUMBERS, messages
+from workers.judges.prompts import ENGAGES, messages
 from workers.lm.capture import assert_no_hooks
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt

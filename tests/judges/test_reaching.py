@@ -1,7 +1,7 @@
 """Where a judge's requests go: to an address that was looked at, never through a redirect, and on a private network only by name."""
 
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from tests.judges.endpoint import Fault, serving
 from tests.judges.judging import obedient
 from workers.job import JobFault
+from workers.judges import reaching
 from workers.judges.endpoint import Endpoint
 
 MESSAGES = [{"role": "user", "content": "worth 40"}]
@@ -84,3 +85,44 @@ def test_a_redirect_is_not_followed() -> None:
         with serving(lambda _request, _before: outside) as outer, pytest.raises(JobFault, match="it redirects"):
             asked(outer.url, private_hosts=["127.0.0.1"])
         assert inner.requests == []
+
+
+def both_lead_to(monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str) -> None:
+    """The host's name leads to all of these addresses at once."""
+    real = socket.getaddrinfo
+
+    def look_up(name: Any, port: Any, *more: Any, **others: Any) -> Any:
+        if name != host:
+            return real(name, port, *more, **others)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+def test_where_one_address_does_not_answer_the_next_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that drops packets is no refusal: the connection times out."""
+    with serving(obedient) as server, ExitStack() as opened:
+        port = int(server.url.rsplit(":", 1)[1].removesuffix("/v1"))
+        silent = opened.enter_context(closing(socket.create_server(("127.0.0.2", port), backlog=0)))
+        for _ in range(4):  # its queue is full, so the kernel drops what comes
+            waiting = opened.enter_context(closing(socket.socket()))
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        both_lead_to(monkeypatch, "judge.lab", "127.0.0.2", "127.0.0.1")
+        monkeypatch.setattr(reaching, "CONNECTING", 0.3)
+        assert asked(f"http://judge.lab:{port}/v1", private_hosts=["judge.lab"], timeout_seconds=3)
+        assert len(server.requests) == 1
+
+
+def test_the_proxy_of_the_environment_may_lack_a_scheme_and_its_exceptions_may_name_a_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "no_proxy", "HTTP_PROXY", "NO_PROXY", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(obedient) as proxy, serving(obedient) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://").removesuffix("/v1"))
+        assert asked("http://judge.lab:8000/v1", private_hosts=[])
+        assert proxy.requests[0].headers["Host"] == "judge.lab:8000"
+        monkeypatch.setenv("NO_PROXY", server.url.removeprefix("http://").removesuffix("/v1"))
+        assert asked(server.url, private_hosts=["127.0.0.1"])
+        assert (len(proxy.requests), len(server.requests)) == (1, 1)

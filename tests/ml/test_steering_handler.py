@@ -8,6 +8,8 @@ from safetensors.numpy import load as load_safetensors
 
 from app.formats.tensorfile import to_bytes
 from app.pages.texts import runs as answered
+from app.steerings.limits import Grid, answers
+from app.steerings.schemas import SteeringRequest
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
@@ -360,3 +362,25 @@ def test_another_judge_scores_the_same_texts_and_changes_no_choice(
     strict = asked | {"coherence_threshold": 99.9}
     joint = [one["best"]["delta_joint"] for one in json.loads(files(rescore.run(strict, found))["summary.json"])["groups"]]
     assert all(new < old["best"]["delta_joint"] for old, new in zip(first["groups"], joint, strict=True))
+
+
+def test_a_job_asks_for_no_more_answers_than_its_cost_named(severe: LanguageModel, extracted: Files) -> None:
+    """Refits, the whole vector beside its parts, and unsteered answers to other traits' and the reference's questions were left out."""
+    calibrated = extracted["job_cal", "calibration.json"]
+    asked = spec_of(severe, layers=[3], methods=["mean_diff"], controls=[], max_new_tokens=24)
+    asked |= {"refits": [f"mean_diff__refit{k}" for k in (1, 2)]}
+    blobs, given = {TRAIT.version: TRAIT.data}, {("job_cal", "calibration.json"): calibrated}
+    made = files(extraction.run(asked, FakeContext(severe, blobs=blobs, artifacts=given)))
+    parts = {"job": "job_ext", "methods": ["mean_diff", *asked["refits"]], "layers": [3], "positions": None, "components": None}
+    other = {"trait": {"name": "refusal", "version": TRAIT.version}, "extraction": "job_ext"}
+    changes = {"doses": [0.7], "matched": [], "controls": NO_CONTROLS, "reference_protocol": True, **FEW}
+    spec = steer_spec(severe, **changes, off_target=[other]) | {"from": [parts]}
+    outcome = files(steering.run(spec, context(severe, given | {("job_ext", name): data for name, data in made.items()})))
+    request = SteeringRequest.model_validate({"model": "demo-severe", "trait": "refusal", "decomposition": True, **changes})
+    selection, test = FEW["selection_limit"], FEW["test_limit"]
+    most, _ = answers(request, Grid(cells=1, groups=1, refits=2, selection=selection, test=test, off_target=test))
+    assert most - test == len(
+        outcome["responses.jsonl"].splitlines()
+    )  # the whole vector at the leader's dose is its best run here
+    at_dose = request.model_copy(update={"matched": ["dose"]})
+    assert answers(at_dose, Grid(1, 1, selection, test)) == answers(request, Grid(1, 1, selection, test))

@@ -168,7 +168,10 @@ def test_words_that_differ_are_marked_and_nothing_is_lost() -> None:
         ({"trait": {"top": {"90": 0.0}}}, 90.0, 0.0, 0.0),
         ({"trait": {"top": {"0": -0.7, "100": -0.7}}}, 50.0, 0.99, 1.0),
         ({"trait": {"top": {"A": -0.7, " K": -0.7}}}, 50.0, 0.99, 1.0),
+        ({"trait": {"top": {"0": -0.16, "I": -2.3}}}, 0.0, 0.0, 0.0),
+        ({"trait": {"top": {"A": -0.16, "1": -2.3}}}, 0.0, 0.0, 0.0),
         ({"failures": {"trait": "low_mass"}}, None, 1.0, 1.0),
+        ({"p": [0.4, 0.35, 0.25], "phrase": None}, 0.0, 0.0, 0.0),
         ({}, 50.0, 0.0, 0.0),
     ],
 )
@@ -176,3 +179,26 @@ def test_how_unsure_the_judge_was(raw: dict[str, object], trait: float | None, l
     line = {"raw": raw, "trait": trait}
     assert least <= unsure(line) <= most
     assert "_" not in reply(line)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"p": [0.1, 0.2, 0.7], "phrase": "i cannot"}, "Judge: found \u201ci cannot\u201d."),
+        (
+            {"p": [0.1, 0.2, 0.7], "phrase": None, "failures": {"coherence": "no scale"}},
+            "Judge: found no phrase. No score of coherence: no scale.",
+        ),
+        (
+            {"p": [0.1, 0.2, 0.7], "failures": {"coherence": "no scale"}},
+            "Judge: shows the trait 10 %, does not 20 %, neither 70 %. No score of coherence: no scale.",
+        ),
+        (
+            {"trait": {"top": {"0": -0.69, "90": -0.7}, "reply": ""}, "coherence": {"top": {"80": 0.0}, "reply": ""}},
+            "Judge: trait \u201c0\u201d, coherence \u201c80\u201d, unsure 90 %.",
+        ),
+    ],
+)
+def test_a_score_is_shown_with_its_own_evidence(raw: dict[str, object], said: str) -> None:
+    """Another judge's probabilities stood beside the scores by phrases, a local judge's scores stood alone, and reasons were dropped."""
+    assert reply({"raw": raw, "trait": 45.0}) == said

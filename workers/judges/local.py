@@ -13,10 +13,11 @@ import torch
 
 from terms.documents.steering import JudgeIdentity
 from terms.documents.trait import TraitDataset
+from terms.judging import NUMBERS
 from workers.job import JobFault
 from workers.judges.base import JudgeItem, Score, done
 from workers.judges.prefix_tree import PrefixTree
-from workers.judges.prompts import ENGAGES, NUMBERS, Kind, messages, prompt_hash
+from workers.judges.prompts import ENGAGES, Kind, messages, prompt_hash
 from workers.judges.replies import Parsed, combined, expectation
 from workers.lm.errors import ModelFault
 from workers.lm.likelihood import next_token_log_probabilities

@@ -12,10 +12,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 from terms.documents.steering import JudgeIdentity
 from terms.documents.trait import TraitDataset
+from terms.judging import LETTERS, NUMBERS
 from workers.job import JobFault, TransientFault
 from workers.judges.base import JudgeItem, Score
 from workers.judges.endpoint import Endpoint, RequestRefused
-from workers.judges.prompts import ENGAGES, LETTERS, NUMBERS, Kind, Scale, messages, probe, prompt_hash
+from workers.judges.prompts import ENGAGES, Kind, Scale, messages, probe, prompt_hash
 from workers.judges.replies import Parsed, combined, parse
 
 VERSION = "1"

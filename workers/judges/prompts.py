@@ -19,8 +19,6 @@ Message = dict[str, str]
 
 LONGEST = 8000
 """The most characters of an answer, or of its question, that a judge receives; the rest is cut."""
-NUMBERS = {str(number): float(number) for number in range(101)}
-LETTERS = {letter: 10.0 * place for place, letter in enumerate("ABCDEFGHIJK")}
 ENGAGES = {"A": 100.0, "B": 0.0}
 
 _DATA = (

@@ -15,6 +15,9 @@ from app.addresses import looked_up, refused
 from terms.values import Json
 from workers.job import JobFault
 
+CONNECTING = 5.0
+"""The most seconds of waiting for a connection to an address where the host has another."""
+
 
 class Reach:
     """The client of one endpoint. `allowed`: hosts and networks allowed in addition to public addresses; None for a stored judge from before
@@ -26,7 +29,8 @@ class Reach:
         parts = urlsplit(url)
         self._name, self._host, self._allowed = name, parts.hostname or "", allowed
         self._url = httpx2.URL(url)
-        self._proxied = _proxy(parts.scheme, self._host)
+        self._timeout = timeout
+        self._proxied = _proxy(self._url)
         self._client = httpx2.Client(
             headers={**headers, "Host": parts.netloc},
             timeout=timeout,
@@ -58,12 +62,15 @@ class Reach:
             return self._client.send(request, stream=True)
         *others, last = self._addresses()
         for address in others:
-            request.url = self._url.copy_with(host=address)
             try:
-                return self._client.send(request, stream=True)
-            except httpx2.ConnectError:
+                return self._sent_to(address, request, min(CONNECTING, self._timeout))
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 continue  # nothing was sent; a host with several addresses may answer at the next
-        request.url = self._url.copy_with(host=last)
+        return self._sent_to(last, request, self._timeout)
+
+    def _sent_to(self, address: str, request: httpx2.Request, connecting: float) -> httpx2.Response:
+        request.url = self._url.copy_with(host=address)
+        request.extensions = {**request.extensions, "timeout": httpx2.Timeout(self._timeout, connect=connecting).as_dict()}
         return self._client.send(request, stream=True)
 
     def _addresses(self) -> list[str]:
@@ -79,8 +86,12 @@ class Reach:
         return found
 
 
-def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment (HTTPS_PROXY, NO_PROXY and similar variables) names for the host."""
+def _proxy(url: httpx2.URL) -> str | None:
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY and similar variables) names for the address; NO_PROXY may name a port as well."""
     proxies = urllib.request.getproxies()
-    found = proxies.get(scheme) or proxies.get("all")
-    return found if found and not urllib.request.proxy_bypass(host) else None
+    found = proxies.get(url.scheme) or proxies.get("all")
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if not found or any(map(urllib.request.proxy_bypass, (url.host, f"{host}:{port}"))):
+        return None
+    return found if "://" in found else f"http://{found}"

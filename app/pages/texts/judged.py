@@ -4,40 +4,47 @@ import math
 from collections.abc import Mapping
 
 from app.pages.wording import number, percent
-from terms.documents.judge import RawScore
+from terms.documents.judge import RawReply, RawScore
 from terms.documents.runs import ShownLine
+from terms.judging import LETTERS, NUMBERS
 
 Line = ShownLine
-LETTERS = {chr(ord("A") + place): 10.0 * place for place in range(11)}
 WIDEST = 50.0
 """The largest standard deviation of scores from 0 to 100."""
 
 
 def unsure(line: Line) -> float:
-    """Returns the judge's uncertainty from 0 (certain) to 1, by its own probabilities. A failed score gives 1."""
+    """Returns the judge's uncertainty from 0 (certain) to 1, by its own probabilities: 1 for a failed score, 0 for a search for phrases."""
     raw = line.get("raw") or RawScore()
-    if line.get("trait") is None or "trait" in (raw.get("failures") or {}):
+    score = line.get("trait")
+    if "phrase" in raw:
+        return 0.0
+    if score is None or "trait" in (raw.get("failures") or {}):
         return 1.0
     p, trait = raw.get("p"), raw.get("trait")
     if isinstance(p, list) and p:
         return 1.0 - float(max(p))
     top = trait.get("top") if isinstance(trait, Mapping) else None
-    return 0.0 if not top else min(1.0, _spread(top) / WIDEST)
+    return 0.0 if not top else min(1.0, _spread(top, score) / WIDEST)
 
 
-def _spread(top: Mapping[str, float]) -> float:
-    """Returns the standard deviation over the values that the reply's first token could have been."""
-    weights = [(math.exp(min(0.0, logprob)), value) for token, logprob in top.items() if (value := _value(token)) is not None]
+def _spread(top: Mapping[str, float], score: float) -> float:
+    """Returns the standard deviation over the values that the reply's first token could have been.
+
+    The line does not name the judge's scale, and `I` may begin a word: the scale is the one whose mean is nearest to the score.
+    """
+    known = [found for scale in (NUMBERS, LETTERS) if (found := _moments(top, scale)) is not None]
+    return min(known, key=lambda one: abs(one[0] - score))[1] if known else WIDEST
+
+
+def _moments(top: Mapping[str, float], scale: Mapping[str, float]) -> tuple[float, float] | None:
+    """Returns the mean and standard deviation of the tokens' values on the scale; None if no token has one."""
+    weights = [(math.exp(min(0.0, logprob)), scale[token.strip()]) for token, logprob in top.items() if token.strip() in scale]
     mass = math.fsum(p for p, _ in weights)
     if mass <= 0:
-        return WIDEST
+        return None
     mean = math.fsum(p * value for p, value in weights) / mass
-    return math.sqrt(math.fsum(p * (value - mean) ** 2 for p, value in weights) / mass)
-
-
-def _value(token: str) -> float | None:
-    token = token.strip()
-    return float(token) if token.isascii() and token.isdigit() and int(token) <= 100 else LETTERS.get(token)
+    return mean, math.sqrt(math.fsum(p * (value - mean) ** 2 for p, value in weights) / mass)
 
 
 def scores(line: Line) -> str:
@@ -50,17 +57,31 @@ def _score(value: float | None) -> str:
 
 
 def reply(line: Line) -> str:
-    """Returns the judge's reply and its uncertainty; for the built-in judge, its probabilities."""
+    """Returns the evidence of the score of the trait (the phrase found, probabilities, or replies with their uncertainty), and why a score is
+    missing."""
     raw = line.get("raw") or RawScore()
+    evidence = _evidence(line, raw)
+    failed = "; ".join(f"no score of {name}: {str(why).replace('_', ' ')}" for name, why in (raw.get("failures") or {}).items())
+    return " ".join([*([f"Judge: {evidence}."] if evidence else []), *([f"{failed[:1].upper()}{failed[1:]}."] if failed else [])])
+
+
+def _evidence(line: Line, raw: RawScore) -> str:
+    if "phrase" in raw:  # the other evidence is of the judge of coherence
+        return f"found {_quoted(raw['phrase'])}" if raw["phrase"] else "found no phrase"
     shares = raw.get("p")
     if isinstance(shares, list) and len(shares) == 3:
         names = ("shows the trait", "does not", "neither")
-        return "Judge: " + ", ".join(f"{name} {percent(p)}" for name, p in zip(names, shares, strict=True)) + "."
-    said = []
+        return ", ".join(f"{name} {percent(p)}" for name, p in zip(names, shares, strict=True))
     replies = {"trait": raw.get("trait"), "coherence": raw.get("coherence"), "relevance": raw.get("relevance")}
-    for name, one in replies.items():
-        if isinstance(one, Mapping) and one.get("reply"):
-            said.append(f"{name} \N{LEFT DOUBLE QUOTATION MARK}{one['reply']}\N{RIGHT DOUBLE QUOTATION MARK}")
-    failed = "; ".join(f"no score of {name}: {str(why).replace('_', ' ')}" for name, why in (raw.get("failures") or {}).items())
-    parts = [f"Judge: {', '.join(said)}, unsure {percent(unsure(line))}."] if said else []
-    return " ".join([*parts, *([f"{failed[:1].upper()}{failed[1:]}."] if failed else [])])
+    said = [f"{name} {_quoted(text)}" for name, one in replies.items() if isinstance(one, Mapping) and (text := _said(one))]
+    return ", ".join([*said, f"unsure {percent(unsure(line))}"]) if said else ""
+
+
+def _said(one: RawReply) -> str:
+    """Returns the reply; for a local judge, of which only probabilities are read, its likeliest word."""
+    top = one.get("top") or {}
+    return one.get("reply") or max(top, key=lambda token: top[token], default="").strip()
+
+
+def _quoted(text: str) -> str:
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{text}\N{RIGHT DOUBLE QUOTATION MARK}"
