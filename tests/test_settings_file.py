@@ -57,6 +57,7 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
     with pytest.raises(BinnacleError, match="The file does not exist"):
         apply(Settings, environment={"BINNACLE_CONFIG": str(tmp_path / "other.toml")})
+    assert apply(Settings, environment={"BINNACLE_CONFIG": "", "BINNACLE_HOME": str(tmp_path)}) is None, "an empty name is none"
 
 
 @pytest.mark.parametrize("command", [["up", "--port", "0"], ["worker"], ["doctor"]])
@@ -64,7 +65,7 @@ def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(
     command: list[str], tmp_path: Path, forking: Forking
 ) -> None:
     named, usual = tmp_path / "named", tmp_path / "usual"
-    for folder, text in ((named, "misspelt = 1\n"), (usual, "")):
+    for folder, text in ((named, "misspelt = 1\n"), (usual, "also_misspelt = 1\n")):
         folder.mkdir()
         (folder / "binnacle.toml").write_text(text)
     given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
@@ -73,6 +74,17 @@ def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(
     status, out, err = forking.run(whole, env=given, folder=tmp_path)
     assert status != 0
     assert "There is no setting misspelt" in " ".join((out + err).split())
+
+
+def test_a_data_folder_that_is_named_is_the_only_one_that_is_read(tmp_path: Path) -> None:
+    """The settings are read again, without the option, by every later reader and child process."""
+    named, usual = tmp_path / "named", tmp_path / "usual"
+    for folder, text in ((named, "threads = 1\n"), (usual, "metrics_port = 9100\n")):
+        folder.mkdir()
+        (folder / "binnacle.toml").write_text(text)
+    environment = {"BINNACLE_HOME": str(usual)}
+    assert apply(Settings, named, environment) == apply(Settings, environment=environment) == named / "binnacle.toml"
+    assert environment == {"BINNACLE_HOME": str(named), "BINNACLE_THREADS": "1"}
 
 
 def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: Forking) -> None:
