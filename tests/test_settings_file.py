@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.settings_file import apply
 from binnacle.errors import BinnacleError
 from tests.forked import Forking
@@ -102,3 +103,40 @@ def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: For
 
     assert "BINNACLE_LEASE_TTL is not valid" in said("-m", "app.server", "--port", "0")
     assert "binnacle.toml" in said("-m", "app.cli", "doctor")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BINNACLE_RETENTION_JOBS_DAYS", "-1", "at least 0"),
+        ("BINNACLE_WEBHOOK_ATTEMPTS", "0", "at least 1"),
+        (
+            "BINNACLE_LEASE_TTL",
+            "12",
+            "BINNACLE_LEASE_MARGIN is not valid. It must be less than two thirds of BINNACLE_LEASE_TTL",
+        ),
+        ("BINNACLE_METRICS_PORT", "70000", "65,535"),
+        ("BINNACLE_MODEL_BUDGET_BYTES", "-1", "0"),
+        ("BINNACLE_LIMIT_JOB_SECONDS", "0", "0"),
+        ("DATABASE_URL", "mysql://h/d", "DATABASE_URL is not valid. "),
+    ],
+)
+def test_an_invalid_variable_is_named_with_what_it_must_be(
+    name: str, value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINNACLE_HOME", str(tmp_path))
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BinnacleError) as raised:
+        read_settings()
+    assert name in raised.value.detail
+    assert said in raised.value.detail
+
+
+def test_no_number_of_the_settings_may_be_negative() -> None:
+    """Whatever is a number is a time, a size, a count or a port. The names are the fields', so that none is forgotten."""
+    groups = [Settings, *(one.annotation for one in Settings.model_fields.values() if hasattr(one.annotation, "model_fields"))]
+    for group in groups:
+        numbers = [name for name, one in group.model_fields.items() if one.annotation in (int, float)]
+        with pytest.raises(ValidationError) as raised:
+            group(**dict.fromkeys(numbers, -1))
+        assert {error["loc"][0] for error in raised.value.errors()} == set(numbers), group

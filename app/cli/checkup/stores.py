@@ -152,7 +152,7 @@ def broker(home: Path) -> Iterator[Finding]:
 
 
 def settings(home: Path) -> Iterator[Finding]:
-    """Copies the settings file of the data folder into this process's environment, and names the file. Runs first: the other checks read the environment."""
+    """Copies the data folder's settings file into this process's environment; names it. Runs first: the other checks read the environment."""
     from app import settings_file
     from app.settings import Settings
 
