@@ -4,12 +4,13 @@
 Durations are seconds, sizes are bytes. Tests shorten the durations; the defaults are defined only here.
 """
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import settings_file
@@ -38,11 +39,14 @@ class LeaseSettings(BaseSettings):
     at_risk: float = Field(2, ge=0, description="finished parts of a job are committed together while they took less than this")
     max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
 
-    @model_validator(mode="after")
-    def _a_worker_must_stop_before_others_start(self) -> "LeaseSettings":
-        if self.margin >= self.ttl * 2 / 3:
-            raise ValueError("margin must be less than two thirds of ttl: renewals come every ttl/3 and one may fail")
-        return self
+    @field_validator("margin")
+    @classmethod
+    def _a_worker_must_stop_before_others_start(cls, margin: float, others: ValidationInfo) -> float:
+        if margin >= others.data.get("ttl", math.inf) * 2 / 3:
+            raise ValueError(
+                "It must be less than two thirds of BINNACLE_LEASE_TTL: renewals come every third of that, and one may fail."
+            )
+        return margin
 
 
 class RetentionSettings(BaseSettings):
@@ -56,33 +60,33 @@ class RetentionSettings(BaseSettings):
 
 
 class LimitSettings(BaseSettings):
-    """Limits of one request."""
+    """Limits of one request; a number or size of 0 allows none."""
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LIMIT_")
 
-    body_bytes: int = 5_000_000
-    json_values: int = Field(50_000, description="values of one JSON body, in its lists and objects")
-    upload_bytes: int = Field(64_000_000, description="a multipart body: files of vectors, trait datasets")
-    trait_prompts: int = Field(4_000, description="prompts and questions of one trait dataset")
-    trait_bytes: int = Field(5_000_000, description="one trait dataset, as it is stored")
-    vectors: int = Field(2_000, description="vectors of one import")
-    extracted_vectors: int = Field(20_000, description="vectors of one extraction, controls and refits among them")
-    rows_bytes: int = Field(512 << 20, description="captured rows that an extraction keeps for reuse; more are not kept")
-    answers: int = Field(200_000, description="answers of a steering")
-    study_jobs: int = Field(500, description="jobs of a study, its calibrations and its report included")
+    body_bytes: int = Field(5_000_000, ge=1)
+    json_values: int = Field(50_000, ge=1, description="values of one JSON body, in its lists and objects")
+    upload_bytes: int = Field(64_000_000, ge=0, description="a multipart body: files of vectors, trait datasets")
+    trait_prompts: int = Field(4_000, ge=0, description="prompts and questions of one trait dataset")
+    trait_bytes: int = Field(5_000_000, ge=0, description="one trait dataset, as it is stored")
+    vectors: int = Field(2_000, ge=0, description="vectors of one import")
+    extracted_vectors: int = Field(20_000, ge=0, description="vectors of one extraction, controls and refits among them")
+    rows_bytes: int = Field(512 << 20, ge=0, description="captured rows that an extraction keeps for reuse; more are not kept")
+    answers: int = Field(200_000, ge=0, description="answers of a steering")
+    study_jobs: int = Field(500, ge=0, description="jobs of a study, its calibrations and its report included")
     turn_seconds: float = Field(10, gt=0, description="how long a request waits while others of its user are at work, before 429")
     uploads: int = Field(4, ge=1, description="uploads of one user at once")
-    uploads_bytes: int = Field(128_000_000, description="bytes of one user's uploads at once")
-    prompts: int = 2_000
-    prompt_characters: int = 20_000
-    new_tokens: int = 1_024
-    tokens: int = Field(500_000, description="generated tokens of a job")
-    wait_seconds: float = Field(60, description="the longest ?wait=")
-    stream_seconds: float = Field(600, description="the longest life of one event stream; the client reconnects")
+    uploads_bytes: int = Field(128_000_000, ge=0, description="bytes of one user's uploads at once")
+    prompts: int = Field(2_000, ge=0)
+    prompt_characters: int = Field(20_000, ge=1)
+    new_tokens: int = Field(1_024, ge=1)
+    tokens: int = Field(500_000, ge=0, description="generated tokens of a job")
+    wait_seconds: float = Field(60, ge=0, description="the longest ?wait=")
+    stream_seconds: float = Field(600, gt=0, description="the longest life of one event stream; the client reconnects")
     silent_seconds: float = Field(
         60, gt=0, description="a connection is closed after this long without progress of its request or its response"
     )
-    job_seconds: float = Field(6 * 3600, description="a job that runs longer than this in one go is stopped")
+    job_seconds: float = Field(6 * 3600, gt=0, description="a job that runs longer than this in one go is stopped")
 
 
 class DatabaseSettings(BaseSettings):
@@ -136,13 +140,13 @@ class Settings(BaseSettings):
         SecretStr(""), description="that secret, 32 characters or more; empty: a new one at each start"
     )
     public_url: str = Field("", description="where people reach this service (https://...), for links in messages")
-    metrics_port: int = Field(0, description="internal port of the Prometheus metrics; 0 for none")
+    metrics_port: int = Field(0, ge=0, le=65535, description="internal port of the Prometheus metrics; 0 for none")
 
     device: str = Field("cpu", description="the torch device of this worker: cpu or cuda:0")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on CUDA")
     threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0 for all cores. Part of a result's provenance")
-    model_budget_bytes: int = Field(8 << 30, description="models kept loaded between jobs")
-    batch_budget_bytes: int = Field(2 << 30, description="keys, values and activations of one CPU batch")
+    model_budget_bytes: int = Field(8 << 30, ge=0, description="models kept loaded between jobs")
+    batch_budget_bytes: int = Field(2 << 30, ge=0, description="keys, values and activations of one CPU batch")
     record_steps: bool = Field(
         True, description="on CUDA, generation replays its steps as CUDA graphs: 2 to 4 times as fast (tests/benchmarks)"
     )
@@ -192,9 +196,11 @@ def read_settings() -> Settings:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
-    groups = (Settings, LeaseSettings, DatabaseSettings, LimitSettings, WebhookSettings)
-    prefix = next((str(group.model_config["env_prefix"]) for group in groups if group.__name__ == error.title), "BINNACLE_")
+    kinds = [Settings, *(one.annotation for one in Settings.model_fields.values())]
+    groups = {one.__name__: one for one in kinds if isinstance(one, type) and issubclass(one, BaseSettings)}
+    prefix = str(groups[error.title].model_config["env_prefix"])
     for one in error.errors(include_url=False, include_input=False):
         place = "__".join(str(part) for part in one["loc"])
         variable = place if place.isupper() else prefix + place.upper()
-        yield f"{variable} is not valid. {sentence(one)}"
+        ours = one.get("ctx", {}).get("error")  # of a validator above, which says what must be without the value
+        yield f"{variable} is not valid. {ours or sentence(one)}"

@@ -13,7 +13,7 @@ inherit them; a variable that is already set takes precedence.
 import os
 import stat
 import tomllib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ from binnacle.errors import BinnacleError
 FILE = "binnacle.toml"
 
 
-def place(environment: MutableMapping[str, str], home: Path | None = None) -> Path:
+def place(environment: Mapping[str, str]) -> Path:
     """Returns where the file is expected: `BINNACLE_CONFIG`, or binnacle.toml in the data folder."""
-    named = environment.get("BINNACLE_CONFIG")
-    return Path(named or Path(home or environment.get("BINNACLE_HOME") or "~/.binnacle") / FILE).expanduser()
+    return Path(environment.get("BINNACLE_CONFIG") or Path(environment.get("BINNACLE_HOME") or "~/.binnacle") / FILE).expanduser()
 
 
 def apply(
@@ -36,14 +35,16 @@ def apply(
 ) -> Path | None:
     """Copies the file's values into the environment where variables are missing; returns the file's path, or None without a file.
 
-    `home`: the data folder, if it is not given by BINNACLE_HOME. Raises BinnacleError `settings_invalid`, which names what is wrong but shows
-    no value.
+    `home`: the data folder, which takes precedence over BINNACLE_HOME; it is put there, so that later calls and child processes read the same
+    file. Raises BinnacleError `settings_invalid`, which names what is wrong but shows no value.
     """
-    path = place(environment, home)
+    if home is not None:
+        environment["BINNACLE_HOME"] = str(home)
+    path = place(environment)
     try:
         text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
-        if "BINNACLE_CONFIG" in environment:
+        if environment.get("BINNACLE_CONFIG"):
             raise _wrong(path, "The file does not exist; BINNACLE_CONFIG names it.") from None
         return None
     except (OSError, UnicodeDecodeError) as error:

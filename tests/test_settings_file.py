@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.settings_file import apply
 from binnacle.errors import BinnacleError
 from tests.forked import Forking
@@ -57,6 +58,7 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
     with pytest.raises(BinnacleError, match="The file does not exist"):
         apply(Settings, environment={"BINNACLE_CONFIG": str(tmp_path / "other.toml")})
+    assert apply(Settings, environment={"BINNACLE_CONFIG": "", "BINNACLE_HOME": str(tmp_path)}) is None, "an empty name is none"
 
 
 @pytest.mark.parametrize("command", [["up", "--port", "0"], ["worker"], ["doctor"]])
@@ -64,7 +66,7 @@ def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(
     command: list[str], tmp_path: Path, forking: Forking
 ) -> None:
     named, usual = tmp_path / "named", tmp_path / "usual"
-    for folder, text in ((named, "misspelt = 1\n"), (usual, "")):
+    for folder, text in ((named, "misspelt = 1\n"), (usual, "also_misspelt = 1\n")):
         folder.mkdir()
         (folder / "binnacle.toml").write_text(text)
     given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
@@ -73,6 +75,17 @@ def test_a_command_with_a_data_folder_reads_the_file_that_lies_there(
     status, out, err = forking.run(whole, env=given, folder=tmp_path)
     assert status != 0
     assert "There is no setting misspelt" in " ".join((out + err).split())
+
+
+def test_a_data_folder_that_is_named_is_the_only_one_that_is_read(tmp_path: Path) -> None:
+    """The settings are read again, without the option, by every later reader and child process."""
+    named, usual = tmp_path / "named", tmp_path / "usual"
+    for folder, text in ((named, "threads = 1\n"), (usual, "metrics_port = 9100\n")):
+        folder.mkdir()
+        (folder / "binnacle.toml").write_text(text)
+    environment = {"BINNACLE_HOME": str(usual)}
+    assert apply(Settings, named, environment) == apply(Settings, environment=environment) == named / "binnacle.toml"
+    assert environment == {"BINNACLE_HOME": str(named), "BINNACLE_THREADS": "1"}
 
 
 def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: Forking) -> None:
@@ -90,3 +103,40 @@ def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: For
 
     assert "BINNACLE_LEASE_TTL is not valid" in said("-m", "app.server", "--port", "0")
     assert "binnacle.toml" in said("-m", "app.cli", "doctor")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BINNACLE_RETENTION_JOBS_DAYS", "-1", "at least 0"),
+        ("BINNACLE_WEBHOOK_ATTEMPTS", "0", "at least 1"),
+        (
+            "BINNACLE_LEASE_TTL",
+            "12",
+            "BINNACLE_LEASE_MARGIN is not valid. It must be less than two thirds of BINNACLE_LEASE_TTL",
+        ),
+        ("BINNACLE_METRICS_PORT", "70000", "65,535"),
+        ("BINNACLE_MODEL_BUDGET_BYTES", "-1", "0"),
+        ("BINNACLE_LIMIT_JOB_SECONDS", "0", "0"),
+        ("DATABASE_URL", "mysql://h/d", "DATABASE_URL is not valid. "),
+    ],
+)
+def test_an_invalid_variable_is_named_with_what_it_must_be(
+    name: str, value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINNACLE_HOME", str(tmp_path))
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BinnacleError) as raised:
+        read_settings()
+    assert name in raised.value.detail
+    assert said in raised.value.detail
+
+
+def test_no_number_of_the_settings_may_be_negative() -> None:
+    """Whatever is a number is a time, a size, a count or a port. The names are the fields', so that none is forgotten."""
+    groups = [Settings, *(one.annotation for one in Settings.model_fields.values() if hasattr(one.annotation, "model_fields"))]
+    for group in groups:
+        numbers = [name for name, one in group.model_fields.items() if one.annotation in (int, float)]
+        with pytest.raises(ValidationError) as raised:
+            group(**dict.fromkeys(numbers, -1))
+        assert {error["loc"][0] for error in raised.value.errors()} == set(numbers), group

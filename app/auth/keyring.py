@@ -8,6 +8,8 @@ Keys are cached by their SHA-256, never in plain text.
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from app.auth import keys
 from app.auth.viewer import Viewer
@@ -16,6 +18,8 @@ from app.db import AsyncDatabase, asker
 LIFETIME = 5.0
 RECHECK = 2.0
 CAPACITY = 4096
+K = TypeVar("K", bytes, str)
+Answer = Coroutine[Any, Any, Viewer | None]
 
 
 class Keyring:
@@ -25,7 +29,7 @@ class Keyring:
         self._database = database
         self._pepper = pepper
         self._seen: dict[bytes, tuple[float, Viewer]] = {}
-        self._asked: dict[bytes, asyncio.Lock] = {}
+        self._asked: dict[bytes, asyncio.Task[Viewer | None]] = {}
         self._current: dict[str, tuple[float, Viewer | None]] = {}
         self._rechecks: dict[str, asyncio.Task[Viewer | None]] = {}
 
@@ -34,12 +38,10 @@ class Keyring:
         if not keys.well_formed(text):
             return None
         digest = hashlib.sha256(text.encode()).digest()
-        lock = self._asked.setdefault(digest, asyncio.Lock())
-        try:
-            return self._known(digest) or await self._ask(digest, text, lock)
-        finally:
-            if not lock.locked():
-                self._asked.pop(digest, None)
+        until, known = self._seen.get(digest, (0.0, None))
+        if until > time.monotonic():
+            return known
+        return await _shared(self._asked, digest, lambda: self._ask(digest, text))
 
     async def current(self, viewer: Viewer) -> Viewer | None:
         """Returns the caller with current rights, or None when the key is no longer valid: for answers that come late or take long.
@@ -51,36 +53,38 @@ class Keyring:
         until, known = self._current.get(viewer.key_id, (0.0, None))
         if until > time.monotonic():
             return known
-        if viewer.key_id not in self._rechecks:  # hundreds of requests may wake at once: they share one query
-            self._rechecks[viewer.key_id] = asyncio.create_task(self._recheck(viewer.key_id))
-        return await asyncio.shield(self._rechecks[viewer.key_id])
+        return await _shared(self._rechecks, viewer.key_id, lambda: self._recheck(viewer.key_id))
 
     async def _recheck(self, key_id: str) -> Viewer | None:
-        asker.set(None)
-        try:
-            asked = time.monotonic()
-            known = await self._database.run(keys.holder_of, key_id)
-            if len(self._current) >= CAPACITY:
-                self._current.clear()
-            self._current[key_id] = (asked + RECHECK, known)
-            return known
-        finally:
-            del self._rechecks[key_id]
+        asked = time.monotonic()
+        known = await self._database.run(keys.holder_of, key_id)
+        if len(self._current) >= CAPACITY:
+            self._current.clear()
+        self._current[key_id] = (asked + RECHECK, known)
+        return known
 
-    def _known(self, digest: bytes) -> Viewer | None:
-        until, viewer = self._seen.get(digest, (0.0, None))
-        return viewer if until > time.monotonic() else None
+    async def _ask(self, digest: bytes, text: str) -> Viewer | None:
+        asked = time.monotonic()
+        viewer = await self._database.run(keys.verify, text, self._pepper)
+        if viewer is not None:
+            if len(self._seen) >= CAPACITY:
+                self._seen.clear()
+            self._seen[digest] = (asked + LIFETIME, viewer)
+        return viewer
 
-    async def _ask(self, digest: bytes, text: str, lock: asyncio.Lock) -> Viewer | None:
-        """Queries the database; concurrent requests with the same key wait for the result and do not query again."""
-        async with lock:
-            viewer = self._known(digest)
-            if viewer is not None:
-                return viewer
-            asked = time.monotonic()
-            viewer = await self._database.run(keys.verify, text, self._pepper)
-            if viewer is not None:
-                if len(self._seen) >= CAPACITY:
-                    self._seen.clear()
-                self._seen[digest] = (asked + LIFETIME, viewer)
-            return viewer
+
+async def _shared(running: dict[K, asyncio.Task[Viewer | None]], name: K, ask: Callable[[], Answer]) -> Viewer | None:
+    """Returns what `ask` returns or raises its error. Hundreds of requests may ask at once: they share one query, valid key or not, and none
+    that is cancelled ends it for the others.
+    """
+    if name not in running:
+
+        async def once() -> Viewer | None:
+            asker.set(None)  # the query is no one request's: it takes no place among a user's
+            try:
+                return await ask()
+            finally:
+                del running[name]
+
+        running[name] = asyncio.create_task(once())
+    return await asyncio.shield(running[name])

@@ -6,7 +6,7 @@ Pure ASGI, so that streams pass through unbuffered and a waiting request costs n
 import re
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from fastapi import Request
@@ -147,7 +147,7 @@ class Gate:
                 "This server runs without keys and answers only requests for localhost; the Host header names another host.",
             )
         origin = headers.get("origin")
-        if scope["method"] in UNSAFE and origin is not None and urlsplit(origin).netloc != host:
+        if scope["method"] in UNSAFE and origin is not None and split_origin(origin).netloc != host:
             return Problem(403, "auth_off", "This server runs without keys and refuses requests from other sites' pages.")
         return None
 
@@ -191,6 +191,14 @@ def _malformed(scope: Scope, headers: Headers) -> str | None:
 def body_limit(headers: Headers, limits: LimitSettings) -> int:
     """Returns the most bytes that a body of this type may have."""
     return limits.upload_bytes if media_type(headers) == FORM else limits.body_bytes
+
+
+def split_origin(origin: str) -> SplitResult:
+    """Returns the parts of an Origin header; no host for one that is malformed, for example a bracket that is not closed."""
+    try:
+        return urlsplit(origin)
+    except ValueError:
+        return urlsplit("")
 
 
 def media_type(headers: Headers) -> str:

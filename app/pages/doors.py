@@ -4,10 +4,10 @@ Create routers with `page_router`, so that no page lacks a session check by acci
 """
 
 import hmac
-import math
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
@@ -24,6 +24,7 @@ from app.db import asker
 from app.errors import Problem
 from app.http.access import Handler
 from app.http.context import context_of
+from app.http.gate import body_limit, split_origin
 from app.http.uploads import MOST_PARTS
 from app.pages import sessions
 from app.pages.rendering import HEADERS, page
@@ -50,8 +51,9 @@ class PageRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             try:
-                await _enter(request, open_to_all=open_, files=files)
-                return await handler(request)
+                async with AsyncExitStack() as held:
+                    await _enter(request, held if files else None, open_to_all=open_)
+                    return await handler(request)
             except EXPECTED as error:
                 problem = _problem(request, error)
             finally:
@@ -79,8 +81,12 @@ def _problem(request: Request, error: Exception) -> Problem:
     return Problem(503, *context_of(request).database.explain(error))
 
 
-async def _enter(request: Request, *, open_to_all: bool, files: bool) -> None:
-    """Checks a request. Raises Problem: signed_out; 403 for a change that our own page did not send; 413 for a form that is too long."""
+async def _enter(request: Request, uploads: AsyncExitStack | None, *, open_to_all: bool) -> None:
+    """Checks a request. `uploads`: for a page that takes files, what holds the user's place among the uploads until the page has answered.
+
+    Raises Problem: signed_out; 403 for a change that our own page did not send or the key does not allow; 413 for a form that is too long;
+    for an upload also those of `Uploads.place`.
+    """
     viewer = await sessions.viewer_of(request)
     if viewer is not None:
         request.state.viewer = viewer
@@ -89,22 +95,28 @@ async def _enter(request: Request, *, open_to_all: bool, files: bool) -> None:
     elif not open_to_all:
         raise Problem(401, "signed_out", "Your session has ended. Sign in again.")
     if request.method == "POST":
-        _check_form(request, math.inf if files else LARGEST_FORM)  # the gate limits uploads
-        form = await request.form(max_files=MOST_PARTS if files else 0, max_fields=MOST_FIELDS)
+        context = context_of(request)
+        _check_form(request, LARGEST_FORM if uploads is None else body_limit(request.headers, context.settings.limit))
+        if uploads is not None:  # before the body is read, as for uploads to the API
+            submitter = await _changes(await _signed_in(request))
+            await uploads.enter_async_context(context.uploads.place(request, submitter.owner))
+        form = await request.form(max_files=0 if uploads is None else MOST_PARTS, max_fields=MOST_FIELDS)
         shown = str(form.get("csrf", ""))
         if not open_to_all and not hmac.compare_digest(shown.encode(), sessions.csrf_token(request).encode()):
             raise _forged()
 
 
-def _check_form(request: Request, largest: float) -> None:
+def _check_form(request: Request, largest: int) -> None:
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit() and int(length) <= largest):
-        raise Problem(413, "body_too_large", f"The form is too long: this page allows {LARGEST_FORM:,} bytes.")
+        raise Problem(
+            413, "body_too_large", f"The form is too long, or does not state its length: this page allows {largest:,} bytes."
+        )
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         if site not in ("same-origin", "none"):
             raise _forged()
-    elif origin is not None and urlsplit(origin).hostname != request.url.hostname:  # a proxy may drop the port from Host
+    elif origin is not None and split_origin(origin).hostname != request.url.hostname:  # a proxy may drop the port from Host
         raise _forged()
 
 

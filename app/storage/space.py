@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,24 +20,39 @@ def hub_cache(settings: Settings) -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
 
 
+def _object_folders(settings: Settings) -> list[Path]:
+    """Returns the existing folder of objects on this machine; none where an object store elsewhere holds them."""
+    storage = urlsplit(settings.storage_url.get_secret_value())
+    folder = Path(unquote(storage.path))
+    return [folder] if storage.scheme == "file" and folder.is_dir() else []
+
+
 def written_folders(settings: Settings) -> list[Path]:
     """Returns the existing folders on this machine that the service writes to."""
-    storage = urlsplit(settings.storage_url.get_secret_value())
-    local = [Path(unquote(storage.path))] if storage.scheme == "file" else []
-    return [folder for folder in (*local, settings.home.expanduser(), hub_cache(settings)) if folder.is_dir()]
+    others = (settings.home.expanduser(), hub_cache(settings))
+    return [*_object_folders(settings), *(folder for folder in others if folder.is_dir())]
 
 
 def check_room(settings: Settings, size: int) -> None:
-    """Raises Problem 507 `low_disk` when writing `size` more bytes would leave too little free space."""
+    """Raises Problem 507 `low_disk` when an upload of `size` bytes would leave too little free space where it is stored, or does not fit
+    where it lies while it is read.
+    """
     least = settings.min_free_bytes
-    for folder in written_folders(settings) if least else []:
+    spool = (
+        Path(tempfile.gettempdir()),
+        0,
+        "Make room there, or set TMPDIR to a larger disk.",
+    )  # large forms, until they are read
+    stored = [(folder, least, "An administrator can make room with `binnacle gc`.") for folder in _object_folders(settings)]
+    for folder, kept, advice in [*stored, spool] if least else []:
         free = shutil.disk_usage(folder).free
-        if free - size < least:
+        if free - size < kept:
             detail = (
-                f"{gib(free)} are free where this server writes, and {gib(least)} must stay free; this upload has "
-                f"{size:,} bytes. Nothing was stored. An administrator can make room with `binnacle gc`."
+                f"{gib(free)} are free at {folder} on the server, and {gib(kept)} must stay free; this upload has {size:,} bytes. "
+                f"Nothing was stored. {advice}"
             )
-            raise Problem(507, "low_disk", detail, facts={"free_bytes": free, "min_free_bytes": least, "upload_bytes": size})
+            facts = {"folder": str(folder), "free_bytes": free, "min_free_bytes": kept, "upload_bytes": size}
+            raise Problem(507, "low_disk", detail, facts=facts)
 
 
 def shortage(settings: Settings) -> ErrorFacts | None:

@@ -1,5 +1,6 @@
 """Who may ask for what. Everything needs a key unless it says otherwise, and what is not yours does not exist."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import func, select, text, update
+from sqlalchemy import event, func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.auth import keyring, repository
 from app.auth.keys import ensure_first_key, new_key, well_formed
 from app.auth.models import ApiKey, User
+from app.db import AsyncDatabase
 from app.main import create_app
 from app.offering.wheel import FILENAME
 from app.pages.doors import PageRoute
@@ -88,6 +91,41 @@ def test_revoked_and_expired_keys_close_within_the_lifetime_of_the_cache(
             session.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE owner = 'bob'"))
         time.sleep(0.3)
         assert [client.get("/v1/jobs").status_code for client in (revoked, expired)] == [401, 401]
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["a key that was never issued", "a database that is away"])
+def test_concurrent_requests_with_one_key_share_one_query(
+    settings: Settings, sessions: sessionmaker[Session], answers: bool, unused_port: int
+) -> None:
+    """Otherwise they wait in a row, each for the timeouts of all before it. One that goes away takes the answer from no other."""
+    url = settings.database_url.get_secret_value() if answers else f"postgresql+psycopg://nobody@127.0.0.1:{unused_port}/none"
+    key = new_key("ada", "member", PEPPER).text
+
+    async def asked(count: int) -> tuple[int, list[object]]:
+        """The statements, or attempts to connect, that `count` requests cost, the first of them cancelled, and what the others were told."""
+        database, costs = AsyncDatabase(url), []
+
+        @event.listens_for(database.engine.sync_engine, "before_cursor_execute" if answers else "do_connect")
+        def count_it(*_: object) -> None:
+            costs.append(1)
+
+        ring = keyring.Keyring(database, PEPPER)
+        if answers:
+            await database.run(lambda session: session.execute(text("SELECT 1")))
+            costs.clear()
+        requests = [asyncio.create_task(ring.holder(key)) for _ in range(count)]
+        await asyncio.sleep(0)
+        requests[0].cancel()
+        told = await asyncio.gather(*requests[1:], return_exceptions=True)
+        again = await asyncio.gather(ring.holder(key), return_exceptions=True)
+        await database.engine.dispose()
+        return len(costs), told + again
+
+    alone, _ = asyncio.run(asked(2))
+    cost, told = asyncio.run(asked(20))
+    assert cost == alone > 0
+    assert len(told) == 20
+    assert all(one is None if answers else isinstance(one, OperationalError) for one in told), told
 
 
 def test_a_mistyped_key_is_told_from_a_real_one_without_the_database() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -12,13 +13,16 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 import app.storage.space
+from app.errors import Problem
 from app.quotas.repository import put as put_quota
 from app.settings import LimitSettings, Settings
 from app.storage.models import BlobRow
+from app.storage.space import check_room, shortage
 from app.traits import service as traits
 from tests.api.conftest import Running
 from tests.api.process import ApiProcess
@@ -96,6 +100,32 @@ def test_an_upload_that_would_go_below_the_free_space_mark_is_refused(
     headers = {"Content-Type": "application/json"}
     assert problem(ada.post("/v1/traits", content=chunks, headers=headers), 507)["code"] == "low_disk"
     assert kept(api) == before + 1
+
+
+def test_an_upload_is_refused_for_the_disks_that_it_is_written_to_alone(
+    api: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The data folder and the models of the hub may lie on full disks; large forms lie in the folder of temporary files while they are read."""
+    objects, home, cache, spool = (tmp_path / name for name in ("objects", "home", "cache", "spool"))
+    for folder in (objects, home, cache, spool):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    free = dict.fromkeys((objects, home, cache, spool), 1 << 40)
+    monkeypatch.setattr(app.storage.space.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free[folder]}))
+    given = {"storage_url": SecretStr(f"file://{objects}"), "home": home, "hub_cache": cache}
+    local = api.settings.model_copy(update=given)
+    elsewhere = local.model_copy(update={"storage_url": SecretStr("s3://bucket/x")})
+    free |= {home: 0, cache: 0, spool: 1_000}
+    for settings in (local, elsewhere):
+        check_room(settings, 1_000)
+        with pytest.raises(Problem, match=str(spool)):
+            check_room(settings, 1_001)
+    free |= {objects: 0, spool: 1 << 40}
+    check_room(elsewhere, 1_000)
+    with pytest.raises(Problem, match=str(objects)) as raised:
+        check_room(local, 1_000)
+    assert raised.value.facts["folder"] == str(objects)
+    assert shortage(elsewhere) is not None, "new work is refused for every folder"
 
 
 def test_what_is_refused_at_commit_is_taken_away_again(

@@ -61,14 +61,39 @@ def test_events_of_old_jobs_go_but_their_warnings_stay(desk: Desk, monkeypatch: 
     assert _events(desk, old[0]) == [WARNED, "edited"], "numbers go on where they were"
 
 
-def test_old_entries_of_the_audit_go_and_the_removal_is_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def _recorded(desk: Desk) -> list[dict[str, object]]:
+    """The details of the entries about removals."""
+    with desk.sessions() as session:
+        return list(session.scalars(select(AuditEntry.details).where(AuditEntry.action == "retention.forget")))
+
+
+def test_old_entries_of_the_audit_go_and_each_removal_is_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "ENTRIES", 2)
     for days in (500, 450, 420, 410, 405, 10):
         _audit(desk, days)
     assert history.forget(desk.sessions, RetentionSettings(audit_days=400))["audit"] == 5
     with desk.sessions() as session:
-        assert set(session.scalars(select(AuditEntry.action))) == {"key.revoke", "retention.forget"}
-        assert session.scalar(select(func.count()).select_from(AuditEntry)) == 2
+        assert list(session.scalars(select(AuditEntry.action).where(AuditEntry.action != "retention.forget"))) == ["key.revoke"]
+    assert sorted(_recorded(desk), key=str) == [{"audited": 1}, {"audited": 2}, {"audited": 2}]
+
+
+@pytest.mark.parametrize("what", ["events", "jobs"])
+def test_what_was_removed_before_an_error_is_recorded(desk: Desk, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is stopped, or loses the database, between two batches: the first is committed."""
+    monkeypatch.setattr(history, {"events": "EVENTS_OF", "jobs": "JOBS"}[what], 2)
+    for n in range(4):
+        _over(desk, days=40 + n)
+    ended, batches = history.repository.ended, iter([True])
+
+    def fails_at_the_second(*given: object, **more: object) -> object:
+        if next(batches, False):
+            return ended(*given, **more)  # type: ignore[arg-type]
+        raise ConnectionError("the database is gone")
+
+    monkeypatch.setattr(history.repository, "ended", fails_at_the_second)
+    with pytest.raises(ConnectionError):
+        history.forget(desk.sessions, RetentionSettings(**{f"{what}_days": 30}))
+    assert _recorded(desk) == [{what: 6 if what == "events" else 2}]
 
 
 def test_an_entry_that_was_repeated_lately_stays(desk: Desk) -> None:

@@ -3,7 +3,10 @@
 import html
 import json
 import re
+import socket
+import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import numpy as np
 from safetensors.numpy import load
@@ -19,6 +22,7 @@ from app.jobs.states import State
 from app.models.models import Model
 from app.pages.library.fleet import in_order, memory
 from app.pages.library.models import PER_PAGE
+from app.quotas.repository import put as put_quota
 from app.status.schemas import WorkerOut
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import numbers, store_extraction
@@ -134,6 +138,35 @@ def test_a_trait_that_cannot_be_is_refused_with_the_reason(person: Make) -> None
         assert sentence in html.unescape(answer.text)
     assert ada.http.post("/traits/new", data={"csrf": "0"}, files={"files": ("trait.json", few)}).status_code == 403
     assert person("viewer").get("/traits/new").status_code == 403
+
+
+def test_an_upload_is_refused_before_its_body_is_read_and_holds_its_users_place(api: Running, person: Make) -> None:
+    """Only the head of the form is sent, so that an answer shows that nothing of the body was waited for."""
+
+    def began(who: Person) -> socket.socket:
+        cookie = "; ".join(f"{name}={value}" for name, value in who.http.cookies.items())
+        head = ["POST /traits/new HTTP/1.1", "Host: x", f"Cookie: {cookie}", "Content-Type: multipart/form-data; boundary=x"]
+        client = socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=10)
+        client.sendall("\r\n".join([*head, "Content-Length: 60000000", "", ""]).encode())
+        return client
+
+    def places(count: int) -> bool:
+        ends = time.monotonic() + 10
+        while (held := api.context.uploads._places._held[ada.name]) != count and time.monotonic() < ends:
+            time.sleep(0.05)
+        return held == count
+
+    ada = person()
+    with began(person("viewer")) as client:
+        assert client.recv(4096).startswith(b"HTTP/1.1 403")
+    with began(ada):
+        assert places(1)
+    assert places(0)
+    with api.sessions.begin() as session:
+        limits = {"max_queued": None, "max_running": None, "device_seconds_per_day": None, "stored_bytes": 0}
+        put_quota(session, ada.name, limits, "test")
+    with began(ada) as client:
+        assert client.recv(4096).startswith(b"HTTP/1.1 429")
 
 
 def test_an_upload_is_taken_only_where_files_are_asked_for(person: Make) -> None:

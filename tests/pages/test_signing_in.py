@@ -123,7 +123,7 @@ def test_a_change_needs_the_token_of_this_session(person: Make) -> None:
         answer = ada.http.post(path, files=form(**fields, other="x"))
         assert answer.status_code == 403
         assert "did not come from a page of your session" in answer.text
-    for header in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+    for header in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "http://["}):
         token = re.findall(r'name="csrf" value="(\w+)"', ada.get(path).text)[0]
         assert ada.http.post(path, files=form(csrf=token), headers=header).status_code == 403
     assert ada.keyed.get(f"/v1/jobs/{job}").json()["state"] == "queued"
@@ -168,6 +168,7 @@ def test_without_keys_the_secret_of_this_start_signs_in_and_the_page_says_so(api
         with httpx2.Client(base_url=off.url, follow_redirects=True) as browser:
             assert "Secret of this start" in browser.get("/").text
             assert browser.post("/sign-in", files=form(key="wrong")).status_code == 401
+            assert browser.post("/sign-in", files=form(key=secret), headers={"Origin": "http://["}).status_code == 403
             assert "Keys are off" in browser.post("/sign-in", files=form(key=secret, next="/")).text
             cookie = browser.cookies["binnacle_session"]
         with httpx2.Client(base_url=off.url, headers={"Authorization": f"Bearer {secret}"}) as program:

@@ -152,12 +152,12 @@ def broker(home: Path) -> Iterator[Finding]:
 
 
 def settings(home: Path) -> Iterator[Finding]:
-    """Copies the settings file into this process's environment, and names the file. Runs first: the other checks read the environment."""
+    """Copies the data folder's settings file into this process's environment; names it. Runs first: the other checks read the environment."""
     from app import settings_file
     from app.settings import Settings
 
     path = settings_file.apply(Settings, home)
-    where = settings_file.place(os.environ, home)
+    where = settings_file.place(os.environ)
     yield Finding("settings", "ok", f"the environment, then {path}" if path else f"the environment; there is no {where}")
 
 
