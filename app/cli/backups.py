@@ -16,9 +16,12 @@ def backup(
     home: DataFolder = None,
 ) -> None:
     """Copy the database, objects and secrets to a new folder; the service may keep running."""
+    from app import settings_file
     from app.embedded.backup import back_up
     from app.embedded.home import Home
+    from app.settings import Settings
 
+    settings_file.apply(Settings, home)  # STORAGE_URL may stand there
     made = back_up(Home(home or home_folder()), target)
     objects = (
         "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"

@@ -208,6 +208,12 @@ def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them
     assert "not there to copy: 1." in cli("backup", str(folder / "backup"), "--home", str(home.folder))
     assert [path.name for path in (folder / "backup" / "objects").iterdir()] == ["a" * 64]
 
+    monkeypatch.delenv("STORAGE_URL")
+    settings = home.folder / "binnacle.toml"
+    settings.write_text(f'storage_url = "file://{elsewhere}"\n')
+    settings.chmod(0o600)
+    assert "1 objects" in cli("backup", str(folder / "another"), "--home", str(home.folder))
+
 
 def test_every_reference_to_an_object_is_found_in_the_database_itself(database_url: str) -> None:
     engine = make_engine(database_url, pool_size=1)
