@@ -184,8 +184,8 @@ _Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})
 
 
 class SteeringAsked(OnAModel, _Sources):
-    """The spec of a steering before its calibration is known: `vectors`, and the vectors in `from`. `extraction`: the job with the responses
-    that a judge may be fitted to.
+    """The spec of a steering before its calibration is known. `vectors` are stored vectors, `from` names vectors of extractions by their job;
+    both are steered. `extraction`: the job with the responses that a judge may be fitted to.
     """
 
     trait: TraitVersion

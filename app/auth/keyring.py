@@ -1,7 +1,7 @@
 """Caches verified keys for a few seconds, so that polling clients do not cost a query each time.
 
 A key that was revoked or has expired, or with a disabled user, is refused at most `LIFETIME` seconds late. Waiting requests, streams and
-downloads call `current` at their start and then at least every `RECHECK` seconds; its answer is at most `RECHECK` seconds old.
+downloads call `current` at their start and then at least every `RECHECK` seconds; pages, for each request.
 Keys are cached by their SHA-256, never in plain text.
 """
 
@@ -46,7 +46,7 @@ class Keyring:
     async def current(self, viewer: Viewer) -> Viewer | None:
         """Returns the caller with current rights, or None when the key is no longer valid: for answers that come late or take long.
 
-        If called every `RECHECK` seconds, the answer is never older than `LIFETIME`.
+        The answer is at most `RECHECK` seconds old, so a caller that asks every `RECHECK` seconds acts on rights at most twice as old.
         """
         if not viewer.key_id:
             return viewer

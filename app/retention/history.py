@@ -52,7 +52,7 @@ def _events(sessions: sessionmaker[Session], days: float) -> int:
 
 
 def _jobs(sessions: sessionmaker[Session], days: float) -> int:
-    """Deletes as a user would, but for jobs that are kept or in use; what those hold back is looked at again the next time."""
+    """Deletes as a user would, but for jobs that are kept or in use; jobs that those hold stay, and are tried again at the next run."""
     gone, more = 0, True
     place: Place | None = None
     while more:

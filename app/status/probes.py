@@ -7,10 +7,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 LASTS = 1.0
+"""Seconds for which a result is used."""
 
 
 class Probe(Generic[T]):
-    """`await probe()`: what `look()` found a second ago or since. The look goes on when whoever asked for it is gone."""
+    """`await probe()` returns the result of a `look()` that ended less than LASTS seconds ago, else of the one running now, else of a new one.
+    A look continues when its callers are cancelled."""
 
     def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
         self._look = look

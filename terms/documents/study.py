@@ -1,4 +1,4 @@
-"""Types of tables.json in a study's report, and of the report job's result."""
+"""Types of tables.json in a study's report, of the report job's result, and of the nodes in a study's row."""
 
 from typing import final
 
@@ -38,7 +38,8 @@ class ColumnDocument(TypedDict):
 
 
 class TableDocument(TypedDict):
-    """A table. A row has values for some of the columns, by key, with `KEY_low`, `KEY_high` and `KEY_from` in addition."""
+    """A table. A row has values for some of the columns, by key, with `KEY_low`, `KEY_high` and `KEY_from` in addition: the
+    limits of an interval, and the address of the texts from which the value was computed."""
 
     id: str
     title: str

@@ -17,7 +17,8 @@ from terms.components import RESIDUAL_COMPONENTS
 from terms.specs import CalibrationsExportSpec, ExportSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 
-MOST = 1_000_000
+MOST_VECTORS = 1_000_000
+"""A limit of the reader; no extraction comes near it."""
 Written = tuple[ArtifactBytes, list[str]]
 
 
@@ -32,7 +33,7 @@ def run(spec: ExportSpec | CalibrationsExportSpec, context: JobContext) -> Outco
 def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
     """Exports an extraction, or the requested part of it."""
     context.phase("reading", 1, "extractions", share=0.2)
-    stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST)
+    stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST_VECTORS)
     vectors = [one for one in stored if _wanted(one, spec)]
     trait = spec["trait"]
     origin = Origin(spec["model"], spec["architecture"], spec["weight_hash"], trait["name"], trait["version"])

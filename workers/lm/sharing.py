@@ -64,7 +64,7 @@ def _computed(
 
 
 def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:
-    """Ids [B, T] padded on the right, where causal attention never looks, so that no padding mask is needed."""
+    """Ids [B, T], padded on the right. No real token attends to a later pad, so no padding mask is needed."""
     ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
     ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)
     if cache is None:

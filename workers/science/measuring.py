@@ -140,10 +140,7 @@ def _read_prompt(
 def _read_missing(
     lm: LanguageModel, rows: Sequence[Row], tokens: TokenValues, stats: Statistics, rule: str, listener: Listener
 ) -> Iterator[int]:
-    """Reads the first prompts again, where a needed dim was not watched yet; yields the number of finished prompts.
-
-    The dims to watch are chosen from the first prompts, so only those can miss one.
-    """
+    """Reads prompts again where a needed dim was not watched (`workers.science.watching`); yields the number of finished prompts."""
     missing = tokens.missing(needed_dims(stats, rule))
     if missing:
         listener.again(len(missing))

@@ -1,8 +1,9 @@
 """Chooses for which dims to store per-token values while prompts are read: the dims that `aggregate` is likely to need in the end.
 
 No dim is watched in the first FIRST_PROMPTS prompts; the dims for the others are chosen from the first prompts' sums, and chosen again each time
-a fifth more prompts were read. The first prompts are read once more when their missing values are known. A dim is watched when it is within a
-factor NEAR of being needed, so that the number of watched dims follows the need. Wrong guesses cost time but never change a value.
+a fifth more prompts were read. At the end, prompts that lack a needed dim are read again: usually the first FIRST_PROMPTS, more if a dim was
+chosen later or never. A dim is watched when it is within a factor NEAR of being needed, so that the number of watched dims follows the need.
+Wrong guesses cost time but never change a value.
 
 Shapes: L captured layers, D hidden size.
 """
@@ -31,7 +32,7 @@ from workers.science.statistics import SUN_RATIO, SUN_SIZE, RunningStatistics, S
 
 FIRST_PROMPTS = 4
 NEAR = 0.5
-OWN_DIMS = 72  # per layer, at most so many in each of two orders, because they may end in its top
+OWN_DIMS = 72  # per layer: this many by |mean h|, and at most this many by mean |h|, because they may end in its top
 DOMINANT_DIMS = 4  # because one of these may end as the dominant dim
 
 

@@ -1,6 +1,8 @@
 """The second half of a steering: plans every run on test questions that the report needs, group by group, and answers all runs together.
 
-Doses and layers were chosen on the selection questions; they do not change here.
+Doses and layers were chosen on the selection questions; they do not change here. A group is one method at one place, represented by the subject
+chosen for it. A way of matching gives all groups something in common: dose, coherence, divergence, one raw coefficient. A clean dose is a
+dose measured without massive dims (science.md, 4.2); an arm is a run of one part of a vector (4.6).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +20,12 @@ MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
 OWN_DOSE_MISSING = "over 99 % of the vector lies in massive dims, so it has no clean dose"
-"""Why a vector is not compared at equal dose, as `LEADERS_DOSE_MISSING`."""
-SAMPLED = "answers are sampled, and divergence is measured on the model's likeliest answers"
-SEVERAL_LAYERS = "the vectors are steered at several layers at once, which have no single coefficient"
 LEADERS_DOSE_MISSING = "the leader has no clean dose: over 99 % of its vector lies in massive dims"
+"""Why a vector, or every vector, is not compared at equal dose."""
+SAMPLED = "answers are sampled, and divergence is measured on the model's likeliest answers"
+"""Why no vector is compared at equal divergence."""
+SEVERAL_LAYERS = "the vectors are steered at several layers at once, which have no single coefficient"
+"""Why no vector is compared at one coefficient."""
 
 Asked = RunSpec | str | None
 """A run to do, a sentence with the reason why there is none, or None where it was not requested."""

@@ -70,7 +70,8 @@ ORDERS: dict[str, tuple[str, Callable[[Both, int], float]]] = {
     "incoherent": ("least coherent first", lambda one, sign: _or(one.right["coherence"], -1.0)),
     "unsure": ("judge unsure first", lambda one, sign: -unsure(one.right)),
 }
-"""Orders by their name in the address: label and sort key. `sign` is -1 if the steering aims at less of the trait."""
+"""Orders by their name in the address: label and sort key. `sign` is -1 if the steering aims at less of the trait. Pairs without a score come
+last by the trait, and first by coherence."""
 
 
 def ordered(pairs: Sequence[Both], order: str, sign: int) -> list[Both]:
