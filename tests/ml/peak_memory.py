@@ -1,5 +1,6 @@
 """The peak of this process's resident memory over a stretch of code, by the kernel's own counter (Linux)."""
 
+import ctypes
 import gc
 import re
 from collections.abc import Callable
@@ -7,8 +8,12 @@ from pathlib import Path
 
 
 def peak_growth_bytes(work: Callable[[], object]) -> int:
-    """How far resident memory rose above its level at the start while `work` ran."""
+    """How far resident memory rose above its level at the start while `work` ran.
+
+    What earlier work freed is first returned to the system, or `work` would use it again and seem to need less.
+    """
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets the peak to the present size
     before = _status("VmRSS")
     work()

