@@ -40,6 +40,31 @@ class _Match(ABC):
     def _side(self, value: float) -> int:
         """-1 where the dose is too small, 0 where it matches, 1 where it is too large."""
 
+    @property
+    @abstractmethod
+    def found(self) -> float | None:
+        """The dose that was run and matches; None without one."""
+
+    @abstractmethod
+    def _words(self) -> tuple[str, str, str, str]:
+        """The target in words, how values are written, which doses are missing below, and how values change with the dose."""
+
+    @property
+    def unreachable(self) -> str | None:
+        """The reason why no dose matches; None where a dose matches."""
+        if self.found is not None:
+            return None
+        aim, written, missing, moves = self._words()
+        below, above = self._bracket(-1)
+        at = {r: f"{self._known[r]:{written}} at r = {r:.3g}" for r in (below, above) if r is not None}
+        if below is not None and above is not None:
+            return f"{aim} is not reached: it {moves} from {at[below]} to {at[above]}"
+        if below is not None:
+            return f"{aim} is not reached: it is still {at[below]}"
+        return f"{aim} is not reached: " + (
+            "nothing was run" if above is None else f"it is {at[above]} and no smaller dose {missing}"
+        )
+
     def _of_side(self, *sides: int) -> list[float]:
         return [r for r, value in self._known.items() if self._side(value) in sides]
 
@@ -86,20 +111,8 @@ class CoherenceMatch(_Match):
         """The largest dose that was run and has a matching coherence."""
         return max(self._of_side(0), default=None)
 
-    @property
-    def unreachable(self) -> str | None:
-        """The reason why no dose matches; None where a dose matches."""
-        if self.found is not None:
-            return None
-        aim = f"coherence {self._target:.0f} +-{self._tolerance:g}"
-        below, above = self._bracket(-1)
-        if below is None and above is None:
-            return f"{aim} is not reached: nothing was run"
-        if below is None:
-            return f"{aim} is not reached: at r = {above:.3g} it is {self._known[above or 0]:.0f} and no smaller dose was coherent enough"
-        if above is None:
-            return f"{aim} is not reached: it is still {self._known[below]:.0f} at r = {below:.3g}"
-        return f"{aim} is not reached: it falls from {self._known[below]:.0f} at r = {below:.3g} to {self._known[above]:.0f} at r = {above:.3g}"
+    def _words(self) -> tuple[str, str, str, str]:
+        return f"coherence {self._target:.0f} +-{self._tolerance:g}", ".0f", "was coherent enough", "falls"
 
 
 class DivergenceMatch(_Match):
@@ -156,22 +169,8 @@ class DivergenceMatch(_Match):
         """The dose that was run and is nearest to the target, if it is within the tolerance."""
         return min(self._of_side(0), key=lambda r: abs(self._known[r] - self._target), default=None)
 
-    @property
-    def unreachable(self) -> str | None:
-        """The reason why no dose has the divergence; None where one has."""
-        if self.found is not None:
-            return None
-        aim = f"a divergence of {self._target:.3g} nats"
-        below, above = self._bracket(-1)
-        if below is None and above is None:
-            return f"{aim} is not reached: nothing was measured"
-        if below is None:
-            return (
-                f"{aim} is not reached: at r = {above:.3g} it is {self._known[above or 0]:.3g} and no smaller dose diverged less"
-            )
-        if above is None:
-            return f"{aim} is not reached: it is still {self._known[below]:.3g} at r = {below:.3g}"
-        return f"{aim} is not reached: it rises from {self._known[below]:.3g} at r = {below:.3g} to {self._known[above]:.3g} at r = {above:.3g}"
+    def _words(self) -> tuple[str, str, str, str]:
+        return f"a divergence of {self._target:.3g} nats", ".3g", "diverged less", "rises"
 
 
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
