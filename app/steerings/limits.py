@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from app.errors import invalid
 from app.settings import LimitSettings
 from app.steerings.schemas import SteeringRequest
+from terms.evidence import REFERENCE_QUESTIONS
 
-REFERENCE_QUESTIONS = 10
 REFERENCE_ANSWERS = 5 * REFERENCE_QUESTIONS
 """Answers per method in the reference's protocol: coefficients x questions."""
 

@@ -38,11 +38,8 @@ def check_room(settings: Settings, size: int) -> None:
     where it lies while it is read.
     """
     least = settings.min_free_bytes
-    spool = (
-        Path(tempfile.gettempdir()),
-        0,
-        "Make room there, or set TMPDIR to a larger disk.",
-    )  # large forms, until they are read
+    # where large forms lie until they are read
+    spool = (Path(tempfile.gettempdir()), 0, "Make room there, or set TMPDIR to a larger disk.")
     stored = [(folder, least, "An administrator can make room with `binnacle gc`.") for folder in _object_folders(settings)]
     for folder, kept, advice in [*stored, spool] if least else []:
         free = shutil.disk_usage(folder).free

@@ -10,6 +10,7 @@ from typing import Any
 
 from terms.documents.judge import JudgedQuestion
 from terms.documents.trait import TraitDataset
+from terms.evidence import REFERENCE_QUESTIONS
 from terms.specs import SteeringSpec
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
@@ -17,9 +18,6 @@ from workers.lm.prompts import encode_prompt
 
 Asked = Mapping[str, Any]
 """`question`, and where present `system_prompt`, `cluster`, `split`, `answer`: an entry of a trait or of a request."""
-
-REFERENCE_QUESTIONS = 10
-"""Number of questions in the set `reference`: the first questions of the trait, whatever their split, as in the reference system."""
 
 
 @dataclass(frozen=True)
