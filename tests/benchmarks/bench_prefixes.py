@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,38 @@ def persona(lm: LanguageModel, draw: random.Random, questions: int) -> list[Exam
     ]
 
 
-def whole_rows(lm: LanguageModel, examples: Sequence[Example], layers: Sequence[int]) -> dict[int, torch.Tensor]:
-    """Window means by layer, every row computed whole."""
+class _EnoughError(Exception):
+    """Ends a bare pass after the last block that is needed."""
+
+
+def bare_blocks(lm: LanguageModel, examples: Sequence[Example], deepest: int) -> None:
+    """Runs the blocks up to `deepest` alone, 32 rows at a time by length, every row whole, and keeps nothing."""
+
+    def end(*_: object) -> None:
+        raise _EnoughError
+
+    handle = lm.layout.site(deepest, "residual").register_forward_hook(end)
+    try:
+        for _, ids in padded(lm, examples):
+            with torch.no_grad(), suppress(_EnoughError):
+                lm.layout.decoder(input_ids=ids, use_cache=False)
+    finally:
+        handle.remove()
+
+
+def padded(lm: LanguageModel, examples: Sequence[Example]) -> Iterator[tuple[Sequence[Example], torch.Tensor]]:
+    """The rows by length, 32 at a time, with their ids [32, T] padded on the right."""
     rows = sorted(examples, key=len, reverse=True)
-    found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
     for start in range(0, len(rows), 32):
         batch = rows[start : start + 32]
         ids = [[*one.prompt_ids, *one.response_ids] + [lm.pad_id] * (len(batch[0]) - len(one)) for one in batch]
+        yield batch, torch.tensor(ids)
+
+
+def whole_rows(lm: LanguageModel, examples: Sequence[Example], layers: Sequence[int]) -> dict[int, torch.Tensor]:
+    """Window means by layer, every row computed whole."""
+    found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    for batch, ids_BT in padded(lm, examples):
         weights_B1T = torch.zeros(len(batch), 1, len(batch[0]))
         for number, one in enumerate(batch):
             window = one.window(POSITION)
@@ -97,7 +123,7 @@ def whole_rows(lm: LanguageModel, examples: Sequence[Example], layers: Sequence[
             found[layer].append(torch.bmm(weights, h_BTD.float())[:, 0])
 
         with torch.no_grad(), reading_once(lm, {"residual": read}, layers):
-            lm.layout.decoder(input_ids=torch.tensor(ids), use_cache=False)
+            lm.layout.decoder(input_ids=ids_BT, use_cache=False)
     return {layer: torch.cat(parts) for layer, parts in found.items()}
 
 
@@ -126,17 +152,22 @@ def capture(lm: LanguageModel, seed: int, peers: str) -> Timed:
 
 
 def depth(lm: LanguageModel, seed: int, _peers: str) -> Timed:
-    """One layer alone, from the first to the last, over all layers at once; each side over the bare blocks that it needs."""
-    examples = persona(lm, random.Random(seed), 40)
+    """One layer alone, from the first to the last, over all layers at once; and both over the bare blocks that they need. The rows share no
+    beginning, so nothing is saved but blocks."""
+    draw = random.Random(seed)
+    examples = [Example([draw.randrange(100, 2000) for _ in range(draw.randint(30, 60))], [101] * 5) for _ in range(64)]
     last = lm.layout.n_layers - 1
     asked = {"first": [0], "middle": [last // 2], "last": [last], "all": list(range(last + 1))}
-    gather_rows(lm, examples[:2], positions=[POSITION], components=["residual"], layers=[0])  # warm
-    return {
-        name: seconds(
-            lambda layers=layers: gather_rows(lm, examples, positions=[POSITION], components=["residual"], layers=layers)
-        )
-        for name, layers in asked.items()
-    }
+
+    def ours(layers: Sequence[int]) -> Any:
+        return gather_rows(lm, examples, positions=[POSITION], components=["residual"], layers=layers)
+
+    ours([0])  # warm
+    found: Timed = {}
+    for name, layers in asked.items():
+        found[name] = seconds(partial(ours, layers))
+        found[f"bare {name}"] = seconds(partial(bare_blocks, lm, examples, layers[-1]))
+    return found
 
 
 def judge(lm: LanguageModel, seed: int, _peers: str) -> Timed:
@@ -221,7 +252,10 @@ def main() -> None:
         rounds = [json.loads(one.stdout.splitlines()[-1]) for one in done]
         print(part, asked.model, {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]})
         base = {"capture": "shared", "depth": "all", "judge": "generating"}[part]
-        for name in rounds[0]:
+        pairs = [(name, base) for name in rounds[0]] + [
+            (name, f"bare {name}") for name in rounds[0] if f"bare {name}" in rounds[0]
+        ]
+        for name, base in pairs:
             ratios = sorted(one[name] / one[base] for one in rounds)
             print(f"  {name} over {base}: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
