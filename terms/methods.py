@@ -12,12 +12,15 @@ A method's `key` is its name in files and tables: the name, then the parameters 
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from terms.values import Json
 
 Value = int | float | str
+RANKED_DIMS = 64
+"""Number of dims per layer that a calibration ranks by ratio_to_median, and so the most that `_topN` and `_pretopN` can zero."""
 
 
 class UnknownMethod(ValueError):
@@ -40,8 +43,8 @@ class Parameter:
             return parse_method(value).key
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnknownMethod(f"{name} must be a number.")
-        if not math.isfinite(value):
-            raise UnknownMethod(f"{name} is {value}; it must be a finite number.")
+        if not abs(value) <= sys.float_info.max:  # nor is NaN
+            raise UnknownMethod(f"{name} must be a finite number.")
         if isinstance(self.default, int) and value != int(value):
             raise UnknownMethod(f"{name} must be a whole number.")
         if not self.low <= value <= self.high:

@@ -77,7 +77,17 @@ def parse_position(text: str) -> Position:
 
 
 def new_tokens_for(positions: Iterable[Position], otherwise: int) -> int:
-    """Returns the new tokens needed to fill every window; `otherwise` if a window reads to the response's end."""
-    needed = [position.new_tokens for position in positions]
-    known = [tokens for tokens in needed if tokens is not None]
-    return max([*known, 0 if None not in needed else otherwise])
+    """Returns the new tokens needed to fill every window; if a window reads to the response's end, `otherwise`, or more if it begins later."""
+    least = 0
+    for position in positions:
+        begins = position.start if position.frame == "response" and position.start is not None else 0
+        least = max(least, otherwise if position.new_tokens is None else position.new_tokens, begins + 1 if begins > 0 else 0)
+    return least
+
+
+def as_stored(text: str) -> str:
+    """The position as results name it, without spaces; text that is not a position stays as it is."""
+    try:
+        return str(parse_position(text))
+    except UnknownPosition:
+        return text

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.calibrations.models import Calibration
+from app.calibrations.schemas import MAX_NEW_TOKENS
 from app.jobs.labels import Labels, made_with
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
@@ -15,6 +16,7 @@ from app.jobs.states import State
 from app.models.models import Model
 from app.settled import settled
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION
+from terms.specs import SPECIAL_TOKENS
 
 Found = Row[Calibration, Model]
 """A calibration and its model."""
@@ -65,13 +67,25 @@ def present() -> ColumnElement[bool]:
     return and_(Calibration.massive_dims["rule"].astext == DEFAULT_RULE, schema == SCHEMA_VERSION)
 
 
+def _as_made() -> ColumnElement[bool]:
+    """The condition that a calibration read as much as one that the service makes by itself: the shipped prompts, and answers of that length."""
+    return and_(Job.spec["prompts"].astext.is_(None), Job.spec["max_new_tokens"].as_integer() >= MAX_NEW_TOKENS)
+
+
 @settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
-    """The newest calibration over all layers that the viewer may see, of these weights, read in this way (`reading_hash`), and `present`."""
+    """The newest calibration over all layers that the viewer may see, of these weights, read in this way (`reading_hash`), and `present`.
+
+    One of another user counts only if it is `_as_made`, so that a quick trial does not decide the doses of everybody.
+    """
     statement = select(Calibration).where(
         Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
     )
     statement = statement.join(Job, Job.id == Calibration.job_id).where(present(), Job.spec["layers"].astext.is_(None))
+    statement = statement.where(
+        func.coalesce(Job.spec["special_tokens"].astext, SPECIAL_TOKENS) == SPECIAL_TOKENS,
+        or_(Job.owner == viewer.owner, _as_made()),
+    )
     statement = statement.where(made_by_visible(Calibration.job_id, viewer))
     return session.scalars(statement.order_by(Calibration.created_at.desc(), Calibration.id.desc()).limit(1)).one_or_none()
 

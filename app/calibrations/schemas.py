@@ -12,6 +12,8 @@ from app.text import Line
 from binnacle.words.massive import ALIAS, DEFAULT_RULE, PATTERN, RULES_IN_WORDS, stored_rule
 
 Rule = Annotated[str, StringConstraints(pattern=PATTERN, max_length=20), AfterValidator(stored_rule)]
+MAX_NEW_TOKENS = 128
+"""Length of the answers unless a request says otherwise."""
 
 
 class CalibrationRequest(PromptedRequest):
@@ -32,7 +34,7 @@ class CalibrationRequest(PromptedRequest):
     layers: Layers | None = Field(
         None, description="layers to capture: outputs of decoder blocks, counted from 0; all when left out"
     )
-    max_new_tokens: int = Field(128, ge=1, description="length of the greedy answers, in tokens")
+    max_new_tokens: int = Field(MAX_NEW_TOKENS, ge=1, description="length of the greedy answers, in tokens")
     rule: Rule = Field(
         DEFAULT_RULE,
         description=f"which dims the file lists for cleaning: {RULES_IN_WORDS}; {ALIAS} means {DEFAULT_RULE}",

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app.jobs.schemas import JobRequest
 from app.models.layers import Layers
 from app.text import Line
+from terms.positions import as_stored
 
 Label = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 ExportFormat = Literal["trait-interp", "pt", "gguf", "npy"]
@@ -21,7 +22,9 @@ class ExportRequest(JobRequest):
             "gguf: control vectors for llama.cpp and repeng; npy: one file for each vector"
         )
     )
-    positions: list[Label] | None = Field(None, min_length=1, description="all when left out", examples=[["response[:5]"]])
+    positions: list[Annotated[Label, AfterValidator(as_stored)]] | None = Field(
+        None, min_length=1, description="all when left out", examples=[["response[:5]"]]
+    )
     components: list[Label] | None = Field(None, min_length=1, description="all when left out")
     methods: list[Label] | None = Field(
         None, min_length=1, description="by key; all when left out", examples=[["probe", "mean_diff_top1"]]

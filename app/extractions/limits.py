@@ -8,7 +8,7 @@ from app.extractions.schemas import ExtractionRequest
 from app.settings import LimitSettings
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 from terms.documents.model import ModelFactsDocument
-from terms.methods import Method, UnknownMethod, method, parse_method
+from terms.methods import RANKED_DIMS, Method, UnknownMethod, method, parse_method
 from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
 
 WHOLE_RESPONSE = 64
@@ -29,6 +29,9 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
                 parsed = method(str(parameters.pop("method", "")), parameters)
         except UnknownMethod as error:
             raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
+        if parsed.suffix in ("top", "pretop") and parsed.top > RANKED_DIMS:
+            detail = f"{parsed.key} zeroes {parsed.top:,} dims; a calibration ranks {RANKED_DIMS} per layer. Choose at most {RANKED_DIMS}."
+            raise invalid(f"/methods/{i}", "too_many_dims", detail)
         found.setdefault(parsed.key, parsed)
     return list(found.values())
 

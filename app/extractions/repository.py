@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
@@ -16,6 +16,7 @@ from app.jobs.repository import made_by_visible
 from app.jobs.states import State
 from app.settled import settled
 from binnacle.words.massive import DEFAULT_RULE
+from terms.specs import SPECIAL_TOKENS, SpecialTokens
 
 SORTS: dict[str, InstrumentedAttribute[float | None]] = {metric: getattr(Vector, metric) for metric in METRICS}
 
@@ -157,12 +158,16 @@ def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by na
     weight_hash: str,
     reading_hash: str,
     trait_version: str,
+    special_tokens: SpecialTokens,
     methods: Sequence[str],
     layers: Sequence[int],
+    positions: Sequence[str],
+    components: Sequence[str],
 ) -> Extraction | None:
-    """Returns the newest extraction of this trait with these weights, this reading_hash and all these methods and layers.
+    """Returns the newest extraction of this trait with these weights, this reading_hash, special tokens read in this way, and all these parts.
 
-    Excludes extractions with vectors cleaned by a list of massive dims of another rule than the default: they are used only on request.
+    Some are used only on request: those with vectors cleaned by a list of massive dims of another rule than the default; and another user's
+    that was made from given or vetted responses, which the service does not do by itself.
     """
     of_another_rule = select(Vector.id).where(
         Vector.extraction_id == Extraction.id,
@@ -176,7 +181,14 @@ def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by na
         Extraction.trait_version == trait_version,
         Extraction.methods.contains(list(methods)),
         Extraction.layers.contains(list(layers)),
+        Extraction.positions.contains(list(positions)),
+        Extraction.components.contains(list(components)),
         ~of_another_rule.exists(),
+    )
+    as_made = and_(Job.spec["responses"].astext == "generate", Job.spec["vetting"].astext.is_(None))
+    statement = statement.join(Job, Job.id == Extraction.job_id).where(
+        func.coalesce(Job.spec["special_tokens"].astext, SPECIAL_TOKENS) == special_tokens,
+        or_(Job.owner == viewer.owner, as_made),
     )
     return session.scalars(statement.order_by(Extraction.created_at.desc(), Extraction.id.desc()).limit(1)).one_or_none()
 

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy.orm import Session
 
@@ -25,7 +26,7 @@ from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.reuse import find_reusable
 from app.jobs.submission import Asker
-from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, submitted, with_edge
+from app.jobs.submitting import Answer, Placed, Plan, answer, check_admissible, edges_of, promised, reused, submitted, with_edge
 from app.judges import service as judges
 from app.models import repository as model_repository
 from app.models import service as models
@@ -147,8 +148,8 @@ def rows_key(spec: ExtractionSpec, facts: ModelFactsDocument) -> str | None:
     return hashlib.sha256(json.dumps(of_the_rows, sort_keys=True).encode()).hexdigest()
 
 
-def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: bool) -> Plan:
-    """Plans the job, after a calibration if a method needs one. Raises Problem 422."""
+def plan(session: Session, asker: Asker, request: ExtractionRequest) -> Plan:
+    """Plans the job, and submits the calibration that a method needs if there is none. Raises Problem 422."""
     viewer, settings = asker.viewer, asker.settings
     checked = _check(session, request, viewer, settings)
     spec, after = checked.spec, edges_of(session, request, viewer, checked.model.awaited)
@@ -156,13 +157,7 @@ def plan(session: Session, asker: Asker, request: ExtractionRequest, *, reuse: b
         job, wait = calibrations.for_model(session, asker, request, request.calibration, checked.model)
         spec["calibration"] = {"job": job}
         after = with_edge(after, job) if wait else after
-    spec["rows_key"] = key = rows_key(spec, checked.model.facts)
-    if reuse and key is not None:
-        layers = spec["layers"] if spec["layers"] is not None else list(range(checked.model.facts["layers"]))
-        earlier = repository.with_rows(
-            session, viewer, key, positions=spec["positions"], components=spec["components"], layers=layers
-        )
-        spec["rows_from"] = None if earlier is None else earlier.job_id
+    spec["rows_key"] = rows_key(spec, checked.model.facts)
     return Plan("extract", "model", request.model, spec, after, warnings=checked.warnings)
 
 
@@ -195,19 +190,27 @@ def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: boo
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    planned = plan(session, asker, request, reuse=False)
+    planned = plan(session, asker, request)
     if reuse:
-        same = _submitted_before(session, planned, asker.viewer)
+        check_admissible(session, request, planned.after, asker.viewer)
+        same = find_reusable(session, "extract", planned.spec, asker.viewer)
         if same is not None:
-            return same
-        planned = plan(session, asker, request, reuse=True)
+            return reused(session, asker, request, same)
+        planned = _with_rows(session, planned, asker.viewer)
     return submitted(session, asker, planned, request)
 
 
-def _submitted_before(session: Session, planned: Plan, viewer: Viewer) -> Placed | None:
-    """Returns a finished job of the same calculation, whatever the source of its rows."""
-    found = find_reusable(session, "extract", planned.spec, viewer)
-    return None if found is None else Placed(found, reused=True)
+def _with_rows(session: Session, planned: Plan, viewer: Viewer) -> Plan:
+    """The plan, which takes its rows from an earlier extraction that read the same, if there is one."""
+    spec = cast(ExtractionSpec, planned.spec)
+    key = spec.get("rows_key")
+    if key is None:
+        return planned
+    layers = spec["layers"] or range(session.get_one(Model, planned.model).facts["layers"])
+    earlier = repository.with_rows(
+        session, viewer, key, positions=spec["positions"], components=spec["components"], layers=list(layers)
+    )
+    return planned if earlier is None else replace(planned, spec={**spec, "rows_from": earlier.job_id})
 
 
 def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:

@@ -18,6 +18,7 @@ from terms.values import Json, JsonObject
 
 MEDIA_TYPE = "application/vnd.safetensors"
 LARGEST_HEADER = 16 << 20
+LONGEST_NAME = 300
 _WRITTEN = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 _READ = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2"}
 
@@ -92,6 +93,8 @@ def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
 def _place(name: str, facts: Json, body: memoryview) -> slice:
     """Where the tensor lies, once its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {name[:80]!r}"
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise Unreadable(f"{what}: a name has at most {LONGEST_NAME} characters, and all of them can be printed.")
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
         raise Unreadable(f"{what}: the header lacks its dtype, shape or two data_offsets.")
     kind = _READ.get(str(facts.get("dtype")))

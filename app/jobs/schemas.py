@@ -10,7 +10,7 @@ from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
 from app.jobs.states import State
 from app.text import Line
-from terms.specs import SpecialTokens
+from terms.specs import SPECIAL_TOKENS, SpecialTokens
 from terms.values import JsonObject
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
@@ -42,7 +42,7 @@ class PromptedRequest(JobRequest):
     """Request fields shared by all submissions that give texts to a model."""
 
     special_tokens: SpecialTokens = Field(
-        "markup",
+        SPECIAL_TOKENS,
         description="how names of special tokens in prompts, system prompts and given responses are read: `markup`, "
         "as the tokens themselves, so that a text can open a turn; or `text`, as plain letters. Tokens of "
         "the chat template stay tokens",

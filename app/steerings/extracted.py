@@ -101,7 +101,7 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
         vectors_of["source"] = siblings.facts(made_on.name, spec["weight_hash"])
     parts = Parts(
         methods=steered,
-        layers=layers or _layers(source, model),
+        layers=layers or _layers(source, model) or [0],  # unknown layers count as one
         positions=request.positions or spec["positions"],
         components=request.components or spec["components"],
     )
@@ -157,21 +157,19 @@ def _newest(session: Session, asked: Asked, methods: list[str] | None) -> Extrac
     reading = reading_of(model)
     if weights is None or reading is None:
         return None
-    found = extractions.newest_with(
+    return extractions.newest_with(
         session,
         asked.viewer,
         model=model.name,
         weight_hash=weights,
         reading_hash=reading,
         trait_version=asked.trait.version,
+        special_tokens=request.special_tokens,
         methods=methods or [],
         layers=request.layers or [],
+        positions=request.positions or [],
+        components=request.components or [],
     )
-    if found is None:
-        return None
-    spec = extraction_spec(job_of(session, found.job_id))
-    positions, components = set(request.positions or ()), set(request.components or ())
-    return found if positions <= set(spec["positions"]) and components <= set(spec["components"]) else None
 
 
 def _made_like(request: SteeringRequest) -> ExtractionRequest:
@@ -200,10 +198,10 @@ def _check_weights(source: Source, made_on: Model) -> None:
 
 
 def _layers(source: Source, model: Model) -> Sequence[int]:
-    """Returns the layers of the extraction's vectors; all layers of the model if the spec names none."""
+    """Returns the layers of the extraction's vectors: all of the model if the spec names none, which are empty until it is inspected."""
     if source.row is not None:
         return source.row.layers
-    return source.spec["layers"] or list(range(model.facts.get("layers", 1)))
+    return source.spec["layers"] or range(model.facts.get("layers", 0))
 
 
 def _held(source: Source, model: Model) -> Parts:
@@ -216,7 +214,8 @@ def _held(source: Source, model: Model) -> Parts:
 def _check_holds(request: SteeringRequest, methods: Sequence[str], held: Parts) -> None:
     """Raises Problem 422, with a pointer into the request, for a part that the extraction does not have."""
     _check_each("method", methods, held.methods)
-    _check_each("layer", request.layers or (), held.layers)
+    if held.layers:
+        _check_each("layer", request.layers or (), held.layers)
     _check_each("position", request.positions or (), held.positions)
     _check_each("component", request.components or (), held.components)
 

@@ -18,7 +18,7 @@ from app.steerings import repository
 from app.steerings.models import Steering
 from app.steerings.schemas import RescoreRequest
 from app.text import check_text
-from terms.specs import JudgeSpec, RescoringSpec, SteeringSpec
+from terms.specs import SPECIAL_TOKENS, JudgeSpec, RescoringSpec, SteeringSpec
 
 READ_RESPONSES = ("reference", "phrases")
 """Kinds of judges that are fitted to the responses of an extraction."""
@@ -52,7 +52,7 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "judge": judge,
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
-        "special_tokens": old.get("special_tokens", "markup"),
+        "special_tokens": old.get("special_tokens", SPECIAL_TOKENS),
         "extraction": old["extraction"] if judge["kind"] in READ_RESPONSES else None,
         "reading_hash": row.reading_hash,  # the texts do not change
         "model": old["model"],

@@ -10,6 +10,7 @@ from app.jobs.schemas import JobRequest, PromptedRequest
 from app.models.layers import Layers
 from app.text import Line
 from terms.interventions import Operation, Scope
+from terms.positions import as_stored
 from terms.specs import AskedQuestion, Controls, OwnQuestions, RightOrWrong, Sampling
 
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
@@ -149,7 +150,7 @@ class SteeringRequest(PromptedRequest):
         None, min_length=1, max_length=MOST_METHODS, description="use only the extraction's vectors of these methods"
     )
     layers: Layers | None = Field(None, description="and of these layers; all when left out")
-    positions: list[Line] | None = Field(None, min_length=1, max_length=20)
+    positions: list[Annotated[Line, AfterValidator(as_stored)]] | None = Field(None, min_length=1, max_length=20)
     components: list[Line] | None = Field(None, min_length=1, max_length=7)
     combine: bool = Field(False, description="push all layers of a method at once, each at the same dose")
     calibration: CalibrationRef | None = Field(

@@ -8,6 +8,7 @@ from app.jobs.schemas import PromptedRequest
 from app.models.layers import Layers
 from app.steerings.schemas import CapabilityIn, ControlsIn
 from app.text import Line
+from terms.methods import RANKED_DIMS
 from terms.values import JsonObject
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
@@ -73,7 +74,7 @@ class StudyRequest(PromptedRequest):
         "quick",
         description="full adds refits, the off-target matrix, the paraphrase and unrelated sets and the cleaning ablation",
     )
-    ablation: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
+    ablation: list[Annotated[int, Field(ge=1, le=RANKED_DIMS)]] | None = Field(
         None,
         max_length=20,
         description="numbers of dims to zero in the cleaning ablation; 1, 2, 3, 5, 10 with full evidence, else none",

@@ -15,7 +15,7 @@ from dataclasses import replace
 from binnacle.words.massive import DEFAULT_RULE, SCHEMA_VERSION, stored_rule
 from shipped import PROMPTS
 from terms.documents.calibration import CalibrationResult
-from terms.specs import CalibrationSpec, OnAModel, Prompt
+from terms.specs import SPECIAL_TOKENS, CalibrationSpec, OnAModel, Prompt
 from workers.job import ArtifactBytes, JobContext, JobFault, JobYielded, Outcome
 from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
@@ -107,7 +107,7 @@ def model_of(spec: OnAModel, context: JobContext) -> LanguageModel:
     """
     lm = context.model(spec["model"])
     check_model(lm, spec)
-    return replace(lm, special_tokens=spec.get("special_tokens", "markup"))
+    return replace(lm, special_tokens=spec.get("special_tokens", SPECIAL_TOKENS))
 
 
 def check_model(lm: LanguageModel, spec: OnAModel) -> None:

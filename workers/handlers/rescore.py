@@ -12,7 +12,7 @@ from terms.documents.judge import JudgedQuestion
 from terms.documents.runs import AnswerLine
 from terms.documents.steering import Summary
 from terms.judging import FITTED
-from terms.specs import RescoringSpec
+from terms.specs import SPECIAL_TOKENS, RescoringSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.material import Material
@@ -83,7 +83,7 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], con
     lm, responses, longest = None, None, 1
     questions: list[JudgedQuestion] | None = None
     if spec["judge"]["kind"] in FITTED:
-        lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", "markup"))
+        lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", SPECIAL_TOKENS))
         responses = responses_of(spec["extraction"], context)
         questions = _questions(answers)
         longest = max(len(row["ids"]) for rows in answers.values() for row in rows)

@@ -6,6 +6,7 @@ JSON object keys are strings; layers and dims come in ascending order, so that t
 import numpy as np
 
 from terms.documents.calibration import Aggregate, DimAtLayer, Emergence, Place
+from terms.methods import RANKED_DIMS
 from workers.science.massive import (
     baseline,
     dominant_dim,
@@ -22,8 +23,6 @@ from workers.science.severity import ABOVE, located, middle_rows, severity
 from workers.science.statistics import Statistics
 from workers.science.tokenvalues import TokenValues
 
-RANKED_DIMS = 64
-"""Number of dims per layer that the file ranks by ratio_to_median, and so the most that `_topN` can zero."""
 NEAREST = 5
 """Number of unlisted dims with a shown `margin`, largest first, so that readers see how close a decision was."""
 
