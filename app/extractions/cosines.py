@@ -5,20 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
 from app.errors import Problem
 from app.extractions.models import Vector
 from app.extractions.results import CosinesOut, massive_rule
+from app.formats.tensorfile import tensors_of
 from app.http.context import Context
 from app.storage.base import Storage, key_of
 from terms.methods import UnknownMethod, parse_method
 
 
 def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.float32]]:
-    """Returns the numbers of these vectors, [D] each. Reads every object once. Raises StorageError."""
-    objects = {digest: load(storage.get(key_of(digest))) for digest in dict.fromkeys(row.digest for row in rows)}
-    return [objects[row.digest][row.key] for row in rows]
+    """Returns the numbers of these vectors, [D] each. Reads every object once, whole, to check its digest. Raises StorageError."""
+    found: dict[tuple[str, str], NDArray[np.float32]] = {}
+    for digest in {row.digest for row in rows}:
+        keys = [row.key for row in rows if row.digest == digest]
+        found |= {(digest, key): vector for key, vector in tensors_of(storage.get(key_of(digest)), keys).items()}
+    return [found[row.digest, row.key] for row in rows]
 
 
 async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:

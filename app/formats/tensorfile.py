@@ -66,6 +66,12 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     return [one for name, place in zip(names, places, strict=True) for one in _vectors(name, header[name], body[place])]
 
 
+def tensors_of(data: bytes, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Copies of the float32 tensors [D] of these names in a file that this module wrote; the others, which may be many, are not copied."""
+    header, body = _header(data)
+    return {name: np.frombuffer(body[slice(*header[name]["data_offsets"])], "<f4").copy() for name in names}
+
+
 def _header(data: bytes) -> tuple[JsonObject, memoryview]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
