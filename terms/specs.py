@@ -218,6 +218,7 @@ class SteeringAsked(OnAModel, _Sources):
     responses_given: NotRequired[bool]
 
 
+@final
 class SteeringSpec(SteeringAsked):
     """The spec of a steering, with the calibration that its doses are measured by."""
 

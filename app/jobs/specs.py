@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Protocol, cast
 
-from terms.specs import ExtractionSpec, GenerationSpec, RescoringSpec, Spec, SteeringSpec
+from terms.specs import ExtractionSpec, GenerationSpec, ReportSpec, RescoringSpec, Spec, SteeringSpec
 from terms.values import Json, JsonObject
 
 
@@ -45,3 +45,9 @@ def generation_spec(job: Specified) -> GenerationSpec:
     """Returns the spec of a job of kind `generate`."""
     assert job.kind == "generate", job.kind
     return cast(GenerationSpec, job.spec)
+
+
+def report_spec(job: Specified) -> ReportSpec:
+    """Returns the spec of a job of kind `report`."""
+    assert job.kind == "report", job.kind
+    return cast(ReportSpec, job.spec)

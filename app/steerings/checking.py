@@ -212,7 +212,7 @@ def _grid(asked: Asked, vectors: Vectors, off_target: int) -> limits.Grid:
             raise invalid(f"/extra_sets/{i}", "no_questions", detail)
     extra = sum(trait.counts[name] for name in request.extra_sets) + len(request.capability or ())
     return limits.Grid(
-        cells=vectors.cells,
+        cells=vectors.groups if request.combine else vectors.cells,
         groups=vectors.groups,
         selection=min(selection, request.selection_limit or selection),
         test=min(test, request.test_limit or test),

@@ -13,9 +13,9 @@ REFERENCE_ANSWERS = 5 * REFERENCE_QUESTIONS
 
 @dataclass(frozen=True)
 class Grid:
-    """The factors of a steering's size. `groups` are the competing methods at a position; `cells` are group x layer, `refits` the vectors fitted
-    on resampled prompts, at one layer. `extra` counts the questions of extra and capability sets, `off_target` the test questions of other
-    traits."""
+    """The factors of a steering's size. `groups` are the competing methods at a position; `cells` are group x layer, or groups if all layers
+    are pushed at once; `refits` are the vectors fitted on resampled prompts, at one layer. `extra` counts the questions of extra and
+    capability sets, `off_target` the test questions of other traits."""
 
     cells: int
     groups: int

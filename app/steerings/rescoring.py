@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.sharing import require_management
 from app.auth.viewer import Viewer
+from app.errors import invalid
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Job
@@ -53,7 +54,7 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", SPECIAL_TOKENS),
-        "extraction": old["extraction"] if judge["kind"] in READ_RESPONSES else None,
+        "extraction": _responses(session, old) if judge["kind"] in READ_RESPONSES else None,
         "reading_hash": row.reading_hash,  # the texts do not change
         "model": old["model"],
         "weight_hash": old["weight_hash"],
@@ -61,6 +62,23 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "seed": old["seed"],
     }
     return Plan("rescore", "light" if judge["kind"] == "openai" else "model", row.model, spec, after)
+
+
+def _responses(session: Session, spec: SteeringSpec | RescoringSpec) -> str | None:
+    """Returns the job of the responses that the texts' own steering read. A rescore by a judge that read none does not name it.
+
+    Raises Problem 422 when a job in between was deleted.
+    """
+    while "job" in spec and spec["extraction"] is None:
+        earlier = session.get(Job, spec["job"])
+        if earlier is None:
+            detail = (
+                f"{spec['job']}, which these texts were scored in before, is deleted, and with it the name of the responses that this judge "
+                "would learn from. Name a judge that learns from no responses, or steer again."
+            )
+            raise invalid("/judge", "responses_not_known", detail)
+        spec = scored_spec(earlier)
+    return spec["extraction"]
 
 
 def _continued(session: Session, identifier: str, request: RescoreRequest, viewer: Viewer, judge: JudgeSpec) -> Plan:

@@ -90,8 +90,9 @@ async def rescore_steering(
     body: RescoreRequest,
     asks: Asks,
 ) -> Response:
-    """Makes a new steering of the same texts, runs and doses with the scores of another judge; no text is generated. The id of a steer
-    job that failed because its judge did not answer also works: the new job continues with the other judge and the finished texts."""
+    """Makes a new steering of the same texts, runs and doses with the scores of another judge; no steered text is generated (a judge that is
+    fitted may first ask the model some questions, unsteered). The id of a steer job that failed because its judge did not answer also works:
+    the new job continues with the other judge and the finished texts."""
     return await asks.submitted(rescoring.rescore, steering_id, body)
 
 

@@ -72,17 +72,38 @@ def as_named(row: Vector, model: Model) -> VectorSpec:
 def _named(session: Session, asked: Asked) -> Vectors:
     """Returns the vectors that the request names by id."""
     request, model = asked.request, asked.model
-    found = vectors_by_id(session, request.vectors or (), asked.viewer, model, sibling=request.sibling)
-    groups = {(row.position, row.component, row.method) for row in found}
-    trait = request.trait.split("@")[0]
-    sources = [row.extraction_id for row in found if row.extraction_id and row.trait == trait and row.model == model.name]
+    ids = request.vectors or ()
+    found = list(dict.fromkeys(vectors_by_id(session, ids, asked.viewer, model, sibling=request.sibling)))
+    _check_places(found, ids)
+    version = asked.trait.version
+    sources = [
+        row.extraction_id for row in found if row.extraction_id and row.trait_version == version and row.model == model.name
+    ]
     extraction = session.get(Extraction, sources[0]) if sources else None
     return Vectors(
         cells=len(found),
-        groups=len(groups),
+        groups=len({_group(row) for row in found}),
         vectors=[as_named(row, model) for row in found],
         extraction=None if extraction is None else extraction.job_id,
     )
+
+
+def _group(row: Vector) -> tuple[str, str | None, str, str]:
+    """Returns what vectors that compete only by their layer have in common."""
+    return row.model, row.position, row.component, row.method
+
+
+def _check_places(rows: Sequence[Vector], ids: Sequence[str]) -> None:
+    """Raises Problem 422 for two vectors of one group at one layer: a result names its vectors by group and layer."""
+    places: dict[tuple[object, ...], Vector] = {}
+    for row in rows:
+        other = places.setdefault((*_group(row), row.layer), row)
+        if other is not row:
+            detail = (
+                f"{row.id} and {other.id} are both {row.key} of {row.model}, so the result could not tell them apart. Steer with each in a "
+                "steering of its own; imported vectors can also be given different methods (/method of the import)."
+            )
+            raise invalid(f"/vectors/{ids.index(row.id)}", "same_place", detail)
 
 
 def _check_vector(row: Vector, model: Model, pointer: str) -> None:

@@ -90,10 +90,11 @@ def nodes_of(session: Session, request: StudyRequest, viewer: Viewer, limits: Li
     if not layers:
         detail = f"None of the {len(request.models)} models of the study is registered here, so there is nothing to measure."
         raise invalid("/models", "unknown_model", f"{detail} Register one of them: binnacle models add NAME SOURCE.")
-    counts = {name: _trait(session, name, i, viewer).counts for i, name in enumerate(request.traits)}
+    traits_by_entry = {name: _trait(session, name, i, viewer) for i, name in enumerate(request.traits)}
+    _check_each_once(traits_by_entry)
     try:
         _check_methods(request)
-        return plan(request, layers, counts)
+        return plan(request, layers, {name: trait.counts for name, trait in traits_by_entry.items()})
     except UnknownMethod as error:
         raise invalid("/methods", "unknown_method", str(error)) from error
 
@@ -103,6 +104,16 @@ def _trait(session: Session, name: str, index: int, viewer: Viewer) -> Trait:
         return traits.resolve(session, name, viewer)
     except Problem as problem:
         raise invalid(f"/traits/{index}", problem.code, problem.detail) from problem
+
+
+def _check_each_once(traits_by_entry: Mapping[str, Trait]) -> None:
+    """Raises Problem 422 for two entries of one trait: a recommendation counts the traits on which a method is among the best."""
+    places: dict[str, int] = {}
+    for i, (entry, trait) in enumerate(traits_by_entry.items()):
+        earlier = places.setdefault(trait.name, i)
+        if earlier != i:
+            detail = f"{entry} is of {trait.name}, as entry {earlier} of /traits is: name each trait once, in one version."
+            raise invalid(f"/traits/{i}", "repeated_trait", detail)
 
 
 def _check_methods(request: StudyRequest) -> None:

@@ -16,6 +16,7 @@ from app.jobs.models import Artifact, Job
 from app.jobs.planned import planning
 from app.jobs.references import not_shared
 from app.jobs.reuse import find_reusable
+from app.jobs.specs import report_spec
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Asker, Idempotency, Submitted
 from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_edges, promised, reused, sharing_of
@@ -134,6 +135,11 @@ def _warnings(session: Session, nodes: Mapping[str, StudyNode]) -> list[str]:
     return list(dict.fromkeys(warning for node in nodes.values() for warning in of_jobs.get(node["job"], ())))
 
 
+def _kept_warnings(session: Session, report: Job) -> Sequence[str]:
+    """Returns the warnings of the study that this report is of."""
+    return job_repository.warnings(session, [report.id]).get(report.id, ())
+
+
 def _answered(session: Session, asker: Asker, report: Report) -> Answer:
     """Submits the report's job, and with it the study."""
     made = reports.submit(session, report, asker.viewer, asker.promise, asker.request_id)
@@ -141,8 +147,9 @@ def _answered(session: Session, asker: Asker, report: Report) -> Answer:
 
 
 def retry(session: Session, asker: Asker, identifier: str) -> Answer:
-    """Submits a new study with the same spec: new jobs for those that failed or were cancelled, the others unchanged. Raises Problem 403,
-    404, 409.
+    """Submits a new study with the same spec and labels: new jobs for those that failed or were cancelled, the others unchanged.
+
+    Raises Problem 403, 404, 409.
     """
     earlier = promised(session, asker)
     if earlier is not None:
@@ -177,6 +184,8 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
         max_seconds=old.max_seconds,
         stall_seconds=old.stall_seconds,
         retry_of=old.id,
+        labels=report_spec(old).get("labels"),
+        warnings=_kept_warnings(session, old),
     )
     made = reports.submit(session, report, viewer, promise, request_id)
     if viewer.owner != study.owner and not made.replayed:
@@ -214,7 +223,8 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
     if earlier is not None:
         return answer(session, asker, earlier)
     study = _find(session, identifier, asker.viewer)
-    if _usable_graph(session, study, asker.viewer)["report"].state != State.SUCCEEDED:
+    old = _usable_graph(session, study, asker.viewer)["report"]
+    if old.state != State.SUCCEEDED:
         raise Problem(
             409, "study_not_over", "The study's report is not written, so there is no labelling sheet for these labels."
         )
@@ -226,6 +236,7 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
         max_seconds=asker.settings.limit.job_seconds,
         stall_seconds=asker.settings.lease.stall,
         labels=request.labels,
+        warnings=_kept_warnings(session, old),
     )
     return _answered(session, asker, report)
 

@@ -19,7 +19,7 @@ The key's header is in a file, because every account on a machine can read comma
 REMEDY = (
     f"An administrator adds another judge: at an endpoint ({REGISTER[0]}) or a registered model ({REGISTER[1]}); FILE holds "
     "`Authorization: Bearer KEY`. Then name it in /judge, or score the answers of a finished steering again: "
-    "POST /v1/steerings/{id}/rescore with its name in /judge; nothing is generated again."
+    "POST /v1/steerings/{id}/rescore with its name in /judge; no steered text is generated again."
 )
 NO_VERDICT = "not enough evidence"
 

@@ -119,6 +119,55 @@ def test_a_set_without_questions_and_a_trait_named_twice_are_refused(
     assert words in error["detail"]
 
 
+def vectors_of(ada: httpx2.Client, extraction: str, **narrowed: Any) -> list[str]:
+    found = ada.get("/v1/vectors", params={"extraction": extraction, **narrowed}).json()["items"]
+    return [one["id"] for one in found]
+
+
+def test_two_vectors_of_one_place_are_refused_and_one_named_twice_is_one(
+    api: Running, ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    """A result names its vectors by method and layer: it would hold one of the two twice, and the other not at all."""
+    version = ada.get("/v1/traits/refusal").json()["version"]
+    other, _ = store_extraction(sessions, api.context.storage, "ada", version)
+    [one] = vectors_of(ada, names["EXTRACTION"], method="probe", layer=2)
+    [alike] = vectors_of(ada, other, method="probe", layer=2)
+    [deeper] = vectors_of(ada, other, method="probe", layer=5)
+    asked = {"model": "demo", "trait": "refusal"}
+    error = problem(ada.post("/v1/steerings", json=asked | {"vectors": [one, deeper, alike]}), 422)["errors"][0]
+    assert (error["code"], error["pointer"]) == ("same_place", "/vectors/2"), error
+    assert f"{alike} and {one} are both response[:5]/residual/probe/2" in error["detail"]
+    made = ada.post("/v1/steerings", json=asked | {"vectors": [one, deeper, one]})
+    assert made.status_code == 202, made.text
+    assert [vector["id"] for vector in made.json()["spec"]["vectors"]] == [one, deeper]
+
+
+def test_the_judge_reads_responses_of_the_steered_version_of_the_trait_alone(
+    api: Running, ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    """Prompts of another version may be test questions of this one."""
+    older, _ = store_extraction(sessions, api.context.storage, "ada", "0" * 64)
+    for extraction, own in ((older, False), (names["EXTRACTION"], True)):
+        vectors = vectors_of(ada, extraction, method="probe")
+        by_id = ada.post("/v1/steerings", json={"model": "demo", "trait": "refusal", "vectors": vectors})
+        chosen = ada.post("/v1/steerings", json=GOOD | {"extraction": extraction})
+        read = [answer.json()["spec"]["extraction"] for answer in (by_id, chosen)]
+        assert [job is not None for job in read] == [own, own], read
+        assert read[0] == read[1]
+
+
+def test_layers_that_are_pushed_at_once_are_one_cell(ada: httpx2.Client, names: dict[str, str]) -> None:
+    for combine, cells in ((False, 2), (True, 1)):
+        for chosen in (
+            {"extraction": names["EXTRACTION"], "methods": ["probe"]},
+            {"vectors": vectors_of(ada, names["EXTRACTION"], method="probe")},
+        ):
+            asked = {"model": "demo", "trait": "refusal", "combine": combine, **chosen}
+            cost = ada.post("/v1/steerings", params={"dry_run": "true"}, json=asked).json()
+            assert cost["cells"] == cells, (chosen, cost)
+            assert cost["arithmetic"].startswith(f"{cells} cells x 6 doses")
+
+
 def test_a_dose_that_is_no_number_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:
     for route, asked in (("steerings", GOOD), ("generations", LOOK)):
         for field in ("doses", "coefficients"):

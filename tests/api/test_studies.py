@@ -115,6 +115,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
             "= 120; without repeats 115; a steering takes 100",
         ),
         ({"traits": ["refusal", "sycophancy", "refusal@VERSION"], "evidence": "full"}, "/traits", "name each trait once"),
+        ({"traits": ["refusal", "refusal@VERSION"]}, "/traits/1", "entry 0 of /traits is: name each trait once"),
         ({"budgets": 3}, "/budgets", "does not take this field"),
     ],
 )

@@ -68,6 +68,21 @@ def test_a_labelled_study_of_anothers_jobs_is_retried_in_the_callers_name(
         assert (job["owner"], job["visibility"]) == ("sam", "private"), "as sam's study is"
 
 
+@pytest.mark.parametrize("by", ["study", "job"])
+def test_a_retried_report_keeps_its_labels_and_its_warnings(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], by: str
+) -> None:
+    study = reported(api, ada, sessions, models=["demo", "absent"], skip_unregistered=True)
+    warnings = ada.get(f"/v1/jobs/{study['job']}").json()["warnings"]
+    assert warnings
+    with_labels = ada.post(f"/v1/studies/{study['id']}/labels", json=LABELS).json()
+    fail(sessions, claim(sessions, "light"))
+    again = ada.post(f"/v1/{'studies' if by == 'study' else 'jobs'}/{with_labels['id']}/retry")
+    assert again.status_code == 202, again.text
+    assert (again.json()["spec"]["labels"], again.json()["warnings"]) == (LABELS["labels"], warnings)
+    assert with_labels["warnings"] == warnings
+
+
 @pytest.mark.parametrize("meanwhile", ["made private", "made private, owner disabled"])
 def test_what_is_not_shared_any_more_is_neither_labelled_nor_retried(
     api: Running, ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session], meanwhile: str

@@ -1,6 +1,7 @@
 """What a steering job refuses before it generates anything, each by the question, the vector or the layer at fault."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,17 @@ def test_vectors_that_cannot_be_steered_with_are_refused_by_name(tiny_lm: Lms, o
         load_subjects(tiny_lm("llama"), [one], units=units, massive={}, combine=False, asked=None)
     assert fault.value.code == code
     assert one.key in fault.value.sentence or code in ("layer_out_of_range", "unknown_component", "no_vectors")
+
+
+@pytest.mark.parametrize("combine", [False, True])
+def test_two_vectors_of_one_place_are_refused(tiny_lm: Lms, combine: bool) -> None:
+    """A spec of before they were refused at submit may hold them; the same vector twice is harmless."""
+    first, second = (replace(named(torch.eye(HIDDEN)[i]), id=f"vec_{i}") for i in range(2))
+    settings: dict[str, Any] = {"units": {("residual", 1): 1.0}, "massive": {1: ()}, "combine": combine, "asked": None}
+    with pytest.raises(ModelFault, match=r"vec_0 and vec_1 are both response\[:5\]/residual/probe/1") as fault:
+        load_subjects(tiny_lm("llama"), [first, second], **settings)
+    assert fault.value.code == "same_place"
+    assert load_subjects(tiny_lm("llama"), [first, first], **settings).subjects
 
 
 def test_a_layer_that_was_not_calibrated_has_no_unit_of_dose(tiny_lm: Lms) -> None:

@@ -1,6 +1,6 @@
 """`export`: writes an extraction, a part of it, or calibrations as the files of another program. Loads no model; torch writes the .pt files.
 
-Nothing is computed: the vectors are written as stored. How each format counts layers and positions is in its own file of `app.exports`.
+Nothing is computed: the vectors are written as stored. How each format counts layers and positions is in its own file of `app.formats`.
 """
 
 import io

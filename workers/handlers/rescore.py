@@ -1,4 +1,4 @@
-"""`rescore`: scores the texts of a finished steering with another judge. Generates nothing.
+"""`rescore`: scores the texts of a finished steering with another judge. Generates no steered text.
 
 The scores of a run are stored as a cell, so that after a judge's failure only the missing scores are requested.
 """

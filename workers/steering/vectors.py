@@ -151,7 +151,7 @@ def load_subjects(
     """Makes subjects in the order of the vectors, with twins named. `units[component, layer]` is the norm in which a dose is measured,
     `massive[layer]` the layer's massive dims.
 
-    Raises ModelFault layer_out_of_range, unknown_component, wrong_width, vector_not_finite, no_vectors.
+    Raises ModelFault layer_out_of_range, unknown_component, wrong_width, vector_not_finite, same_place, no_vectors.
     """
     wanted = None if asked is None else set(asked)
     controls: dict[str, dict[int, dict[int, Named]]] = {}
@@ -167,6 +167,7 @@ def load_subjects(
     subjects = []
     for group, unsorted in groups.items():
         members = sorted(unsorted, key=lambda one: one.layer)
+        _check_places(group, members)
         for together in [members] if combine else [[one] for one in members]:
             subjects.append(make_subject(group, together, units, massive))
     if not subjects:
@@ -233,6 +234,16 @@ def _source(members: Sequence[Named]) -> OfASibling | None:
     massive = {str(one.layer): None if one.facts is None else one.facts.get("massive") for one in members}
     dims = {layer: None if found is None else found.get("dims") for layer, found in massive.items()}
     return {**members[0].source, "source_massive_by_layer": dims}
+
+
+def _check_places(group: str, members: Sequence[Named]) -> None:
+    """Refuses two vectors at one layer: subjects are known by group and layer."""
+    places: dict[int, Named] = {}
+    for one in members:
+        other = places.setdefault(one.layer, one)
+        if other.id != one.id:
+            detail = f"{other.id} and {one.id} are both {group}/{one.layer}, so the result could not tell them apart."
+            raise ModelFault("same_place", f"{detail} Steer with each in a steering of its own.")
 
 
 def _check(lm: LanguageModel, one: Named) -> None:
