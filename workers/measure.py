@@ -13,8 +13,9 @@ class PeakMemory:
         self._cuda = device.startswith("cuda")
         self._device = device
         if self._cuda:
-            torch = sys.modules.get("torch")
-            if torch is not None:
+            if "torch" in sys.modules:
+                import torch  # another thread may be importing it (workers/warm.py); this waits for its end
+
                 torch.cuda.reset_peak_memory_stats(device)
         else:
             with contextlib.suppress(OSError):  # if the reset fails, the peak counts from the process's start
@@ -23,8 +24,11 @@ class PeakMemory:
     def peak(self) -> int:
         """The peak in bytes."""
         if self._cuda:
-            torch = sys.modules.get("torch")
-            return int(torch.cuda.max_memory_allocated(self._device)) if torch is not None else 0
+            if "torch" not in sys.modules:
+                return 0
+            import torch
+
+            return int(torch.cuda.max_memory_allocated(self._device))
         status = Path("/proc/self/status").read_text(encoding="ascii")
         found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
         return int(found[1]) * 1024 if found else 0

@@ -89,7 +89,7 @@ class Shelf:
             lm = self._cache.get(
                 key,
                 lambda: load(folder, device=self._settings.device, dtype=self._settings.weights_dtype, facts=known),
-                expected_bytes=known.bytes,
+                expected_bytes=known.bytes_in(self._settings.weights_dtype),
             )
             self._taken[key] = lm
             self._names[key] = name

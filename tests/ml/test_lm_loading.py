@@ -315,16 +315,6 @@ def test_a_file_that_appears_or_goes_is_a_change(folder: Path) -> None:
     assert files_changed(folder, facts.files)
 
 
-def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
-    """The library maps the file: rewritten in place it would change the model, cut short it would kill the process."""
-    lm = load(folder)
-    before = [parameter.clone() for parameter in lm.model.parameters()]
-    with (folder / "model.safetensors").open("r+b") as file:
-        file.write(b"\0" * 100_000)
-        file.truncate(100_000)
-    assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
-
-
 def test_facts_with_the_load_spare_the_scan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from workers.lm import loading
 

@@ -48,3 +48,21 @@ def test_a_token_with_other_experts_in_the_batch_is_a_flip(disturbed: LanguageMo
 def test_a_dense_model_and_a_single_row_have_none_to_compare(mixture: LanguageModel) -> None:
     assert routing_flips(tiny_family("llama"), ROWS) == {}
     assert routing_flips(mixture, ROWS[:1]) == {}
+
+
+@pytest.mark.parametrize(("most_tokens", "choices"), [(30, 19), (12, 0)])
+def test_a_batch_that_does_not_fit_costs_the_figure_and_never_the_job(
+    mixture: LanguageModel, most_tokens: int, choices: int
+) -> None:
+    """Two rows of 9 and 10 tokens fit within 30, four do not; within 12 none of both."""
+
+    def full(_module: object, _args: object, given: dict[str, torch.Tensor]) -> None:
+        if given["input_ids"].numel() > most_tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    handle = mixture.layout.decoder.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        found = routing_flips(mixture, ROWS)
+    finally:
+        handle.remove()
+    assert found.get("routing_choices", 0) == choices * mixture.layout.n_layers

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.lm.errors import ModelFault
+from workers.lm.head import logits_of
 from workers.lm.hooks import Hooks, hooked
 from workers.lm.interventions import Push, Site, check_pushes
 from workers.lm.memory import with_halving
@@ -61,15 +62,15 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
     for prompt, answer, _ in rows:
         bases.setdefault((tuple(prompt), tuple(answer)), len(rows) + len(bases))
     whole: list[Texted] = [*rows, *((prompt, answer, ()) for prompt, answer in bases)]
-    logits_NAV = _logits(lm, hooks, bank, whole)
+    logits = _logits(lm, hooks, bank, whole)
     found = []
     for row, (prompt, answer, _) in enumerate(rows):
-        base = logits_NAV[bases[tuple(prompt), tuple(answer)], -len(answer) :]
+        base = logits[bases[tuple(prompt), tuple(answer)]]
         if not torch.isfinite(base).all():
             raise ModelFault(
                 "activations_not_finite", "The unsteered model's logits are not finite, so there is nothing to compare with."
             )
-        found.append(_kl(logits_NAV[row, -len(answer) :], base))
+        found.append(_kl(logits[row], base))
     return found
 
 
@@ -81,25 +82,22 @@ def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:
     return values
 
 
-def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> Tensor:
-    """Logits [N, A of the longest answer, V] at the positions that predict each row's answer. Rows are left-padded so that the answers align."""
+def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> list[Tensor]:
+    """For each row the logits [A, V] at the positions that predict its answer. Rows are padded on the right, where pads affect no token of the
+    row, not even through a recurrent state."""
     fed = [[*prompt, *answer[:-1]] for prompt, answer, _ in rows]
     width = max(map(len, fed))
-    pads_N1 = torch.tensor([[width - len(ids)] for ids in fed], device=lm.device)
-    first_N1 = pads_N1 + torch.tensor([[len(prompt)] for prompt, _, _ in rows], device=lm.device)
+    first_N1 = torch.tensor([[len(prompt)] for prompt, _, _ in rows], device=lm.device)
+    end_N1 = torch.tensor([[len(ids)] for ids in fed], device=lm.device)
     column_T = torch.arange(width, device=lm.device)
-    in_prompt_NT, in_response_NT = (column_T >= pads_N1) & (column_T < first_N1), column_T >= first_N1
+    in_prompt_NT, in_response_NT = column_T < first_N1, (column_T >= first_N1) & (column_T < end_N1)
     pushes = [pushes for _, _, pushes in rows]
+    ids_NT = torch.tensor([[*ids, *[lm.pad_id] * (width - len(ids))] for ids in fed], device=lm.device)
     with hooks.during(framed_actions(lm, bank, pushes, in_prompt_NT, in_response_NT)):
-        logits: Tensor = lm.model(
-            input_ids=torch.tensor([[lm.pad_id] * (width - len(ids)) + ids for ids in fed], device=lm.device),
-            attention_mask=(column_T >= pads_N1).long(),
-            position_ids=(column_T - pads_N1).clamp(min=0),
-            use_cache=False,
-            logits_to_keep=max(len(answer) for _, answer, _ in rows),
-        ).logits
+        hidden_NTD = lm.layout.decoder(input_ids=ids_NT, use_cache=False).last_hidden_state
     _check_fired(lm, pushes, hooks.fired)
-    return logits
+    predicting = [hidden_NTD[row, len(prompt) - 1 : len(fed[row])] for row, (prompt, _, _) in enumerate(rows)]
+    return list(torch.split(logits_of(lm, torch.cat(predicting)), [len(answer) for _, answer, _ in rows]))
 
 
 def _check_fired(lm: LanguageModel, pushes: Sequence[Sequence[Push]], fired: set[Site]) -> None:

@@ -90,7 +90,8 @@ class KeptPrompts:
                 one,
                 {
                     "input_ids": torch.tensor(ids, device=device),
-                    "position_ids": positions_NT,
+                    # pads may lie past the context, where a model with learned positions has none
+                    "position_ids": positions_NT.clamp(max=self._lm.context_length - 1),
                     "past_key_values": cache,
                     "use_cache": True,
                 },

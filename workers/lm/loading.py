@@ -94,6 +94,8 @@ def _settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
         for parameter in model.parameters():
             copies.setdefault(parameter.data_ptr(), parameter.data.clone())
             parameter.data = copies[parameter.data_ptr()]
+        for buffer in model.buffers():
+            buffer.data = buffer.data.clone()
     model = model.to(device)
     model.requires_grad_(False)
     return model.eval()

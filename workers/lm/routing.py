@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from workers.lm.memory import free_memory, is_out_of_memory
 from workers.lm.model import LanguageModel
 from workers.lm.structure.recording import handles
 
@@ -18,10 +19,22 @@ SAMPLE = 4
 
 def routing_flips(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, int]:
     """Returns `routing_choices`, the number of (token, router) pairs in the first rows, and `routing_flips`, the pairs at which the experts of
-    the row in a batch differ from those of the row alone. Empty for a model without routers, and where fewer than two rows can form a batch."""
+    the row in a batch differ from those of the row alone. Empty for a model without routers, where fewer than two rows can form a batch, and
+    where a batch of two does not fit into memory: the job that asks has its results already."""
     sample = [list(row) for row in rows if len(row) > 1][:SAMPLE]
     if len(sample) < 2 or not _picks(lm, [sample[0][:8]]):
         return {}
+    for most in (SAMPLE, 2):
+        try:
+            return _flips(lm, sample[:most])
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()
+    return {}
+
+
+def _flips(lm: LanguageModel, sample: Sequence[Sequence[int]]) -> dict[str, int]:
     together = _picks(lm, sample)
     choices = flips = 0
     for number, row in enumerate(sample):
