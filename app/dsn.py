@@ -1,5 +1,10 @@
 """Converts the address of the database to the form that SQLAlchemy takes. Errors never show the address, which contains a password."""
 
+import os
+from collections.abc import Mapping
+
+from binnacle.errors import BinnacleError
+
 DRIVER = "postgresql+psycopg"
 SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
 FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -23,3 +28,12 @@ def database_url(text: str) -> str:
     if colon and not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         raise ValueError(f"The port must be a number from 1 to 65535, as in {FORM}.")
     return f"{DRIVER}://{rest}"
+
+
+def given_database(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Returns the address in DATABASE_URL with the driver's name; None when it is not set. Raises BinnacleError `settings_invalid`."""
+    given = environment.get("DATABASE_URL")
+    try:
+        return database_url(given) if given else None
+    except ValueError as error:
+        raise BinnacleError("settings_invalid", f"DATABASE_URL is not valid. {error}") from None
