@@ -19,6 +19,9 @@ from app.settings import Settings
 CLASSES = ("model", "light")
 TASK = "workers.doorbell.answer"
 
+SECONDS = 2
+"""How long a bell waits for the broker's answer; it tries twice."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -54,6 +57,7 @@ class Bell:
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)
+        self._app.conf.broker_transport_options["socket_timeout"] = SECONDS  # longer only for those that wait for messages
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bell")
         self._connection: Connection | None = None
         self._lock = threading.Lock()

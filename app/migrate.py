@@ -50,6 +50,19 @@ def current_revision(session: Session) -> str | None:
     return MigrationContext.configure(session.connection()).get_current_revision()
 
 
+def check_prepared(session: Session) -> None:
+    """Raises BinnacleError for a database without the tables of this installation: `database_not_prepared` if `binnacle prepare` can make them,
+    `database_foreign` if another program has migrated it.
+    """
+    found = current_revision(session)
+    if found is None or (knows(found) and found != head_revision()):
+        state = "is empty" if found is None else f"is at revision {found}"
+        detail = f"The database {state}, this installation needs revision {head_revision()}. Run `binnacle prepare`, or start the service."
+        raise BinnacleError("database_not_prepared", detail)
+    if not knows(found) and not inspect(session.connection()).has_table(OURS):
+        raise BinnacleError("database_foreign", _foreign(session.connection(), found))
+
+
 def upgrade(url: str, revision: str = "head") -> None:
     """Migrates the database at `url` upwards; concurrent callers wait for each other, and later callers find nothing to do.
 

@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings
 from binnacle.errors import BinnacleError
 
 FILE = "binnacle.toml"
+PATHS = ("BINNACLE_CONFIG", "BINNACLE_HUB_CACHE", "BINNACLE_HUB_TOKEN_FILE")
+"""Variables that hold a path of this machine. Child processes work in another folder, so a relative path is made absolute."""
 
 
 def place(environment: Mapping[str, str]) -> Path:
@@ -40,6 +42,7 @@ def apply(
     """
     if home is not None:
         environment["BINNACLE_HOME"] = str(home)
+    _anchor(environment)
     path = place(environment)
     try:
         text = path.read_text()
@@ -66,7 +69,15 @@ def apply(
         if isinstance(value, list | dict):
             raise _wrong(path, f"{name} must be a text, a number, or true or false.")
         environment.setdefault(variable, str(value).lower() if isinstance(value, bool) else str(value))
+    _anchor(environment)
     return path
+
+
+def _anchor(environment: MutableMapping[str, str]) -> None:
+    """Makes relative paths absolute, from the working folder."""
+    for variable in PATHS:
+        if given := environment.get(variable):
+            environment[variable] = str(Path(given).expanduser().absolute())
 
 
 def _wrong(path: Path, why: str) -> BinnacleError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.embedded.commands import API_GRACE, WORKER_GRACE, api_command, plan_workers, worker_command, worker_environment
+from app.embedded.commands import API_GRACE, api_command, plan_workers, worker_command, worker_environment, worker_spec
 from app.server import STOP_SECONDS
 from app.settings import LeaseSettings, LimitSettings, Settings
 
@@ -69,8 +69,14 @@ def test_containers_are_given_the_time_that_our_processes_need_to_stop(compose: 
     lease = LeaseSettings()
     assert grace["api"] > STOP_SECONDS
     assert min(grace["worker-gpu0"], grace["worker-light"]) > lease.drain_grace + lease.kill_grace
-    assert lease.drain_grace + lease.kill_grace < WORKER_GRACE, "`binnacle up` is as patient"
     assert STOP_SECONDS < API_GRACE
+
+
+def test_up_waits_for_its_workers_as_long_as_the_settings_let_them_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 25 seconds, whatever the settings, the node was killed, and its job counted as lost."""
+    monkeypatch.setenv("BINNACLE_LEASE_DRAIN_GRACE", "60")
+    [plan, _] = plan_workers([])
+    assert worker_spec(plan, {}, tmp_path).grace > 60 + LeaseSettings().kill_grace
 
 
 def test_every_image_is_pinned_by_its_version(compose: dict[str, Any]) -> None:

@@ -54,6 +54,18 @@ def test_what_is_wrong_is_named_and_no_value_is_shown(tmp_path: Path, text: str,
     assert SECRET not in raised.value.detail
 
 
+def test_a_relative_path_means_the_same_file_to_child_processes_in_other_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").write_text('hub_cache = "cache"')
+    given = {"BINNACLE_CONFIG": "my.toml", "BINNACLE_HUB_TOKEN_FILE": "token"}
+    apply(Settings, environment=given)
+    monkeypatch.chdir("/")
+    assert apply(Settings, environment=given) == tmp_path / "my.toml"
+    assert (given["BINNACLE_HUB_CACHE"], given["BINNACLE_HUB_TOKEN_FILE"]) == (str(tmp_path / "cache"), str(tmp_path / "token"))
+
+
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert apply(Settings, environment={"BINNACLE_HOME": str(tmp_path)}) is None
     with pytest.raises(BinnacleError, match="The file does not exist"):

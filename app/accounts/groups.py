@@ -31,7 +31,7 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
 
 def add_member(session: Session, name: str, user: str, viewer: Viewer) -> GroupOut:
     """Adds a user to a group: the user now sees everything shared with it. Does nothing for a member. Raises Problem 404."""
-    _require(session, name)
+    _require(session, name, keep=True)
     if repository.user(session, user) is None:
         raise not_found("user", user)
     if repository.add_member(session, name, user):
@@ -59,8 +59,8 @@ def listing(session: Session) -> GroupList:
     return GroupList(items=[_view(group, sorted(members)) for group, members in repository.groups(session)])
 
 
-def _require(session: Session, name: str) -> Group:
-    group = repository.group(session, name)
+def _require(session: Session, name: str, *, keep: bool = False) -> Group:
+    group = repository.group(session, name, keep=keep)
     if group is None:
         raise not_found("group", name)
     return group

@@ -43,8 +43,11 @@ def secured(settings: Settings, host: str | None) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Returns whether all addresses of `host` are loopback addresses of this machine."""
-    addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    """Returns whether all addresses of `host` are loopback addresses of this machine; not if its name has no address."""
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except socket.gaierror:
+        return False
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 

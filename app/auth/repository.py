@@ -103,9 +103,9 @@ def add_group(session: Session, name: str, by: str) -> bool:
     return session.scalar(made) is not None
 
 
-def group(session: Session, name: str) -> Group | None:
-    """Returns the group with this name."""
-    return session.get(Group, name)
+def group(session: Session, name: str, *, keep: bool = False) -> Group | None:
+    """Returns the group with this name. With `keep`, nobody can delete it before this transaction ends."""
+    return session.get(Group, name, with_for_update={"read": True, "key_share": True} if keep else None)
 
 
 def members(session: Session, group: str) -> list[str]:

@@ -35,12 +35,16 @@ class ShareRequest(Sharing):
 
 
 def check(session: Session, owner: str, to: Sharing) -> None:
-    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner."""
+    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner; keeps the group until this transaction
+    ends.
+    """
     if to.visibility != "group":
         if to.group is not None:
             detail = f"/group is {to.group!r}, while /visibility is {to.visibility!r}: set /visibility to 'group', or leave /group out."
             raise invalid("/group", "group_without_visibility", detail)
         return
+    if to.group is not None:
+        repository.group(session, to.group, keep=True)
     mine = repository.groups_of(session, [owner])[owner]
     if to.group is None or to.group not in mine:
         have = f"{owner} is in: {', '.join(mine)}" if mine else f"{owner} is in no group"

@@ -1,5 +1,6 @@
 """`binnacle backup` and `binnacle restore`: copy a data folder to a backup and back."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,16 +18,19 @@ def backup(
 ) -> None:
     """Copy the database, objects and secrets to a new folder; the service may keep running."""
     from app import settings_file
-    from app.embedded.backup import back_up
+    from app.embedded.backup import SECRETS, back_up
     from app.embedded.home import Home
     from app.settings import Settings
 
-    settings_file.apply(Settings, home)  # STORAGE_URL may stand there
+    settings_file.apply(Settings, home)  # DATABASE_URL and STORAGE_URL may stand there
     made = back_up(Home(home or home_folder()), target)
     objects = (
         "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
     )
-    out.print(f"{target}: the database, {objects}, and the secrets (keep it private)")
+    secrets = [name for name in SECRETS if (target / name).exists()]
+    out.print(f"{target}: {', '.join(['the database', objects, *secrets])} (keep it private)")
+    if "pepper" not in secrets:
+        out.print("No pepper was found, and no key works without it: keep the service's BINNACLE_KEY_PEPPER beside this backup.")
     if made.missing:
         out.print(f"Objects that the database refers to and that were not there to copy: {made.missing}.")
         out.print("What they held is lost unless an older backup has them.")
@@ -37,8 +41,16 @@ def restore(
     home: Annotated[Path, typer.Option("--home", help="A new data folder.")],
 ) -> None:
     """Restore a backup to a new data folder; start it with `binnacle up --home`."""
+    from app import settings_file
     from app.embedded.backup import restore as run
     from app.embedded.home import Home
+    from app.settings import Settings
 
+    settings_file.apply(Settings, home)
     made = run(source, Home(home))
+    others = [name for name in ("DATABASE_URL", *(["STORAGE_URL"] if made.objects is not None else [])) if os.environ.get(name)]
+    if others:
+        out.print(
+            f"Unset {' and '.join(others)} before you start it (environment, binnacle.toml): `binnacle up` would serve other data than these."
+        )
     out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}")

@@ -7,7 +7,6 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -52,8 +51,8 @@ def create(
     if role not in {"viewer", "member", "admin"}:
         raise BinnacleError("bad_role", f"--role {role!r}: choose viewer, member or admin.")
     request = _checked(KeyRequest, owner=owner, role=role, scopes=scopes or None, days=days, label=label)
-    with _database() as (session, pepper):
-        made = keys.create(session, request, _operator(), pepper)
+    with _database() as session:
+        made = keys.create(session, request, _operator(), _pepper())
     _show(made, as_json=as_json)
 
 
@@ -66,7 +65,7 @@ def list_keys(
     """List keys, newest first, without their text."""
     from app.accounts import keys
 
-    with _database() as (session, _):
+    with _database() as session:
         rows = [one.model_dump(mode="json", exclude={"links"}) for one in keys.listing(session, owner=owner, live=live)]
     if as_json:
         print_json(rows)
@@ -90,8 +89,8 @@ def rotate(
     from app.accounts.schemas import RotateRequest
 
     request = _checked(RotateRequest, overlap_hours=overlap_hours, days=days)
-    with _database() as (session, pepper):
-        made = keys.rotate(session, key, request, _operator(), pepper)
+    with _database() as session:
+        made = keys.rotate(session, key, request, _operator(), _pepper())
     err.print(f"{key} stays valid for {overlap_hours:g} more hours at most; replace it by the new key")
     _show(made, as_json=as_json)
 
@@ -101,7 +100,7 @@ def revoke(key: KeyId) -> None:
     """Revoke a key: it stops working within seconds."""
     from app.accounts import keys
 
-    with _database() as (session, _):
+    with _database() as session:
         keys.revoke(session, key, _operator())
     err.print(f"{key} is revoked")
 
@@ -150,19 +149,22 @@ def _operator() -> "Viewer":
 
 
 @contextmanager
-def _database() -> Iterator[tuple["Session", str]]:
-    """Opens a transaction on the database of this machine's service; yields it with the pepper, the secret of the HMACs of keys."""
+def _database() -> Iterator["Session"]:
+    """Opens a transaction on the database of this machine's service. Raises each Problem as a BinnacleError."""
     from app.errors import Problem
 
     try:
         with service_database() as session:
-            yield session, os.environ.get("BINNACLE_KEY_PEPPER") or _pepper(home_folder())
+            yield session
     except Problem as problem:
         raise BinnacleError(problem.code, problem.detail) from problem
 
 
-def _pepper(folder: Path) -> str:
-    """Reads the pepper from the data folder. Raises BinnacleError `no_pepper`."""
+def _pepper() -> str:
+    """Returns the secret of the HMACs of keys, from the environment or the data folder. Raises BinnacleError `no_pepper`."""
+    if given := os.environ.get("BINNACLE_KEY_PEPPER"):
+        return given
+    folder = home_folder()
     try:
         return (folder / "pepper").read_text().strip()
     except OSError as error:

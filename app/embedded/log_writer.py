@@ -29,6 +29,10 @@ class LogFile:
                 data = data[end:]
         self._append(data)
 
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
     def _open(self) -> None:
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = os.fstat(self._file).st_size
@@ -43,8 +47,9 @@ class LogFile:
 
     def _set_aside(self) -> None:
         os.replace(self._path, f"{self._path}.1")  # noqa: PTH105 - pathlib would be most of this program's memory
-        os.close(self._file)
+        full = self._file
         self._open()
+        os.close(full)
 
 
 def main(path: str, limit: int) -> None:
@@ -59,7 +64,9 @@ def main(path: str, limit: int) -> None:
             log = log or LogFile(path, limit)
             log.write(data)
         except OSError:
-            continue
+            if log:
+                log.close()
+            log = None  # the next line opens the file again
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Postgres(Server):
     durable: False trades crash safety of the machine (not of the process) for speed, for tests.
     """
 
-    name = "postgres"
+    name = program = "postgres"
     stop_signal = signal.SIGINT  # its fast shutdown: sessions end, everything is written
     hard_signals = (signal.SIGQUIT, signal.SIGKILL)
 

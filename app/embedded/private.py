@@ -13,10 +13,15 @@ from app.embedded.errors import EmbeddedError
 SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its final zero
 
 
-def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o700) -> Path:
+RUN_AS_OWNER = "Run this as the account that it belongs to (sudo -u NAME), or choose another --home"
+REMOVE = "Remove or rename it"
+
+
+def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o700, remedy: str = RUN_AS_OWNER) -> Path:
     """Returns `path` as a folder of `owner` (None: the caller) with exactly `mode`; creates it with its parents when missing.
 
-    Raises EmbeddedError when the path is a link or belongs to another account, which could read the files in it.
+    Raises EmbeddedError when the path is a link or belongs to another account, which could read the files in it. `remedy` is what to do about
+    another account's folder; by default it may hold the data of a service.
     """
     uid = owner.uid if owner else os.geteuid()
     made = not path.exists()
@@ -25,10 +30,11 @@ def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o70
     if stat.S_ISDIR(found.st_mode) and owner and (made or found.st_uid == os.geteuid()):
         os.chown(path, owner.uid, owner.gid)
         found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+    if not stat.S_ISDIR(found.st_mode):
+        raise EmbeddedError("folder_not_ours", f"{path} must be a folder, but it is a link. {REMOVE}.")
+    if found.st_uid != uid:
         raise EmbeddedError(
-            "folder_not_ours",
-            f"{path} must be a folder of user id {uid}, but it belongs to {found.st_uid} or is a link. Remove or rename it.",
+            "folder_not_ours", f"{path} must be a folder of user id {uid}, but it belongs to {found.st_uid}. {remedy}."
         )
     if stat.S_IMODE(found.st_mode) != mode:
         path.chmod(mode)
@@ -63,7 +69,7 @@ def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = Non
     name = f"binnacle-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}"
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
         if len(os.fsencode(parent / name / socket_name)) <= SOCKET_PATH_LIMIT:
-            return private_folder(parent / name, owner=owner)
+            return private_folder(parent / name, owner=owner, remedy=REMOVE)
     raise EmbeddedError(
         "socket_path_too_long", f"no folder has a path short enough for the socket {socket_name}; set TMPDIR to a shorter path."
     )

@@ -7,14 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def working_in(folder: Path) -> list[int]:
-    """Returns the processes with `folder` as their working folder.
+def working_in(folder: Path, program: str | None = None) -> list[int]:
+    """Returns the processes with `folder` as their working folder; with `program`, only those that run the program of this file name.
 
     Both servers change into their data folder, so this finds servers left after a crash without a pid file, which may name an unrelated
-    process by then.
+    process by then. Other programs may stand in the folder too: a shell, rsync.
     """
     target = folder.resolve()
-    return _pids(lambda proc: (proc / "cwd").readlink() == target)
+    return _pids(lambda proc: (proc / "cwd").readlink() == target and program in {None, _program(proc)})
+
+
+def _program(proc: Path) -> str:
+    """The file name of the process's program. The kernel adds " (deleted)" after an upgrade has replaced the file."""
+    return (proc / "exe").readlink().name.removesuffix(" (deleted)")
 
 
 def eldest(pids: Sequence[int]) -> list[int]:

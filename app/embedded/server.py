@@ -16,6 +16,8 @@ class Server(ABC):
     """A server in one folder: call `prepare()` once, then run `child_spec()` under a supervisor, or call `start()` and `stop()`."""
 
     name: ClassVar[str]
+    program: ClassVar[str]
+    """The file name of its program."""
     stop_signal: ClassVar[Signals]
     """Makes the server write everything and exit."""
     hard_signals: ClassVar[Sequence[Signals]]
@@ -71,11 +73,14 @@ class Server(ABC):
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
+    def processes(self) -> list[int]:
+        """Returns the ids of the server of this folder and of its own processes, also of one that another supervisor started."""
+        return working_in(self.data, self.program)
+
     def clear_leftovers(self) -> None:
         """Stops a server of this folder that outlived its supervisor. Raises EmbeddedError if it cannot be stopped."""
         # a server's own processes understand signals differently: its stop signal, sent to them too, can end Postgres as after a crash
-        ended = end_all(lambda: eldest(working_in(self.data)), [(self.stop_signal, 20.0)])
-        if ended or end_all(lambda: working_in(self.data), [(number, 5.0) for number in self.hard_signals]):
+        ended = end_all(lambda: eldest(self.processes()), [(self.stop_signal, 20.0)])
+        if ended or end_all(self.processes, [(number, 5.0) for number in self.hard_signals]):
             return
-        left = working_in(self.data)
-        raise EmbeddedError(f"{self.name}_leftover", f"processes {left} still use {self.data} and cannot be stopped.")
+        raise EmbeddedError(f"{self.name}_leftover", f"processes {self.processes()} still use {self.data} and cannot be stopped.")

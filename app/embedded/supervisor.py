@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.dsn import given_database
 from app.embedded import commands
 from app.embedded.broker import Broker
 from app.embedded.children import Child, ChildSpec
@@ -113,7 +114,7 @@ class Supervisor:
 
         Postgres gets the lower tier, so that it stops after the broker.
         """
-        database, broker = self._environment.get("DATABASE_URL"), self._environment.get("BROKER_URL")
+        database, broker = given_database(self._environment), self._environment.get("BROKER_URL")
         sharing = self.options.sharing
         started = []
         if not database:

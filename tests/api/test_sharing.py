@@ -1,6 +1,8 @@
 """Who sees a job sees what it made, and nobody else: private, a group's, public; changed later; studies; what may be used of it."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -8,6 +10,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.accounts import groups
+from app.auth.viewer import Viewer
 from app.extractions.models import Vector
 from app.jobs.models import Job
 from tests.api.conftest import Running, submit
@@ -190,3 +194,27 @@ def test_a_shared_trait_takes_nobodys_name_for_it(
     assert sam.get(f"/v1/traits/{theirs['id']}").status_code == 200
     again = ada.post("/v1/traits", json={**TRAIT, "name": "refusal"})
     assert (again.status_code, again.json()["visibility"]) == (200, "public"), "sent again without a word of it, it stays"
+
+
+@pytest.mark.parametrize(("what", "code"), [("member", "not_found"), ("share", "not_in_group")])
+def test_a_group_that_is_deleted_at_the_same_moment_is_refused_as_missing(
+    what: str,
+    code: str,
+    api: Running,
+    carl: httpx2.Client,
+    ada: httpx2.Client,
+    admin: httpx2.Client,
+    sessions: sessionmaker[Session],
+) -> None:
+    """The check saw the group, and its foreign key did not: 500."""
+    path = submit(ada)["links"]["self"]
+    with ThreadPoolExecutor(1) as pool, sessions.begin() as session:
+        groups.delete(session, "interp", Viewer("root", "admin"))
+        if what == "member":
+            asked = pool.submit(admin.put, "/v1/groups/interp/members/ada")
+        else:
+            asked = pool.submit(ada.patch, path, json={"visibility": "group", "group": "interp"})
+        time.sleep(1)  # the request now waits for the deletion
+        session.commit()
+        answer = asked.result()
+    assert answer.json()["code"] == code, answer.text

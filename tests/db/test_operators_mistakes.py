@@ -101,6 +101,8 @@ def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: st
         (f"postgresql://u:{SECRET}@{SECRET}@h/db", "%40 for @"),
         (f"postgresql://u:{SECRET}/{SECRET}@h/db", "%2F for /"),
         (f"postgresql://u:{SECRET}@h:port/db", "a number from 1 to 65535"),
+        (f"postgresql://u:p?{SECRET}@h/db", "%3F for ?"),
+        (f"postgresql://u:{SECRET}@h1:5432,h2:5432/db", "?host=HOST1:5432&host=HOST2:5432"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused_with_its_remedy(url: str, remedy: str, said: Said) -> None:
@@ -119,6 +121,22 @@ def test_another_setting_is_named_by_its_variable(command: str, said: Said) -> N
 def test_a_database_that_does_not_answer_is_named_without_its_password(command: str, said: Said) -> None:
     printed = said(command, f"postgresql://u:{SECRET}@127.0.0.1:1/db")
     assert "error: database_unreachable: postgresql://u:***@127.0.0.1:1/db does not answer" in printed
+
+
+@pytest.mark.parametrize("command", ["keys", "quotas"])
+def test_a_database_without_tables_is_said_with_the_command_that_makes_them(
+    command: str, said: Said, empty_database_url: str
+) -> None:
+    assert "database_not_prepared: The database is empty" in said(command, empty_database_url)
+
+
+def test_keys_are_listed_without_the_pepper(forking: Forking, database_url: str, tmp_path: Path) -> None:
+    """Only making a key needs it: a key that leaked is revoked from any shell that reaches the database."""
+    given = {name: value for name, value in os.environ.items() if name != "BINNACLE_KEY_PEPPER"}
+    status, _, err = forking.run(
+        COMMANDS["keys"], env={**given, "DATABASE_URL": database_url, "BINNACLE_HOME": str(tmp_path)}, folder=tmp_path
+    )
+    assert status == 0, err
 
 
 def test_a_role_that_may_not_make_tables_is_told_who_can_let_it(postgres: Postgres, empty_database_url: str, said: Said) -> None:
@@ -146,6 +164,18 @@ def test_another_program_s_database_is_left_alone(command: str, empty_database_u
     assert "f00dcafe" in printed
     with administering(empty_database_url) as connection:
         assert connection.scalar(text("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")) == 1
+
+
+@pytest.mark.parametrize("command", ["doctor", "keys"])
+def test_a_command_that_looks_leaves_the_folder_as_it_is(command: str, forking: Forking, tmp_path: Path) -> None:
+    """It closed the folder to other accounts, and made `logs` in it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | {"BINNACLE_HOME": str(shared)}
+    forking.run(COMMANDS[command], env=given, folder=tmp_path)
+    assert shared.stat().st_mode & 0o777 == 0o755
+    assert list(shared.iterdir()) == []
 
 
 def test_the_doctor_notes_a_superuser(forking: Forking, database_url: str, tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_a_log_torn_at_its_end_is_loaded_up_to_the_tear(own_broker: Broker) -> N
         assert client.get("whole") == b"1"
 
 
+def test_another_program_that_stands_in_the_data_folder_is_left_alone(own_broker: Broker) -> None:
+    """A shell, an editor or rsync there was ended by the next start, and so was a `binnacle up` that was started there."""
+    own_broker.stop()
+    with subprocess.Popen(["sleep", "600"], cwd=own_broker.data) as stranger:
+        try:
+            own_broker.start()
+            assert stranger.poll() is None
+            assert own_broker.processes() != []
+        finally:
+            stranger.kill()
+
+
 def test_a_broker_that_outlived_its_supervisor_is_ended_and_replaced(own_broker: Broker) -> None:
     spec = own_broker.child_spec()
     own_broker.stop()

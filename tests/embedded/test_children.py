@@ -1,6 +1,7 @@
 """A child process is restarted, never doubled, and takes everything it started with it."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded import log_writer
 from app.embedded.children import Backoff, Child, ChildSpec, stop_together
 from app.embedded.errors import EmbeddedError
 from app.embedded.processes import carrying
@@ -214,6 +216,24 @@ def test_a_log_is_set_aside_while_the_child_runs_and_no_line_is_lost(
     assert _numbers(tmp_path) == list(range(20_000)), "each line once, in order, none torn"
     assert (tmp_path / "child-0.log.1").exists()
     one.stop()
+
+
+def test_a_log_is_written_again_after_one_rotation_failed(tmp_path: Path) -> None:
+    """On a full disk the file after a rotation could not be opened, and every later line was lost; here a limit on files stands for the disk."""
+    path = tmp_path / "a.log"
+    with subprocess.Popen([sys.executable, log_writer.__file__, str(path), "10"], stdin=subprocess.PIPE, bufsize=0) as writer:
+        limits = resource.prlimit(writer.pid, resource.RLIMIT_NOFILE)
+        assert writer.stdin
+        writer.stdin.write(b"one line\n")
+        until(lambda: path.exists() and path.stat().st_size == 9)
+        resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        writer.stdin.write(b"dropped\n")
+        until(lambda: not path.exists())
+        time.sleep(0.2)
+        resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, limits)
+        writer.stdin.write(b"later\n")
+        writer.stdin.close()
+    assert path.read_text() == "later\n"
 
 
 def test_however_much_a_child_says_its_log_stays_small(

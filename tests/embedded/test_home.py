@@ -89,8 +89,10 @@ def test_a_folder_that_is_a_link_or_somebody_elses_is_refused(tmp_path: Path) ->
         private_folder(tmp_path / "link")
     if os.geteuid() == 0:
         os.chown(tmp_path / "real", 65534, 65534)
-        with pytest.raises(EmbeddedError, match="folder_not_ours"):
-            private_folder(tmp_path / "real")
+        with pytest.raises(EmbeddedError, match="folder_not_ours") as refused:
+            Home(tmp_path / "real")
+        assert "sudo -u NAME" in refused.value.detail
+        assert "Remove" not in refused.value.detail, "it holds the service's data"
 
 
 def test_a_taken_port_is_named_and_a_way_out(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_an_option_without_effect_is_refused_before_anything_starts(
 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     folder = make_folder()
-    up = Up(folder / "home", {"DATABASE_URL": "postgresql+psycopg://me:secret-word@127.0.0.1:1/binnacle"})
+    up = Up(folder / "home", {"DATABASE_URL": " postgres://me:secret-word@127.0.0.1:1/binnacle "})  # a form that settings take
     up.launch()
     assert up.process
     assert up.process.wait(60) == 1

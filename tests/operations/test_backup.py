@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import binnacle
 from app.db import make_engine
@@ -46,7 +47,7 @@ def test_the_documented_dump_is_private_and_shows_no_password(folder: Path, unus
     """The block of docs/operating.md for a database of one's own, as it stands there; a stand-in for each program notes its arguments."""
     page = (CODE / "docs" / "operating.md").read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    block = next(text for text in blocks if "pg_dump --host" in text)
+    block = next(one for one in blocks if "pg_dump --host" in one)
     server = Postgres(folder / "pg", listen=("127.0.0.1", unused_port), durable=False)
     server.start()
     try:
@@ -213,6 +214,34 @@ def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them
     settings.write_text(f'storage_url = "file://{elsewhere}"\n')
     settings.chmod(0o600)
     assert "1 objects" in cli("backup", str(folder / "another"), "--home", str(home.folder))
+
+
+def test_a_database_elsewhere_is_backed_up_while_no_up_runs_and_not_the_folders_old_one(
+    folder: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that began with the embedded database and moved to its own: the old database and the old pepper were saved."""
+    home = Home(folder / "home")
+    server = Postgres(home.postgres, durable=False)
+    server.start()
+    server.stop()
+    assert home.pepper
+    engine = make_engine(empty_database_url, pool_size=1)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE moved AS SELECT 42 AS answer"))
+    engine.dispose()
+    monkeypatch.setenv("DATABASE_URL", empty_database_url.replace("postgresql+psycopg", "postgres"))
+    monkeypatch.setenv("BINNACLE_KEY_PEPPER", "the pepper in use")
+    said = cli("backup", str(folder / "backup"), "--home", str(home.folder))
+    assert "pepper" in said
+    assert "admin.key" not in said
+    assert (folder / "backup" / "pepper").read_text() == "the pepper in use"
+    said = cli("restore", str(folder / "backup"), "--home", str(folder / "new"))
+    assert "Unset DATABASE_URL" in said
+    restored = Postgres(Home(folder / "new").postgres, durable=False)
+    restored.start()
+    with restored.connect("binnacle") as connection:
+        assert connection.execute("SELECT answer FROM moved").fetchone() == (42,)
+    restored.stop()
 
 
 def test_every_reference_to_an_object_is_found_in_the_database_itself(database_url: str) -> None:

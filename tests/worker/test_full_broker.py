@@ -1,5 +1,7 @@
 """A broker at its maxmemory refuses every bell and answers every ping: jobs start all the same, and the checks say what is wrong."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -7,8 +9,10 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 from sqlalchemy import text
 
+from app.bell import Bell
 from app.embedded.broker import Broker, connect
 from app.jobs import service as jobs
+from app.settings import Settings
 from tests.worker.conftest import Service
 
 
@@ -77,3 +81,18 @@ def test_a_node_does_not_ask_without_end_for_a_job_that_it_may_not_run(served: S
     looked = served.nodes[0].log.read_text().count("received")
     assert 1 <= looked <= 6, "after 1, 3, 7 s at most, besides the first job's bell"
     assert served.job("job_newer").state == "queued"
+
+
+def test_a_broker_that_hangs_keeps_a_bell_a_few_seconds(own_broker: Broker) -> None:
+    """A worker rings after its claim and before its first heartbeat: half a minute there was most of a short lease."""
+    bell = Bell(Settings.model_validate({"broker_url": own_broker.url}))
+    assert bell.ring("model")
+    [server] = own_broker.processes()
+    os.kill(server, signal.SIGSTOP)
+    try:
+        asked = time.monotonic()
+        assert not bell.ring("model", 2)
+        assert time.monotonic() - asked < 10
+    finally:
+        os.kill(server, signal.SIGCONT)
+        bell.close()

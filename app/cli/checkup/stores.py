@@ -25,11 +25,11 @@ SUPERUSER = (
 
 def store_url(variable: str, home: Path) -> str | None:
     """Returns the URL in the environment variable, else that of the service that `binnacle up` runs from `home`; None without either."""
-    from app.embedded.home import Home
+    from app.embedded.home import find_running
 
     if url := os.environ.get(variable):
         return url
-    running = Home(home).running() if home.is_dir() else None
+    running = find_running(home)
     return getattr(running, variable.lower()) if running else None
 
 
