@@ -10,6 +10,8 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import httpx2
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 HOST_OR_NETWORK = r"^[A-Za-z0-9_.:-]{1,253}(/[0-9]{1,3})?$"
@@ -33,6 +35,16 @@ _OWN = tuple(
 _TRANSLATED = tuple(ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "64:ff9b::/96"))
 """IPv6 networks that are delivered as IPv4: such an address is checked by the IPv4 address that it contains."""
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+
+
+def host_of(url: str) -> str:
+    """Returns the host of an address as requests name it, in ASCII (IDNA) and without brackets; raises ValueError where the address cannot be
+    read.
+    """
+    try:
+        return httpx2.URL(url).raw_host.decode("ascii")
+    except httpx2.InvalidURL as error:
+        raise ValueError(str(error)) from error
 
 
 async def look_up(host: str) -> list[str]:

@@ -18,6 +18,9 @@ from app.dsn import database_url
 from app.refusals import sentence
 from binnacle.errors import BinnacleError
 
+BROKERS = ("redis://", "rediss://", "redis+socket://")
+"""How an address of a broker begins."""
+
 
 class LeaseSettings(BaseSettings):
     """How long a lease lasts without renewal, and how often processes check."""
@@ -168,6 +171,13 @@ class Settings(BaseSettings):
     @classmethod
     def _with_driver(cls, given: SecretStr) -> SecretStr:
         return SecretStr(database_url(given.get_secret_value()))
+
+    @field_validator("broker_url")
+    @classmethod
+    def _of_redis(cls, given: SecretStr) -> SecretStr:
+        if not given.get_secret_value().startswith(BROKERS):
+            raise ValueError(f"It must begin with {', '.join(BROKERS[:-1])} or {BROKERS[-1]}: Binnacle needs Redis or Valkey.")
+        return given
 
     @property
     def weights_dtype(self) -> str:

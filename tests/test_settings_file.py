@@ -131,6 +131,7 @@ def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: For
         ("BINNACLE_MODEL_BUDGET_BYTES", "-1", "0"),
         ("BINNACLE_LIMIT_JOB_SECONDS", "0", "0"),
         ("DATABASE_URL", "mysql://h/d", "DATABASE_URL is not valid. "),
+        ("BROKER_URL", "amqp://user:secret@h", "BROKER_URL is not valid. It must begin with redis://"),
     ],
 )
 def test_an_invalid_variable_is_named_with_what_it_must_be(

@@ -14,7 +14,7 @@ from app.errors import as_error, invalid
 from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
 from app.jobs.planned import planned
-from app.jobs.repository import shown_to
+from app.jobs.repository import ABOUT_MODELS, shown_to
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.transitions import Superseded, notify, transition
@@ -41,26 +41,28 @@ def unmet(session: Session, after: Sequence[Edge], sight: ColumnElement[bool], *
         if state not in FINISHED:
             waiting.append(edge)
         elif edge.needs == "success" and state != State.SUCCEEDED:
-            raise invalid(f"/after/{i}/job", "dependency_failed", f"{edge.job} is {state} and cannot succeed. Retry it first.")
+            raise invalid(
+                f"/after/{i}/job",
+                "dependency_failed",
+                f"{edge.job} is {state} and cannot succeed. Retry it, and name its retry here.",
+            )
     return waiting
 
 
 def settle(session: Session, finished: Job) -> None:
     """Releases the jobs that waited for `finished` and wakes workers for them; fails the jobs that needed it to succeed if it did not, with
     what their kinds do then, and so on down the graph."""
-    ended = deque([finished])
+    ended = deque([(finished, finished.error.get("detail", "") if finished.error else "")])
     while ended:
-        job = ended.popleft()
+        job, why = ended.popleft()
         edges = session.execute(
             select(JobEdge.job_id, JobEdge.needs).where(JobEdge.after_id == job.id).order_by(JobEdge.job_id)
         ).all()
         for dependent, needs in edges:
             if needs == "end" or job.state == State.SUCCEEDED:
                 _release(session, dependent)
-            else:
-                failed = _fail(session, dependent, job)
-                if failed is not None:
-                    ended.append(failed)
+            elif (failed := _fail(session, dependent, job, why)) is not None:
+                ended.append(failed)
 
 
 def _release(session: Session, job_id: str) -> None:
@@ -81,15 +83,13 @@ def _release(session: Session, job_id: str) -> None:
         ring_after_commit(session, row.job_class)
 
 
-def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
-    """Fails a dependent job and returns it, or returns None when the job had ended already.
-    The error includes the reason of the job it needed only if the dependent's owner may see that job.
+def _fail(session: Session, job_id: str, cause: Job, why: str) -> tuple[Job, str] | None:
+    """Fails a dependent job and returns it with the reason, without the remedy; returns None when the job had ended already.
+    The error includes `why` the job it needed ended only if the dependent's owner may see that job.
     """
-    owner = session.scalars(select(Job.owner).where(Job.id == job_id)).one()
-    reason = cause.error.get("detail", "") if cause.error and shown_to(session, cause, owner) else ""
-    detail = f"It needed {cause.id} ({cause.kind}), which {cause.state}. {reason} Retry that job first, then this one.".replace(
-        "  ", " "
-    )
+    row = session.execute(select(Job.owner, Job.kind).where(Job.id == job_id)).one()
+    reason = f"It needed {told(cause)} {why if shown_to(session, cause, row.owner) else ''}".rstrip()
+    detail = f"{reason} {remedy(cause, row.kind, managed=cause.owner == row.owner)}"
     error = as_error("dependency_failed", detail, job=cause.id, state=cause.state)
     try:
         job = transition(
@@ -99,9 +99,23 @@ def _fail(session: Session, job_id: str, cause: Job) -> Job | None:
             State.FAILED,
             event="failed",
             data=error,
-            values={"error": error, "finished_at": cause.finished_at},
+            values={"error": error, "finished_at": cause.finished_at, "phase": State.FAILED.value},
         )
     except Superseded:
         return None
     kind_named(job.kind).failed(session, job, error)
-    return job
+    return job, reason
+
+
+def told(ended: Job) -> str:
+    """Names a job that ended without success, with its kind and how it ended."""
+    return f"{ended.id} ({ended.kind}), which {'failed' if ended.state == State.FAILED else 'was cancelled'}."
+
+
+def remedy(cause: Job, kind: str, *, managed: bool) -> str:
+    """Returns what to do about a job of this `kind` that needed `cause`, which did not succeed. `managed`: the reader may retry `cause`."""
+    if cause.kind in ABOUT_MODELS and kind not in ABOUT_MODELS:
+        return f"Once the model {cause.model} is ready (an administrator can inspect it again), retry this job."
+    return (
+        f"Retry {cause.id} first, then this job." if managed else f"Ask the owner of {cause.id} to retry it, then retry this job."
+    )

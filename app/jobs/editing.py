@@ -1,5 +1,7 @@
 """Changes to an existing job that its owner may make: name, visibility, retention of results. The calculation itself never changes."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing, share
@@ -23,9 +25,11 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
     job = service.managed(session, job_id, viewer)
     values = change.model_dump(exclude_unset=True, exclude=set(Sharing.model_fields))
     check_text(values)
-    if change.model_fields_set & Sharing.model_fields.keys():
-        _show(session, job, viewer, change)
-    session.refresh(job, with_for_update={"key_share": True})
+    shown = bool(change.model_fields_set & Sharing.model_fields.keys())
+    followers = kind_named(job.kind).followers(session, job, _sharing(job, change)) if shown else ()
+    service.reread(session, job, lock=True)
+    if shown:
+        _show(session, job, followers, viewer, _sharing(job, change))
     if "webhook" in values:
         if job.state in FINISHED:
             raise Problem(409, "job_finished", f"{job_id} has {job.state}: its webhook can no longer be changed.")
@@ -39,11 +43,14 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
     return job
 
 
-def _show(session: Session, job: Job, viewer: Viewer, change: JobEdit) -> None:
-    """Changes who may see the job and the jobs that follow it; naming a group means the visibility `group`."""
+def _sharing(job: Job, change: JobEdit) -> Sharing:
+    """Returns the sharing that the change asks for; naming a group means the visibility `group`."""
     visibility = change.visibility if "visibility" in change.model_fields_set else "group" if change.group else job.visibility
-    to = Sharing(visibility=visibility, group=change.group)
-    followers = kind_named(job.kind).followers(session, job, to)
+    return Sharing(visibility=visibility, group=change.group)
+
+
+def _show(session: Session, job: Job, followers: Sequence[Job], viewer: Viewer, to: Sharing) -> None:
+    """Changes who may see the job and the jobs that follow it."""
     share(session, job, job.id, to, viewer)
     for one in followers:
         one.visibility, one.group_name = to.visibility, to.group

@@ -72,6 +72,12 @@ class Kind(ABC):
         """Returns the job that replaces this one; None to submit a new job with the same spec."""
         return None
 
+    def awaited(self, session: Session, job: Job) -> str | None:
+        """Returns the job that jobs which needed this one, which ended without success, wait for when they are made again: itself or another,
+        or None if they need not wait.
+        """
+        return job.id
+
     def followers(self, session: Session, job: Job, to: Sharing) -> Sequence[Job]:
         """Returns the jobs that get the same visibility when this job is shared."""
         return ()

@@ -1,4 +1,7 @@
-"""Database tables of the job lifecycle. All times come from the database's clock and are compared only with each other."""
+"""Database tables of the job lifecycle. All times come from the database's clock and are compared only with each other.
+
+The two imports of whole modules register the tables `groups` and `blobs`, to which jobs, cells and artifacts refer.
+"""
 
 from datetime import datetime
 
@@ -27,8 +30,6 @@ from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
 from app.jobs.states import State
 from terms.documents.jobs import ErrorFacts
-
-# registers the tables `groups` and `blobs`, to which jobs, cells and artifacts refer
 from terms.values import JsonObject
 
 Timestamp = DateTime(timezone=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -23,15 +24,14 @@ from app.jobs.locks import lock_ending
 from app.jobs.models import IdempotencyKey, Job, JobEvent, OwnerTurn
 from app.jobs.planned import planned
 from app.jobs.references import check as check_references
+from app.jobs.renewal import renewed, with_names
 from app.jobs.repository import JobFilters, Warned
-from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submission, Submitted
 from app.jobs.transitions import Changes, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
 from app.webhooks import naming as webhooks
-from terms.values import Json, JsonObject
 
 
 def submit(session: Session, submission: Submission) -> Submitted:
@@ -147,6 +147,15 @@ def managed(session: Session, job_id: str, viewer: Viewer) -> Job:
     return job
 
 
+def reread(session: Session, job: Job, *, lock: bool = False) -> None:
+    """Reads the job again; `lock` prevents changes by others until the transaction ends. Raises Problem 404 if it was deleted meanwhile."""
+    job_id = job.id
+    try:
+        session.refresh(job, with_for_update={"key_share": True} if lock else None)
+    except InvalidRequestError:
+        raise not_found("job", job_id) from None
+
+
 def listing(
     session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> list[Warned]:
@@ -170,7 +179,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
         note_other(session, viewer, job, "job.cancel")
         return job
     lock_ending(session, [job.id], fails=True)
-    session.refresh(job)
+    reread(session, job)
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
     if job.state in FINISHED:
@@ -247,13 +256,13 @@ def again(
     idempotency: Idempotency | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> Submitted:
-    """Submits a new job with the spec and edges of `old`, owned by the caller. `renamed` maps old job ids in the spec to their replacements.
+    """Submits a new job with the spec and edges of `old`, owned by the caller. `renamed` maps old job ids in the spec to their replacements;
+    a needed job that ended without success is replaced as in `app.jobs.renewal`.
 
-    Raises Problem 409 when the caller may no longer use something that the spec refers to.
+    Raises Problem 409 when the caller may no longer use something that the spec refers to, 422 when a job that it needs cannot succeed.
     """
-    names = renamed or {}
-    spec = _with_names(old.spec, names)
-    after = [Edge(job=names.get(edge.job, edge.job), needs=edge.needs) for edge in repository.edges(session, old.id)]
+    after, names = renewed(session, old, viewer, renamed)
+    spec = with_names(old.spec, names)
     check_references(session, viewer, old.id, spec, [edge.job for edge in after], kind_named(old.kind).inherited)
     submission = Submission(
         kind=old.kind, spec=spec, owner=viewer.owner, viewer=viewer, model=old.model, job_class=old.job_class, after=after,
@@ -263,16 +272,3 @@ def again(
         idempotency=idempotency, sharing=to, warnings=repository.warnings(session, [old.id]).get(old.id, ()),
     )  # fmt: skip
     return submit(session, submission)
-
-
-def _with_names(spec: JsonObject, names: Mapping[str, str]) -> JsonObject:
-    """Returns the spec with every string that is an old job's id replaced by the new id."""
-    return {key: _renamed(value, names) for key, value in spec.items()}
-
-
-def _renamed(value: Json, names: Mapping[str, str]) -> Json:
-    if isinstance(value, dict):
-        return _with_names(value, names)
-    if isinstance(value, list):
-        return [_renamed(one, names) for one in value]
-    return names.get(value, value) if isinstance(value, str) else value

@@ -34,7 +34,7 @@ async def addresses_of(request: JudgeRequest) -> list[str]:
         return []
     try:
         async with asyncio.timeout(LOOK_UP_SECONDS):
-            return await addresses.look_up(urlsplit(request.url).hostname or "")
+            return await addresses.look_up(addresses.host_of(request.url))
     except (TimeoutError, OSError, ValueError):
         return []
 
@@ -78,7 +78,7 @@ def _check_url(url: str) -> None:
     """Raises Problem 422 for anything but http or https, a host, perhaps a port, and a path."""
     try:
         parts = urlsplit(url)
-        port_is_fine = parts.port is None or 0 < parts.port < 65536
+        port_is_fine = (parts.port is None or 0 < parts.port < 65536) and bool(addresses.host_of(url))
     except ValueError:
         raise invalid("/url", "invalid_url", "/url is not a valid address: its host or port cannot be read.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or any(c.isspace() for c in url):
@@ -94,7 +94,7 @@ def _check_url(url: str) -> None:
 
 
 def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
-    host = urlsplit(request.url or "").hostname or ""
+    host = addresses.host_of(request.url or "")
     wrong = addresses.refused(host, leads_to, request.options.private_hosts)
     if wrong is not None:
         detail = (

@@ -22,7 +22,16 @@ def _inspected_by(session: Session, job: Job) -> Model | None:
     return model
 
 
-class Inspect(Kind):
+class _AheadOfUsers(Kind):
+    """A kind that jobs naming the model wait for."""
+
+    def awaited(self, session: Session, job: Job) -> str | None:
+        """Returns what a new job that names the model waits for, and the job itself while the model is faulty."""
+        model = session.get(Model, job.model)
+        return job.id if model is None or model.state == "faulty" else model.awaited
+
+
+class Inspect(_AheadOfUsers):
     """Inspection of a model: stores its facts and submits a job that proves it."""
 
     name = "inspect"
@@ -47,7 +56,7 @@ class Inspect(Kind):
         return {"result": f"/v1/models/{job.model}"}
 
 
-class Prove(Kind):
+class Prove(_AheadOfUsers):
     """Proofs of a model: stores its passport."""
 
     name = "prove"

@@ -1,6 +1,6 @@
 """Database statements for old results. Files and results can be removed; a job's history stays."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.calibrations.models import Calibration
-from app.extractions.models import Extraction
+from app.extractions.models import Extraction, Vector
 from app.jobs.locks import lock_jobs
 from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import FINISHED
@@ -77,9 +77,17 @@ def old_results(
         # asked again of the locked rows: a user may have kept one since they were found
         still = select(Job.id).where(Job.id.in_([one.id for one in found]), ~Job.kept, Job.results_removed_at.is_(None))
         free = set(session.scalars(still.order_by(Job.id).with_for_update(skip_locked=True)))
-        found = [one for one in found if one.id in free]
+        found = [one for one in found if one.id in free - _read_now(session, free)]
     needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
     return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)], last
+
+
+def _read_now(session: Session, job_ids: Collection[str]) -> set[str]:
+    """Locks the vectors that these jobs extracted, and returns the jobs of those that a transaction under way refers to."""
+    made = select(Vector.id, Extraction.job_id).join(Extraction, Extraction.id == Vector.extraction_id)
+    made = made.where(Extraction.job_id.in_(job_ids)).order_by(Vector.id)
+    free = {row.id for row in session.execute(made.with_for_update(of=Vector, skip_locked=True))}
+    return {row.job_id for row in session.execute(made) if row.id not in free}
 
 
 def remove(session: Session, job_ids: Sequence[str]) -> None:

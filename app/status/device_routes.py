@@ -76,4 +76,4 @@ def _listed(session: Session, context: Context, viewer: Viewer) -> list[WorkerOu
 
 def _one(session: Session, context: Context, viewer: Viewer, device: str) -> WorkerOut:
     session.flush()
-    return next(worker for worker in _listed(session, context, viewer) if worker.id == device)
+    return repository.worker(session, viewer, device, lease_seconds=context.settings.lease.ttl)

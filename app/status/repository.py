@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Float, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Float, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -11,6 +11,7 @@ from app.auth.visibility import parameters_of, seen, seen_by_parameters
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.devices.schemas import BlockedOut, HoldOut
+from app.errors import not_found
 from app.jobs.models import Job
 from app.jobs.standing import standings
 from app.jobs.states import HELD, State
@@ -20,6 +21,7 @@ from app.tallies import FINISHED, tally
 
 GONE_SECONDS = 86_400
 """Seconds after which a silent worker without a job leaves the board: its host is gone for good."""
+_SILENT = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that the board reads, and that it shows."""
 
@@ -53,12 +55,23 @@ _QUEUED = {
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
     """Every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
-    age = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
+    return _workers(session, viewer, or_(_SILENT < GONE_SECONDS, Job.id.is_not(None)), lease_seconds)
+
+
+def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
+    """The worker node of this name, also one that left the board: a hold outlives it. Raises Problem 404."""
+    found = _workers(session, viewer, Worker.id == name, lease_seconds)
+    if not found:
+        raise not_found("device", name)
+    return found[0]
+
+
+def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], lease_seconds: float) -> list[WorkerOut]:
     statement = (
-        select(Worker, age, Job.id, seen(Job, viewer), DeviceHold)
+        select(Worker, _SILENT, Job.id, seen(Job, viewer), DeviceHold)
         .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
-        .where(or_(age < GONE_SECONDS, Job.id.is_not(None)))
+        .where(wanted)
         .order_by(Worker.job_class, Worker.id)
     )
     found = []

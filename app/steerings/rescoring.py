@@ -9,6 +9,7 @@ from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.models import Job
 from app.jobs.references import check as check_references
+from app.jobs.renewal import renewed, with_names
 from app.jobs.schemas import Edge
 from app.jobs.specs import scored_spec, steering_spec
 from app.jobs.states import State
@@ -90,6 +91,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     first = steering_spec(old)
     threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
-    after = [*job_repository.edges(session, old.id), *request.after]
-    check_references(session, viewer, old.id, {**spec}, [edge.job for edge in after])
-    return Plan("steer", old.job_class, first["model"], spec, after, retry_of=old.id)
+    edges, names = renewed(session, old, viewer)
+    named, after = with_names({**spec}, names), [*edges, *request.after]
+    check_references(session, viewer, old.id, named, [edge.job for edge in after])
+    return Plan("steer", old.job_class, first["model"], named, after, retry_of=old.id)

@@ -100,6 +100,11 @@ def digest_of(key: str) -> str:
     return match[1]
 
 
+def is_key(name: str) -> bool:
+    """Returns whether this is the key of an object; a store may hold foreign files (`.nfs*`, the remains of a copy)."""
+    return _KEY.fullmatch(name) is not None
+
+
 def check_range(key: str, start: int, end: int, size: int) -> None:
     """Raises ValueError unless 0 <= start < end <= size."""
     if not 0 <= start < end <= size:

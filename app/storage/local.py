@@ -27,6 +27,7 @@ from app.storage.base import (
     StoredObject,
     check_range,
     digest_of,
+    is_key,
 )
 from app.storage.hashing import check_digest, checked_chunks
 
@@ -96,7 +97,7 @@ class LocalStorage:
         with self._translated(prefix), os.scandir(self._objects) as entries:
             for entry in entries:
                 key = f"sha256/{entry.name}"
-                if not key.startswith(prefix):
+                if not (key.startswith(prefix) and is_key(key)):
                     continue
                 try:
                     yield _described(key, entry.stat())

@@ -25,6 +25,7 @@ from app.storage.base import (
     StoredObject,
     check_range,
     digest_of,
+    is_key,
 )
 from app.storage.disposition import attachment
 from app.storage.hashing import check_digest, checked_chunks
@@ -111,7 +112,7 @@ class S3Storage:
     def list(self, prefix: str = "sha256/") -> Iterator[StoredObject]:
         with self._translated(prefix):
             for batch in obstore.list(self._store, prefix="sha256"):
-                yield from (_described(meta) for meta in batch if meta["path"].startswith(prefix))
+                yield from (_described(meta) for meta in batch if meta["path"].startswith(prefix) and is_key(meta["path"]))
 
     def sweep(self, older_than_seconds: float) -> int:
         """Does nothing and returns 0: unfinished uploads are not objects; a lifecycle rule of the bucket removes them."""

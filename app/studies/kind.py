@@ -11,7 +11,7 @@ from app.jobs.kinds import Kind, Usable
 from app.jobs.locks import lock_ending, lock_jobs
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
-from app.jobs.service import cancel
+from app.jobs.service import cancel, reread
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Idempotency, Submitted
 from app.jobs.transitions import note
@@ -69,7 +69,7 @@ class Report(Kind):
             cancel(session, node, viewer)
         if nodes:
             note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})
-        session.refresh(job)
+        reread(session, job)
         return True
 
     def retried(

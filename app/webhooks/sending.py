@@ -9,11 +9,10 @@ import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import httpx2
 
-from app.addresses import look_up, refused
+from app.addresses import host_of, look_up, refused
 from app.webhooks.messages import DELIVERY, SIGNATURE, render, secret_of, sign
 from app.webhooks.repository import Due
 from binnacle.version import VERSION
@@ -57,24 +56,25 @@ class Sender:
             return Sent(error=f"No answer within {self._timeout:g} s.")
         except Refused as refused:
             return Sent(error=str(refused), hopeless=True)
-        except (httpx2.HTTPError, OSError, ssl.SSLError, UnicodeError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             return Sent(error=f"{type(error).__name__}: {error}"[:300])
+        except ValueError as error:  # an address that cannot be read
+            return Sent(error=f"{type(error).__name__}: {error}"[:300], hopeless=True)
 
     async def _post(self, due: Due) -> int:
-        parts = urlsplit(due.url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = host_of(due.url)
+        url = httpx2.URL(due.url)
         address = await _address(host, private=due.private)
         body = render(due.body, due.id, self._public_url)
         now = int(time.time())
         headers = {
-            "Host": parts.netloc,
+            "Host": url.netloc.decode(),
             "Content-Type": "application/json",
             "User-Agent": f"Binnacle/{VERSION}",
             DELIVERY: due.id,
             SIGNATURE: sign(secret_of(self._pepper, due.salt), now, body),
         }
-        url = httpx2.URL(due.url).copy_with(host=address, port=port)
+        url = url.copy_with(host=address)
         async with (
             httpx2.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False, timeout=self._timeout) as client,
             client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": host}) as response,

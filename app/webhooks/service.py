@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from app.addresses import host_of
 from app.audit import service as audit
 from app.auth.viewer import Viewer
 from app.errors import Problem, invalid, not_found
@@ -36,7 +37,7 @@ def add(session: Session, request: WebhookRequest, viewer: Viewer, pepper: str) 
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        port_is_fine = parts.port is None or 0 < parts.port < 65536
+        port_is_fine = (parts.port is None or 0 < parts.port < 65536) and bool(host_of(url))
     except ValueError:
         raise invalid("/url", "invalid_url", "/url is not a valid address: its host or port cannot be read.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine or any(c.isspace() for c in url):

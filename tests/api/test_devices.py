@@ -54,6 +54,18 @@ def test_a_held_device_says_by_whom_why_and_until_when(admin: httpx2.Client, sho
     assert shown()["hold"] is None
 
 
+def test_a_hold_on_a_device_that_left_the_board_can_be_changed(
+    admin: httpx2.Client, device: str, sessions: sessionmaker[Session]
+) -> None:
+    admin.post(f"/v1/devices/{ID}/pause")
+    with sessions.begin() as session:
+        session.execute(text("UPDATE workers SET seen_at = now() - interval '25 hours'"))
+    assert admin.get("/v1/devices").json()["items"] == []
+    assert admin.post(f"/v1/devices/{ID}/drain").json()["hold"]["mode"] == "draining"
+    resumed = admin.post(f"/v1/devices/{ID}/resume")
+    assert (resumed.status_code, resumed.json()["hold"], resumed.json()["alive"]) == (200, None, False)
+
+
 def test_a_hold_ends_by_itself(admin: httpx2.Client, shown: Any, sessions: sessionmaker[Session]) -> None:
     admin.post(f"/v1/devices/{ID}/pause", json={"minutes": 10})
     with sessions.begin() as session:

@@ -1,11 +1,14 @@
 """Names, tags and notes change after the fact; what was calculated does not; and words find them again."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.deletion import repository as deletion
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 
@@ -42,6 +45,21 @@ def test_nothing_else_can_be_changed(ada: httpx2.Client, change: dict[str, Any],
     refused = ada.patch(path, json=change)
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, code)
     assert ada.get(path).json() == before
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("POST", "/cancel")])
+@pytest.mark.parametrize("body", [{"name": "x"}, {"visibility": "public"}])
+def test_a_job_that_is_deleted_meanwhile_is_not_there(
+    ada: httpx2.Client, sessions: sessionmaker[Session], method: str, path: str, body: dict[str, str]
+) -> None:
+    job = submit(ada)["id"]
+    with ThreadPoolExecutor() as threads, sessions.begin() as session:
+        deletion.jobs(session, [job], lock=True)
+        answer = threads.submit(ada.request, method, f"/v1/jobs/{job}{path}", json=body if method == "PATCH" else None)
+        time.sleep(1)
+        deletion.remove(session, deletion.Going("ada", jobs=[job]))
+        session.commit()
+        assert answer.result().status_code == 404
 
 
 def test_a_job_is_changed_by_its_owner_and_by_administrators(api: Running, ada: httpx2.Client, admin: httpx2.Client) -> None:

@@ -57,6 +57,28 @@ def test_a_retry_sent_twice_under_one_key_makes_one_job(ada: httpx2.Client, sess
     assert len(ada.get("/v1/jobs").json()["items"]) == 2
 
 
+def test_jobs_that_failed_with_the_one_they_needed_are_retried_after_its_retry(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = submit(ada)["id"]
+    second = submit(ada, after=[{"job": first}])["id"]
+    third = submit(ada, after=[{"job": second}])["id"]
+    fail(sessions, claim(sessions))
+    job = ada.get(f"/v1/jobs/{third}").json()
+    assert (job["state"], job["phase"]) == ("failed", "failed")
+    assert job["error"]["detail"] == (
+        f"It needed {second} (calibrate), which failed. It needed {first} (calibrate), which failed. It broke. Mend it. "
+        f"Retry {second} first, then this job."
+    )
+    refused = ada.post(f"/v1/jobs/{second}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (422, "dependency_failed")
+    assert refused.json()["detail"].endswith(f"Retry {first} first, then this job.")
+    again = [ada.post(f"/v1/jobs/{one}/retry").json() for one in (first, second, third)]
+    assert [one["waiting_for"] for one in again] == [[], [again[0]["id"]], [again[1]["id"]]]
+    succeed(sessions, api.context.storage, claim(sessions))
+    assert ada.post(f"/v1/jobs/{second}/retry").json()["waiting_for"] == []
+
+
 def test_only_what_failed_or_was_cancelled_is_retried(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     job = submit(ada)
     retry = f"{job['links']['self']}/retry"

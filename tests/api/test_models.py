@@ -57,6 +57,23 @@ def test_a_models_fault_is_told_to_whoever_names_it_until_it_is_mended(
     submit(ada, model="new")
 
 
+def test_a_job_that_failed_with_its_models_inspection_is_retried_once_the_model_is_ready(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    waiting = submit(ada, model="new")
+    fail(sessions, claim(sessions, "light"))
+    remedy = "Once the model new is ready (an administrator can inspect it again), retry this job."
+    assert ada.get(waiting["links"]["self"]).json()["error"]["detail"].endswith(f"It broke. Mend it. {remedy}")
+    refused = ada.post(f"{waiting['links']['self']}/retry")
+    assert (refused.status_code, refused.json()["detail"].endswith(remedy)) == (422, True)
+    admin.post("/v1/models/new/inspect")
+    early = ada.post(f"{waiting['links']['self']}/retry").json()
+    assert early["waiting_for"] == [admin.get("/v1/models/new").json()["prove_job"]]
+    inspected(sessions, FACTS)
+    assert ada.post(f"{waiting['links']['self']}/retry").json()["waiting_for"] == []
+
+
 def test_retrying_a_failed_inspection_mends_the_model_too(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     job = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
     fail(sessions, claim(sessions, "light"))

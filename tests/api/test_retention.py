@@ -4,11 +4,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 
+from app.extractions.models import Vector
+from app.jobs.holding import Reads, hold
 from app.retention import repository, service
 from tests.api.conftest import Running, submit
+from tests.api.extracted import store_extraction
 from tests.api.lives import FILE, claim, fail, succeed
 
 DAYS = 30
@@ -106,6 +109,21 @@ def test_a_job_kept_between_finding_and_locking_keeps_its_results(
         event.listen(session, "do_orm_execute", keep)
         found, _ = repository.old_results(session, DAYS, lock=True)
     assert (told, [one.id for one in found]) == ([200], [other])
+
+
+def test_vectors_that_a_submission_under_way_reads_stay(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    trait = ada.get("/v1/traits").json()["items"][0]["version"]
+    extraction, job = store_extraction(sessions, api.context.storage, "ada", trait)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET finished_at = now() - interval '90 days'"))
+        [vector, *_] = session.scalars(select(Vector.id).where(Vector.extraction_id == extraction)).all()
+    with sessions.begin() as submission, sessions() as session:
+        hold(submission, Reads(vectors={vector}))
+        assert repository.old_results(session, DAYS, lock=True)[0] == []
+    with sessions() as session:
+        assert [one.id for one in repository.old_results(session, DAYS, lock=True)[0]] == [job]
 
 
 def test_what_a_job_yet_to_run_needs_stays(

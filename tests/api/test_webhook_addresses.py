@@ -7,7 +7,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
 
+from app.webhooks import sending
 from app.webhooks.messenger import Messenger
 from tests.api.conftest import Running
 from tests.api.receiver import Receiver
@@ -44,6 +47,31 @@ def test_a_name_that_leads_into_this_network_is_refused_unless_the_administrator
     admin.post("/v1/webhooks/surprise/test")
     delivery(admin)
     assert receiver.messages[0].headers["Host"] == f"{name}:{receiver.port}"
+
+
+def test_an_international_name_is_sent_to_in_its_ascii_form(
+    admin: httpx2.Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the name server is not real: it knows one name, in its ASCII form."""
+
+    async def look_up(host: str) -> list[str]:
+        return {"xn--hllo-bpa.example": ["127.0.0.1"]}[host]
+
+    monkeypatch.setattr(sending, "look_up", look_up)
+    allow(admin, "abroad", receiver.url("héllo.example"), private=True)
+    admin.post("/v1/webhooks/abroad/test")
+    delivery(admin)
+    assert receiver.messages[0].headers["Host"] == f"xn--hllo-bpa.example:{receiver.port}"
+
+
+def test_an_address_that_was_allowed_and_cannot_be_read_ends_the_delivery(
+    admin: httpx2.Client, receiver: Receiver, sessions: sessionmaker[Session]
+) -> None:
+    allow(admin, "old", receiver.url())
+    with sessions.begin() as session:
+        session.execute(text("UPDATE webhook_targets SET url = 'http://☃.net/x'"))
+    admin.post("/v1/webhooks/old/test")
+    assert delivery(admin, "failed")["attempts"] == 1
 
 
 def test_over_tls_the_certificate_must_be_of_the_name_and_not_of_the_address(
@@ -92,7 +120,15 @@ def certificate_of(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLCont
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://x.example", "https://", "https://u:p@x.example", "https://x.example/#a", "x.example", "https://x.example:99999"],
+    [
+        "ftp://x.example",
+        "https://",
+        "https://u:p@x.example",
+        "https://x.example/#a",
+        "x.example",
+        "https://x.example:99999",
+        "http://☃.net/x",
+    ],
 )
 def test_an_address_must_be_one(admin: httpx2.Client, url: str) -> None:
     refused = admin.post("/v1/webhooks", json={"name": "x", "url": url})

@@ -20,6 +20,8 @@ class ModelJob:
     token: int = 0
     blockers: int = 0
     put_off: bool = False
+    first: str = ""
+    """The job that this one and its siblings are retries of, or itself."""
 
     @property
     def ready(self) -> bool:
@@ -45,9 +47,22 @@ class Model:
         """Whether every edge can still be met."""
         return all(how == "end" or self.jobs[before].state not in ("failed", "cancelled") for before, how in needs.items())
 
-    def submitted(self, name: str, needs: dict[str, str], *, short: bool) -> None:
+    def renewed(self, needs: dict[str, str]) -> dict[str, str]:
+        """What a retry needs: the newest retry that can still succeed, or has, of each job that failed."""
+        renewed: dict[str, str] = {}
+        for before, how in needs.items():
+            instead = before
+            if how == "success" and self.jobs[before].state in ("failed", "cancelled"):
+                family = [name for name, job in self.jobs.items() if job.first == self.jobs[before].first]
+                hopeful = [name for name in family if self.jobs[name].state in ("queued", "running", "succeeded")]
+                instead = hopeful[-1] if hopeful else before
+            renewed[instead] = "success" if "success" in (how, renewed.get(instead)) else how
+        return renewed
+
+    def submitted(self, name: str, needs: dict[str, str], *, short: bool, retry_of: str | None = None) -> None:
         unmet = sum(self.jobs[before].state not in FINISHED for before in needs)
-        self.jobs[name] = ModelJob(short=short, needs=dict(needs), blockers=unmet)
+        first = name if retry_of is None else self.jobs[retry_of].first
+        self.jobs[name] = ModelJob(short=short, needs=dict(needs), blockers=unmet, first=first)
 
     def claimed(self, name: str) -> None:
         job = self.jobs[name]

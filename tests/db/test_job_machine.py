@@ -157,14 +157,15 @@ class Jobs(RuleBasedStateMachine):
 
     def _retry(self, job: str) -> Any:
         old = self.model.jobs[job]
+        needs = self.model.renewed(old.needs)
         made, refusal = self._asked(service.retry, job, ADMIN)
         if old.state not in ("failed", "cancelled"):
             assert refusal == "job_not_retryable"
         else:
-            assert refusal == (None if self.model.admits(old.needs) else "dependency_failed")
+            assert refusal == (None if self.model.admits(needs) else "dependency_failed")
         if made is None:
             return multiple()
-        self.model.submitted(made.job.id, old.needs, short=old.short)
+        self.model.submitted(made.job.id, needs, short=old.short, retry_of=job)
         return made.job.id
 
     def _expire(self, job: str) -> None:

@@ -52,6 +52,13 @@ def test_a_private_address_is_not_asked_unless_it_was_allowed() -> None:
         assert asked(server.url, private_hosts=["127.0.0.1"])
 
 
+def test_an_international_name_is_asked_in_its_ascii_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = leads_to(monkeypatch, "xn--hllo-bpa.example", "127.0.0.1")
+    with serving(obedient) as server:
+        assert asked(server.url.replace("127.0.0.1", "héllo.example"), private_hosts=["xn--hllo-bpa.example"])
+    assert found
+
+
 def test_a_judge_from_before_addresses_were_checked_goes_on() -> None:
     with serving(obedient) as server:
         assert asked(server.url)

@@ -6,9 +6,12 @@ import random
 import threading
 from pathlib import Path
 
+import obstore
 import pytest
 
 from app.storage.base import ObjectCorrupt, ObjectMissing, Storage
+from app.storage.local import LocalStorage
+from app.storage.s3 import S3Storage
 
 BIG = random.Random(20).randbytes(20_000_003)  # three parts of an upload, the last one odd
 WRONG_KEYS = [
@@ -165,6 +168,16 @@ def test_a_damaged_object_is_noticed_when_it_is_read(storage: Storage, monkeypat
         storage.put(key, b"sound")
     with pytest.raises(ObjectCorrupt):
         storage.get(key)
+
+
+def test_a_listing_leaves_out_foreign_files(storage: Storage):
+    """Such as remain of an interrupted copy."""
+    if isinstance(storage, LocalStorage):
+        (storage.root / "sha256" / ".nfs0000000001").write_bytes(b"x")
+    else:
+        assert isinstance(storage, S3Storage)
+        obstore.put(storage._store, "sha256/.DS_Store", b"x")
+    assert list(storage.list()) == []
 
 
 def test_a_listing_tells_key_size_and_age(storage: Storage):

@@ -7,11 +7,10 @@ the environment names a proxy for the endpoint, the proxy resolves the name and 
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import httpx2
 
-from app.addresses import looked_up, refused
+from app.addresses import host_of, looked_up, refused
 from terms.values import Json
 from workers.job import JobFault
 
@@ -26,13 +25,12 @@ class Reach:
     def __init__(
         self, name: str, url: str, allowed: Sequence[str] | None, *, headers: Mapping[str, str], timeout: float, connections: int
     ) -> None:
-        parts = urlsplit(url)
-        self._name, self._host, self._allowed = name, parts.hostname or "", allowed
         self._url = httpx2.URL(url)
+        self._name, self._host, self._allowed = name, host_of(url), allowed
         self._timeout = timeout
         self._proxied = _proxy(self._url)
         self._client = httpx2.Client(
-            headers={**headers, "Host": parts.netloc},
+            headers={**headers, "Host": self._url.netloc.decode()},
             timeout=timeout,
             limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.devices import service as devices
 from app.devices.schemas import HoldRequest
-from app.errors import Problem, not_found
+from app.errors import Problem
 from app.http.context import Context, Shared
 from app.http.uploads import checked
 from app.jobs.responses import etag_of, named
@@ -61,9 +61,7 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
 @router.get("/fleet/{device}/{action}")
 async def ask(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
     """Asks for confirmation, a reason and a duration."""
-    worker = next((one for one in await context.database.run(_workers, context, viewer) if one.id == device), None)
-    if worker is None:
-        raise not_found("worker", device)
+    worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
     return page(request, "hold.jinja", worker=worker, action=action, question=ACTIONS[action], problem=None, values={})
 
 
@@ -82,7 +80,7 @@ async def act(device: Device, action: Action, request: Request, viewer: Administ
         await context.database.run(work)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
-        worker = next(one for one in await context.database.run(_workers, context, viewer) if one.id == device)
+        worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
         shown = {"worker": worker, "action": action, "question": ACTIONS[action], "values": values}
         return page(request, "hold.jinja", problem.status, problem=problem, **shown)
     return RedirectResponse("/fleet", 303, headers=HEADERS)
