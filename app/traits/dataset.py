@@ -5,6 +5,7 @@ Equal content gives equal bytes; a version is the SHA-256 of those bytes. Pure: 
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.auth.sharing import Sharing
@@ -32,12 +33,14 @@ class Dataset:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def build(request: TraitRequest, notes: list[str] | None = None) -> Dataset:
-    """Builds the dataset of a request that passed `app.traits.checks`. `notes` are those from reading its files."""
+def build(request: TraitRequest, notes: list[str] | None = None, compared: Callable[[str], str] = str) -> Dataset:
+    """Builds the dataset of a request that passed `app.traits.checks`. `notes` are those from reading its files; `compared` returns the part
+    of a text by which rows without a cluster are grouped.
+    """
     notes = list(notes or [])
     content = _content(request, notes)
     content["definition"] = _definition(request, notes)
-    _fill_clusters(content, notes)
+    _fill_clusters(content, notes, compared)
     _fill_splits(content, request.seed, notes)
     data = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     counts = _counts(content)
@@ -79,13 +82,14 @@ def _rows(content: JsonObject) -> list[tuple[JsonObject, str]]:
     return found + [(row, row["question"]) for row in asked]
 
 
-def _fill_clusters(content: JsonObject, notes: list[str]) -> None:
+def _fill_clusters(content: JsonObject, notes: list[str], compared: Callable[[str], str]) -> None:
     rows = _rows(content)
     missing = sum(row["cluster"] is None for row, _ in rows)
     if not missing:
         return
-    wording = clusters.shared_wording([text for _, text in rows])
-    filled = clusters.fill([text for _, text in rows], [row["cluster"] for row, _ in rows], wording)
+    texts = [compared(text) for _, text in rows]
+    wording = clusters.shared_wording(texts)
+    filled = clusters.fill(texts, [row["cluster"] for row, _ in rows], wording)
     for (row, _), cluster in zip(rows, filled, strict=True):
         row["cluster"] = cluster
     notes.append(

@@ -155,10 +155,10 @@ def _split(files: Mapping[str, bytes]) -> Split:
 
 def _apply_split(request: TraitRequest, split: Split) -> None:
     """Gives the questions of each listed cluster its split. Raises Problem 422 for a cluster in both lists or a question of another split."""
-    for cluster in split.selection:
-        if cluster in split.test:
-            detail = f"split.json lists the cluster {cluster!r} in selection and in test. Give one split."
-            raise invalid("/split.json/test", "contradicting_split", detail)
+    both = set(split.selection) & set(split.test)
+    if both:
+        detail = f"split.json lists the cluster {min(both)!r} in selection and in test. Give one split."
+        raise invalid("/split.json/test", "contradicting_split", detail)
     place = dict.fromkeys(split.selection, "selection") | dict.fromkeys(split.test, "test")
     for i, row in enumerate(request.steering.questions):
         listed = place.get(row.cluster or "")

@@ -1,5 +1,6 @@
 """HTTP routes of traits: upload a dataset as JSON or as files, list, show, share and download."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -97,16 +98,18 @@ async def uploaded(context: Context, viewer: Viewer, body: Form | TraitRequest) 
 def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitRequest, Dataset]:
     """Returns the checked request and its dataset. Takes a second for the largest datasets, so it runs outside the event loop."""
     notes: list[str] = []
+    compared: Callable[[str], str] = str
     if isinstance(body, Form):
         checks.check_files(body.files, limits)
         fields = _fields(body)
         form = _format(fields.pop("format", None))
         head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
-        folder = files.read(head.name, readers.as_folder(body.files, form, head.seed, notes), seed=head.seed)
+        found, compared = readers.as_folder(body.files, form, head.seed, notes)
+        folder = files.read(head.name, found, seed=head.seed)
         body = folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields})
         notes += folder.notes
     checks.check(body, limits)
-    dataset = build(body, notes)
+    dataset = build(body, notes, compared)
     checks.check_bytes(len(dataset.data), limits)
     return body, dataset
 

@@ -105,6 +105,38 @@ def test_caas_open_ended_questions_are_the_steering_questions(ada: httpx2.Client
     assert "test_dataset_open_ended.json: the fields 'behavior' were left out." in trait["notes"]
 
 
+@pytest.mark.parametrize("beside", ["test_dataset_ab.json", "steering.json"])
+def test_a_question_that_was_extracted_from_is_not_tested_as_another(ada: httpx2.Client, beside: str) -> None:
+    """Choices outweighed the question in the comparison, so the test held the extraction's own questions as clusters of their own."""
+    topics, choices = (
+        HOBBIES[:20],
+        "\n\nChoices:\n (A) Yes, {0} owners depend on honest {1} reports\n (B) No, {1} prefers quiet {0}",
+    )
+    asked = [f"Should {one} keepers report {other}?" for one, other in zip(topics, HOBBIES[40:60], strict=True)]
+    rows = [
+        {**row, "question": question + choices.format(HOBBIES[i + 20], HOBBIES[i + 30])}
+        for i, (row, question) in enumerate(zip(caa(20), asked, strict=True))
+    ]
+    test = rows if beside.startswith("test") else asked
+    trait, dataset = made(ada, {"generate_dataset.json": rows, beside: test})
+    assert {row["question"]: row["cluster"] for row in dataset["steering"]["questions"]} == {one: one for one in asked}
+    assert set(trait["counts"]["shared"].get("extraction_selection", [])) == {row["cluster"] for row in dataset["positive"]}
+    assert "extraction_test" not in trait["counts"]["shared"]
+
+
+@pytest.mark.parametrize("name", ["latest.csv", "my_test_pairs.csv"])
+def test_a_table_of_pairs_is_one_under_any_name(ada: httpx2.Client, name: str) -> None:
+    trait, _ = made(ada, {name: table("question,positive,negative", [(f"{one}?", "Yes.", "No.") for one in HOBBIES[:30]])})
+    assert trait["counts"]["positive"] == 20
+
+
+def test_a_table_with_the_index_of_pandas_is_read(ada: httpx2.Client) -> None:
+    rows = [(str(i), f"I love {one}.", f"I hate {one}.") for i, one in enumerate(HOBBIES[:9])]
+    trait, _ = made(ada, {"a.csv": table(",positive,negative", rows), "steering.json": ["One?", "Two?"]})
+    assert trait["counts"]["positive"] == 9
+    assert "a.csv: the fields '' were left out." in trait["notes"]
+
+
 @pytest.mark.parametrize("both", [True, False])
 def test_persona_vectors_artifacts_are_a_product(ada: httpx2.Client, both: bool) -> None:
     files = {"rude.json": persona()} | ({"trait_data_eval-rude.json": persona(20)} if both else {})
@@ -210,6 +242,7 @@ def test_conversations_of_one_turn_are_taken_and_longer_ones_counted(ada: httpx2
         ({"a.json": {**persona(), "questions": "x"}}, {}, "invalid_row", "'questions'"),
         ({"a.csv": b"text,label\nHi,maybe\n"}, {}, "invalid_row", "'maybe'"),
         ({"a.csv": b"text,label\nHi,1,2\n"}, {}, "malformed_table", "line 2"),
+        ({"a.csv": b"text,label, text\nHi,1,Ho\n"}, {}, "malformed_table", "'text' twice"),
         ({"a.csv": b'text,label\n"Hi,1\n'}, {}, "malformed_table", "a.csv, line"),
         ({"a.csv": b"positive,negative\nHi,\n"}, {}, "invalid_row", "'negative' must be"),
         ({"a.jsonl": b'{"positive": "x", "negative": "y"}\n{'}, {}, "malformed_json", "line 2"),

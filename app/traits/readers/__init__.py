@@ -5,7 +5,7 @@ precedence over a reader's output.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from app.errors import invalid
@@ -26,8 +26,10 @@ FORMATS = (FOLDER, *READERS)
 _CLASSES = tuple(f"{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 
 
-def as_folder(files: Mapping[str, bytes], form: str | None, seed: int, notes: list[str]) -> dict[str, bytes]:
-    """Returns the files of a trait folder, and notes on what was used and what was dropped.
+def as_folder(
+    files: Mapping[str, bytes], form: str | None, seed: int, notes: list[str]
+) -> tuple[dict[str, bytes], Callable[[str], str]]:
+    """Returns the files of a trait folder, and the reader's `compared`; adds notes on what was used and what was dropped.
 
     A folder's own files stay unchanged. Raises Problem 422 for files in no known format, or not in the requested format.
     """
@@ -35,7 +37,7 @@ def as_folder(files: Mapping[str, bytes], form: str | None, seed: int, notes: li
     foreign = {name: data for name, data in files.items() if name not in own}
     readable = all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in foreign)
     if form == FOLDER or not foreign or not readable or any(name in own for name in _CLASSES):
-        return dict(files)  # `files.read` reports what is wrong
+        return dict(files), str  # `files.read` reports what is wrong
     sources = [opened(name, data) for name, data in sorted(foreign.items())]
     reader = _recognised(sources) if form is None else READERS[form]
     for source in sources:
@@ -47,7 +49,7 @@ def as_folder(files: Mapping[str, bytes], form: str | None, seed: int, notes: li
     made = {"positive.jsonl": _lines(taken.positive), "negative.jsonl": _lines(taken.negative)}
     if "steering.json" not in own:
         made["steering.json"] = _steering(taken, sources)
-    return {**made, **own}
+    return {**made, **own}, reader.compared
 
 
 def _recognised(sources: list[Source]) -> Reader:

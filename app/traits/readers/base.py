@@ -49,11 +49,15 @@ class Taken:
 
 @dataclass(frozen=True)
 class Reader:
-    """A format: `about` describes its files in a line, `recognises` tells whether a file has the format, `read` reads all files of a request."""
+    """A format: `about` describes its files in a line, `recognises` tells whether a file has the format, `read` reads all files of a request.
+
+    `compared` returns the part of a prompt by which prompts and questions are grouped into clusters.
+    """
 
     about: str
     recognises: Callable[[Source], bool]
     read: Callable[[Sequence[Source], int], Taken]
+    compared: Callable[[str], str] = str
 
 
 def opened(file: str, data: bytes) -> Source:
@@ -75,11 +79,17 @@ def _is_lines(text: str) -> bool:
 
 def _table(file: str, text: str, delimiter: str) -> list[Row]:
     """Returns the rows of a table with a header."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, restkey="")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
+        head = [name.strip() for name in reader.fieldnames or ()]
+        twice = next((name for name in head if name and head.count(name) > 1), None)
+        if twice is not None:
+            raise invalid(
+                f"/{file}", "malformed_table", f"{file}: the head has the column {twice[:40]!r} twice. Rename one of them."
+            )
         for row in reader:
-            if "" in row:
+            if None in row:  # the cells for which the head has no column
                 detail = f"{file}, line {reader.line_num}: more cells than the head has columns ({len(reader.fieldnames or ())})."
                 raise invalid(f"/{file}", "malformed_table", detail + " Put texts with separators in double quotes.")
             rows.append({name.strip(): value or "" for name, value in row.items()})

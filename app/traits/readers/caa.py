@@ -10,16 +10,18 @@ content: the choices, and words that most questions share, do not count.
 import re
 from collections.abc import Sequence
 
+from app.traits.readers import pairs
 from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out, leftover, words
 
 HIGH, LOW = "answer_matching_behavior", "answer_not_matching_behavior"
+_TEST = re.compile(r"(?<![a-z])test(?![a-z])")
 _CHOICES = re.compile(r"(?:Choices:\s*)?\(A\).*\Z", re.DOTALL)  # no white space in front: long runs of it would take cubic time
 
 
 def recognises(source: Source) -> bool:
     """Returns whether a file holds A/B questions, or the open-ended questions that come with them."""
     rows = source.rows
-    return bool(rows) and "question" in rows[0] and (HIGH in rows[0] or "test" in source.file.lower())
+    return bool(rows) and "question" in rows[0] and (HIGH in rows[0] or (_is_test(source) and not pairs.recognises(source)))
 
 
 def stem(question: str) -> str:
@@ -28,7 +30,8 @@ def stem(question: str) -> str:
 
 
 def _is_test(source: Source) -> bool:
-    return "test" in source.file.lower()
+    """Returns whether the file's name has the word `test`; `latest.csv` has not."""
+    return bool(_TEST.search(source.file.lower()))
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
@@ -68,4 +71,4 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     return taken
 
 
-READER = Reader("A/B questions with answer_matching_behavior (JSON)", recognises, read)
+READER = Reader("A/B questions with answer_matching_behavior (JSON)", recognises, read, compared=stem)
