@@ -359,6 +359,8 @@ def test_another_judge_scores_the_same_texts_and_changes_no_choice(
         assert [json.loads(line) for line in rescored[name].splitlines()] == [
             json.loads(line) for line in whole[name].splitlines()
         ]
+    with pytest.raises(JobFault, match=r"weights_changed: The texts were made with .* Steer again"):
+        rescore.run(asked | {"weight_hash": "0" * 64}, context(severe, {**extracted, **stored}))
     strict = asked | {"coherence_threshold": 99.9}
     joint = [one["best"]["delta_joint"] for one in json.loads(files(rescore.run(strict, found))["summary.json"])["groups"]]
     assert all(new < old["best"]["delta_joint"] for old, new in zip(first["groups"], joint, strict=True))

@@ -13,7 +13,7 @@ import pytest
 
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, Line, effect, gathered, html_of, read, summary
-from workers.judges.agreement import Agreement
+from workers.judges.agreement import Agreement, agreement
 from workers.reports import frame
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
@@ -73,6 +73,21 @@ def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
     object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_labels_that_are_all_alike_carry_nothing() -> None:
+    """Without a rank correlation the labels do not confirm the judge."""
+    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0], [0.0, 0.0, 0.0]))
+    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendation() -> None:
+    """An endpoint may refuse every text of one run; the steering succeeds, and so does the report."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        one["contrasts"]["dose"][0] |= dict.fromkeys(["difference", "low", "high", "interval", "smallest_detectable"])
+    assert recommended(build(STUDY, gathered(found)))["method"] in ("probe", "mean_diff_cleaned")
 
 
 def test_a_judge_that_cannot_tell_the_classes_apart_carries_nothing_and_the_report_says_what_would() -> None:

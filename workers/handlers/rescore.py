@@ -6,18 +6,19 @@ The scores of a run are stored as a cell, so that after a judge's failure only t
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 
 from terms.documents.judge import JudgedQuestion
 from terms.documents.runs import AnswerLine
 from terms.documents.steering import Summary
 from terms.judging import FITTED
-from terms.specs import SPECIAL_TOKENS, RescoringSpec
+from terms.specs import RescoringSpec
+from workers.handlers.calibration import model_of
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.lm.errors import ModelFault
+from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
 from workers.steering.offtarget import responses_of
 from workers.steering.outcome import can_tell, check_failures, facts_of, short_summary, summary_bytes
@@ -29,7 +30,7 @@ from workers.steering.summary import response_lines
 def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     """Spec: `job` (the steering's), `judge`, `coherence_threshold`, trait, model, extraction, seed.
 
-    Raises JobFault missing_input, judge_unusable; TransientFault when the judge cannot be reached.
+    Raises JobFault missing_input, judge_unusable, weights_changed, reading_changed; TransientFault when the judge cannot be reached.
     """
     summary: Summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
@@ -83,12 +84,26 @@ def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], con
     lm, responses, longest = None, None, 1
     questions: list[JudgedQuestion] | None = None
     if spec["judge"]["kind"] in FITTED:
-        lm = replace(context.model(spec["model"]), special_tokens=spec.get("special_tokens", SPECIAL_TOKENS))
+        lm = _model(spec, context)
         responses = responses_of(spec["extraction"], context)
         questions = _questions(answers)
         longest = max(len(row["ids"]) for rows in answers.values() for row in rows)
     material = Material(trait, responses, longest, given=spec["responses_given"], questions=questions)
     return open_judge(spec["judge"], lm, material, context, share=0.3)
+
+
+def _model(spec: RescoringSpec, context: JobContext) -> LanguageModel:
+    """The model that wrote the texts: with other weights or another reading the judge would learn from another model."""
+    try:
+        return model_of(spec, context)
+    except JobFault as fault:
+        if fault.code not in ("weights_changed", "reading_changed"):
+            raise
+        sentence = (
+            f"The texts were made with {spec['model']} as it was then; its weights, or how its texts are read, have changed. A judge that is "
+            "fitted on the model cannot score them. Steer again, or rescore with a judge of another kind (openai, local)."
+        )
+        raise JobFault(fault.code, sentence) from fault
 
 
 def _questions(answers: Mapping[str, Sequence[AnswerLine]]) -> list[JudgedQuestion]:

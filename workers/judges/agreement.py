@@ -16,6 +16,11 @@ class Agreement:
     spearman: float | None
     same_side: float | None
 
+    @property
+    def rank(self) -> float:
+        """`spearman`; 0 where scores or labels do not vary, which shows no agreement."""
+        return self.spearman or 0.0
+
     def to_json(self) -> dict[str, float | None]:
         """The result as plain JSON values."""
         return asdict(self)

@@ -37,7 +37,7 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         calibration = data.calibrations.get(model)
         evidence = [_evidence(cell, cell.steering, calibration) for cell in data.cells if cell.model == model and cell.steering]
-        rank = None if data.agreement is None else data.agreement.spearman
+        rank = None if data.agreement is None else data.agreement.rank
         advice = recommend(evidence, agreement=rank)
         viable, why = (
             mean_diff_viable(evidence) if rank is None or rank >= AGREEMENT else (NOT_ENOUGH, "judge and labels disagree")
@@ -91,13 +91,13 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
     groups = {one["group"]: one for one in summary["groups"] if one["group"] == leader or not is_ablation(one["method"])}
     judged = cannot_tell(summary.get("judge_facts") or {}) is None
     place = place_of(groups[leader])
+    # a run without any score, such as one with texts that an endpoint refuses, has no difference
+    differences = [one for one in summary["contrasts"]["dose"] if one["difference"] is not None]
     here = {name: one["method"] for name, one in groups.items() if place_of(one) == place}
-    contrasts = {
-        here[one["b"]]: _contrast(one, judged) for one in summary["contrasts"]["dose"] if one["a"] == leader and one["b"] in here
-    }
+    contrasts = {here[one["b"]]: _contrast(one, judged) for one in differences if one["a"] == leader and one["b"] in here}
     cleaning = {
         here[one["a"]]: _contrast(one, judged)
-        for one in summary["contrasts"]["dose"]
+        for one in differences
         if one["a"] in here and one["b"] == f"{one['a']}_cleaned" and one["b"] in here
     }
     parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
@@ -142,5 +142,5 @@ def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
     if one["low"] is not None and one["high"] is not None:
         interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
     difference = one["difference"]
-    assert difference is not None, "a steering fails when its judge scores too few answers for a mean"
+    assert difference is not None, "left out by _evidence"
     return Contrast(difference, interval, one["smallest_detectable"], judged)
