@@ -229,6 +229,24 @@ def test_two_levels_need_two_refits_and_twenty_clusters():
     assert (found.questions, found.missing) == (59, 1)
 
 
+def test_a_refit_without_a_score_is_left_out():
+    rows = np.random.default_rng(0).normal(0, 10, (5, 60))
+    rows[4] = np.nan
+    assert two_level(rows, PAIRS) == two_level(rows[:4], PAIRS)
+    rows[1:] = np.nan
+    assert two_level(rows, PAIRS) is None
+
+
+@pytest.mark.parametrize("different", [0, 1])
+def test_refits_that_all_agree_are_no_surer_than_their_questions_alone(different: int):
+    """Every gap is 0 but one question's: without spread there is nothing to estimate an error from."""
+    values = np.where(np.arange(60) < different, 100.0, 0.0)
+    found, alone = two_level(np.stack([values] * 5), PAIRS), paired_interval(values, PAIRS)
+    assert found is not None
+    assert alone is not None
+    assert found.low <= alone.low < 0 < alone.high <= found.high
+
+
 def test_clusters_that_do_not_differ_have_limits_all_the_same():
     """One answer of two is right in each of 30 clusters: resampling clusters changes nothing, and the mean is still not known for certain."""
     found = mean_interval(np.array([0.0, 100.0] * 30), PAIRS)

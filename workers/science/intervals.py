@@ -113,14 +113,17 @@ def two_level(differences_RQ: Float, labels: Sequence[str], *, level: float = LE
 
     Row r is the r-th refit, on a cluster resample of the extraction set, judged on the same questions. s_R^2, the variance among rows' means,
     measures how far the results of two extraction sets differ (a bootstrap's variance, so it is not divided by R: more refits estimate it better
-    but do not make it smaller); se_K is the clustered error of the questions' means over rows.
+    but do not make it smaller); se_K is the clustered error of the questions' means over rows. A refit without any value is left out. Where the
+    questions' means are (nearly) all equal, se_K says nothing, and the limits reach at least as far as the exact ones of these means.
     """
+    differences_RQ = differences_RQ[~np.isnan(differences_RQ).all(axis=1)]
     rows = len(differences_RQ)
     known_Q = np.asarray(~np.isnan(differences_RQ).all(axis=0))
     if rows < 2 or not known_Q.any():
         return None
     kept_RQ = differences_RQ[:, known_Q]
-    data = clustered(np.nanmean(kept_RQ, axis=0), [label for label, known in zip(labels, known_Q, strict=True) if known])
+    means_Q, kept = np.nanmean(kept_RQ, axis=0), [label for label, known in zip(labels, known_Q, strict=True) if known]
+    data = clustered(means_Q, kept)
     if data is None or data.clustering.clusters < FEWEST_CLUSTERS:
         return None
     among_sets = (1 + 1 / rows) * float(np.nanmean(kept_RQ, axis=1).var(ddof=1))
@@ -131,9 +134,13 @@ def two_level(differences_RQ: Float, labels: Sequence[str], *, level: float = LE
     if total > 0:
         freedom = total**2 / (among_sets**2 / (rows - 1) + among_questions**2 / (clusters - 1))
         width = float(student.ppf((1 + level) / 2, freedom)) * total**0.5
+    low, high = max(-100.0, data.mean - width), min(100.0, data.mean + width)
+    alone = paired_interval(means_Q, kept, level=level)
+    if alone is not None and alone.method == "exact":
+        low, high = min(low, alone.low), max(high, alone.high)
     return Interval(
-        max(-100.0, data.mean - width),
-        min(100.0, data.mean + width),
+        low,
+        high,
         "two-level",
         len(data.values),
         clusters,

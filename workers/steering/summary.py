@@ -94,7 +94,7 @@ def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> Refits | None
     return {
         "n": len(refits),
         "runs": [run.spec.id for run in refits],
-        "gains": [_round(float(value)) for value in np.nanmean(gains, axis=1)],
+        "gains": [_round(mean(row)) for row in gains],
         "low": None if interval is None else round(interval.low, 2),
         "high": None if interval is None else round(interval.high, 2),
     }
@@ -183,7 +183,8 @@ def _over_extraction_sets(contrast: Contrast, a: Compared, b: Compared, base: Ru
 
     Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full).
     """
-    if not a.refits or len(a.refits) != len(b.refits):
+    same = [one.spec.id for one in a.refits] == [one.spec.id for one in b.refits]
+    if same or len(a.refits) != len(b.refits):  # equal vectors share their runs, and differ by nothing
         return contrast
     differences_RQ = gains_of(b.refits, base, scale) - gains_of(a.refits, base, scale)
     interval = two_level(differences_RQ, clusters_of(base))
