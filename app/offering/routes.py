@@ -20,11 +20,12 @@ PAGE = """<!doctype html>
 <body>
 <h1>Binnacle {version}: the client</h1>
 <p>The Python client and the <code>binnacle</code> command for this server. Python 3.11 or newer; no torch.</p>
-<pre>pip install {base}client/{file}
-(umask 077 &amp;&amp; cat &gt; ~/.binnacle-key)
-export BINNACLE_URL={address} BINNACLE_KEY=$(cat ~/.binnacle-key)
+<pre>pip install {base}client/{file}</pre>
+<p>Keep your key in a file, because a command line stays in the shell's history. After this line paste the key, then press Enter and Ctrl-D:</p>
+<pre>(umask 077 &amp;&amp; cat &gt; ~/.binnacle-key)</pre>
+<p>Then, in each terminal:</p>
+<pre>export BINNACLE_URL={address} BINNACLE_KEY=$(cat ~/.binnacle-key)
 binnacle whoami</pre>
-<p>After the second line paste your key, then press Enter and Ctrl-D: a key that is typed on a command line stays in the shell's history.</p>
 <p><a href="{file}#sha256={digest}">{file}</a></p>
 <p>Or by name: <code>pip install --find-links {base}client/ {distribution}</code></p>
 </body>

@@ -10,7 +10,10 @@ from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.cli.terminal import Listing
+from binnacle.errors import BinnacleError
 from binnacle.steered import HOOKPOINT
+
+FORMATS = ("safetensors", "gguf", "npy")
 
 commands = typer.Typer(help="Vectors to steer with: list and download them.", no_args_is_help=True)
 
@@ -72,12 +75,20 @@ def import_vectors(
 def get(
     vector: Annotated[str, typer.Argument(help="The vector's id (vec_...), or its beginning.")],
     to: Annotated[Path, typer.Option("--out", help="A file, or a folder for it.")] = Path(),
-    file_format: Annotated[str, typer.Option("--format", help="safetensors, gguf or npy.")] = "safetensors",
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="safetensors, gguf or npy; by the ending of --out, else safetensors.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Download a vector and print where it is."""
+    ending = to.suffix.removeprefix(".")
+    chosen = file_format or (ending if ending in FORMATS else FORMATS[0])
+    if ending in FORMATS and ending != chosen:
+        raise BinnacleError(
+            "bad_option", f"--out ends in .{ending} and --format is {chosen}. Name one of them, or give both the same."
+        )
     with connected() as client:
-        _say(client.download(pick(client, vector), to, format=file_format), as_json)
+        _say(client.download(pick(client, vector), to, format=chosen), as_json)
 
 
 @commands.command("steered")

@@ -77,8 +77,10 @@ def test_the_page_shows_no_key_and_the_address_that_people_use(settings: Setting
     assert f"pip install https://binnacle.lab/client/{FILENAME}" in text
     assert "BINNACLE_URL=https://binnacle.lab BINNACLE_KEY=$(cat ~/.binnacle-key)" in text
     assert "http://" not in text
-    [block] = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
-    assert [command for command in commands(block) if shown(command)] == []
+    blocks = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    assert [command for block in blocks for command in commands(block) if shown(command)] == []
+    [asking] = [block for block in blocks if "cat >" in block]
+    assert "\n" not in asking, "a line pasted after this one would go into the key's file"
 
 
 def test_the_offered_wheel_holds_the_package_as_it_is_here() -> None:

@@ -109,6 +109,10 @@ def test_vectors_are_listed_and_fetched(
     store_extraction(sessions, api.context.storage, "ada", client.trait("refusal")["version"])
     vector = next(client.vectors(model="demo"))
     assert vector["id"] in binnacle("vectors", "list", "--model", "demo", "--layer", str(vector["layer"])).stdout
+    binnacle("vectors", "get", vector["id"], "--out", "named.gguf")
+    assert (tmp_path / "named.gguf").read_bytes()[:4] == b"GGUF", "the ending names the format"
+    torn = binnacle("vectors", "get", vector["id"], "--out", "named.npy", "--format", "gguf")
+    assert "--out ends in .npy and --format is gguf" in torn.stderr
     got = binnacle("vectors", "get", vector["id"], "--out", "here/", "--format", "npy")
     assert got.returncode == 0, got.stderr
     assert (tmp_path / got.stdout.strip()).stat().st_size > 100
