@@ -34,16 +34,16 @@ class ShareRequest(Sharing):
     model_config = ConfigDict(extra="forbid")
 
 
-def check(session: Session, owner: str, to: Sharing) -> None:
-    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner; keeps the group until this transaction
-    ends.
+def check(session: Session, owner: str, to: Sharing, *, keep: bool = True) -> None:
+    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner. `keep`: the group stays until this
+    transaction ends, which a transaction that only reads cannot ask for.
     """
     if to.visibility != "group":
         if to.group is not None:
             detail = f"/group is {to.group!r}, while /visibility is {to.visibility!r}: set /visibility to 'group', or leave /group out."
             raise invalid("/group", "group_without_visibility", detail)
         return
-    if to.group is not None:
+    if to.group is not None and keep:
         repository.group(session, to.group, keep=True)
     mine = repository.groups_of(session, [owner])[owner]
     if to.group is None or to.group not in mine:

@@ -47,10 +47,10 @@ def submit(session: Session, submission: Submission) -> Submitted:
         earlier = _remember(session, submission.owner, submission.idempotency, job_id)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
-    check(session, submission.owner, submission.sharing)
+    plan = planned(session)
+    check(session, submission.owner, submission.sharing, keep=plan is None)
     webhooks.check_usable(session, submission.webhook)
     kind = kind_named(submission.kind)
-    plan = planned(session)
     for lane in [SHORT, submission.job_class] if kind.short else [submission.job_class]:
         if plan is None:
             _give_a_turn(session, submission.owner, lane)

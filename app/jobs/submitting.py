@@ -73,7 +73,7 @@ def check_edges(session: Session, request: JobRequest, viewer: Viewer) -> list[E
 
 def check_admissible(session: Session, request: JobRequest, after: Sequence[Edge], viewer: Viewer) -> None:
     """Checks a dry run: raises Problem 422 wherever `jobs.submit` would refuse the request. Creates and locks nothing."""
-    check(session, viewer.owner, sharing_of(request))
+    check(session, viewer.owner, sharing_of(request), keep=False)
     webhooks.check_usable(session, request.webhook)
     if after:
         edges.unmet(session, after, repository.usable(viewer), lock=False)
