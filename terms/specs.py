@@ -13,9 +13,9 @@ from terms.interventions import Operation, Scope
 from terms.values import JsonObject
 
 SpecialTokens = Literal["markup", "text"]
-SPECIAL_TOKENS: SpecialTokens = "markup"
-"""How special tokens are read unless a request says otherwise; of specs older than the field, too."""
 """How names of special tokens in a user's text are read: as those tokens, or as plain text."""
+SPECIAL_TOKENS: SpecialTokens = "markup"
+"""How they are read unless a request says otherwise; of specs older than the field, too."""
 
 
 class OfAJob(TypedDict):

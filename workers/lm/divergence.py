@@ -16,6 +16,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.head import logits_of
 from workers.lm.hooks import Hooks, hooked
 from workers.lm.interventions import Push, Site, check_pushes
+from workers.lm.likelihood import right_padded
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 from workers.lm.site_actions import VectorBank, framed_actions
@@ -86,13 +87,12 @@ def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Te
     """For each row the logits [A, V] at the positions that predict its answer. Rows are padded on the right, where pads affect no token of the
     row, not even through a recurrent state."""
     fed = [[*prompt, *answer[:-1]] for prompt, answer, _ in rows]
-    width = max(map(len, fed))
     first_N1 = torch.tensor([[len(prompt)] for prompt, _, _ in rows], device=lm.device)
     end_N1 = torch.tensor([[len(ids)] for ids in fed], device=lm.device)
-    column_T = torch.arange(width, device=lm.device)
+    ids_NT = right_padded(lm, fed)
+    column_T = torch.arange(ids_NT.shape[1], device=lm.device)
     in_prompt_NT, in_response_NT = column_T < first_N1, (column_T >= first_N1) & (column_T < end_N1)
     pushes = [pushes for _, _, pushes in rows]
-    ids_NT = torch.tensor([[*ids, *[lm.pad_id] * (width - len(ids))] for ids in fed], device=lm.device)
     with hooks.during(framed_actions(lm, bank, pushes, in_prompt_NT, in_response_NT)):
         hidden_NTD = lm.layout.decoder(input_ids=ids_NT, use_cache=False).last_hidden_state
     _check_fired(lm, pushes, hooks.fired)

@@ -194,10 +194,10 @@ class SharedPrompt:
         """Final hidden states [B, T, D] at the tokens of each continuation."""
         decoder = self._lm.layout.decoder
         if not self._shared:
-            rows = _right_padded(self._lm, [[*self.ids, *row] for row in continuations])
+            rows = right_padded(self._lm, [[*self.ids, *row] for row in continuations])
             alone: Tensor = decoder(input_ids=rows, use_cache=False).last_hidden_state
             return alone[:, len(self.ids) :]
-        rows = _right_padded(self._lm, continuations)
+        rows = right_padded(self._lm, continuations)
         found: Tensor = decoder(
             input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True
         ).last_hidden_state
@@ -224,7 +224,7 @@ def next_token_log_probabilities(
 
     def run(batch: Sequence[int]) -> list[list[float]]:
         with torch.no_grad():
-            rows = _right_padded(lm, [prompts[i] for i in batch])
+            rows = right_padded(lm, [prompts[i] for i in batch])
             hidden_BTD = lm.layout.decoder(input_ids=rows, use_cache=False).last_hidden_state
             last_B = torch.tensor([len(prompts[i]) - 1 for i in batch], device=lm.device)
             hidden_BD = hidden_BTD[torch.arange(len(batch), device=lm.device), last_B]
@@ -286,7 +286,7 @@ def _in_batches(run: Callable[[Sequence[int]], list[Value]], lengths: Sequence[i
     return [by_index[i] for i in range(len(order))]
 
 
-def _right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
+def right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
     """Ids [B, T]. No attention mask is needed, because causal attention never sees tokens to the right."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from workers.lm.likelihood import right_padded
 from workers.lm.memory import free_memory, is_out_of_memory
 from workers.lm.model import LanguageModel
 from workers.lm.structure.recording import handles
@@ -47,8 +48,7 @@ def _flips(lm: LanguageModel, sample: Sequence[Sequence[int]]) -> dict[str, int]
 
 def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """For each router the experts [B, T, K] of each token, in ascending order of expert number, from one pass over these rows."""
-    longest = max(map(len, rows))
-    ids_BT = torch.tensor([[*row, *[lm.pad_id] * (longest - len(row))] for row in rows], device=lm.device)
+    ids_BT = right_padded(lm, rows)
     found: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[..., None]:
