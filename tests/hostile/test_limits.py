@@ -89,7 +89,7 @@ LARGE: list[tuple[str, str, dict[str, Any], str]] = [
         "extractions",
         {
             **EXTRACTION,
-            "methods": [f"mean_diff_top{n}" for n in range(1, 201)],
+            "methods": [f"mean_diff_largest{n}" for n in range(1, 201)],
             "positions": [f"response[:{n}]" for n in range(1, 21)],
             "layers": list(range(8)),
             "control_vectors": 20,
