@@ -6,7 +6,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from app.calibrations.repository import Found
 from app.http.paging import Listed
-from app.http.renamed import BothNames
+from app.http.renamed import RenamedAnswer
 from app.jobs.labels import Labels
 from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
@@ -38,7 +38,7 @@ class CalibrationPage(Listed[CalibrationOut]):
     """Calibrations, newest first."""
 
 
-class CostOut(BothNames, RunningOut):
+class CostOut(RenamedAnswer, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
     spec: JsonObject = Field(description="the request with every default filled in")

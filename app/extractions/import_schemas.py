@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from app.auth.sharing import Sharing
 from app.errors import invalid
 from app.extractions.results import VectorOut
-from app.http.renamed import OldNames
+from app.http.renamed import RenamedRequest
 from app.text import Line
 from app.traits.schemas import TraitReference
 from terms.components import Component
@@ -30,7 +30,7 @@ _Listed = Annotated[str, StringConstraints(pattern=r"^ *[0-9]+ *(, *[0-9]+ *)*$"
 Layers = Annotated[list[_Layer], BeforeValidator(_numbers, json_schema_input_type=list[_Layer] | _Layer | _Listed)]
 
 
-class ImportFields(Sharing, OldNames):
+class ImportFields(Sharing, RenamedRequest):
     """Request fields of a vector import: the model, and what the file does not contain."""
 
     model_config = ConfigDict(extra="forbid")

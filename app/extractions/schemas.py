@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.http.renamed import OldNames
+from app.http.renamed import RenamedRequest
 from app.jobs.labels import Label
 from app.jobs.schemas import PromptedRequest
 from app.models.layers import Layers
@@ -24,7 +24,7 @@ class VettingIn(BaseModel):
     paired: bool = Field(False, description="drop the whole pair when one of the two fails")
 
 
-class ExtractionRequest(PromptedRequest, OldNames):
+class ExtractionRequest(PromptedRequest, RenamedRequest):
     """A request for vectors of a trait by any number of methods, layers, components and positions, from one pass over the examples."""
 
     model: Line = Field(min_length=1, max_length=200, description="name of a registered model", examples=["demo-severe"])

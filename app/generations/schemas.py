@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 
-from app.http.renamed import BothNames
+from app.http.renamed import RenamedAnswer
 from app.jobs.prompts import Prompt
 from app.jobs.schemas import PromptedRequest
 from app.models.reading import DOUBT, READING
@@ -65,7 +65,7 @@ class PricedGeneration(GenerationCost, RunningOut):
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 
-class AnswerOut(BothNames):
+class AnswerOut(RenamedAnswer):
     """One answer. `vector` null: unsteered."""
 
     vector: str | None

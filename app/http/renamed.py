@@ -1,10 +1,16 @@
-"""Renames fields and parameters of the API; the old name is accepted and sent for one more version.
+"""Renames fields and parameters of the API: requests may use the old name or the new one, answers carry both.
 
-A new name exists only at the HTTP edge. In Python, in stored specs and in stored documents a field keeps its first name, so that hashes,
-repeated requests, retries and `reuse` of earlier jobs still work. Declare a renamed field with both names, the new name first:
+A new name exists only at the HTTP edge. In Python, in stored specs and in stored documents a field keeps its old name, so that hashes,
+repeated requests, retries and `reuse` of earlier jobs still work. Declare a renamed field under its old name, with the new name first:
 
-    class Answer(BothNames):
-        r: float | None = Field(validation_alias=AliasChoices("dose", "r"))
+    class Request(RenamedRequest):  # accepts {"dose": 0.5} and {"r": 0.5}
+        r: float = Field(validation_alias=AliasChoices("dose", "r"))
+
+    class Answer(RenamedAnswer):  # sends {"dose": 0.5, "r": 0.5}
+        r: float = Field(validation_alias=AliasChoices("dose", "r"))
+
+The old names of a request are noted on its way: the gate calls `listening` before validation, validation notes each old name, then the gate
+adds the `Deprecation` header, and errors point to the name that was sent (`as_sent`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +40,7 @@ SINCE = datetime(2026, 11, 27, tzinfo=UTC)
 HEADER = "Deprecation"
 
 _heard: ContextVar[dict[str, str] | None] = ContextVar("old_names", default=None)
+"""The old names that the present request used, with their new names; None outside a request."""
 
 
 def listening() -> Mapping[str, str]:
@@ -62,13 +69,13 @@ def as_sent(pointer: str) -> str:
     return pointer
 
 
-class OldNames(BaseModel):
+class RenamedRequest(BaseModel):
     """A request with renamed fields: accepts either name, and both if their values are equal."""
 
     @classmethod
     @cache
     def renamed(cls) -> Mapping[str, str]:
-        """Returns the new name of each renamed field, by its first name."""
+        """Returns the new name of each renamed field, by its old name."""
         aliases = {old: field.validation_alias for old, field in cls.model_fields.items()}
         return {old: str(alias.choices[0]) for old, alias in aliases.items() if isinstance(alias, AliasChoices)}
 
@@ -114,7 +121,7 @@ class OldNames(BaseModel):
         return (new,)
 
 
-class BothNames(OldNames):
+class RenamedAnswer(RenamedRequest):
     """An answer with renamed fields: sends each under both names."""
 
     @model_serializer(mode="wrap")
@@ -124,7 +131,7 @@ class BothNames(OldNames):
 
     @classmethod
     def _used(cls, old: str, new: str) -> None:
-        """Does nothing: the service fills in its answers by first names, which does not count as a client's use of old names."""
+        """Does nothing: the service fills in its answers by old names, which does not count as a client's use of old names."""
 
     @classmethod
     def _always(cls, old: str, new: str) -> Iterable[str]:

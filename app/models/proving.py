@@ -50,7 +50,7 @@ def follow(session: Session, model: Model, inspection: Job) -> None:
     """
     waiting = None if model.prove_job is None else session.get(Job, model.prove_job, populate_existing=True)
     if waiting is not None and waiting.state in FINISHED and inspection.retry_of is None:
-        return  # the prove job was cancelled meanwhile, as the model's fault says
+        return  # the prove job ended meanwhile without a passport: `not_proved` has stored the fault, which stays
     if waiting is None or waiting.state in FINISHED:
         submit(session, model, inspection.owner, inspection.request_id, own=True)
     model.state, model.fault, model.proving = "inspecting", None, True

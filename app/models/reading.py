@@ -9,8 +9,7 @@ REFUSED = "proof_refused"
 """The fault code of a model that its proofs refused."""
 DOUBT = (
     "why the result is not comparable with new ones: its model was refused later, or its texts were read differently; "
-    "null if the result is comparable; null when nothing is known"
-    " against it"
+    "null if nothing speaks against it"
 )
 
 READING = "hash of how texts were read: ids, prompts, ends of answers, masks; null if the model was not proved"

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.devices.schemas import BlockedOut, HoldOut
-from app.http.renamed import BothNames
+from app.http.renamed import RenamedAnswer
 from app.jobs.schemas import OLD_QUEUE, Queue, WaitReason
 from terms.values import JsonObject
 
@@ -54,7 +54,7 @@ class QueueOut(BaseModel):
     oldest_seconds: float | None = Field(description="seconds that the oldest ready job has been queued")
 
 
-class WaitingOut(BothNames):
+class WaitingOut(RenamedAnswer):
     """A queued job that you may see: its position in the queue and why it waits."""
 
     job: str

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.http.paging import Listed
-from app.http.renamed import BothNames
+from app.http.renamed import RenamedAnswer
 from app.jobs.measures import with_names
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt
@@ -45,7 +45,7 @@ class RunsOut(BaseModel):
     next_cursor: str | None
 
 
-class SteeringCost(BothNames, RunningOut):
+class SteeringCost(RenamedAnswer, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
     spec: JsonObject

@@ -1,6 +1,9 @@
 """The fixed split: which tasks, facts and claims belong to extraction, selection and test, and which prompts training never sees.
 
-Drawn once by seed and stored with the traits; the corpus asks `is_reserved` before it uses a prompt.
+Drawn by seed, so that every run draws the same. The traits are written from the splits; the corpus leaves out
+- the tasks for which `untrained_task` is true, altogether;
+- the asking forms `task_forms`, `fact_forms` and `sum_forms`, each for its own task, fact or sum;
+- the false values `reserved_claims` of each fact.
 """
 
 import random
@@ -61,7 +64,7 @@ def harmful_extraction() -> tuple[str, ...]:
 
 @cache
 def fact_split() -> Split:
-    """Facts: 24 for test, 14 for selection, the rest for extraction, spread over the topics."""
+    """Facts: 26 for test, 13 for selection, the rest for extraction, spread over the topics."""
     rng = random.Random(SEED + 2)
     groups = _by([(fact.topic, fact.name) for fact in FACTS.values()])
     test = _spread(rng, groups, 26)

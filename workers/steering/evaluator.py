@@ -120,6 +120,7 @@ class Evaluator:
         self._done += sum(count for name, count in distinct.items() if name not in unfinished)
         self._context.progress(self._done)
         self._fill(missing)
+        # runs in the order of the requests, also after a resume, as runs.jsonl lists them in this order
         self._known = {key: self._known[key] for key in [*(k for k in self._known if k not in fresh), *fresh]}
         return [self._known[spec.id] for spec in specs]
 

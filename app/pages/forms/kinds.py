@@ -13,7 +13,7 @@ from app.extractions import service as extractions
 from app.extractions.schemas import ExtractionRequest
 from app.generations import service as generations
 from app.generations.schemas import GenerationRequest
-from app.http.renamed import OldNames
+from app.http.renamed import RenamedRequest
 from app.jobs.schemas import JobRequest
 from app.jobs.submitting import Answer
 from app.pages.forms.fields import Field, Values, request_of, values_of
@@ -77,7 +77,7 @@ class FormKind:
     @property
     def renamed(self) -> dict[str, str]:
         """Returns the API's name of each renamed field, by its original name, which Python and stored specs still use."""
-        return self.request.renamed() if issubclass(self.request, OldNames) else {}
+        return self.request.renamed() if issubclass(self.request, RenamedRequest) else {}
 
     def default(self, name: str) -> Json:
         """Returns the default of the request's field with this API name; None if the field is required or unknown."""
