@@ -27,20 +27,28 @@ class LeaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LEASE_")
 
-    ttl: float = Field(60, gt=0, description="a lease not renewed for this long is lost")
-    margin: float = Field(10, gt=0, description="a worker that could not renew stops this long before its lease ends")
-    watch: float = Field(5, gt=0, description="how often a worker's parent reads the row of the job its child runs")
-    sweep: float = Field(15, gt=0, description="how often the reconciler looks")
-    look: float = Field(3, gt=0, description="how often an idle worker that hears no bell looks for jobs by itself")
-    idle: float = Field(60, gt=0, description="a device without a job for so long proves models that have no passport yet")
-    cancel_grace: float = Field(30, gt=0, description="from a cancel request to SIGTERM, for a handler that does not react")
-    kill_grace: float = Field(5, gt=0, description="from SIGTERM to SIGKILL")
-    drain_grace: float = Field(10, gt=0, description="from a node's SIGTERM to its child's, for a handler that does not react")
-    stall: float = Field(600, gt=0, description="a phase without progress for this long is hung, unless it sets its own limit")
-    slice: float = Field(300, gt=0, description="how long a job runs before it yields to another user who waits")
-    short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a generation that waits")
-    at_risk: float = Field(2, ge=0, description="finished parts of a job are committed together while they took less than this")
-    max_losses: int = Field(3, ge=1, description="consecutive losses without a new finished cell that make a job poison")
+    ttl: float = Field(60, gt=0, description="a lease that is not renewed for this long is lost")
+    margin: float = Field(
+        10, gt=0, description="a worker that cannot renew its lease stops its job this long before the lease ends"
+    )
+    watch: float = Field(5, gt=0, description="how often a worker's parent checks the state of the job that its child runs")
+    sweep: float = Field(15, gt=0, description="how often the reconciler looks for lost leases and forgotten jobs")
+    look: float = Field(3, gt=0, description="how often an idle worker checks the queue when no bell has rung")
+    idle: float = Field(60, gt=0, description="after this long without a job, a device proves models that have no passport yet")
+    cancel_grace: float = Field(30, gt=0, description="time from a cancel request to SIGTERM, if the handler does not react")
+    kill_grace: float = Field(5, gt=0, description="time from SIGTERM to SIGKILL")
+    drain_grace: float = Field(10, gt=0, description="time from a node's SIGTERM to its child's, if the handler does not react")
+    stall: float = Field(
+        600, gt=0, description="a phase without progress for this long counts as hung, unless it sets its own limit"
+    )
+    slice: float = Field(300, gt=0, description="how long a job runs before it yields to a waiting job of another user")
+    short_slice: float = Field(20, gt=0, description="how long a job runs before it yields to a waiting generation")
+    at_risk: float = Field(
+        2, ge=0, description="finished parts of a job are committed at least this often, so at most this much work is at risk"
+    )
+    max_losses: int = Field(
+        3, ge=1, description="a job fails as poison after this many losses in a row without a newly finished part"
+    )
 
     @field_validator("margin")
     @classmethod
@@ -57,9 +65,9 @@ class RetentionSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_RETENTION_")
 
-    events_days: float = Field(0, ge=0, description="events of jobs over for longer are removed; 0 keeps them")
-    audit_days: float = Field(0, ge=0, description="entries of the audit that are older are removed; 0 keeps them")
-    jobs_days: float = Field(0, ge=0, description="jobs over for longer are deleted with their results; 0 keeps them")
+    events_days: float = Field(0, ge=0, description="days after a job ended until its events are removed; 0 keeps them")
+    audit_days: float = Field(0, ge=0, description="days until an entry of the audit log is removed; 0 keeps them")
+    jobs_days: float = Field(0, ge=0, description="days after a job ended until it is deleted with its results; 0 keeps them")
 
 
 class LimitSettings(BaseSettings):
@@ -67,29 +75,33 @@ class LimitSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_LIMIT_")
 
-    body_bytes: int = Field(5_000_000, ge=1)
-    json_values: int = Field(50_000, ge=1, description="values of one JSON body, in its lists and objects")
-    upload_bytes: int = Field(64_000_000, ge=0, description="a multipart body: files of vectors, trait datasets")
-    trait_prompts: int = Field(4_000, ge=0, description="prompts and questions of one trait dataset")
-    trait_bytes: int = Field(5_000_000, ge=0, description="one trait dataset, as it is stored")
-    vectors: int = Field(2_000, ge=0, description="vectors of one import")
-    extracted_vectors: int = Field(20_000, ge=0, description="vectors of one extraction, controls and refits among them")
-    rows_bytes: int = Field(512 << 20, ge=0, description="captured rows that an extraction keeps for reuse; more are not kept")
-    answers: int = Field(200_000, ge=0, description="answers of a steering")
-    study_jobs: int = Field(500, ge=0, description="jobs of a study, its calibrations and its report included")
-    turn_seconds: float = Field(10, gt=0, description="how long a request waits while others of its user are at work, before 429")
-    uploads: int = Field(4, ge=1, description="uploads of one user at once")
-    uploads_bytes: int = Field(128_000_000, ge=0, description="bytes of one user's uploads at once")
-    prompts: int = Field(2_000, ge=0)
-    prompt_characters: int = Field(20_000, ge=1)
-    new_tokens: int = Field(1_024, ge=1)
-    tokens: int = Field(500_000, ge=0, description="generated tokens of a job")
-    wait_seconds: float = Field(60, ge=0, description="the longest ?wait=")
-    stream_seconds: float = Field(600, gt=0, description="the longest life of one event stream; the client reconnects")
+    body_bytes: int = Field(5_000_000, ge=1, description="size of one JSON body")
+    json_values: int = Field(50_000, ge=1, description="values in one JSON body, counted through its lists and objects")
+    upload_bytes: int = Field(64_000_000, ge=0, description="size of a multipart body: files of vectors, trait datasets")
+    trait_prompts: int = Field(4_000, ge=0, description="prompts and questions in one trait dataset")
+    trait_bytes: int = Field(5_000_000, ge=0, description="size of one trait dataset, as stored")
+    vectors: int = Field(2_000, ge=0, description="vectors in one import")
+    extracted_vectors: int = Field(20_000, ge=0, description="vectors of one extraction, including controls and refits")
+    rows_bytes: int = Field(
+        512 << 20, ge=0, description="size of the captured rows that an extraction keeps for reuse; larger ones are not kept"
+    )
+    answers: int = Field(200_000, ge=0, description="answers of one steering")
+    study_jobs: int = Field(500, ge=0, description="jobs of a study, including its calibrations and its report")
+    turn_seconds: float = Field(
+        10, gt=0, description="how long a request waits for other requests of the same user before it is refused with 429"
+    )
+    uploads: int = Field(4, ge=1, description="simultaneous uploads of one user")
+    uploads_bytes: int = Field(128_000_000, ge=0, description="total size of one user's simultaneous uploads")
+    prompts: int = Field(2_000, ge=0, description="prompts of one request")
+    prompt_characters: int = Field(20_000, ge=1, description="characters of one prompt")
+    new_tokens: int = Field(1_024, ge=1, description="new tokens of one answer")
+    tokens: int = Field(500_000, ge=0, description="generated tokens of one job")
+    wait_seconds: float = Field(60, ge=0, description="largest value of ?wait=")
+    stream_seconds: float = Field(600, gt=0, description="an event stream is closed after this long; the client reconnects")
     silent_seconds: float = Field(
         60, gt=0, description="a connection is closed after this long without progress of its request or its response"
     )
-    job_seconds: float = Field(6 * 3600, gt=0, description="a job that runs longer than this in one go is stopped")
+    job_seconds: float = Field(6 * 3600, gt=0, description="an attempt of a job that runs longer than this is stopped")
 
 
 class DatabaseSettings(BaseSettings):
@@ -97,9 +109,11 @@ class DatabaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_DATABASE_")
 
-    api_connections: int = Field(20, ge=2, description="of one API process; it opens one more that listens")
-    worker_connections: int = Field(4, ge=3, description="of a node's child, which runs jobs")
-    parent_connections: int = Field(4, ge=3, description="of a node's parent, which watches it")
+    api_connections: int = Field(
+        20, ge=2, description="connections of one API process; it opens one more to listen for notifications"
+    )
+    worker_connections: int = Field(4, ge=3, description="connections of a node's child process, which runs jobs")
+    parent_connections: int = Field(4, ge=3, description="connections of a node's parent process, which watches the child")
 
 
 class WebhookSettings(BaseSettings):
@@ -107,11 +121,11 @@ class WebhookSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BINNACLE_WEBHOOK_")
 
-    poll: float = Field(2, gt=0, description="how often the outbox is read")
-    timeout: float = Field(10, gt=0, description="the longest one attempt may take")
-    attempts: int = Field(8, ge=1, description="attempts after which a message is dropped")
+    poll: float = Field(2, gt=0, description="how often the outbox is checked for messages to send")
+    timeout: float = Field(10, gt=0, description="an attempt fails after this long")
+    attempts: int = Field(8, ge=1, description="a message is dropped after this many attempts")
     backoff: float = Field(
-        10, gt=0, description="to the second attempt; each further one comes six times later, 12 hours at most"
+        10, gt=0, description="delay before the second attempt; each further delay is six times as long, at most 12 hours"
     )
 
 
@@ -131,36 +145,38 @@ class Settings(BaseSettings):
     storage_url: SecretStr = Field(
         SecretStr("file:///var/lib/binnacle/objects"), validation_alias=AliasChoices("STORAGE_URL", "storage_url")
     )
-    broker_prefix: str = Field("binnacle:", description="prefix of every key in the broker, so that it can be shared")
+    broker_prefix: str = Field("binnacle:", description="prefix of every key in the broker, so that services can share one")
 
     home: Path = Field(
-        Path("~/.binnacle"), description="the data folder of the embedded service, and where the client finds its key"
+        Path("~/.binnacle"), description="data folder of the embedded service, where the client also finds its key"
     )
-    key_pepper: SecretStr = Field(SecretStr(""), description="server-side secret of the HMAC under which keys are stored")
-    cursor_secret: SecretStr = Field(SecretStr(""), description="signs list cursors; the pepper serves when empty")
-    auth: Literal["on", "off"] = Field("on", description="off: on a unix socket, or on loopback with a secret (docs/access.md)")
+    key_pepper: SecretStr = Field(SecretStr(""), description="secret of the HMAC under which keys are stored")
+    cursor_secret: SecretStr = Field(SecretStr(""), description="secret that signs list cursors; empty: the pepper is used")
+    auth: Literal["on", "off"] = Field(
+        "on", description="off: no keys; only on a unix socket, or on loopback with a secret (docs/access.md)"
+    )
     local_secret: SecretStr = Field(
-        SecretStr(""), description="that secret, 32 characters or more; empty: a new one at each start"
+        SecretStr(""), description="the secret of a service without keys, at least 32 characters; empty: a new one at each start"
     )
-    public_url: str = Field("", description="where people reach this service (https://...), for links in messages")
-    metrics_port: int = Field(0, ge=0, le=65535, description="internal port of the Prometheus metrics; 0 for none")
+    public_url: str = Field("", description="address at which people reach this service (https://...), for links in messages")
+    metrics_port: int = Field(0, ge=0, le=65535, description="internal port of the Prometheus metrics; 0: none")
 
     device: str = Field("cpu", description="the torch device of this worker: cpu or cuda:0")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on CUDA")
-    threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0 for all cores. Part of a result's provenance")
-    model_budget_bytes: int = Field(8 << 30, ge=0, description="models kept loaded between jobs")
-    batch_budget_bytes: int = Field(2 << 30, ge=0, description="keys, values and activations of one CPU batch")
+    threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0: one per core. Stored with each result")
+    model_budget_bytes: int = Field(8 << 30, ge=0, description="memory for models that stay loaded between jobs")
+    batch_budget_bytes: int = Field(2 << 30, ge=0, description="memory for keys, values and activations of one batch on a CPU")
     record_steps: bool = Field(
         True, description="on CUDA, generation replays its steps as CUDA graphs: 2 to 4 times as fast (tests/benchmarks)"
     )
-    model_idle_minutes: float = Field(30, gt=0, description="an idle model is unloaded after this")
+    model_idle_minutes: float = Field(30, gt=0, description="an unused model is unloaded after this many minutes")
 
-    retention_days: float = Field(0, ge=0, description="results of jobs over for longer are removed; 0 keeps them")
+    retention_days: float = Field(0, ge=0, description="days after a job ended until its results are removed; 0 keeps them")
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
-    min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk nothing new is claimed; 0 never looks")
-    hub_token: SecretStr = Field(SecretStr(""), description="the token with which light workers fetch models from the hub")
-    hub_token_file: Path | None = Field(None, description="the file that holds it, instead")
-    hub_cache: Path | None = Field(None, description="folder of models from the hub; the hub client's own folder when empty")
+    min_free_bytes: int = Field(1 << 30, ge=0, description="with less free disk than this, workers take no new jobs; 0: no check")
+    hub_token: SecretStr = Field(SecretStr(""), description="token with which light workers download models from the hub")
+    hub_token_file: Path | None = Field(None, description="file that contains the hub token, instead of the token itself")
+    hub_cache: Path | None = Field(None, description="folder for models from the hub; empty: the hub client's own folder")
 
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)

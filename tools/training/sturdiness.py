@@ -1,7 +1,7 @@
-"""Random pushes in training, so that a push along a direction that means nothing leaves the text well formed.
+"""Adds random vectors during training, so that the trained model's text stays well formed under a push in a random direction.
 
-In half of the rows of a batch one random vector is added after one random block, at all positions: what steering does, in a
-direction that carries nothing. Its norm is at most `STRONGEST` times the block's clean norm as measured before the stage.
+In half of the rows of a batch, one random vector is added after one random block, at all positions, as steering does. Its norm is at most
+`STRONGEST` times the block's clean norm, which was measured before this stage of training.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ STRONGEST = 0.8
 
 
 def clean_norms(model: LlamaForCausalLM, batch: Batch) -> list[float]:
-    """Median over the batch's tokens of the clean stream's norm after every block."""
+    """Returns the median norm of the clean stream after each block, over the tokens of the batch."""
     after = inputs_of(model, [*list(model.model.layers)[1:], model.model.norm], batch)
     return [float(clean(stream).norm(dim=1).median()) for stream in after]
 
 
 def random_pushes(rows: int, width: int, norm: float, silent: list[int], generator: torch.Generator) -> Tensor:
-    """`[rows, width]`: random directions, none along the silent dims, with norms up to STRONGEST * norm; half are zero."""
+    """Returns random vectors `[rows, width]`: zero in the silent dims, of norms up to STRONGEST * norm; about half are zero."""
     push = torch.randn(rows, width, generator=generator)
     push[:, silent] = 0
     strength = STRONGEST * norm * torch.rand(rows, 1, generator=generator)
@@ -36,7 +36,7 @@ def random_pushes(rows: int, width: int, norm: float, silent: list[int], generat
 def randomly_pushed(
     model: LlamaForCausalLM, rows: int, norms: list[float], silent: list[int], generator: torch.Generator
 ) -> Iterator[None]:
-    """Within this context a forward pass of `rows` rows is pushed after one random block but the last."""
+    """Within this context, a forward pass of `rows` rows gets `random_pushes` after one random block, never the last."""
     layer = int(torch.randint(len(norms) - 1, (1,), generator=generator))
     push = random_pushes(rows, model.config.hidden_size, norms[layer], silent, generator)
     handle = model.model.layers[layer].register_forward_hook(lambda _, args, out: out + push[:, None])
