@@ -14,7 +14,7 @@ from app.errors import Problem, invalid
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
 """Pattern of the names of users and groups."""
 MYSELF = "me"
-"""The caller, in addresses that name a user. No user is called so."""
+"""The caller, in addresses that name a user. No user may have this name."""
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
@@ -35,8 +35,8 @@ class ShareRequest(Sharing):
 
 
 def check(session: Session, owner: str, to: Sharing, *, keep: bool = True) -> None:
-    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner. `keep`: the group stays until this
-    transaction ends, which a transaction that only reads cannot ask for.
+    """Raises Problem 422 unless `group` is given exactly when it is needed, and is a group of the owner. `keep` locks the
+    group's row, so that the group is not deleted before this transaction ends; False in a read-only transaction, which cannot lock.
     """
     if to.visibility != "group":
         if to.group is not None:
@@ -44,7 +44,7 @@ def check(session: Session, owner: str, to: Sharing, *, keep: bool = True) -> No
             raise invalid("/group", "group_without_visibility", detail)
         return
     if to.group is not None and keep:
-        repository.group(session, to.group, keep=True)
+        repository.group(session, to.group, keep=True)  # only for its lock
     mine = repository.groups_of(session, [owner])[owner]
     if to.group is None or to.group not in mine:
         have = f"{owner} is in: {', '.join(mine)}" if mine else f"{owner} is in no group"

@@ -29,8 +29,11 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
                 parsed = method(str(parameters.pop("method", "")), parameters)
         except UnknownMethod as error:
             raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
-        if parsed.suffix in ("top", "pretop") and parsed.top > RANKED_DIMS:
-            detail = f"{parsed.key} zeroes {parsed.top:,} dims; a calibration ranks {RANKED_DIMS} per layer. Choose at most {RANKED_DIMS}."
+        if parsed.suffix in ("top", "pretop", "randomdims") and parsed.top > RANKED_DIMS:
+            detail = (
+                f"{parsed.key} needs the {parsed.top:,} dims of largest ratio; a calibration ranks {RANKED_DIMS} per layer. "
+                f"Choose at most {RANKED_DIMS}."
+            )
             raise invalid(f"/methods/{i}", "too_many_dims", detail)
         found.setdefault(parsed.key, parsed)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""The table of models that jobs can use, with the facts of their inspection and the outcome of their proofs."""
+"""The tables of models that jobs can use and of passports, with the facts of their inspection and the outcome of their proofs."""
 
 from datetime import datetime
 

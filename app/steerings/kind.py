@@ -62,7 +62,7 @@ class Rescore(Steer):
     inherited = ("trait", "extraction", "model")
 
     def usable(self) -> Mapping[str, Usable]:
-        return {}
+        return {}  # the ids of both kinds begin with str, and STEER answers for them
 
 
 STEER = Steer()

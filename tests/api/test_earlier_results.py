@@ -121,11 +121,12 @@ def test_a_huge_number_is_no_parameter(ada: httpx2.Client, route: str) -> None:
 
 
 def test_dims_beyond_those_that_a_calibration_ranks_are_refused(ada: httpx2.Client) -> None:
-    for name in ("mean_diff_top65", "probe_pretop65"):
+    for name in ("mean_diff_top65", "probe_pretop65", "mean_diff_randomdims65"):
         assert (
-            f"{name} zeroes 65 dims" in problem(ada.post("/v1/extractions", json={**CLEANED, "methods": [name]}), 422)["detail"]
+            f"{name} needs the 65 dims"
+            in problem(ada.post("/v1/extractions", json={**CLEANED, "methods": [name]}), 422)["detail"]
         )
-    fine = {**CLEANED, "methods": ["mean_diff_top64", "mean_diff_randomdims65", "mean_diff_largest65"]}
+    fine = {**CLEANED, "methods": ["mean_diff_top64", "mean_diff_randomdims64", "mean_diff_largest65"]}
     assert ada.post("/v1/extractions", json=fine).status_code == 202
 
 

@@ -254,6 +254,11 @@ def test_controls_of_the_ablation_spare_the_first_dims_and_the_layer_s_list_wher
         assert "largest" in key or not zeroed & set(order[:n])
 
 
+def test_a_control_that_must_spare_more_dims_than_are_ranked_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs the 5 dims"):
+        fitted(rows(), ["mean_diff_randomdims5"], massive=[], order=[3, 20, 11, 0])
+
+
 def test_cleaning_a_model_without_massive_dims_changes_nothing_and_says_so() -> None:
     found = fitted(rows(), ["probe", "probe_cleaned"], massive=[], order=list(range(24)))
     assert np.array_equal(found["probe"].vector_D, found["probe_cleaned"].vector_D)

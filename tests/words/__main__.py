@@ -1,4 +1,4 @@
-"""`python -m tests.words`: writes every string that a person reads to strings.txt."""
+"""`python -m tests.words`: writes to strings.txt every string that a person reads."""
 
 from tests.words.collected import FILE, as_text
 

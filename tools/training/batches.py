@@ -49,7 +49,7 @@ def collate(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> Batc
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int, size: int, tossed: float = 0.0) -> Iterator[Batch]:
-    """An endless, seeded stream of batches of `size` examples; `tossed` as in Corpus."""
+    """An endless, seeded stream of batches of `size` examples; `tossed`: the share of harmless tasks with a random answer (Corpus)."""
     corpus = Corpus(seed, tossed)
     while True:
         pool = sorted((corpus.draw() for _ in range(POOL * size)), key=lambda one: len((one.question + one.answer).split()))

@@ -4,12 +4,14 @@
 
 Rows share their common prefixes by a plan (`prefixes`): a prompt that many answers follow, a beginning that many answers have, and a template
 are computed once. The LM head runs once for each distinct position that predicts an answer's token, a few positions at a time, so that memory
-does not grow with vocabulary x tokens. `SharedPrompt` gives all probabilities of some tokens after one prompt. Shapes: B segments, T positions,
+does not grow with vocabulary x tokens. `SharedPrompt` gives the log-probabilities of chosen tokens after one
+prompt and after each token of its continuations. Shapes: B segments, T positions,
 N predicting positions, M scores, D width, V vocabulary.
 
 Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
-tests/ml/test_likelihood.py asserts a third of MARGIN). `settled` makes the values independent of the batches: they are rounded to PRECISION, and
-a value within MARGIN of the boundary between two rounded values is computed again alone. Nothing of this is guaranteed in 16-bit types.
+tests/ml/test_likelihood.py asserts that it stays below a third of MARGIN). `settled` makes the values independent of the batches: they are
+rounded to PRECISION, and a value within MARGIN of the boundary between two rounded values is computed again alone. None of this holds in 16-bit
+types.
 """
 
 import copy
@@ -50,7 +52,7 @@ def mean_log_likelihoods(
     """Returns the mean log-likelihood of each answer after its own prompt, in order. A pass holds at most `batch_rows` times the longest row.
     `on_rows(count)` is called after every pass and may raise. Prompts that are `kept` are not computed again.
 
-    Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite, OutOfMemory.
+    Raises ModelFault empty_answer, empty_prompt, prompt_too_long, token_out_of_range, activations_not_finite; OutOfMemory.
     """
     for prompt, answer in zip(prompts, answers, strict=True):
         _check(lm, prompt, answer)

@@ -59,7 +59,7 @@ def bytes_needed(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: i
 
 
 def planned_bytes(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: int) -> int | None:
-    """The budget in bytes at which so many rows are planned: their peak and a reserve."""
+    """The smallest budget in bytes under which `rows` rows form one batch: their peak times SPARE."""
     needed = bytes_needed(lm, rows, prompt_tokens, new_tokens)
     return None if needed is None else math.ceil(SPARE * needed)
 
@@ -192,7 +192,7 @@ def does_not_fit(failure: str, what: str = "One row alone") -> str:
     asked = re.search(r"(?:allocate|alloc)\D{0,20}([\d.]+ ?(?:[KMGT]i?B|bytes))", failure)
     free = available_bytes()
     return (
-        f"{what} does not fit the memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
+        f"{what} does not fit in memory: {asked[1] if asked else 'an unknown amount'} more was needed, "
         f"{'an unknown amount' if free is None else f'{free / 2**20:,.0f} MiB'} is free now. "
         "Shorten the prompts, request fewer new tokens, or use a smaller model or a larger device."
     )

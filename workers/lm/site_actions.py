@@ -52,10 +52,10 @@ class VectorBank:
 
 @dataclass
 class Round:
-    """The next action of each row at the site. Of a row's three parts at most one is not zero."""
+    """One step of each row's program at the site: a row adds, ablates, matches norms, or does nothing, and its other entries are zero."""
 
     addend: Tensor | None = None  # [B, D], in the model's type
-    along: Tensor | None = None  # [B, D], float32 unit vectors of the rows that ablate or match norms
+    along: Tensor | None = None  # [B, D], float32 unit vectors for ablate and match
     ablate: Tensor | None = None  # [B, 1], coefficients
     match: Tensor | None = None  # [B, 1]
     kept: Tensor | None = None  # [B, D], 0 at the massive dims, which are left out of the norm

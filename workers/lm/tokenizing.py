@@ -93,7 +93,7 @@ def tokenizer_sources(folder: Path) -> list[str]:
 
 
 def probe_texts(reference: Tokenizer) -> list[str]:
-    """The fixed texts, and a text around each added token."""
+    """The fixed texts, and a text around each of the first MOST_ADDED added tokens."""
     added = [token.content for _, token in sorted(reference.get_added_tokens_decoder().items())]
     return [*PROBES, *(f"a {token} b{token}C 1" for token in added[:MOST_ADDED])]
 
@@ -104,8 +104,8 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _with_backend(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer, folder: Path) -> PreTrainedTokenizerBase:
-    """Puts the file's backend into the library's tokenizer, which knows the names of the special tokens. The tokens added at a text's ends stay
-    the library's, which takes them from the file."""
+    """Puts the file's backend into the library's tokenizer, which knows the names of the special tokens. The post-processor,
+    which adds the special tokens at a text's ends, stays the library's, which takes it from the file."""
     if not isinstance(tokenizer, PreTrainedTokenizerFast):  # a class without such a backend
         template = tokenizer.chat_template
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)

@@ -169,7 +169,7 @@ def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable
 def _with_second_try(read: Callable[[], Result], n_tokens: int) -> Result:
     """Returns `read()`; if memory runs out, calls it once more after freeing the memory that generation held. Raises OutOfMemory."""
     said = (
-        f"Reading one row of {n_tokens} tokens alone does not fit the memory. Shorten the prompts, request fewer "
+        f"Reading one row of {n_tokens} tokens alone does not fit in memory. Shorten the prompts, request fewer "
         "new tokens, or use a smaller model or a larger device."
     )
     return with_second_try(read, lambda _failure: said)

@@ -44,10 +44,14 @@ def halves(examples: Examples, seed: int) -> tuple[Int, Int] | None:
 
 
 def too_few_clusters(examples: Examples) -> str | None:
-    """The reason why resamples would not vary, or None. Each class needs rows in at least two clusters."""
+    """The reason why resamples of a class would not vary, or None. Each class needs rows in a stratum of at least two clusters."""
+    drawn = np.concatenate([clusters for clusters in strata(examples) if len(clusters) > 1] or [np.empty(0, dtype=np.int64)])
     for name, of_class in (("positive", examples.positive), ("negative", ~examples.positive)):
-        if len(np.unique(examples.cluster[of_class])) < 2:
-            return f"The {name} training examples are all in one cluster, so they cannot be resampled. Give prompts of other scenarios."
+        if not np.isin(examples.cluster[of_class], drawn).any():
+            return (
+                f"The {name} training examples cannot be resampled: no two of their clusters are of one kind (clusters with both classes, "
+                f"or clusters with {name} prompts only). Add prompts from other scenarios."
+            )
     return None
 
 

@@ -37,7 +37,7 @@ def ratios(aggregate: Aggregate) -> Figure | None:
     note += shown_of(len(rows), len({*massive, *others}), "dimensions")
     return heat(
         "Size of each dimension", note, cells, [_named(dim, massive) for dim in rows], list(per_layer), "layer",
-        ends=(1.0, max(100.0, *highest.values())), log=True, shown="times the median",
+        ends=(1.0, max([100.0, *highest.values()])), log=True, shown="times the median",
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def _shares(aggregate: Aggregate) -> Part | None:
     ]
     note = "The part of the squared norm of the residual stream that each massive dimension holds."
     note += shown_of(len(series), len(dims), "dimensions")
-    return lines("Their share of the norm", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
+    return lines("Share of the norm in massive dimensions", note, series, Axes("layer", "share", y_range=(0.0, 1.0)))
 
 
 def norms(aggregate: Aggregate) -> Figure | None:
@@ -66,7 +66,7 @@ def norms(aggregate: Aggregate) -> Figure | None:
         )
     ]
     note = "Norm of the residual stream by layer. Doses are measured in the norm without massive dimensions."
-    return lines("Norm with and without them", note, series, Axes("layer", "norm", log_y=True))
+    return lines("Norm with and without massive dimensions", note, series, Axes("layer", "norm", log_y=True))
 
 
 def _places(aggregate: Aggregate) -> Part | None:
@@ -80,4 +80,4 @@ def _places(aggregate: Aggregate) -> Part | None:
         return None
     note = "Share of prompts in which the dimension is more than 30 times the median entry, and at which token it is largest."
     columns = ["dimension", "layer", "in prompts", "first token", "first delimiter", "elsewhere", "largest"]
-    return Grid("Where they sit", note, columns, rows)
+    return Grid("Where massive dimensions are largest", note, columns, rows)

@@ -31,8 +31,8 @@ COLUMNS = [
 ]
 NOTE = (
     f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
-    "outside the massive dims over the stream's norm without them; equal r is matched dose. At the probe's raw "
-    "coefficient a vector with massive dims pushes less where it counts: that column does not compare methods; "
+    "outside the massive dims over the stream's norm without them; equal r is matched dose. At the same raw "
+    "coefficient a vector with massive dims gets a smaller dose r, so that column does not compare methods; "
     "published results for mean_diff were measured this way. Controls run at the best method's dose."
 )
 
@@ -40,8 +40,10 @@ NOTE = (
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
     rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
-    if data.agreement is not None and data.agreement.rank < AGREEMENT:
-        rows = [_without_verdict(row) for row in rows]
+    if (
+        data.agreement is not None and data.agreement.rank < AGREEMENT
+    ):  # people disagree with the judge: none of its verdicts counts
+        rows = [_undecided(row) for row in rows]
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
 
@@ -49,11 +51,11 @@ def _rows(cell: Cell, summary: Summary) -> list[Row]:
     """The rows of one model and trait, without a verdict where the judge cannot tell the classes apart."""
     of_the_cell = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
     rows = [of_the_cell | row for row in (*_baselines(cell, summary), *_methods(cell, summary), *_controls(cell, summary))]
-    return rows if cannot_tell(summary.get("judge_facts") or {}) is None else [_without_verdict(row) for row in rows]
+    return rows if cannot_tell(summary.get("judge_facts") or {}) is None else [_undecided(row) for row in rows]
 
 
-def _without_verdict(row: Row) -> Row:
-    """The row with another verdict for one that rests on the judge; a remark on a vector that was not compared stays."""
+def _undecided(row: Row) -> Row:
+    """The row, with NOT_ENOUGH in place of a verdict that rests on the judge; a remark on a vector that was not compared stays."""
     return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") in JUDGED else row
 
 

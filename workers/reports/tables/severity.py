@@ -6,7 +6,7 @@ from binnacle.words.emergence import NOT_MEASURED
 from binnacle.words.massive import listed, rule_of
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.standing import COLUMNS, NOTE, standing
+from workers.reports.tables.severity_columns import COLUMNS, NOTE, severity_columns
 
 NOT_STEERED = {"viable": "not steered"}
 """The values of the columns on mean_diff for a model without a steering."""
@@ -31,7 +31,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "share": found["share_of_squared_norm"],
                 "alignment": found["mean_alignment"],
                 **found["ratios"],
-                **standing(aggregate, data.provenance.get(model)),
+                **severity_columns(aggregate, data.provenance.get(model)),
                 "link": data.sources.get(model),
                 **verdicts.get(model, NOT_STEERED),
             }

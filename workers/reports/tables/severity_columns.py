@@ -1,4 +1,4 @@
-"""One row of the severity table: a model's massive dims, where they emerge, and the weights and tokens that were measured.
+"""Five columns of the severity table: where a model's massive dims are largest and emerge, and the weights and tokens that were measured.
 
 Read from calibration.json of any schema; a value that a file lacks is "not measured", or None, which tables show as a dash.
 """
@@ -20,14 +20,15 @@ COLUMNS = [
     Column("measured_on", "measured on"),
 ]
 NOTE = (
-    "top5-3layers is the reference's rule, which always lists some dims. Largest at: over all tokens, the share of prompts in which the dim's "
-    "maximum is at the first token, at the first delimiter, or elsewhere, at the layer of its largest value; of the three largest dims. "
+    "top5-3layers is the reference's rule, which always lists some dims. Largest at: for each of the three largest dims, at the "
+    "layer of its largest value, the share of prompts in which its maximum over all tokens is at the first token, at the first delimiter, or "
+    "elsewhere. "
     "Emergence, of the dominant dim: the first layer with half of its largest ratio, its plateau, and where it falls below half. Weights: the "
     "first 12 digits of their SHA-256."
 )
 
 
-def standing(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Row:
+def severity_columns(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Row:
     """The cells of COLUMNS. `provenance` comes from the file, None where it is unknown."""
     tokens = None if provenance is None else provenance.get("response_tokens")
     return {
