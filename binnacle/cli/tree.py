@@ -79,6 +79,7 @@ def all_commands(more: Table) -> Table:
             found |= getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:  # an unrelated package of the same name is found first
             sys.stderr.write(
-                f"The commands of {added} cannot be loaded ({error}). If this folder has a package of that name, run binnacle from another folder; otherwise install it again.\n"
+                f"The commands of {added} cannot be loaded ({error}). If this folder has a package of that name, run binnacle from "
+                "another folder; otherwise install it again.\n"
             )
     return found | dict(more)
