@@ -121,7 +121,7 @@ def defaults(form: FormKind) -> Values:
     found: Values = {}
     for field in form.all_fields:
         value = form.default(field.name)
-        if field.listed and isinstance(value, str | list):
+        if field.listed and value:
             found |= form.filled({field.name: value})
     return found
 

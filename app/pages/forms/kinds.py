@@ -181,7 +181,7 @@ FORMS = {
             "/v1/generations", GenerationRequest, generations,
             (
                 MODEL, Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines.", needed=True),
-                Field("system_prompt", "System prompt", "line"),
+                Field("system_prompt", "System prompt", "text"),
                 Field("vectors", "Vectors", "choices", "Those of the chosen model.", asks="vectors"),
                 Field("doses", "Doses", "numbers", "Empty: 0.25, 0.5 and 1. In norms of the stream without massive dimensions."), SHORT,
             ),
