@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from safetensors.numpy import load
@@ -150,6 +150,23 @@ def test_a_single_file_of_another_tool_is_read_as_the_api_reads_it(person: Make)
     for name, content in (("pairs", rows), ("persona", persona)):
         made = ada.http.post("/traits/new", data={**hidden, "name": name}, files={"files": ("a.json", json.dumps(content))})
         assert made.url.path.startswith(f"/traits/{name}@"), words(made.text)
+
+
+def test_buttons_on_a_version_and_on_its_vectors_name_the_version(api: Running, person: Make) -> None:
+    ada = person()
+    older, newer = (
+        ada.keyed.post("/v1/traits", json={**TRAIT, "name": "two", "definition": text}).json()["reference"]
+        for text in ("A.", "B.")
+    )
+    assert older != newer
+    page = ada.get(f"/traits/{older}").text
+    for kind in ("extract", "steer"):
+        [path] = re.findall(rf'href="(/new/{kind}\?[^"]+)"', page)
+        assert f'<option value="{older}" selected' in ada.get(path).text
+    vector = ada.keyed.get(f"/v1/vectors/{extracted(api, ada)['probe/5']}").json()
+    page = html.unescape(ada.get(f"/vectors/{vector['id']}").text)
+    assert f"trait={quote(vector['trait'] + '@' + vector['trait_version'][:12])}&" in page
+    assert f'"{api.url}/v1/vectors/{vector["id"]}/download?format=safetensors"' in page
 
 
 def test_an_upload_is_refused_before_its_body_is_read_and_holds_its_users_place(api: Running, person: Make) -> None:
