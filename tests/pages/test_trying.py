@@ -166,5 +166,13 @@ def test_a_request_is_the_same_by_curl_and_by_python() -> None:
     compile(found["Python"], "drawer", "exec")
 
 
+def test_a_request_on_the_page_can_be_copied_whatever_the_prompt_holds(person: Make) -> None:
+    """The page shows control characters as escapes, which must be escapes of JSON."""
+    prompt = "\u05e9\u200f \x85 \u2028 \\x85"
+    page = html.unescape(attempt(person(), model="demo", prompt=prompt, max_new_tokens="8").text)
+    [given] = re.findall(r"<<'REQUEST'\n(.*?)\nREQUEST", page, re.DOTALL)
+    assert json.loads(given)["prompts"] == [{"prompt": prompt}]
+
+
 def test_the_form_can_only_be_sent_from_our_own_page(person: Make) -> None:
     assert person().http.post("/try", files=form(model="demo", prompt="Hi")).status_code == 403
