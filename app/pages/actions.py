@@ -1,5 +1,6 @@
 """Actions on a job from its page. Each dangerous action first asks on a page of its own, which works without a script."""
 
+import re
 import secrets
 
 from fastapi import Request, Response
@@ -85,27 +86,45 @@ async def edit_form(job_id: JobId, request: Request, viewer: Changer, context: S
     if not viewer.manages(job.owner):
         raise Problem(403, "forbidden", f"This job belongs to {job.owner}: only its owner and administrators may change it.")
     groups = await context.database.run(accounts.groups_of, [job.owner])
-    return page(request, "edit.jinja", job=job, title=sentences.title(job), groups=sorted(groups[job.owner]))
+    offered = {*groups[job.owner], *([job.group or ""] if job.visibility == "group" else [])}
+    return page(request, "edit.jinja", job=job, title=sentences.title(job), now=_fields(job), groups=sorted(offered))
 
 
 @router.post("/jobs/{job_id}/edit")
 async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Saves the form. Fields that it lacks stay unchanged."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
-    await context.database.run(edit, job_id, viewer, checked(_change(form), JobEdit))
+    """Saves the fields that the person changed. Fields that the form lacks stay unchanged; a box without a tick is sent as no field."""
+    job = await context.part(reading.Reader).job(job_id, viewer)
+    form = {"keep": "", **{name: str(value) for name, value in (await request.form()).items()}}
+    changed = {name: form[name] for name, now in _fields(job).items() if name in form and _lines(form[name]) != _lines(now)}
+    await context.database.run(edit, job_id, viewer, checked(_change(changed), JobEdit))
     return _to(job_id)
 
 
-def _change(form: dict[str, str]) -> JsonObject:
-    seen, _, group = form.get("visibility", "private").partition(":")
+def _fields(job: JobOut) -> dict[str, str]:
+    """Returns the texts that fill the form. The visibility of a job whose group was deleted is `group:`."""
     return {
-        "name": form.get("name", "").strip() or None,
-        "tags": list(dict.fromkeys(tag.strip() for tag in form.get("tags", "").split(",") if tag.strip())),
-        "notes": form.get("notes", "").replace("\r\n", "\n").strip() or None,
-        "visibility": seen,
-        "group": group or None,
-        "keep": form.get("keep") == "yes",
+        "name": job.name or "",
+        "tags": ", ".join(job.tags),
+        "notes": job.notes or "",
+        "visibility": f"group:{job.group or ''}" if job.visibility == "group" else job.visibility,
+        "keep": "yes" if job.keep else "",
     }
+
+
+def _lines(text: str) -> str:
+    """Returns a text with the one kind of line break in which a form sends all of them."""
+    return re.sub(r"\r\n?", "\n", text)
+
+
+def _change(form: dict[str, str]) -> JsonObject:
+    """Returns the change that these fields of the form ask for."""
+    found: JsonObject = {name: _lines(form[name]).strip() or None for name in ("name", "notes") if name in form}
+    if "tags" in form:
+        found["tags"] = list(dict.fromkeys(tag.strip() for tag in form["tags"].split(",") if tag.strip()))
+    if "visibility" in form:
+        found["visibility"], _, group = form["visibility"].partition(":")
+        found["group"] = group or None
+    return found | ({"keep": form["keep"] == "yes"} if "keep" in form else {})
 
 
 def _goes(found: DeletionOut) -> list[str]:

@@ -147,11 +147,10 @@ def failed(request: Request, problem: Problem) -> Response:
 
 def _invalid(error: RequestValidationError) -> Problem:
     place = error.errors()[0]["loc"]
+    name = next(part for part in reversed(place) if isinstance(part, str))  # a number is the place in a list
     if place[0] == "path":
         return Problem(404, "not_found", "There is nothing at this address that you may see.")
-    return Problem(
-        422, "invalid_address", f"The address holds a value that cannot be used: {place[-1]}. Open the page without it."
-    )
+    return Problem(422, "invalid_address", f"The address holds a value that cannot be used: {name}. Open the page without it.")
 
 
 async def _signed_in(request: Request) -> Viewer:

@@ -20,7 +20,7 @@ from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
 from app.pages.forms.again import form_of
 from app.pages.histories import entries
-from app.pages.rendering import HEADERS, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import MOST, repeats, specification
 from app.pages.results.study import View
 from app.status import repository as fleet
@@ -57,7 +57,7 @@ async def job_page(
         cost=found.cost,
         nodes=nodes,
         all_succeeded=all(node["state"] == State.SUCCEEDED for node in nodes),
-        repeats=repeats(job, context.settings.public_url or str(request.base_url).rstrip("/")),
+        repeats=repeats(job, base_of(request)),
         shown=MOST,
         whole=len(specification(job)),
         history=entries(events),

@@ -26,7 +26,7 @@ from app.pages.forms.choices import choices
 from app.pages.forms.fields import Field, named_in_json
 from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.prices import Price, price
-from app.pages.rendering import HEADERS, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
 from terms.values import JsonObject
 
@@ -121,7 +121,7 @@ def defaults(form: FormKind) -> Values:
     found: Values = {}
     for field in form.all_fields:
         value = form.default(field.name)
-        if field.listed and isinstance(value, str | list):
+        if field.listed and value:
             found |= form.filled({field.name: value})
     return found
 
@@ -156,7 +156,6 @@ async def _shown(
             cost = price(await dry_run(context, viewer, form, body))
         except (Problem, RequestValidationError) as error:
             problem = refusal(error)
-    base = context.settings.public_url or str(request.base_url).rstrip("/")
     found = _at_fields(form.all_fields, problem)
     return {
         "form": form,
@@ -168,7 +167,7 @@ async def _shown(
         "errors": found,
         "rare_open": any(field.rare and (found.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
         "incomplete": incomplete if check else [],
-        "asked": requests(form.called, form.path, body, base),
+        "asked": requests(form.called, form.path, body, base_of(request)),
         "once": secrets.token_hex(16),
     }
 

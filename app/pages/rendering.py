@@ -32,6 +32,11 @@ ENVIRONMENT = environment(TEMPLATES)
 ENVIRONMENT.globals |= {"asset": assets.address}
 
 
+def base_of(request: Request) -> str:
+    """Returns the address at which people reach this service, without a slash at its end, for commands to copy."""
+    return (context_of(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
 def text_of(request: Request, template: str, **values: object) -> str:
     """Returns the HTML of a template, which has access to the signed-in user."""
     settings = context_of(request).settings

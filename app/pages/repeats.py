@@ -1,6 +1,7 @@
 """Shows how to repeat a page's actions with curl and Python, for the drawers of the pages."""
 
 import json
+import re
 from pprint import pformat
 
 from app.jobs.schemas import JobOut
@@ -10,9 +11,14 @@ MOST = 20_000
 """Most characters of a specification on a job's page."""
 
 
+def _json(value: JsonObject, indent: int) -> str:
+    """Returns the value as JSON. Characters that a page would show as escapes of Python are escapes of JSON, so that the text can be copied."""
+    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
+
+
 def specification(job: JobOut) -> str:
     """Returns the whole stored specification, as JSON."""
-    return json.dumps(job.spec, indent=2, ensure_ascii=False)
+    return _json(job.spec, 2)
 
 
 def repeats(job: JobOut, base: str) -> dict[str, str]:
@@ -32,7 +38,7 @@ def repeats(job: JobOut, base: str) -> dict[str, str]:
 
 def requests(kind: str, path: str, body: JsonObject, base: str) -> dict[str, str]:
     """Returns commands that submit this request. `kind`: its name in the client."""
-    written = json.dumps(body, indent=1, ensure_ascii=False)
+    written = _json(body, 1)
     curl = [
         'curl -H "Authorization: Bearer $BINNACLE_KEY" -H "Content-Type: application/json" \\',
         f"  {base}{path} -d @- <<'REQUEST'",

@@ -26,6 +26,8 @@ KNOWN = (
 )  # fmt: skip
 UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 """Further files in some of trait-interp's folders, which are ignored."""
+WHOLE = {"positive", "negative", "steering"}
+"""Fields by which an object is told to be a whole trait, not one of another format."""
 SHOWN = 20
 """Most errors or fields listed in one sentence."""
 T = TypeVar("T")
@@ -53,6 +55,18 @@ class Folder:
 
     request: TraitRequest
     notes: list[str] = field(default_factory=list)
+
+
+def whole(files: Mapping[str, bytes]) -> JsonObject | None:
+    """Returns the fields of the trait if the only file is JSON that holds all of them, as the body of POST /v1/traits does; else None."""
+    file, data = next(iter(files.items()), ("", b""))
+    if len(files) != 1 or file in KNOWN or not file.lower().endswith(".json"):
+        return None
+    try:
+        found = json_of(data, file)
+    except Problem:
+        return None  # perhaps JSON lines
+    return found if isinstance(found, dict) and found.keys() & WHOLE else None
 
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:

@@ -46,7 +46,8 @@ FIELDS = {
 UPLOAD = described(
     TraitRequest,
     FIELDS,
-    file=f"the trait's files under their own names: {', '.join(files.KNOWN)}; or files of another format: {', '.join(readers.READERS)}",
+    file=f"the trait's files under their own names: {', '.join(files.KNOWN)}; or files of another format: {', '.join(readers.READERS)}; "
+    "or one JSON file with the fields of the JSON body",
     required=["name"],
 )
 UPLOAD["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["format"]["enum"] = list(readers.FORMATS)
@@ -101,17 +102,25 @@ def _read(body: Form | TraitRequest, limits: LimitSettings) -> tuple[TraitReques
     compared: Callable[[str], str] = str
     if isinstance(body, Form):
         checks.check_files(body.files, limits)
-        fields = _fields(body)
-        form = _format(fields.pop("format", None))
-        head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
-        found, compared = readers.as_folder(body.files, form, head.seed, notes)
-        folder = files.read(head.name, found, seed=head.seed)
-        body = folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields})
-        notes += folder.notes
+        body, compared = _in_files(body, notes)
     checks.check(body, limits)
     dataset = build(body, notes, compared)
     checks.check_bytes(len(dataset.data), limits)
     return body, dataset
+
+
+def _in_files(form: Form, notes: list[str]) -> tuple[TraitRequest, Callable[[str], str]]:
+    """Returns the trait in a form's files, and its reader's `compared`; adds notes. Raises Problem 422."""
+    fields = _fields(form)
+    named = _format(fields.pop("format", None))
+    whole = files.whole(form.files) if named is None else None
+    if whole is not None:
+        return checked({**whole, **fields}, TraitRequest), str
+    head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
+    found, compared = readers.as_folder(form.files, named, head.seed, notes)
+    folder = files.read(head.name, found, seed=head.seed)
+    notes += folder.notes
+    return folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields}), compared
 
 
 def _format(name: str | None) -> str | None:

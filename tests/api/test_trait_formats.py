@@ -13,6 +13,7 @@ from app.traits.readers import FORMATS, READERS
 from app.traits.readers.caa import stem
 from app.traits.readers.templates import apart
 from tests.api.test_bad_input import problem
+from tests.api.test_traits import TRAIT
 
 WORDS = """
 sailing chess pottery cycling gardening knitting archery baking climbing drawing fencing golf hiking juggling karate lacrosse
@@ -228,6 +229,15 @@ def test_conversations_of_one_turn_are_taken_and_longer_ones_counted(ada: httpx2
     labelled = [{"messages": turn(i, "Yes." if i % 2 else "No.")[:2], "label": bool(i % 2)} for i in range(30)]
     trait, _ = made(ada, {"chats.json": labelled, "steering.json": ["One?", "Two?"]}, name="chats")
     assert (trait["counts"]["positive"], trait["counts"]["system_prompts"]) == (15, 30)
+
+
+def test_one_file_that_holds_a_whole_trait_is_the_same_trait_as_the_body(ada: httpx2.Client) -> None:
+    asked = {**TRAIT, "seed": 3, "paraphrases": ["Say it otherwise?"]}
+    body = ada.post("/v1/traits", json={**asked, "name": "whole"}).json()
+    again = send(ada, {"trait.json": asked}, name="whole")
+    assert (again.status_code, again.json()) == (200, body)
+    refused = problem(send(ada, {"trait.json": {**asked, "positives": []}}, name="other"), 422)
+    assert "/positives" in [one["pointer"] for one in refused["errors"]]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from app.auth import repository as accounts
 from app.jobs import claims
 from app.jobs.claims import Lease, Reached
 from app.pages import home
@@ -99,6 +100,40 @@ def test_hostile_texts_run_nothing(api: Running, ada: Person, chrome: Chrome) ->
         chrome.get(api.url + path)
         assert chrome.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
         assert "<img src=x onerror=alert(1)>" in text(chrome)
+
+
+MARKED = "First:\u200f \u05e9\u05dc\u05d5\u05dd\u2028\u2067a\u2069.\n\tSecond.\rThird.\r\n"
+"""Marks of direction, a tab, and line breaks of every kind."""
+
+
+def test_what_a_person_leaves_alone_in_the_form_of_a_job_stays(api: Running, ada: Person, chrome: Chrome) -> None:
+    job, lone = (ada.submit(notes=MARKED) for _ in range(2))
+    for one, group in ((job, f"left-{ada.name}"), (lone, f"gone-{ada.name}")):
+        api.group(group, ada.name)
+        assert ada.keyed.patch(f"/v1/jobs/{one}", json={"visibility": "group", "group": group}).status_code == 200
+    with api.sessions.begin() as session:
+        accounts.remove_member(session, f"left-{ada.name}", ada.name)
+        accounts.delete_group(session, f"gone-{ada.name}")
+    for one in (job, lone):
+        before = ada.keyed.get(f"/v1/jobs/{one}").json()
+        chrome.get(f"{api.url}/jobs/{one}/edit")
+        chrome.find_element(By.ID, "name").send_keys("named", Keys.ENTER)
+        until(chrome, lambda one=one: chrome.current_url.endswith(one))  # type: ignore[misc]
+        after = ada.keyed.get(f"/v1/jobs/{one}").json()
+        assert {name for name in before if before[name] != after[name]} <= {"name", "updated_at"}
+        assert after["name"] == "named"
+
+
+def test_again_without_changes_is_the_same_job_whatever_its_texts_hold(api: Running, ada: Person, chrome: Chrome) -> None:
+    prompts = [{"prompt": MARKED, "system_prompt": "Rule one.\n Rule two.\u200f "}]
+    asked = {"model": "demo", "prompts": prompts, "max_new_tokens": 8}
+    made = ada.keyed.post("/v1/generations", json=asked).json()
+    chrome.get(f"{api.url}/new/generate?from={made['id']}")
+    chrome.find_element(By.CSS_SELECTOR, "button[value=submit]").click()
+    until(chrome, lambda: "/jobs/job_" in chrome.current_url)
+    again = ada.keyed.get(f"/v1/jobs/{chrome.current_url.rpartition('/')[2]}").json()
+    assert again["id"] != made["id"]
+    assert again["spec"]["prompts"] == made["spec"]["prompts"]
 
 
 def test_a_ticket_in_the_fragment_signs_in_and_leaves_the_address(api: Running, person: Make, chrome: Chrome) -> None:

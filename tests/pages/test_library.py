@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from safetensors.numpy import load
@@ -27,6 +27,7 @@ from app.status.schemas import WorkerOut
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import numbers, store_extraction
 from tests.api.lives import claim, inspect, prove
+from tests.api.test_trait_formats import HOBBIES
 from tests.pages.conftest import Person, form
 from tests.pages.stories import HOSTILE
 from tests.pages.test_jobs import words
@@ -127,9 +128,10 @@ def test_a_trait_that_cannot_be_is_refused_with_the_reason(person: Make) -> None
     few = json.dumps({**TRAIT, "positive": ["One."]}).encode()
     for files, sentence in (
         ([("files", ("trait.json", few))], "needs 2 or more of each class"),
-        ([("files", ("trait.json", b"{"))], "The file is not valid JSON"),
-        ([("files", ("trait.json", b"[]"))], "must hold one JSON object"),
-        ([("files", ("trait.json", b"[" * 100_000))], "nested too deeply"),
+        ([("files", ("trait.json", b"{"))], "trait.json: not valid JSON"),
+        ([("files", ("trait.json", b"[]"))], "trait.json is in none of the formats"),
+        ([("files", ("trait.json", b"[" * 40_000))], "nested too deeply"),
+        ([("files", ("trait.json", b'{"positive": [' + b'"a", ' * 50_000 + b'"a"]}'))], "more than 50,000 lines or values"),
         ([("files", ("", b""))], "Choose the files of a trait"),
         ([("files", ("notes.docx", b"x"))], "notes.docx"),
     ):
@@ -138,6 +140,33 @@ def test_a_trait_that_cannot_be_is_refused_with_the_reason(person: Make) -> None
         assert sentence in html.unescape(answer.text)
     assert ada.http.post("/traits/new", data={"csrf": "0"}, files={"files": ("trait.json", few)}).status_code == 403
     assert person("viewer").get("/traits/new").status_code == 403
+
+
+def test_a_single_file_of_another_tool_is_read_as_the_api_reads_it(person: Make) -> None:
+    ada = person()
+    hidden = dict(re.findall(r'name="(csrf)" value="(\w+)"', ada.get("/traits/new").text))
+    rows = [{"prompt": f"Tell me about {one}.", "positive": "Gladly!", "negative": "No."} for one in HOBBIES]
+    persona = {"instruction": [{"pos": "Be kind.", "neg": "Be curt."}], "questions": [f"What is {one}?" for one in HOBBIES]}
+    for name, content in (("pairs", rows), ("persona", persona)):
+        made = ada.http.post("/traits/new", data={**hidden, "name": name}, files={"files": ("a.json", json.dumps(content))})
+        assert made.url.path.startswith(f"/traits/{name}@"), words(made.text)
+
+
+def test_buttons_on_a_version_and_on_its_vectors_name_the_version(api: Running, person: Make) -> None:
+    ada = person()
+    older, newer = (
+        ada.keyed.post("/v1/traits", json={**TRAIT, "name": "two", "definition": text}).json()["reference"]
+        for text in ("A.", "B.")
+    )
+    assert older != newer
+    page = ada.get(f"/traits/{older}").text
+    for kind in ("extract", "steer"):
+        [path] = re.findall(rf'href="(/new/{kind}\?[^"]+)"', page)
+        assert f'<option value="{older}" selected' in ada.get(path).text
+    vector = ada.keyed.get(f"/v1/vectors/{extracted(api, ada)['probe/5']}").json()
+    page = html.unescape(ada.get(f"/vectors/{vector['id']}").text)
+    assert f"trait={quote(vector['trait'] + '@' + vector['trait_version'][:12])}&" in page
+    assert f'"{api.url}/v1/vectors/{vector["id"]}/download?format=safetensors"' in page
 
 
 def test_an_upload_is_refused_before_its_body_is_read_and_holds_its_users_place(api: Running, person: Make) -> None:

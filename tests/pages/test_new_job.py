@@ -114,6 +114,15 @@ def test_an_error_stands_at_its_field_and_the_form_stays_filled(
     assert "<html" not in part.text
 
 
+@pytest.mark.parametrize("prompts", ['"Hello"', "null", "5", '{"a": 1}'])
+def test_prompts_in_the_json_that_are_not_a_list_are_refused_as_the_api_does(person: Make, prompts: str) -> None:
+    ada = person()
+    answer = ada.send("/new/generate", model="demo", system_prompt="Be kind.", further=f'{{"prompts": {prompts}}}')
+    assert (answer.status_code, answer.url.path) == (422, "/new/generate")
+    assert "list" in at_field(answer.text, "prompts")
+    assert ada.keyed.get("/v1/jobs").json()["items"] == []
+
+
 def hidden(ada: Person, kind: str) -> dict[str, str]:
     return dict(re.findall(r'name="(csrf|once)" value="(\w+)"', ada.get(f"/new/{kind}").text))
 

@@ -103,6 +103,9 @@ def test_the_cliff_is_the_first_dose_with_too_little_coherence() -> None:
     assert "vec_a" not in found
     assert cliffs_in({**SUMMARY, "subjects": SUMMARY["subjects"]}) == {}, "a summary that names no vector"
     assert found["last/residual/probe/2"] == Cliff(0.6, 1.2)
+    both = [{"r": r, "coherence": coherence} for r, coherence in ((-2, 20), (-1, 90), (0.5, 90), (1, 40))]
+    signed = [{"ids": ["vec_c"], "curve": both}, {"ids": ["vec_d"], "curve": both[:2]}]
+    assert cliffs_in({"coherence_threshold": 50.0, "subjects": signed}) == {"vec_c": Cliff(None, 1)}
     assert cliffs_in({"coherence_threshold": 0.0, "subjects": subjects[:1]})["vec_0"].at is None
 
 
@@ -140,9 +143,11 @@ def test_the_address_of_a_try_finds_its_answers_at_any_dose() -> None:
     assert len(columns([{"vector": None, "text": "a"}, {"vector": own, "r": dose, "text": "b"}], pushes)) == 2
 
 
-@pytest.mark.parametrize("path", ["/try?v=nonsense", "/try?d=0&v=", "/try?job=x"])
+@pytest.mark.parametrize("path", ["/try?v=nonsense", "/try?d=0&v=", "/try?max_new_tokens=x"])
 def test_an_address_that_cannot_be_is_refused(person: Make, path: str) -> None:
-    assert person().get(path).status_code == 422
+    refused = person().get(path)
+    assert refused.status_code == 422
+    assert f"cannot be used: {path[5:].partition('=')[0]}." in words(refused.text)
 
 
 def test_a_request_is_the_same_by_curl_and_by_python() -> None:
@@ -159,6 +164,14 @@ def test_a_request_is_the_same_by_curl_and_by_python() -> None:
     [spec] = re.findall(r"spec = (.*)\nwith Client", found["Python"], re.DOTALL)
     assert ast.literal_eval(spec) == body
     compile(found["Python"], "drawer", "exec")
+
+
+def test_a_request_on_the_page_can_be_copied_whatever_the_prompt_holds(person: Make) -> None:
+    """The page shows control characters as escapes, which must be escapes of JSON."""
+    prompt = "\u05e9\u200f \x85 \u2028 \\x85"
+    page = html.unescape(attempt(person(), model="demo", prompt=prompt, max_new_tokens="8").text)
+    [given] = re.findall(r"<<'REQUEST'\n(.*?)\nREQUEST", page, re.DOTALL)
+    assert json.loads(given)["prompts"] == [{"prompt": prompt}]
 
 
 def test_the_form_can_only_be_sent_from_our_own_page(person: Make) -> None:

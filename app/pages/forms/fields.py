@@ -12,7 +12,7 @@ from typing import Literal
 from app.errors import Problem, invalid
 from terms.values import Json, JsonObject
 
-Control = Literal["line", "names", "number", "numbers", "layers", "texts", "choice", "choices", "yes", "json"]
+Control = Literal["line", "names", "number", "numbers", "layers", "text", "texts", "choice", "choices", "json"]
 Values = Mapping[str, Sequence[str]]
 """The texts of each field, as sent by a form or to fill a form."""
 MOST_LAYERS = 1_000
@@ -79,20 +79,27 @@ def named_in_json(fields: Sequence[Field], values: Values) -> frozenset[str]:
 
 
 def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[str]]:
-    """Returns the texts that fill a form with a request. Values without a field of their own go into the JSON field."""
+    """Returns the texts that fill a form with a request. Values without a field of their own, and those that their field would send back
+    changed, go into the JSON field.
+    """
     rest = dict(request)
     values: dict[str, list[str]] = {}
     for field in fields:
         if field.control == "json" or field.name not in rest:
             continue
         written = WRITTEN.get(field.control, _plain)(rest[field.name])
-        if written is not None:
+        if written is not None and request_of([field], {field.name: _sent(field, written)}) == {field.name: rest[field.name]}:
             values[field.name] = written
             del rest[field.name]
     further = next((field for field in fields if field.control == "json"), None)
     if further is not None and rest:
         values[further.name] = [json.dumps(rest, indent=1, ensure_ascii=False)]
     return values
+
+
+def _sent(field: Field, texts: Sequence[str]) -> list[str]:
+    """Returns the texts as a browser sends them back: without line breaks from an `<input>`, and with its own from a `<textarea>`."""
+    return [re.sub(r"\r\n?", "\n", one) if field.control in ("text", "texts") else re.sub(r"[\r\n]", "", one) for one in texts]
 
 
 def _further(field: Field, text: str) -> JsonObject:
@@ -153,8 +160,8 @@ READ: dict[Control, Callable[[list[str]], Json]] = {
     "number": lambda texts: _number(texts[0]),
     "numbers": lambda texts: [_number(one) for one in _pieces(texts)],
     "layers": _layers,
+    "text": lambda texts: texts[0],
     "texts": lambda texts: texts_of(texts[0]),
-    "yes": lambda texts: texts[0] == "yes",
     "json": lambda texts: texts[0],
 }
 """Converts the texts of a field into its value in the request, by control."""
@@ -164,10 +171,8 @@ def _plain(value: Json) -> list[str]:
     return [str(value)]
 
 
-def _joined(value: Json) -> list[str] | None:
-    if not isinstance(value, list):
-        return _plain(value)
-    return [", ".join(map(str, value))] if all(isinstance(one, str | int | float) for one in value) else None
+def _joined(value: Json) -> list[str]:
+    return [", ".join(map(str, value))] if isinstance(value, list) else _plain(value)
 
 
 def _chosen(value: Json) -> list[str] | None:
@@ -176,11 +181,10 @@ def _chosen(value: Json) -> list[str] | None:
 
 
 def _paragraphs(value: Json) -> list[str] | None:
-    """Returns one text per line if no text contains a line break."""
+    """Returns one text per line if no text contains a line break; None if the value is not a list of texts."""
     if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
         return None
-    together = ("\n\n" if any("\n" in one for one in value) else "\n").join(value)
-    return [together] if texts_of(together) == value else None
+    return [("\n\n" if any("\n" in one for one in value) else "\n").join(value)]
 
 
 WRITTEN: dict[Control, Callable[[Json], list[str] | None]] = {
@@ -189,6 +193,5 @@ WRITTEN: dict[Control, Callable[[Json], list[str] | None]] = {
     "layers": _joined,
     "choices": _chosen,
     "texts": _paragraphs,
-    "yes": lambda value: ["yes"] if value else [],
 }
 """Converts a value of a request into the texts of its field, by control (others: `_plain`); None if the field cannot hold the value."""

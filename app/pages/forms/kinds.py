@@ -97,17 +97,21 @@ class FormKind:
 
 
 def _prompted(body: JsonObject) -> JsonObject:
-    """Returns the body of a generation: the form's texts become prompts, each with the form's system prompt or None.
+    """Returns the body of a generation: the form's texts become prompts, each with the form's system prompt or None. Prompts that are not a
+    list stay as they are, for the request to refuse.
 
     Raises Problem 422 for a system prompt beside prompts that are objects, which name their own.
     """
     system = body.pop("system_prompt", None)
-    if system is not None and not all(isinstance(one, str) for one in body.get("prompts", ())):
+    prompts = body.get("prompts")
+    if not isinstance(prompts, list):
+        return body
+    if all(isinstance(one, str) for one in prompts):
+        body["prompts"] = [{"prompt": one, "system_prompt": system} for one in prompts]
+    elif system is not None:
         raise invalid(
             "/system_prompt", "given_twice", "The prompts in the JSON name their own system prompts: leave this field empty."
         )
-    if all(isinstance(one, str) for one in body.get("prompts", ())):
-        body["prompts"] = [{"prompt": one, "system_prompt": system} for one in body.get("prompts", ())]
     return body
 
 
@@ -177,7 +181,7 @@ FORMS = {
             "/v1/generations", GenerationRequest, generations,
             (
                 MODEL, Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines.", needed=True),
-                Field("system_prompt", "System prompt", "line"),
+                Field("system_prompt", "System prompt", "text"),
                 Field("vectors", "Vectors", "choices", "Those of the chosen model.", asks="vectors"),
                 Field("doses", "Doses", "numbers", "Empty: 0.25, 0.5 and 1. In norms of the stream without massive dimensions."), SHORT,
             ),

@@ -1,6 +1,5 @@
 """Shows traits: the list, each trait with its counts, checks and versions, and uploads of a trait's folder or JSON."""
 
-import json
 from datetime import datetime
 from typing import Annotated
 
@@ -13,13 +12,13 @@ from app.errors import Problem, invalid
 from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import page_of
-from app.http.uploads import Form, checked, read_form, takes_files
+from app.http.uploads import Form, read_form, takes_files
 from app.pages.doors import Changer, Reader, page_router
 from app.pages.new_job import refusal
 from app.pages.rendering import HEADERS, page
 from app.traits import service
 from app.traits.routes import Reference, uploaded
-from app.traits.schemas import TraitOut, TraitRequest
+from app.traits.schemas import TraitOut
 from terms.values import JsonObject
 
 router = page_router()
@@ -55,31 +54,19 @@ async def upload(request: Request, viewer: Changer, context: Shared) -> Response
     form = await read_form(request)
     name = form.fields.get("name", "").strip()
     try:
-        found, _ = await uploaded(context, viewer, _body(name, form))
+        found, _ = await uploaded(context, viewer, _upload(name, form))
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         return page(request, "trait_new.jinja", problem.status, name=name, problem=problem)
     return RedirectResponse(f"/traits/{found.reference}", 303, headers=HEADERS)
 
 
-def _body(name: str, form: Form) -> Form | TraitRequest:
-    """Returns the upload: a single JSON file is a whole trait as in POST /v1/traits; otherwise the files are a trait's folder. Raises Problem
-    422.
-    """
+def _upload(name: str, form: Form) -> Form:
+    """Returns the upload: the chosen files, and the name if one was entered. Raises Problem 422 if no file was chosen."""
     files = {path: data for path, data in form.files.items() if data}
     if not files:
         raise invalid("/files", "no_files", "Choose the files of a trait's folder, or one JSON file that holds the whole trait.")
-    if len(files) == 1 and next(iter(files)).endswith(".json"):
-        try:
-            content = json.loads(next(iter(files.values())))
-        except ValueError as error:
-            raise invalid("/files", "malformed_json", f"The file is not valid JSON: {error}.") from error
-        except RecursionError as error:  # thousands of brackets
-            raise invalid("/files", "malformed_json", "The file holds lists and objects nested too deeply.") from error
-        if not isinstance(content, dict):
-            raise invalid("/files", "malformed_json", "The file must hold one JSON object with the fields of a trait.")
-        return checked({**content, **({"name": name} if name else {})}, TraitRequest, strict=True)
-    return Form(fields={"name": name}, files=files)
+    return Form(fields={"name": name} if name else {}, files=files)
 
 
 @router.get("/traits/{reference}")

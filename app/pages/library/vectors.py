@@ -22,7 +22,7 @@ from app.pages.doors import Reader, page_router
 from app.pages.forms.choices import named
 from app.pages.plots.elements import Figure
 from app.pages.plots.heat import heat
-from app.pages.rendering import page
+from app.pages.rendering import base_of, page
 from app.pages.results.parts import kept
 from app.pages.wording import number
 from terms.components import RESIDUAL_COMPONENTS
@@ -145,7 +145,11 @@ async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, con
         return one, made.job_id, made.calibration_job
 
     one, job, calibration = await context.database.run(found)
-    return page(request, "vector.jinja", one=one, name=named(one), made_by=job, calibration=calibration, facts=_facts(one))
+    trait = f"{one.trait}@{one.trait_version[:12]}" if one.trait and one.trait_version else one.trait or ""
+    return page(
+        request, "vector.jinja", one=one, name=named(one), trait=trait, made_by=job, calibration=calibration, facts=_facts(one),
+        base=base_of(request),
+    )  # fmt: skip
 
 
 def _facts(one: VectorOut) -> list[tuple[str, str]]:

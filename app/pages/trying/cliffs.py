@@ -22,22 +22,27 @@ LOOKED_AT = 3
 
 @dataclass(frozen=True)
 class Cliff:
-    """`best`: the dose that worked best; `at`: the first dose with a coherence below the lowest allowed, None if there was none."""
+    """`best`: the dose that worked best; `at`: the least positive dose with a coherence below the lowest allowed, None if there was none."""
 
     best: float | None
     at: float | None
 
 
 def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
-    """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together."""
+    """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together, and
+    those without a positive dose.
+    """
     found = {}
     for subject in summary.get("subjects") or [] if summary else []:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
         named = next((one for one in (*ids, *keys) if one), None)
         if named is not None and max(len(keys), len(ids)) == 1:
-            tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
+            tried = [
+                (r, one["coherence"]) for one in subject["curve"] if (r := one["r"] or 0) > 0 and one["coherence"] is not None
+            ]
             under = [r for r, coherence in tried if summary and coherence < summary["coherence_threshold"]]
-            found[named] = Cliff(subject.get("best_r"), under[0] if under else None)
+            if tried:
+                found[named] = Cliff(subject.get("best_r"), min(under, default=None))
     return found
 
 

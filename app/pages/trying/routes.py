@@ -26,7 +26,7 @@ from app.pages.forms.choices import MOST, Choice, named, vectors_of
 from app.pages.forms.kinds import FORMS
 from app.pages.jobs import WAIT_SECONDS, standing_of
 from app.pages.new_job import refusal, sent, submitted
-from app.pages.rendering import HEADERS, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
 from app.pages.trying.cliffs import cliffs
 from app.pages.trying.columns import Push, columns
@@ -152,7 +152,6 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
     known, vectors = await context.database.run(offered)
     chosen = [one for one in vectors if one.id in {push.vector for push in asked.pushes}]
-    base = context.settings.public_url or str(request.base_url).rstrip("/")
     answered = {"job": None} if job is None else await _answered(context, viewer, asked, job)
     return {
         "asked": asked,
@@ -162,7 +161,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
         "cliffs": await cliffs(context, viewer, chosen),
         "problem": problem,
         "once": secrets.token_hex(16),
-        "requests": requests("generate", FORMS["generate"].path, asked.body, base),
+        "requests": requests("generate", FORMS["generate"].path, asked.body, base_of(request)),
         **answered,
     }
 
