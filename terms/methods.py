@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from terms.values import Json
 
@@ -162,6 +162,19 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise UnknownMethod(f"{text!r} is not a number.") from None
+
+
+def plain_of(name: str) -> str:
+    """Returns the key of the same method, with the same parameters, without `_cleaned`; empty for a method without it. A group's name keeps its
+    place: `prompt[-1]/residual/probe_cleaned__c10.0` gives `prompt[-1]/residual/probe__c10.0`."""
+    place, slash, key = name.rpartition("/")
+    try:
+        parsed = parse_method(key)
+    except UnknownMethod:  # an imported vector's own label
+        plain = key.removesuffix("_cleaned") if key.endswith("_cleaned") else ""
+    else:
+        plain = replace(parsed, suffix="").key if parsed.suffix == "cleaned" else ""
+    return f"{place}{slash}{plain}" if plain else ""
 
 
 def is_ablation(key: str) -> bool:

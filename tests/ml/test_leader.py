@@ -4,10 +4,12 @@ import pytest
 
 from workers.steering.effects import Scale
 from workers.steering.questions import Question
+from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.searching import leader_of
 from workers.steering.sets import Searched
 from workers.steering.subjects import Subject
+from workers.steering.summary import contrasts
 
 QUESTIONS = [Question(i, "selection", f"{i} ?", None, f"c{i}", (1,)) for i in range(10)]
 
@@ -36,3 +38,13 @@ def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], le
         for method, count in showing.items()
     }
     assert leader_of(chosen, run("unsteered", 0), Scale(70.0, 1, 0)) == leads
+
+
+@pytest.mark.parametrize("parameters", ["", "__c10.0"])
+def test_a_cleaned_method_is_compared_with_its_own_plain_one(parameters: str) -> None:
+    """Three of ten answers more show the trait."""
+    showing = {"mean_diff": 9, "probe__c2.0": 6, f"probe{parameters}": 2, f"probe_cleaned{parameters}": 5}
+    compared = {f"prompt[-1]/residual/{method}": StoredGroup(run(method, count), {}, ()) for method, count in showing.items()}
+    found = contrasts(compared, "prompt[-1]/residual/mean_diff", run("unsteered", 0), Scale(70.0, 1, 0), 0, judged=True)["best"]
+    plain, cleaned = (f"prompt[-1]/residual/probe{suffix}{parameters}" for suffix in ("", "_cleaned"))
+    assert [(one["b"], one["difference"]) for one in found if one["a"] == plain] == [(cleaned, 30.0)]

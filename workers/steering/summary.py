@@ -10,6 +10,7 @@ from terms.documents.massive import PerDim
 from terms.documents.runs import AnswerLine, RunVector
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
+from terms.methods import plain_of
 from workers.science.contrasts import simultaneous, smallest_detectable
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
@@ -151,7 +152,9 @@ def contrasts(
             if isinstance(run := one.best if way == "best" else one.matched.get(way), Run)
         }
         pairs = {f"{leader} -> {group}": (leader, group) for group in runs if group != leader and leader in runs}
-        pairs |= {f"{plain} -> {group}": (plain, group) for group in runs if (plain := _plain(group)) in runs and plain != leader}
+        pairs |= {
+            f"{plain} -> {group}": (plain, group) for group in runs if (plain := plain_of(group)) in runs and plain != leader
+        }
         differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
@@ -181,7 +184,7 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
 def _over_extraction_sets(contrast: Contrast, a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
-    Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full).
+    Its interval, 95 % for each contrast by itself, and its verdict replace those over questions alone (docs/science.md, 4.5 and 5).
     """
     same = [one.spec.id for one in a.refits] == [one.spec.id for one in b.refits]
     if same or len(a.refits) != len(b.refits):  # equal vectors share their runs, and differ by nothing
@@ -205,11 +208,6 @@ def _ends(interval: Interval | None) -> Limits:
         "high": None if interval is None else round(interval.high, 2),
         "interval": None if interval is None else interval.method,
     }
-
-
-def _plain(group: str) -> str:
-    """The group of the same method without cleaning."""
-    return group.removesuffix("_cleaned") if group.endswith("_cleaned") else ""
 
 
 def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
