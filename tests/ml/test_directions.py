@@ -367,10 +367,9 @@ def test_splits_and_ranks_belong_to_their_own_class() -> None:
 def test_resamples_without_a_fit_are_left_out_and_counted() -> None:
     """lda has no covariance where all draws are the same cluster. Each half of two clusters is one cluster, too."""
     described = examples(3, clusters=3)
-    values = rows(3).astype(np.float32)
     one_cluster = sum(len(np.unique(described.cluster[resampled(described, 0, k) > 0])) == 1 for k in range(1, 51))
     assert one_cluster > 0
-    [lda, plain] = fit_all(Layer(values, described), [parse_method("lda"), parse_method("mean_diff")])
+    [lda, plain] = fit_all(Layer(rows(3).astype(np.float32), described), [parse_method("lda"), parse_method("mean_diff")])
     assert lda.stability is not None
     assert plain.stability is not None
     assert (lda.stability["resamples"], lda.stability["left_out"]) == (50 - one_cluster, one_cluster)
