@@ -77,7 +77,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
     ]
     note = (
         "The recommendations follow by rule from the numbers below. They compare paired differences at equal dose, "
-        "with 95 % intervals: simultaneous over the contrasts of a table, and each by itself where refits are compared."
+        "with simultaneous 95 % intervals."
     )
     return Table("recommendations", "Recommendations", note, columns, rows)
 
