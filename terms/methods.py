@@ -166,6 +166,19 @@ def _number(text: str) -> float:
         raise UnknownMethod(f"{text!r} is not a number.") from None
 
 
+def plain_of(name: str) -> str:
+    """Returns the key of the same method, with the same parameters, without `_cleaned`; empty for a method without it. A group's name keeps its
+    place: `prompt[-1]/residual/probe_cleaned__c10.0` gives `prompt[-1]/residual/probe__c10.0`."""
+    place, slash, key = name.rpartition("/")
+    try:
+        parsed = parse_method(key)
+    except UnknownMethod:  # an imported vector's own label
+        plain = key.removesuffix("_cleaned") if key.endswith("_cleaned") else ""
+    else:
+        plain = replace(parsed, suffix="").key if parsed.suffix == "cleaned" else ""
+    return f"{place}{slash}{plain}" if plain else ""
+
+
 def is_ablation(key: str) -> bool:
     """Returns whether the method belongs only to the cleaning ablation (docs/science.md, 5), which shows it beside the method it cleans."""
     try:

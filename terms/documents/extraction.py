@@ -28,12 +28,14 @@ class Separation(TypedDict):
 
 
 class Stability(TypedDict):
-    """Cosines of the vector with its refits on resampled clusters; if there are too few clusters, `reason` replaces the cosines."""
+    """Cosines of the vector with its refits on `resamples` draws of clusters. `left_out` is the number of further draws on which the method has
+    no fit. If there are too few clusters, or no draw has a fit, `reason` replaces the cosines."""
 
     split_half_cosine: NotRequired[float | None]
     cosine_low: NotRequired[float]
     cosine_high: NotRequired[float]
     resamples: int
+    left_out: NotRequired[int]
     reason: NotRequired[str]
 
 

@@ -81,7 +81,8 @@ class UnsteeredScores(Scores):
 class Dose(TypedDict):
     """The dose of a run; None without a dose. For several layers, `c` and `r_raw` are lists, and `r_sum` is the sum of r.
 
-    A vector without a clean dose has `c` and `r_raw`, and no `r`; in files from before 2026-11-28, `r` is then the raw dose.
+    A vector without a clean dose has `c` and `r_raw`, and no `r`; in files from before 2026-11-28, `r` is then the raw dose. For `norm_match`
+    `c` is r itself and there is no `r_raw`; in files from before 2026-11-29 it is c over the clean norm.
     """
 
     r: float | None

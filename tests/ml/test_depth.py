@@ -8,6 +8,7 @@ import torch
 
 from binnacle.words.massive import DEFAULT_RULE
 from workers.extracting import soft_vector
+from workers.lm.errors import ModelFault
 from workers.lm.likelihood import log_likelihood_alone
 from workers.lm.model import LanguageModel
 from workers.science.measuring import Row, measure
@@ -63,3 +64,12 @@ def test_training_a_vector_takes_logits_only_where_an_answer_is_predicted(tiny_l
     assert seen == [44 - 40]
     expected = [log_likelihood_alone(lm, prompt, answer) for prompt, answer in rows]
     assert found.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_training_that_overflows_names_its_layer_and_step(tiny_lm: Callable[..., LanguageModel]) -> None:
+    pairs = [soft_vector.Pair([1, 20, 30], [70, 71], [80])]
+    steps: list[int] = []
+    with pytest.raises(ModelFault, match=r"lm_loss at layer 1: after 1 of 9 steps .* runs in float32\.") as fault:
+        soft_vector.train(tiny_lm("llama"), pairs, layer=1, norm=1e42, steps=9, seed=0, on_step=lambda: steps.append(1))
+    assert fault.value.code == "loss_not_finite"
+    assert steps == []

@@ -112,3 +112,12 @@ print(sorted(set(sys.modules) - loaded))
 def test_a_warm_child_imports_nothing_when_a_handler_starts() -> None:
     said = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "[]"
+
+
+def test_a_multiple_of_the_tokens_norm_has_no_raw_dose() -> None:
+    """It is no coefficient; divided by the norm of the stream it was shown as one."""
+    lm = load(model_folder("demo-severe"))
+    asked = spec_of(lm, coefficients=None, doses=[0.5], operation="norm_match")
+    about = files(lm, torch.ones(lm.layout.width("residual", 1)), massive=[21])
+    _, steered = generation.run(asked, FakeContext(lm, **about)).result["answers"]
+    assert (steered["r"], steered["c"], steered["r_raw"]) == (0.5, 0.5, None)

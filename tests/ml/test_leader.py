@@ -1,13 +1,18 @@
 """The leader of a steering is the best of the methods that a report compares: neither a control nor a vector of the cleaning ablation."""
 
+import numpy as np
 import pytest
 
+from workers.science.contrasts import simultaneous_level
+from workers.science.intervals import two_level
 from workers.steering.effects import Scale
 from workers.steering.questions import Question
+from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.searching import leader_of
 from workers.steering.sets import Searched
 from workers.steering.subjects import Subject
+from workers.steering.summary import contrasts
 
 QUESTIONS = [Question(i, "selection", f"{i} ?", None, f"c{i}", (1,)) for i in range(10)]
 
@@ -36,3 +41,40 @@ def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], le
         for method, count in showing.items()
     }
     assert leader_of(chosen, run("unsteered", 0), Scale(70.0, 1, 0)) == leads
+
+
+@pytest.mark.parametrize("parameters", ["", "__c10.0"])
+def test_a_cleaned_method_is_compared_with_its_own_plain_one(parameters: str) -> None:
+    """Three of ten answers more show the trait."""
+    showing = {"mean_diff": 9, "probe__c2.0": 6, f"probe{parameters}": 2, f"probe_cleaned{parameters}": 5}
+    compared = {f"prompt[-1]/residual/{method}": StoredGroup(run(method, count), {}, ()) for method, count in showing.items()}
+    found = contrasts(compared, "prompt[-1]/residual/mean_diff", run("unsteered", 0), Scale(70.0, 1, 0), 0, judged=True)["best"]
+    plain, cleaned = (f"prompt[-1]/residual/probe{suffix}{parameters}" for suffix in ("", "_cleaned"))
+    assert [(one["b"], one["difference"]) for one in found if one["a"] == plain] == [(cleaned, 30.0)]
+
+
+def test_contrasts_over_refits_hold_together() -> None:
+    """Each of two contrasts over refits has the level at which both hold, as those over questions alone have."""
+    draw = np.random.default_rng(0)
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i}", (1,)) for i in range(24)]
+
+    def scored(label: str) -> Run:
+        scores = draw.uniform(0, 100, len(questions)).tolist()
+        return Run(RunSpec(questions, label), tuple(Answer((), "", True, True, score, 100.0, None, None) for score in scores))
+
+    base = scored("unsteered")
+    compared = {
+        group: StoredGroup(run, {"dose": run}, [scored(f"{group}, refit {k}") for k in range(5)])
+        for group in ("a", "b", "c")
+        if (run := scored(group))
+    }
+    found = contrasts(compared, "a", base, Scale(70.0, 1, 0), 0, judged=True)["dose"]
+    gaps = {group: compared[group].best.trait - compared["a"].best.trait for group in ("b", "c")}
+    clusters = [one.cluster for one in questions]
+    level = simultaneous_level(list(gaps.values()), clusters)
+    assert level > 0.96
+    for one in found:
+        pairs = zip(compared[one["b"]].refits, compared["a"].refits, strict=True)
+        wanted = two_level(np.stack([other.trait - lead.trait for other, lead in pairs]), clusters, level=level)
+        assert wanted is not None
+        assert (one["low"], one["high"]) == (pytest.approx(wanted.low, abs=0.006), pytest.approx(wanted.high, abs=0.006))

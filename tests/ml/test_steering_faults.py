@@ -1,5 +1,6 @@
 """What a steering job refuses before it generates anything, each by the question, the vector or the layer at fault."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,14 +8,22 @@ from typing import Any
 import pytest
 import torch
 
+from tests.ml.fake_context import FakeContext
+from tests.ml.steering_jobs import NO_CONTROLS, Files, extracted, severe, steer_spec
+from tests.ml.steering_jobs import TRAIT as REFUSAL
 from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
+from workers.handlers import steering
+from workers.job import JobFault
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.questions import off_target_questions, question_sets
 from workers.steering.units import units_of
 from workers.steering.vectors import Named, load_subjects
 
+__all__ = ["extracted", "severe"]
 Lms = Callable[..., LanguageModel]
+LONG = "word " * 600
+"""More tokens than the context of the shipped models."""
 TRAIT: dict[str, Any] = {
     "steering": {
         "questions": [{"question": f"{i} ?", "split": ("selection", "test")[i % 2], "cluster": f"c{i}"} for i in range(6)]
@@ -100,3 +109,29 @@ def test_a_layer_that_was_not_calibrated_has_no_unit_of_dose(tiny_lm: Lms) -> No
     assert units_of(tiny_lm("llama"), [("residual", 2)], calibration, []) == {("residual", 2): 1.5}
     with pytest.raises(ModelFault, match=r"layer 1, .*Its layers are 0, 2"):
         units_of(tiny_lm("llama"), [("residual", 1)], calibration, [])
+
+
+@pytest.mark.parametrize("late", ["definition", "off_target"])
+def test_questions_of_the_last_stages_that_do_not_fit_are_named_before_any_answer(
+    severe: LanguageModel, extracted: Files, late: str
+) -> None:
+    """Each question fits alone; the definition before it, or the other trait's, does not."""
+    trait = json.loads(REFUSAL.data)
+    other = trait | {
+        "name": "long",
+        "steering": trait["steering"] | {"questions": [{"question": LONG, "split": "test", "cluster": "c"}]},
+    }
+    spec = steer_spec(severe, controls=NO_CONTROLS)
+    if late == "definition":
+        trait["definition"] = LONG
+        spec["controls"] = NO_CONTROLS | {"prompt_only": True}
+        said = "prompt-only control puts the trait's definition before each question. Question 0 of the test set: .* shorter definition"
+    else:
+        spec["off_target"] = [{"trait": {"name": "long", "version": "other"}, "extraction": "job_ext"}]
+        said = "Question 0 of the off_target:long set"
+    blobs = {REFUSAL.version: json.dumps(trait).encode(), "other": json.dumps(other).encode()}
+    asked = FakeContext(severe, blobs=blobs, artifacts=extracted)
+    with pytest.raises(JobFault, match=said) as fault:
+        steering.run(spec, asked)
+    assert fault.value.code == "prompt_too_long"
+    assert not asked.cells

@@ -182,12 +182,14 @@ def test_layers_pushed_together_have_a_dose_each(severe: LanguageModel, extracte
         doses=[0.3],
         matched=["dose", "coefficient", "divergence"],
         sampling={"temperature": 0.7, "top_p": 1.0, "seed": 0},
-        controls=NO_CONTROLS,
+        controls=NO_CONTROLS | {"shuffled": 1},
         decomposition=False,
         **FEW,
     )
     [group] = found["groups"]
     assert group["layers"] == [2, 3]
+    [shuffled] = group["controls"]["shuffled"]
+    assert shuffled["r_sum"] == pytest.approx(0.6)
     assert group["best"]["r_sum"] == pytest.approx(0.6)
     assert len(group["best"]["c"]) == 2
     assert group["unreachable"] == {"coefficient": SEVERAL_LAYERS, "divergence": SAMPLED}
@@ -202,6 +204,8 @@ def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted:
     )
     [group] = found["groups"]
     assert group["best"]["effect"]["fires"] > 0
+    dose = (None, None, None) if operation == "ablate" else (0.5, 0.5, None)  # norm_match: c is a multiple of each token's norm
+    assert tuple(group["best"][name] for name in ("r", "c", "r_raw")) == dose
 
 
 def test_no_two_runs_look_alike_where_answers_are_chosen(severe: LanguageModel, extracted: Files) -> None:

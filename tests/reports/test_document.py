@@ -61,6 +61,12 @@ def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
     assert recommended(report(GAINS, TIES, massive_part="signal"))["cleaning"] == "advised against"
 
 
+def test_a_cleaned_method_with_parameters_counts_for_cleaning() -> None:
+    gains: dict[str, Limits] = {"probe__c10.0": (40.0, 30.0, 50.0), "probe_cleaned__c10.0": (60.0, 50.0, 70.0)}
+    row = recommended(report(gains, {"probe_cleaned__c10.0": (20.0, 12.0, 28.0)}))
+    assert row["cleaning"] == "advised"
+
+
 def test_five_questions_carry_no_recommendation() -> None:
     """Too few clusters leave every value and no interval (docs/science.md, 4.5)."""
     found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))

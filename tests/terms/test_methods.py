@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terms.methods import BASES, NOT_OF_ROWS, Method, UnknownMethod, method, parse_method
+from terms.methods import BASES, NOT_OF_ROWS, Method, UnknownMethod, method, parse_method, plain_of
 
 FITTED = sorted(set(BASES) - {*NOT_OF_ROWS, "shuffled"})
 
@@ -65,6 +65,20 @@ def test_default_parameters_do_not_show() -> None:
 def test_what_is_no_method_says_what_is(name: str, parameters: dict[str, object], said: str) -> None:
     with pytest.raises(UnknownMethod, match=said):
         method(name, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("probe_cleaned", "probe"),
+        ("prompt[-1]/residual/probe_cleaned__c10.0", "prompt[-1]/residual/probe__c10.0"),
+        ("imported/residual/mine_cleaned", "imported/residual/mine"),
+        ("response[:5]/residual/probe_top1", ""),
+        ("shuffled__of-probe_cleaned__seed1", ""),
+    ],
+)
+def test_the_plain_method_of_a_cleaned_one_has_its_parameters(name: str, plain: str) -> None:
+    assert plain_of(name) == plain
 
 
 def test_what_needs_a_calibration() -> None:

@@ -37,7 +37,7 @@ class Fitted:
 def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Callable[[int], None]) -> list[Fitted]:
     """Fits every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
 
-    Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs.
+    Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs, loss_not_finite.
     """
     spec = gathered.spec
     fitted = []

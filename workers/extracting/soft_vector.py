@@ -8,6 +8,7 @@ Adam with step 0.05 from a seeded N(0, I) start, a fixed number of steps, batche
 and get no gradients. Source: the family of AxBench's SSV and ReFT-r1 (Wu et al. 2025); the facts hold the first and the last loss.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def train(
 ) -> Fit:
     """Returns the trained direction [D]. `on_step()` is called after each step; its exceptions pass through.
 
-    Raises ModelFault too_few_pairs, prompt_too_long, layer_out_of_range.
+    Raises ModelFault too_few_pairs, prompt_too_long, layer_out_of_range, loss_not_finite.
     """
     if not pairs:
         raise ModelFault(
@@ -66,6 +67,12 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             losses.append(float(loss.detach()))
+            if not (math.isfinite(losses[-1]) and torch.isfinite(vector_D).all()):
+                raise ModelFault(
+                    "loss_not_finite",
+                    f"lm_loss at layer {layer}: after {len(losses)} of {steps} steps the loss or the vector is NaN or infinite; the model "
+                    f"runs in {str(lm.dtype).removeprefix('torch.')}. Train with another seed, or leave lm_loss out at this layer.",
+                )
             on_step()
     first, last = float(np.mean(losses[:5])), float(np.mean(losses[-5:]))
     facts = {"iterations": steps, "loss_first": first, "loss_last": last, "converged": last <= first}

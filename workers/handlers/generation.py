@@ -115,13 +115,14 @@ def _line(
     fires = int(answer.effect["fires"]) if row.pushes else 0
     change = answer.effect["mean_change"]
     c = row.pushes[0].coefficient if row.pushes and r is not None else None
+    raw = None if c is None or subject is None or row.pushes[0].operation != "add" else c / subject.parts[0].unit_norm
     return {
         "vector": subject.ids[0] if subject else None,
         "source_model": subject.source["source_model"] if subject and subject.source else None,
         "prompt": prompt["prompt"],
         "system_prompt": prompt["system_prompt"],
         "r": None if r is None or subject is None or not subject.has_clean_dose else round(r, 6),
-        "r_raw": None if c is None or subject is None else round(c / subject.parts[0].unit_norm, 6),
+        "r_raw": None if raw is None else round(raw, 6),
         "c": None if c is None else round(c, 4),
         "text": lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True),
         "ended": answer.ended,

@@ -23,7 +23,7 @@ from workers.steering.effects import Scale
 from workers.steering.evaluator import Evaluator
 from workers.steering.offtarget import responses_of
 from workers.steering.outcome import check_failures, outcome_of
-from workers.steering.questions import Question, question_sets
+from workers.steering.questions import Question, later_sets, question_sets
 from workers.steering.sets import Intervention
 from workers.steering.setup import Setup
 from workers.steering.stages import steer
@@ -53,12 +53,14 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     named = load_named(context, spec)
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
+    others = {one["trait"]["name"]: json.loads(context.blob(one["trait"]["version"])) for one in spec.get("off_target", ())}
+    later = later_sets(lm, spec, trait, others, sets["test"])
     units = units_for(named, lm, calibration, [one.prompt_ids for one in sets["selection"]], context)
     massive = massive_dims_at(calibration, named)
     asked = {method for source in spec.get("from") or () for method in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
 
-    longest = max(len(one.prompt_ids) for questions in sets.values() for one in questions)
+    longest = max(len(one.prompt_ids) for questions in (*sets.values(), *later.values()) for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
     sign = -1 if trait["steering"]["direction"] == "negative" else 1
     with closing(_judge(spec, lm, trait, sets, _steered_answers(spec, sets, loaded), context)) as judge:
@@ -67,6 +69,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
             lm=lm,
             trait=trait,
             sets=sets,
+            later=later,
             evaluator=Evaluator(
                 lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
             ),

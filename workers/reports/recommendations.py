@@ -9,7 +9,7 @@ from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
 from terms.documents.steering import Summary
 from terms.documents.study import Finding
-from terms.methods import is_ablation
+from terms.methods import is_ablation, plain_of
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables.gains import place_of
@@ -98,7 +98,7 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
     cleaning = {
         here[one["a"]]: _contrast(one, judged)
         for one in differences
-        if one["a"] in here and one["b"] == f"{one['a']}_cleaned" and one["b"] in here
+        if one["a"] in here and one["a"] == plain_of(one["b"]) and one["b"] in here
     }
     parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
     best = groups[leader]["best"]

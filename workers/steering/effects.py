@@ -95,17 +95,20 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
 def dose_of_run(run: Run) -> Dose:
     """The dose of a run: r, c and r_raw. For a subject at several layers c and r_raw are lists, and the sum of r is stored.
 
-    A subject without a clean dose has no r (docs/science.md, 4.2).
+    A subject without a clean dose has no r, and an operation other than `add` no r_raw: its c is not a norm (docs/science.md, 4.2).
     """
     if run.spec.subject is None or run.spec.r is None:
         return {"r": None, "c": None, "r_raw": None}
     r = run.spec.r if run.spec.subject.has_clean_dose else None
     parts = run.spec.subject.parts
-    coefficients = [push.coefficient for push in run.spec.pushes]
-    raw = [c / part.unit_norm for c, part in zip(coefficients, parts, strict=True)]
+    c = [_rounded(push.coefficient, 4) for push in run.spec.pushes]
+    raw = [
+        _rounded(push.coefficient / part.unit_norm, 4) if push.operation == "add" else None
+        for push, part in zip(run.spec.pushes, parts, strict=True)
+    ]
     if len(parts) == 1:
-        return {"r": r, "c": _rounded(coefficients[0], 4), "r_raw": _rounded(raw[0], 4)}
-    dose: Dose = {"r": r, "c": [_rounded(c, 4) for c in coefficients], "r_raw": [_rounded(x, 4) for x in raw]}
+        return {"r": r, "c": c[0], "r_raw": raw[0]}
+    dose: Dose = {"r": r, "c": c, "r_raw": raw}
     return dose if r is None else {**dose, "r_sum": r * len(parts)}
 
 

@@ -19,7 +19,6 @@ from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
-from workers.steering.questions import off_target_questions
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Reported
 from workers.steering.setup import Setup
@@ -51,12 +50,12 @@ class OffTarget:
 def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported], context: JobContext) -> OffTarget:
     """Answers and judges another trait's test questions, unsteered and under each reported group's vector at its chosen dose.
 
-    Raises ModelFault no_questions, prompt_too_long, JobFault of the judge.
+    Raises JobFault of the judge.
     """
     lm, spec = setup.lm, setup.spec
     name = asked["trait"]["name"]
     trait: TraitDataset = json.loads(context.blob(asked["trait"]["version"]))
-    questions = off_target_questions(lm, spec, trait, name)
+    questions = setup.later[f"off_target:{name}"]
     context.phase(f"preparing the judge of {name}", 1, "judges")
     material = Material(
         trait,

@@ -16,6 +16,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
+PROMPT_ONLY = "prompt only"
 Asked = Mapping[str, Any]
 """`question`, and where present `system_prompt`, `cluster`, `split`, `answer`: an entry of a trait or of a request."""
 
@@ -61,6 +62,19 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
     return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
 
 
+def later_sets(
+    lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, others: Mapping[str, TraitDataset], test: Sequence[Question]
+) -> dict[str, list[Question]]:
+    """Encodes the questions of the last stages: `prompt only` where requested, and `off_target:NAME` for each of the other traits.
+
+    They are encoded at the start too, so that a question that does not fit ends the job before any answer. Raises as `question_sets` does.
+    """
+    sets = {f"off_target:{name}": off_target_questions(lm, spec, other, name) for name, other in others.items()}
+    if spec["controls"]["prompt_only"]:
+        sets[PROMPT_ONLY] = asking_for_the_trait(lm, test, trait, spec["max_new_tokens"])
+    return sets
+
+
 def off_target_questions(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, name: str) -> list[Question]:
     """Encodes the test questions of another trait, called `name`. Raises ModelFault no_questions, prompt_too_long, chat_template_failed."""
     listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
@@ -99,7 +113,10 @@ def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens:
 def asking_for_the_trait(
     lm: LanguageModel, questions: Sequence[Question], trait: TraitDataset, new_tokens: int
 ) -> list[Question]:
-    """The prompt-only control: the same questions under a system prompt that requests the trait (or its absence)."""
+    """The prompt-only control: the same questions under a system prompt that requests the trait (or its absence).
+
+    Raises ModelFault prompt_too_long, chat_template_failed.
+    """
     less = trait["steering"]["direction"] == "negative"
     system = f"In every answer be {'low' if less else 'high'} in {trait['name'].replace('_', ' ')}. {' '.join(trait['definition'].split())}"
     asked = [
@@ -110,4 +127,11 @@ def asking_for_the_trait(
         }
         for one in questions
     ]
-    return encode(lm, questions[0].set, asked, new_tokens)
+    try:
+        return encode(lm, questions[0].set, asked, new_tokens)
+    except ModelFault as fault:
+        raise ModelFault(
+            fault.code,
+            f"The prompt-only control puts the trait's definition before each question. {fault.sentence} "
+            "A shorter definition helps too, and so does leaving the control out (/controls/prompt_only false).",
+        ) from fault

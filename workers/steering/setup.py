@@ -17,7 +17,8 @@ from workers.steering.subjects import Subject
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """The inputs of one steering. `sets` are its questions by the name of the set; `rows` is the largest batch.
+    """The inputs of one steering. `sets` are its questions by the name of the set, `later` those of the last stages
+    (`later_sets`); `rows` is the largest batch.
 
     `massive` are the massive dims at each layer of a vector, from the calibration; `aggregate` is the calibration's.
     """
@@ -26,6 +27,7 @@ class Setup:
     lm: LanguageModel
     trait: TraitDataset
     sets: Mapping[str, Sequence[Question]]
+    later: Mapping[str, Sequence[Question]]
     evaluator: Evaluator
     how: Intervention
     scale: Scale

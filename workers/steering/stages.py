@@ -15,7 +15,7 @@ from workers.steering import offtarget, protocol
 from workers.steering.matching import Divergences, match_coherence, match_divergence
 from workers.steering.offtarget import OffTarget
 from workers.steering.protocol import raw_coefficient
-from workers.steering.questions import asking_for_the_trait
+from workers.steering.questions import PROMPT_ONLY
 from workers.steering.reporting import SAMPLED, Companions, Matched, report
 from workers.steering.runs import Run, RunSpec
 from workers.steering.searching import choose, leader_of, search
@@ -43,7 +43,7 @@ class Findings:
 
 
 def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
-    """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect, prompt_too_long; and the judge's errors."""
+    """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect; and the judge's errors."""
     bases = unsteered(setup.evaluator, setup.sets)
     searched = search(setup, loaded.competing, bases["selection"])
     chosen = choose(searched, bases["selection"], setup.scale)
@@ -86,8 +86,8 @@ def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base:
 
 def _prompt_only(setup: Setup) -> Run | None:
     """The control without a vector: the test questions under a system prompt that requests the trait."""
-    if not setup.spec["controls"]["prompt_only"]:
+    if PROMPT_ONLY not in setup.later:
         return None
-    questions = asking_for_the_trait(setup.lm, setup.sets["test"], setup.trait, setup.spec["max_new_tokens"])
+    questions = setup.later[PROMPT_ONLY]
     setup.evaluator.begin("asking in the prompt", len(questions))
-    return setup.evaluator.evaluate([RunSpec(questions, "prompt only")])[0]
+    return setup.evaluator.evaluate([RunSpec(questions, PROMPT_ONLY)])[0]

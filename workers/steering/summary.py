@@ -10,7 +10,8 @@ from terms.documents.massive import PerDim
 from terms.documents.runs import AnswerLine, RunVector
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
-from workers.science.contrasts import simultaneous, smallest_detectable
+from terms.methods import plain_of
+from workers.science.contrasts import simultaneous, simultaneous_level, smallest_detectable
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
@@ -151,16 +152,18 @@ def contrasts(
             if isinstance(run := one.best if way == "best" else one.matched.get(way), Run)
         }
         pairs = {f"{leader} -> {group}": (leader, group) for group in runs if group != leader and leader in runs}
-        pairs |= {f"{plain} -> {group}": (plain, group) for group in runs if (plain := _plain(group)) in runs and plain != leader}
+        pairs |= {
+            f"{plain} -> {group}": (plain, group) for group in runs if (plain := plain_of(group)) in runs and plain != leader
+        }
         differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
-        intervals = simultaneous({name: gap for name, gap in differences.items() if name not in twins}, clusters, seed=seed)
+        apart = {name: gap for name, gap in differences.items() if name not in twins}
+        intervals = simultaneous(apart, clusters, seed=seed)
         intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
         found[way] = [_contrast(a, b, differences[name], intervals[name], clusters, judged) for name, (a, b) in pairs.items()]
         if way == "dose":
-            found[way] = [
-                _over_extraction_sets(one, reported[one["a"]], reported[one["b"]], base, scale, judged) for one in found[way]
-            ]
+            level = simultaneous_level(list(apart.values()), clusters, seed=seed)
+            found[way] = [_over_extraction_sets(one, reported, base, scale, level, judged) for one in found[way]]
     return found
 
 
@@ -178,16 +181,20 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
     }
 
 
-def _over_extraction_sets(contrast: Contrast, a: Compared, b: Compared, base: Run, scale: Scale, judged: bool) -> Contrast:
+def _over_extraction_sets(
+    contrast: Contrast, reported: Mapping[str, Compared], base: Run, scale: Scale, level: float, judged: bool
+) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
 
-    Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full).
+    Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full). `level` is that of each interval, so that
+    all of the table hold together.
     """
+    a, b = reported[contrast["a"]], reported[contrast["b"]]
     same = [one.spec.id for one in a.refits] == [one.spec.id for one in b.refits]
     if same or len(a.refits) != len(b.refits):  # equal vectors share their runs, and differ by nothing
         return contrast
     differences_RQ = gains_of(b.refits, base, scale) - gains_of(a.refits, base, scale)
-    interval = two_level(differences_RQ, clusters_of(base))
+    interval = two_level(differences_RQ, clusters_of(base), level=level)
     if interval is None:
         return contrast
     return {
@@ -205,11 +212,6 @@ def _ends(interval: Interval | None) -> Limits:
         "high": None if interval is None else round(interval.high, 2),
         "interval": None if interval is None else interval.method,
     }
-
-
-def _plain(group: str) -> str:
-    """The group of the same method without cleaning."""
-    return group.removesuffix("_cleaned") if group.endswith("_cleaned") else ""
 
 
 def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:

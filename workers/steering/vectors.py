@@ -172,22 +172,24 @@ def load_subjects(
             subjects.append(make_subject(group, together, units, massive))
     if not subjects:
         raise ModelFault("no_vectors", "The extraction holds no vector of these methods, layers and positions.")
-    return Loaded(name_twins(subjects), _shuffled_controls(controls, units, massive))
+    return Loaded(name_twins(subjects), _shuffled_controls(controls, units, massive, combine))
 
 
 def _shuffled_controls(
     controls: Mapping[str, Mapping[int, Mapping[int, Named]]],
     units: Mapping[tuple[str, int], float],
     massive: Mapping[int, Sequence[int]],
+    combine: bool,
 ) -> dict[str, list[Subject]]:
-    """The controls by group, in order of seed and then of reading; `controls[group][seed][layer]`. Subjects with equal numbers are named
-    twins."""
+    """The controls by group, in order of seed and then of layer; `controls[group][seed][layer]`. As for the vectors themselves, `combine` makes
+    one subject of all layers. Subjects with equal numbers are named twins."""
     groups, made = [], []
     for group, by_seed in controls.items():
         for place, seed in enumerate(sorted(by_seed)):
-            for one in by_seed[seed].values():
+            members = [one for _, one in sorted(by_seed[seed].items())]
+            for together in [members] if combine else [[one] for one in members]:
                 groups.append(group)
-                made.append(make_subject(f"{group}, labels shuffled {place}", [one], units, massive))
+                made.append(make_subject(f"{group}, labels shuffled {place}", together, units, massive))
     found: dict[str, list[Subject]] = {}
     for group, subject in zip(groups, name_twins(made), strict=True):
         found.setdefault(group, []).append(subject)

@@ -15,7 +15,7 @@ from terms.documents.massive import OfMassiveDims
 from terms.methods import Method, Value, parse_method
 from terms.values import Json
 from workers.science import separation
-from workers.science.degenerate import NothingLeft
+from workers.science.degenerate import DegenerateRows, NothingLeft
 from workers.science.directions import gradient, lda, mean_diff, mean_diff_rownorm, pca, probe, random, rfm  # noqa: F401 - importing the modules registers the methods
 from workers.science.directions.base import REGISTRY, Fit, Labelled
 from workers.science.directions.zeroing import BEFORE, dims_of
@@ -25,6 +25,7 @@ from workers.science.resampling import halves, pairs, resampled, too_few_cluster
 from workers.science.threads import one_thread
 
 STABILITY_LEVEL = (2.5, 97.5)
+NO_REFIT = "The method cannot be fitted on any resample of the clusters. Give more prompts, in more scenarios."
 Fitting = tuple[str, tuple[tuple[str, Value], ...], tuple[int, ...], bytes, bytes]
 """The inputs that determine a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
 
@@ -123,7 +124,7 @@ class _Work:
             baseline=baseline,
             fit=fit.facts,
             separation=separation.measured(self._held_ND @ unit_D.astype(np.float64), self._held.positive, baseline),
-            massive=self._massive(method, unit_D.astype(np.float64)),
+            massive=self._massive(method, fit.vector_D, unit_D.astype(np.float64)),
             stability=self._stability(method, vector_D, resamples),
             pairs=self._paired(),
             counts={"positive": int(self._examples.positive.sum()), "negative": int((~self._examples.positive).sum())},
@@ -176,14 +177,14 @@ class _Work:
     def _shuffled(self, seed: int) -> Bool:
         return shuffled_labels(self._examples.positive, seed)
 
-    def _massive(self, method: Method, unit_D: Float) -> OfMassiveDims | None:
+    def _massive(self, method: Method, fitted_D: Float, unit_D: Float) -> OfMassiveDims | None:
         if self._layer.massive is None:
             return None
         if self._noise is None:
             self._noise = separation.noise(self._rows_ND, self._examples.positive)
         dims = list(self._layer.massive)
         share = float((unit_D[dims] ** 2).sum())
-        zeroed = self._dims(method, unit_D) if method.suffix else []
+        zeroed = self._dims(method, fitted_D) if method.suffix else []
         return {
             "dims": dims,
             "share": share,
@@ -194,7 +195,7 @@ class _Work:
 
     def _stability(self, method: Method, vector_D: Float, resamples: int) -> Stability | None:
         """Cosines with the vector on resampled clusters, and between two halves. None for controls, refits and fits that are too expensive to
-        repeat."""
+        repeat. Resamples on which the method has no fit are left out and counted."""
         if (
             method.base in ("random", "shuffled", "gradient", "rfm", "lm_loss")
             or method.parameters.get("refit")
@@ -204,15 +205,35 @@ class _Work:
         why_not = too_few_clusters(self._examples)
         if why_not is not None:
             return {"resamples": 0, "reason": why_not}
-        drawn = np.stack([self._vector(method, resampled(self._examples, self._seed, k + 1))[0] for k in range(resamples)])
+        refitted = [self._refitted(method, resampled(self._examples, self._seed, k + 1)) for k in range(resamples)]
+        kept = [one for one in refitted if one is not None]
+        if not kept:
+            return {"resamples": 0, "left_out": resamples, "reason": NO_REFIT}
+        drawn = np.stack(kept)
         cosines = drawn @ vector_D / (norms(drawn) * np.linalg.norm(vector_D))
         low, high = np.percentile(cosines, STABILITY_LEVEL)
+        found: Stability = {
+            "split_half_cosine": self._split_half(method),
+            "cosine_low": float(low),
+            "cosine_high": float(high),
+            "resamples": len(kept),
+        }
+        return found if len(kept) == resamples else {**found, "left_out": resamples - len(kept)}
+
+    def _split_half(self, method: Method) -> float | None:
+        """The cosine between the vectors of two halves of the clusters; None where a half lacks a class or allows no fit."""
         split = halves(self._examples, self._seed)
-        half = None
-        if split is not None:
-            one, other = (self._vector(method, counts_N)[0] for counts_N in split)
-            half = float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-        return {"split_half_cosine": half, "cosine_low": float(low), "cosine_high": float(high), "resamples": resamples}
+        if split is None:
+            return None
+        one, other = (self._refitted(method, counts_N) for counts_N in split)
+        return None if one is None or other is None else float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+    def _refitted(self, method: Method, counts_N: Int) -> Float | None:
+        """The vector on the examples with these counts; None where they determine none, as for lda on one cluster drawn again and again."""
+        try:
+            return self._vector(method, counts_N)[0]
+        except DegenerateRows:
+            return None
 
     def _paired(self) -> Paired:
         """The mean cosine among the differences of pairs, which shows how well the pairs agree on one direction."""

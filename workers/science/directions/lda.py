@@ -23,7 +23,9 @@ def lda(data: Labelled, _parameters: Parameters) -> Fit:
     centred_ND = data.rows_ND[used] - np.where(data.positive_N[used][:, None], positive_D, negative_D)
     _, distinct = np.unique(centred_ND, axis=0, return_index=True)
     if len(distinct) < 3:
-        raise TooFewRows(f"A covariance cannot be computed from {len(distinct)} distinct rows; give more examples.")
+        raise TooFewRows(
+            f"lda cannot compute a covariance from {len(distinct)} distinct rows; give more examples, or leave lda out."
+        )
     weights_N = data.counts_N[used] / data.counts_N[used].sum()
     with one_thread():
         shrinkage = float(ledoit_wolf_shrinkage(centred_ND[np.sort(distinct)], assume_centered=True))
