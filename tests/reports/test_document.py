@@ -71,15 +71,26 @@ def test_five_questions_carry_no_recommendation() -> None:
 
 def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
-    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7))
+    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
 
 
 def test_labels_that_are_all_alike_carry_nothing() -> None:
     """Without a rank correlation the labels do not confirm the judge."""
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
-    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0], [0.0, 0.0, 0.0]))
+    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0] * 10, [0.0] * 30))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_labels_of_few_clusters_neither_confirm_the_judge_nor_withdraw_its_verdicts() -> None:
+    """Two labels have a rank correlation of 1 or -1, and many labels of a few questions say no more than those."""
+    texts = [float(place) for place in range(38)]
+    for labels, clusters in (([1.0, 0.0], [0, 1]), (texts[::-1], [place % 19 for place in range(38)])):
+        data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+        object.__setattr__(data, "agreement", agreement(texts[: len(labels)], labels, clusters))
+        found = build(STUDY, data)
+        assert recommended(found)["method"] == "mean_diff"
+        assert f"labels in {len(set(clusters))} clusters decide nothing" in found.facts["judge and labels"]
 
 
 def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendation() -> None:

@@ -40,7 +40,7 @@ NOTE = (
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
     rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
-    if data.agreement is not None and data.agreement.rank < AGREEMENT:
+    if data.rank is not None and data.rank < AGREEMENT:
         rows = [_without_verdict(row) for row in rows]
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
