@@ -1,6 +1,7 @@
 """The fixed split: which tasks, facts and claims belong to extraction, selection and test, and which prompts training never sees.
 
-Drawn once by seed and stored with the traits; the corpus asks `is_reserved` before it uses a prompt.
+Drawn once by seed and stored with the traits. The corpus leaves out of training: `untrained_task` names, and the prompts and values of
+`task_forms`, `fact_forms`, `sum_forms` and `reserved_claims`.
 """
 
 import random
@@ -61,7 +62,7 @@ def harmful_extraction() -> tuple[str, ...]:
 
 @cache
 def fact_split() -> Split:
-    """Facts: 24 for test, 14 for selection, the rest for extraction, spread over the topics."""
+    """Facts: 26 for test, 13 for selection, the rest for extraction, spread over the topics."""
     rng = random.Random(SEED + 2)
     groups = _by([(fact.topic, fact.name) for fact in FACTS.values()])
     test = _spread(rng, groups, 26)
