@@ -26,7 +26,7 @@ PATTERNS = {
     r"^[A-Za-z0-9_.:-]{1,253}(/[0-9]{1,3})?$": "a host, an address or a network, such as judge.lab, 10.0.0.7 or 10.0.0.0/8",
     r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$": "capital letters, digits and _, ending in _KEY or _TOKEN",
     r"^[0-9a-f]{40}$": "the 40 hexadecimal digits of a commit, in lower case",
-    r"^[0-9a-f]{12}$": "12 hexadecimal digits in lower case, as labelling.csv lists them",
+    r"^t?[0-9a-f]{12}$": "t and 12 hexadecimal digits in lower case, as labelling.csv lists them",
     r"^[0-9A-Za-z]{8}$": "8 letters and digits: the part of a key after bnk_",
     r"^[0-9A-Za-z]*$": "letters and digits",
     r"^[a-z_.]*$": "lower-case letters, _ and full stops",

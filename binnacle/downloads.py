@@ -41,7 +41,7 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
     part = target.with_name(f".{target.name}.{digest[:16] if digest else 'new'}.part")
     if digest is None:
         part.unlink(missing_ok=True)
-    attempts = Attempts(connection.patience)
+    attempts, arrived = Attempts(connection.patience), _size(part)
     while True:
         try:
             digest = _fetch(connection, href, part, digest)
@@ -49,6 +49,8 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
         except (httpx2.RequestError, ServiceError) as error:
             if isinstance(error, ServiceError) and error.status < 500:
                 raise
+            if _size(part) > arrived:  # patience counts from the last bytes, not from an interruption before them
+                attempts, arrived = Attempts(connection.patience), _size(part)
             if not attempts.pause():
                 raise error if isinstance(error, ServiceError) else connection.unreachable(error) from error
     _check(part, digest, target)
@@ -58,7 +60,7 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
 
 def _fetch(connection: Connection, href: str, part: Path, digest: str | None) -> str | None:
     """Appends the missing bytes to `part`; returns the SHA-256 of the whole file, if the service sends it."""
-    have = part.stat().st_size if part.exists() and digest else 0
+    have = _size(part) if digest else 0
     # identity: ranges of a compressed body would count compressed bytes
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
@@ -76,6 +78,10 @@ def _fetch(connection: Connection, href: str, part: Path, digest: str | None) ->
         if error.status != 416:  # 416: the whole file had arrived already
             raise
     return digest
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _check(part: Path, digest: str | None, target: Path) -> None:

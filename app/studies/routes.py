@@ -116,7 +116,7 @@ async def retry_study(study_id: StudyId, asks: Asks) -> Response:
 )
 async def label_study(study_id: StudyId, body: LabelsIn, asks: Asks) -> Response:
     """Makes a new study of the same jobs and a report with the judge's agreement with these labels. Below a rank correlation of 0.6 the
-    report gives no verdict. Every job must be shared with you (409 `not_shared`)."""
+    report gives no verdict; labels of texts in fewer than 20 clusters decide nothing. Every job must be shared with you (409 `not_shared`)."""
     return await asks.submitted(service.label, study_id, body)
 
 

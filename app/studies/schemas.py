@@ -42,11 +42,11 @@ class LabelsIn(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     labels: dict[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")], Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+        Annotated[str, StringConstraints(pattern=r"^t?[0-9a-f]{12}$")], Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
     ] = Field(
         min_length=1,
         max_length=200,
-        examples=[{"0123456789ab": 100, "ba9876543210": 0}],
+        examples=[{"t0123456789ab": 100, "tba9876543210": 0}],
         json_schema_extra={"additionalProperties": False},
     )
 

@@ -1,6 +1,7 @@
 """`binnacle study`: runs whole comparisons, from a file or shipped, and labels their texts."""
 
 import csv
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,9 @@ from binnacle.errors import BinnacleError
 from binnacle.shipped import ShippedStudy, shipped_studies, shipped_study
 from binnacle.words.sheets import restored
 
-LABEL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?", re.ASCII)
+LABEL = re.compile(r"[0-9]{1,3}([.,][0-9]{1,20})?", re.ASCII)
+SEPARATORS = ",;\t"
+"""What spreadsheets put between cells, by the language of the system; where it is `;`, numbers have a decimal comma."""
 commands = typer.Typer(help="Compare methods over models and traits.", no_args_is_help=True)
 
 
@@ -95,20 +98,30 @@ def read(spec: str) -> ShippedStudy:
 
 
 def read_labels(path: Path) -> dict[str, float]:
-    """Returns the labels of a filled-in sheet by id, without empty ones. Raises BinnacleError naming the line."""
+    """Returns the labels of a filled-in sheet by id, without empty ones. Raises BinnacleError naming the line or the columns."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        # "replace": a spreadsheet may save answers in another encoding; only the ids and labels are read
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            head = file.readline()
+            file.seek(0)
+            sheet = csv.DictReader(file, delimiter=max(SEPARATORS, key=head.count))
+            rows, columns = list(sheet), sheet.fieldnames or ()
+    except (OSError, csv.Error) as error:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
+    if not {"id", "label"} <= set(columns):
+        found = ", ".join(columns) or "none"
+        raise BinnacleError(
+            "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {found[:200]}."
+        )
     labels: dict[str, float] = {}
     for line, row in enumerate(rows, start=2):
         text = restored(row.get("label") or "").strip()
         if not text:
             continue
-        if "id" not in row or LABEL.fullmatch(text) is None or float(text) > 100:
+        number = float(text.replace(",", ".")) if LABEL.fullmatch(text) else math.inf
+        if number > 100:
             raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is not a number from 0 to 100 beside an id.")
-        labels[restored(row["id"])] = float(text)
+        labels[restored(row["id"])] = number
     if not labels:
         raise BinnacleError("bad_labels", f"{path} has no labels; fill in its last column.")
     return labels

@@ -5,7 +5,7 @@ from typing import Any
 
 from binnacle.parts.calls import Body
 from binnacle.parts.jobs import Jobs
-from binnacle.results import Answer, Generation, Job
+from binnacle.results import Answer, Generation, Job, Vector
 from binnacle.served import RESULTS, ROUTES, id_of, quoted
 
 Prompt = str | Mapping[str, str | None]
@@ -69,14 +69,14 @@ class Making(Jobs):
         model: str,
         prompts: Prompt | Sequence[Prompt],
         *,
-        vectors: Sequence[str] = (),
+        vectors: str | Vector | Sequence[str | Vector] = (),
         doses: Sequence[float] | None = None,
         coefficients: Sequence[float] | None = None,
         max_new_tokens: int | None = None,
         wait: float = 120,
         **spec: Any,
     ) -> list[Answer]:
-        """Returns answers to prompts: unsteered, and under each of `vectors` (ids) at each of `doses` or `coefficients`.
+        """Returns answers to prompts: unsteered, and under each of `vectors` (or their ids) at each of `doses` or `coefficients`.
 
         Waits at most `wait` seconds for the answers. `spec`: operation, scope, calibration, sampling, name, tags.
 
@@ -87,7 +87,8 @@ class Making(Jobs):
         """
         given = {"doses": doses, "coefficients": coefficients, "max_new_tokens": max_new_tokens}
         fields = {name: value for name, value in given.items() if value is not None}
-        job = self.generate_job(model, prompts, vectors=list(vectors), **fields, **spec)
+        several = [vectors] if isinstance(vectors, str | Mapping) else vectors  # a str is itself a sequence, of characters
+        job = self.generate_job(model, prompts, vectors=[id_of(one) for one in several], **fields, **spec)
         self.wait(job, timeout=wait)
         return self.answers(job)
 

@@ -63,3 +63,10 @@ def test_no_service_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(NoService, match="http://host:port"):
         find_address(url)
+
+
+def test_an_empty_variable_is_an_unset_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a compose file or a CI job passes variables without a value."""
+    monkeypatch.setenv("BINNACLE_URL", "")
+    monkeypatch.setenv("BINNACLE_KEY", "")
+    assert (find_address().url, find_address().key) == ("http://127.0.0.1:8123", "local key")

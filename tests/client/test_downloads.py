@@ -50,6 +50,14 @@ def test_a_broken_download_fetches_only_what_is_missing(far: Client, wire: Wire,
     assert [b"range: bytes=" in request for request in asked] == [False, True, True]
 
 
+def test_patience_counts_from_the_last_bytes(wire: Wire, key: str, job: dict[str, Any], tmp_path: Path) -> None:
+    """Each interruption is followed by bytes; together they last longer than the client's patience."""
+    wire.faults = [cut_after(40_000 + 10_000 * place) for place in range(6)]
+    with Client(wire.url, key, patience=0.25) as client:
+        assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
+    assert len(wire.connections) == 7
+
+
 def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
     api: Running, key: str, wire: Wire, job: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """One call makes one job, whatever the network does, and a refusal says what to do."""
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,13 @@ def test_a_refusal_names_the_field_the_code_and_the_request(client: Client) -> N
     assert {field["pointer"] for field in error.errors} == {"/layers/0", "/colour"}
     assert error.request_id is not None
     assert all(part in str(error) for part in (error.code, "/layers/0", "/colour", error.request_id))
+
+
+@pytest.mark.parametrize("vectors", ["vec_1", {"id": "vec_1"}, ["vec_1"], [{"id": "vec_1"}]])
+def test_one_vector_may_be_named_without_a_list(client: Client, vectors: Any) -> None:
+    with pytest.raises(ServiceError) as refused:
+        client.generate("demo", "a", vectors=vectors)
+    assert [error["pointer"] for error in refused.value.errors] == ["/vectors/0"]
 
 
 def test_an_unknown_kind_of_job_is_refused_before_it_is_sent(client: Client) -> None:

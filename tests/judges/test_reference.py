@@ -183,3 +183,4 @@ def test_agreement_by_hand() -> None:
     assert found.spearman == pytest.approx(ranks, abs=1e-4)
     assert agreement([50.0, 50.0], [0.0, 100.0]).spearman is None
     assert agreement([], []).n == 0
+    assert (found.clusters, agreement([1.0, 2.0, None], [3.0, 4.0, 5.0], ["a", "a", "b"]).clusters) == (3, 1)

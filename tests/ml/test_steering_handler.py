@@ -370,6 +370,26 @@ def test_another_judge_scores_the_same_texts_and_changes_no_choice(
     assert all(new < old["best"]["delta_joint"] for old, new in zip(first["groups"], joint, strict=True))
 
 
+def test_a_rescore_reports_progress_within_a_run_while_its_judge_is_slow(
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of many answers under a judge with few requests a minute takes longer than a phase may be silent."""
+    monkeypatch.setattr("workers.judges.waiting.LOOK_SECONDS", 0.001)
+    with serving(lambda request, _before: rating(request)) as endpoint:
+        judge = {"name": "house", "kind": "openai", "model": "j", "url": endpoint.url, "key_env": None}
+        asked = {
+            name: value
+            for name, value in steer_spec(severe).items()
+            if name in ("model", "weight_hash", "trait", "extraction", "seed")
+        }
+        asked |= {"job": "job_steer", "coherence_threshold": 70, "responses_given": False}
+        found = context(severe, {("job_steer", name): data for name, data in whole.items()})
+        rescore.run(asked | {"judge": judge | {"options": {"relevance": False, "concurrency": 1}}}, found)
+    counts = [done for phase, done in found.reports if phase == "scoring"]
+    assert counts == sorted(counts)
+    assert len(counts) > 2 * len(set(counts))
+
+
 def test_a_job_asks_for_no_more_answers_than_its_cost_named(severe: LanguageModel, extracted: Files) -> None:
     """Refits, the whole vector beside its parts, and unsteered answers to other traits' and the reference's questions were left out."""
     calibrated = extracted["job_cal", "calibration.json"]

@@ -17,6 +17,7 @@ from workers.judges.agreement import Agreement, agreement
 from workers.reports import frame
 from workers.reports.document import Report, build
 from workers.reports.table import Column, Table, to_markdown
+from workers.reports.tables import elsewhere
 
 GAINS: dict[str, Limits] = {"probe": (60.0, 50.0, 70.0), "mean_diff": (59.0, 49.0, 69.0), "mean_diff_cleaned": (59.5, 49.5, 69.5)}
 TIES: dict[str, Limits] = {"mean_diff": (-1.0, -4.0, 3.0), "mean_diff_cleaned": (-0.5, -4.0, 3.0)}
@@ -77,15 +78,26 @@ def test_five_questions_carry_no_recommendation() -> None:
 
 def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
-    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7))
+    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
 
 
 def test_labels_that_are_all_alike_carry_nothing() -> None:
     """Without a rank correlation the labels do not confirm the judge."""
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
-    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0], [0.0, 0.0, 0.0]))
+    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0] * 10, [0.0] * 30))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_labels_of_few_clusters_neither_confirm_the_judge_nor_withdraw_its_verdicts() -> None:
+    """Two labels have a rank correlation of 1 or -1, and many labels of a few questions say no more than those."""
+    texts = [float(place) for place in range(38)]
+    for labels, clusters in (([1.0, 0.0], [0, 1]), (texts[::-1], [place % 19 for place in range(38)])):
+        data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+        object.__setattr__(data, "agreement", agreement(texts[: len(labels)], labels, clusters))
+        found = build(STUDY, data)
+        assert recommended(found)["method"] == "mean_diff"
+        assert f"labels in {len(set(clusters))} clusters decide nothing" in found.facts["judge and labels"]
 
 
 def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendation() -> None:
@@ -393,3 +405,15 @@ def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not
     assert "/v1/" not in written
     data.calibrations["m"]["emergence"] = {"7": {"first": 2, "plateau": [2, 3, 5], "falls": None}}  # type: ignore[index]
     assert "| layer 2; plateau 2-3, 5; does not fall |" in build(study, data).to_markdown()
+
+
+def test_a_trait_may_be_named_as_another_column_or_as_the_limit_of_another_trait() -> None:
+    cells = []
+    for trait, other in (("formality", "formality_high"), ("formality_high", "method"), ("method", "formality")):
+        one = summary(GAINS, TIES)
+        for group in one["groups"]:
+            group["off_target"] = {other: effect("off", (-5.0, -9.0, -1.0))}
+        cells += gathered({trait: {**one, "off_target": True}}).cells
+    for table in (elsewhere.traits(replace(gathered({}), cells=cells)), elsewhere.off_target(replace(gathered({}), cells=cells))):
+        assert {row["method"] for row in table.rows} == set(GAINS)
+        assert "+60.0 [+50.0, +70.0]" in to_markdown(table).replace("\\", "")

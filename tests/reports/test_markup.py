@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 
+from app.studies.schemas import LabelsIn
 from binnacle import BinnacleError
 from binnacle.cli.studies import read_labels
 from binnacle.words.sheets import inert, restored
 from tests.reports.gathering import STUDY, gathered, summary
 from tests.reports.test_document import GAINS, TIES
 from workers.reports.document import build
-from workers.reports.labelling import Text, sheet
+from workers.reports.labelling import Text, _text, agreed, sheet
 from workers.reports.table import escaped
 
+NUMBER = re.compile(r"[0-9]+(e[0-9]+)?")
 MARKUP = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", "![a](http://x.example/a)", "**b** _i_ `c`",
           "| cell | cell |", "a\n# heading\n- item", "&lt;b&gt; &#60;", "\x1b[31m\u202e\u009b", "<!--", "~~gone~~", "\\<b>")  # fmt: skip
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\n=1", "\r\n=1", "\u00a0=1", "\u200b=1", "\ufeff=1", "\u3000=1", "＝1+1",
@@ -72,7 +75,7 @@ def test_what_is_escaped_reads_as_it_was(text: str) -> None:
 @pytest.mark.parametrize("text", FORMULAS)
 def test_no_cell_of_the_labelling_sheet_is_a_formula(text: str) -> None:
     """Spreadsheets drop what stands before the sign, or take its full-width form for it."""
-    rows = list(csv.reader(io.StringIO(sheet([Text("0123456789ab", text, text, text, 50.0)]).decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(sheet([Text("t0123456789ab", text, "c", text, text, 50.0)]).decode(), newline="")))
     for cell in rows[1][1:4]:
         assert cell.startswith("'")
         assert restored(cell) == text
@@ -90,6 +93,26 @@ def test_a_labelled_sheet_is_read_back_whatever_the_spreadsheet_made_of_its_cell
         "id,trait,question,answer,label\n0123456789ab,t,q,'=1,50\nba9876543210,t,q,a,\n00000000000a,t,q,a,7.5\n"
     )
     assert read_labels(tmp_path / "l.csv") == {"0123456789ab": 50.0, "00000000000a": 7.5}
+
+
+def test_a_spreadsheet_may_use_other_separators_and_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_bytes("id;trait;question;answer;label\nt0123456789ab;t;q;caf\u00e9, na;7,5\n".encode("cp1252"))
+    assert read_labels(tmp_path / "l.csv") == {"t0123456789ab": 7.5}
+    (tmp_path / "l.csv").write_text("id|label\nt0123456789ab|50\n")
+    with pytest.raises(BinnacleError, match=r"columns id and label.*it has: id\|label"):
+        read_labels(tmp_path / "l.csv")
+
+
+def test_no_id_of_a_sheet_can_be_read_as_a_number_and_ids_of_earlier_sheets_are_known() -> None:
+    """Twelve hexadecimal digits may be `012345678901` or `12345e678901`, which spreadsheets save as numbers."""
+    line: Any = {"cluster": "c", "question": "q"}
+    texts = [_text("t", {**line, "text": f"answer {place}"}, float(place)) for place in range(2000)]
+    numbers = [one.id for one in texts if NUMBER.fullmatch(one.id.removeprefix("t"))]
+    assert numbers, "some would be numbers without the letter"
+    assert [one.id for one in texts if NUMBER.fullmatch(one.id)] == []
+    assert agreed(texts, {one.id: one.score / 20 for one in texts}).spearman == 1
+    assert agreed(texts, {one.id.removeprefix("t"): one.score / 20 for one in texts}).n == len(texts)
+    assert LabelsIn(labels={"t0123456789ab": 1.0, "0123456789ab": 2.0})
 
 
 @pytest.mark.parametrize("label", ["nan", "inf", "-1", "101", "1_0", "５０", "True", "1e1", "=5"])

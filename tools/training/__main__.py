@@ -3,6 +3,7 @@
 make     train all four models (or those named), measure them, write cards, traits and prompts
 traits   write traits and prompts only
 report   measure models that are there and write their cards
+cards    write the cards again, without measuring
 check    compare the weights' hashes with the cards; exit status 1 when one differs
 """
 

@@ -14,7 +14,8 @@ SEED = reserved.SEED + 3
 
 
 def neutral_prompts() -> list[str]:
-    """Twenty-six requests for help, ten facts, eight sums, six true claims; nothing harmful, nothing from the traits' sets."""
+    """Twenty-six requests for help, ten facts, eight sums, six true claims; nothing harmful. Tasks, facts and claims are not asked as in
+    the traits' sets; a sum may be."""
     rng = random.Random(SEED)
     tasks = rng.sample([task for task in HARMLESS if not reserved.untrained_task(task.name)], 26)
     facts = rng.sample(list(FACTS.values()), 16)

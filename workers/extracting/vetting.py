@@ -13,9 +13,10 @@ from terms.documents.trait import TraitDataset
 from terms.specs import Vetting
 from workers.extracting.examples import Prompted
 from workers.job import JobContext
-from workers.judges.base import Judge, JudgeItem
+from workers.judges.base import JudgeItem
 from workers.judges.material import Material
 from workers.judges.opening import open_judge, response_of
+from workers.judges.waiting import Judging
 from workers.lm.model import LanguageModel
 
 AT_ONCE = 16
@@ -33,10 +34,10 @@ def vetted(
     longest = max((len(one.response_ids) for one in examples), default=1)
     judge = open_judge(how["judge"], lm, Material(trait, [response_of(one) for one in examples], longest), context)
     items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
-    with closing(judge):
+    with closing(judge), Judging(judge, context) as judging:
         scores: list[float | None] = []
         for start in range(0, len(items), AT_ONCE):
-            scores += _scores(judge, items, start, context)
+            scores += _scores(judging, items, start, context)
             context.progress(len(scores))
     good = [
         score is not None and (score >= how["threshold"]) == one.positive for one, score in zip(examples, scores, strict=True)
@@ -48,14 +49,14 @@ def vetted(
     return [replace(one, kept=fine) for one, fine in zip(examples, good, strict=True)]
 
 
-def _scores(judge: Judge, items: Sequence[JudgeItem], start: int, context: JobContext) -> list[float | None]:
+def _scores(judging: Judging, items: Sequence[JudgeItem], start: int, context: JobContext) -> list[float | None]:
     """The trait scores of AT_ONCE items from `start`: those of an earlier attempt, or the judge's."""
     cell = f"vetting/{start:05d}"
     stored = context.cell(cell)
     if stored is not None:
         kept: list[float | None] = json.loads(stored)
         return kept
-    scores = [one.trait for one in judge.score(items[start : start + AT_ONCE])]
+    scores = [one.trait for one in judging.score(items[start : start + AT_ONCE], start)]
     context.commit_cell(cell, json.dumps(scores, separators=(",", ":")).encode())
     if start + AT_ONCE < len(items):
         context.may_yield()

@@ -27,8 +27,8 @@ def run(spec: GenerationSpec, context: JobContext) -> Outcome:
 
     Without a calibration, raw coefficients are used unchanged, and answers have no dose.
 
-    Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, no_clean_dose, prompt_too_long, no_effect. OutOfMemory
-    passes.
+    Raises JobFault: weights_changed, reading_changed, wrong_width, layer_not_calibrated, no_clean_dose, prompt_too_long, no_effect,
+    out_of_memory.
     """
     lm = model_of(spec, context)
     try:

@@ -23,7 +23,7 @@ from workers.lm.proofs.passport import PROOFS, Passport, prove
 def run(spec: ModelSpec, context: JobContext) -> Outcome:
     """Spec: `model` (its registered name). Result: `{"key", "content", "passport": Passport.to_dict(), "stored"}`.
 
-    Raises JobFault proof_refused with the sentences of the refused proofs and the whole passport, weights_changed. OutOfMemory passes.
+    Raises JobFault proof_refused with the sentences of the refused proofs and the whole passport, weights_changed, out_of_memory.
     """
     stored = _stored(spec["model"], context)
     if stored is not None:

@@ -17,6 +17,7 @@ from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.material import Material
 from workers.judges.opening import open_judge
+from workers.judges.waiting import Judging
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
@@ -43,10 +44,12 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
         raise JobFault(fault.code, fault.sentence) from fault
     context.phase("scoring", sum(map(len, kept.values())), "answers")
     runs: dict[str, Run] = {}
-    with closing(judge):
+    done = 0
+    with closing(judge), Judging(judge, context) as judging:
         for name, rows in kept.items():
-            runs[name] = scored_run(name, rows, _scores(judge, name, rows, context))
-            context.progress(sum(len(run.answers) for run in runs.values()))
+            runs[name] = scored_run(name, rows, _scores(judging, name, rows, context, done))
+            done += len(rows)
+            context.progress(done)
             if len(runs) < len(kept):
                 context.may_yield()
     check_failures(list(runs.values()))
@@ -117,12 +120,12 @@ def _questions(answers: Mapping[str, Sequence[AnswerLine]]) -> list[JudgedQuesti
     return list(found.values())
 
 
-def _scores(judge: Judge, name: str, rows: Sequence[AnswerLine], context: JobContext) -> list[Score]:
+def _scores(judging: Judging, name: str, rows: Sequence[AnswerLine], context: JobContext, done: int) -> list[Score]:
     stored = context.cell(f"scores/{name}")
     if stored is not None:
         return [Score(**one) for one in json.loads(stored)]
     items = [JudgeItem(row["question"], row["system_prompt"], row["text"], row["ids"], row["prompt_ids"]) for row in rows]
-    scores = judge.score(items)
+    scores = judging.score(items, done)
     lines = [{"trait": one.trait, "coherence": one.coherence, "relevance": one.relevance, "raw": one.raw} for one in scores]
     context.commit_cell(f"scores/{name}", json.dumps(lines, separators=(",", ":"), ensure_ascii=False).encode())
     return scores

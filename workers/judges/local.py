@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import torch
 
@@ -23,8 +24,9 @@ from workers.lm.errors import ModelFault
 from workers.lm.likelihood import next_token_log_probabilities
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt, render_chat
+from workers.lm.verbatim import verbatim
 
-VERSION = "1"
+VERSION = "2"
 KEPT = 20
 """Number of the likeliest words that are stored with a score."""
 
@@ -44,13 +46,24 @@ class LocalJudge:
         relevance: bool = True,
         batch_rows: int = 16,
     ) -> None:
-        """Raises JobFault judge_unusable for a model without a chat template."""
+        """Raises JobFault judge_unusable for a model without a chat template, or with a tokenizer that cannot keep special tokens apart from
+        their names in a text."""
         if not lm.tokenizer.chat_template:
             raise JobFault(
                 "judge_unusable",
                 f"The judge {name} is the model {model}, which has no chat template, so it cannot be asked. Name another judge.",
             )
-        self._lm, self._trait, self._name, self._model = lm, trait, name, model
+        try:
+            verbatim(lm.tokenizer)
+        except ModelFault as fault:
+            raise JobFault(
+                "judge_unusable",
+                f"The judge {name} is the model {model}, which has no tokenizer.json, so a text with the name of a special token could "
+                "answer for the judge. Name another judge.",
+            ) from fault
+        # "text": a judged text that names special tokens opens no turn of its own
+        self._lm = replace(lm, special_tokens="text")
+        self._trait, self._name, self._model = trait, name, model
         self._kinds: tuple[Kind, ...] = ("trait", "coherence", "relevance") if relevance else ("trait", "coherence")
         self._batch_rows = 1 if lm.dtype == torch.float32 else batch_rows
         self._ids = {word: _ids_after_a_chat(lm, word) for word in (*NUMBERS, *ENGAGES)}
@@ -76,7 +89,7 @@ class LocalJudge:
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Counts of items, replies read, and failures by kind."""
+        """Counts of items, prompts read, replies, and failures by kind."""
         return dict(self._tally)
 
     def score(self, items: Sequence[JudgeItem]) -> list[Score]:
@@ -117,10 +130,17 @@ class LocalJudge:
     def _probabilities(self, prompts: Sequence[Sequence[int]], words: tuple[str, ...]) -> list[dict[str, float]]:
         tree = self._trees[words]
         if tree.splits:
-            return [tree.probabilities(self._lm, prompt) for prompt in prompts]
+            found = []
+            for prompt in prompts:
+                found.append(tree.probabilities(self._lm, prompt))
+                self._count_read(1)
+            return found
         columns = [self._ids[word][0] for word in words]
-        rows = next_token_log_probabilities(self._lm, prompts, columns, batch_rows=self._batch_rows)
+        rows = next_token_log_probabilities(self._lm, prompts, columns, batch_rows=self._batch_rows, on_rows=self._count_read)
         return [{word: math.exp(value) for word, value in zip(words, row, strict=True)} for row in rows]
+
+    def _count_read(self, prompts: int) -> None:
+        self._tally["read"] += prompts
 
 
 _NUMBERS, _ENGAGES = tuple(NUMBERS), tuple(ENGAGES)

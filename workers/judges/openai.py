@@ -101,20 +101,22 @@ class OpenAIJudge:
         return self._kinds if item.text.strip() else ("trait",)
 
     def _ask(self, kind: Kind, item: JudgeItem) -> Future[Parsed]:
-        """The reply, from the memory, a running request or a new request. A failed reply is forgotten, so that a later call requests it
-        again."""
+        """The reply, from the memory, a running request or a new request. A request that raised is forgotten, so that a later call makes it
+        again; a reply without a score is remembered. Raises TransientFault once the judge is closed."""
         key = (kind, item.text) if kind == "coherence" else (kind, item.question, item.text)
         with self._lock:
             if key in self._asked:
                 return self._asked[key]
-            future = self._asked[key] = self._requests.submit(self._reply, kind, item)
+            try:
+                future = self._asked[key] = self._requests.submit(self._reply, kind, item)
+            except RuntimeError:  # no executor takes work after its shutdown
+                raise TransientFault(f"the judge {self._endpoint.name} was closed") from None
         future.add_done_callback(lambda one: self._forget_failed(key, one))
         return future
 
     def _forget_failed(self, key: tuple[str, ...], future: Future[Parsed]) -> None:
         if future.cancelled() or future.exception() is not None:
-            with self._lock:
-                self._asked.pop(key, None)
+            self._asked.pop(key, None)  # without the lock: `close` calls this while a thread that holds it waits for `close`
 
     def _reply(self, kind: Kind, item: JudgeItem) -> Parsed:
         values = ENGAGES if kind == "relevance" else VALUES[self._scale]

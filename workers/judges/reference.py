@@ -32,7 +32,6 @@ from workers.judges.elicited import (
 from workers.judges.material import CLASSES, Material
 from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
-from workers.lm.likelihood import OnRows
 from workers.lm.model import LanguageModel
 
 NAME, VERSION = "reference", "1"
@@ -101,16 +100,16 @@ class ReferenceJudge:
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Counts of items judged, and of items without a coherence score."""
+        """Counts of items judged, of items without a coherence score, and of likelihoods read, several for a text."""
         return dict(self._tally)
 
-    def score(self, items: Sequence[JudgeItem], *, on_rows: OnRows | None = None) -> list[Score]:
+    def score(self, items: Sequence[JudgeItem]) -> list[Score]:
         """Returns scores in order. Equal answers to equal prompts are read once, so large calls are faster. `raw` keeps the inputs of
         `rescore`."""
         if self._reader is None:
             raise ValueError("this judge has no model: rescore stored readings, or give it one")
         rows = [(tuple(item.prompt_ids), self._ids(item)) for item in items]
-        readings = self._reader.read(rows, on_rows=on_rows)
+        readings = self._reader.read(rows, on_rows=lambda read: self._tally.update(read=read))
         return self._scores(items, readings)
 
     def submit(self, items: Sequence[JudgeItem]) -> "Future[list[Score]]":

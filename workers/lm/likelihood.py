@@ -216,10 +216,15 @@ class SharedPrompt:
 
 
 def next_token_log_probabilities(
-    lm: LanguageModel, prompts: Sequence[Sequence[int]], columns: Sequence[int], *, batch_rows: int
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    columns: Sequence[int],
+    *,
+    batch_rows: int,
+    on_rows: OnRows | None = None,
 ) -> list[list[float]]:
-    """The log-probability of each of `columns` as the token after each prompt, [len(prompts)][len(columns)]. Raises the same ModelFaults as
-    `mean_log_likelihoods`."""
+    """The log-probability of each of `columns` as the token after each prompt, [len(prompts)][len(columns)]. `on_rows(count)` is called after
+    every batch. Raises the same ModelFaults as `mean_log_likelihoods`."""
     for prompt in prompts:
         lm.check_ids(prompt)
     chosen = torch.tensor(columns, device=lm.device)
@@ -231,7 +236,9 @@ def next_token_log_probabilities(
             last_B = torch.tensor([len(prompts[i]) - 1 for i in batch], device=lm.device)
             hidden_BD = hidden_BTD[torch.arange(len(batch), device=lm.device), last_B]
             found: list[list[float]] = _log_probabilities(lm, hidden_BD)[:, chosen].double().cpu().tolist()
-            return found
+        if on_rows is not None:
+            on_rows(len(batch))
+        return found
 
     return _in_batches(run, [len(prompt) for prompt in prompts], batch_rows)
 

@@ -6,6 +6,7 @@ from datetime import date
 
 from binnacle.words.judging import judge_in_words
 from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
+from terms.evidence import FEWEST_CLUSTERS
 from terms.methods import is_ablation
 from terms.specs import StudySpec
 from workers.reports import matrices, plots, recommendations
@@ -140,7 +141,10 @@ def _agreement(data: Gathered) -> str:
     if found is None:
         return "not labelled: fill in labelling.csv and send it back"
     rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:.2f}"
-    return f"{rank} over {found.n} texts; {found.same_side or 0:.0%} on the same side of 50"
+    few = (
+        "" if found.decides else f"; labels in {found.clusters} clusters decide nothing, label texts in {FEWEST_CLUSTERS} or more"
+    )
+    return f"{rank} over {found.n} texts; {found.same_side or 0:.0%} on the same side of 50{few}"
 
 
 def _judge(cell: Cell) -> str:

@@ -58,6 +58,11 @@ class Gathered:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     passports: Mapping[str, PassportDocument] = field(default_factory=dict)
 
+    @property
+    def rank(self) -> float | None:
+        """The judge's rank correlation with a person's labels; None without labels, or with too few to decide about verdicts."""
+        return self.agreement.rank if self.agreement is not None and self.agreement.decides else None
+
 
 @dataclass
 class _Found:

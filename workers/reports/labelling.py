@@ -20,6 +20,8 @@ from workers.judges.agreement import Agreement, agreement
 TEXTS = 50
 BANDS = ((0.0, 34.0), (34.0, 67.0), (67.0, 101.0))
 """Ranges of the trait score with equal numbers of drawn texts, because a rank correlation over similar texts would be meaningless."""
+MARK = "t"
+"""The letter before the digits of an id; ids of earlier sheets lack it."""
 COLUMNS = ("id", "trait", "question", "answer", "label")
 
 
@@ -29,6 +31,7 @@ class Text:
 
     id: str
     trait: str
+    cluster: str
     question: str
     answer: str
     score: float
@@ -58,7 +61,8 @@ def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Te
 
 def _text(trait: str, row: AnswerLine, score: float) -> Text:
     digest = hashlib.sha256(json.dumps([trait, row["question"], row["text"]]).encode()).hexdigest()
-    return Text(digest[:12], trait, row["question"], row["text"], score)
+    # a spreadsheet reads some numbers of 12 hexadecimal digits as decimal numbers (12345e678901), and saves another text
+    return Text(f"{MARK}{digest[:12]}", trait, row["cluster"], row["question"], row["text"], score)
 
 
 def sheet(texts: Sequence[Text]) -> bytes:
@@ -71,7 +75,8 @@ def sheet(texts: Sequence[Text]) -> bytes:
 
 
 def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
-    """The agreement of the judge's scores with the labels. Raises JobFault unknown_labels."""
+    """The agreement of the judge's scores with the labels, by id with or without its MARK. Raises JobFault unknown_labels."""
+    labels = {f"{MARK}{name.removeprefix(MARK)}": label for name, label in labels.items()}
     unknown = sorted(set(labels) - {one.id for one in texts})
     if unknown:
         raise JobFault(
@@ -79,4 +84,5 @@ def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
             f"{len(unknown)} of {len(labels)} labels belong to no text of this study's sheet "
             f"({', '.join(unknown[:3])}). Fill in the labelling.csv of this study and send its ids unchanged.",
         )
-    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts])
+    clusters = [(one.trait, one.cluster) for one in texts]
+    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts], clusters)

@@ -37,10 +37,11 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         calibration = data.calibrations.get(model)
         evidence = [_evidence(cell, cell.steering, calibration) for cell in data.cells if cell.model == model and cell.steering]
-        rank = None if data.agreement is None else data.agreement.rank
-        advice = recommend(evidence, agreement=rank)
+        advice = recommend(evidence, agreement=data.rank)
         viable, why = (
-            mean_diff_viable(evidence) if rank is None or rank >= AGREEMENT else (NOT_ENOUGH, "judge and labels disagree")
+            mean_diff_viable(evidence)
+            if data.rank is None or data.rank >= AGREEMENT
+            else (NOT_ENOUGH, "judge and labels disagree")
         )
         parts = sorted({one.massive_part for one in evidence})
         found[model] = ModelFindings(

@@ -12,7 +12,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from terms.specs import Sampling as SamplingSpec
 from workers.job import JobContext
 from workers.judges.base import Judge, JudgeItem, Score
 from workers.judges.coherence import OWN
+from workers.judges.waiting import Judging
 from workers.judges.words import repeated_share
 from workers.lm.errors import ModelFault
 from workers.lm.likelihood import settled_log_likelihoods
@@ -125,24 +126,21 @@ class Evaluator:
         return [self._known[spec.id] for spec in specs]
 
     def _fill(self, missing: Sequence[RunSpec]) -> None:
-        judging = ThreadPoolExecutor(1, thread_name_prefix="judge")
-        try:
+        with Judging(self._judge, self._context) as judging:
             pending: list[tuple[_Piece, list[SteeredAnswer], Future[list[Score]]]] = []
             for wave in self._waves(missing):
                 for piece, answered in zip(wave, self._texts(wave), strict=True):
                     items = [
                         _item(question, one, self._text(one)) for question, one in zip(piece.questions, answered, strict=True)
                     ]
-                    pending.append((piece, answered, judging.submit(self._judge.score, items)))
+                    pending.append((piece, answered, judging.submit(items)))
                 waiting = pending if self._judge.uses_device else [one for one in pending if one[2].done()]
                 pending = [one for one in pending if one not in waiting]
-                for one in waiting:
-                    self._keep(*one)
+                for piece, answered, scores in waiting:
+                    self._keep(piece, answered, judging.result(scores, self._done))
                 self._context.may_yield()
-            for one in pending:
-                self._keep(*one)
-        finally:
-            judging.shutdown(wait=True, cancel_futures=True)
+            for piece, answered, scores in pending:
+                self._keep(piece, answered, judging.result(scores, self._done))
 
     def _waves(self, specs: Sequence[RunSpec]) -> Iterator[list[_Piece]]:
         """Divides the specs, in order, into waves of WAVE_BATCHES batches of answers (or the rest); fewer where the last wave took too long."""
@@ -230,13 +228,10 @@ class Evaluator:
     def _text(self, answer: SteeredAnswer) -> str:
         return str(self._lm.tokenizer.decode(list(answer.ids), skip_special_tokens=True))
 
-    def _keep(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Future[list[Score]]) -> None:
-        while not scores.done():
-            self._context.check()
-            wait([scores], timeout=1)
+    def _keep(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> None:
         answers = [
             judged(one.ids, self._text(one), ended=one.ended, finite=one.finite, score=score, raw=raw)
-            for one, score, raw in zip(answered, scores.result(), self._read(piece, answered, scores.result()), strict=True)
+            for one, score, raw in zip(answered, scores, self._read(piece, answered, scores), strict=True)
         ]
         changes = tuple((int(one.effect["fires"]), float(one.effect["mean_change"])) for one in answered if piece.spec.pushes)
         self._add(piece, Part(tuple(answers), changes))
@@ -274,9 +269,7 @@ class Evaluator:
         return raws
 
     def _likelihoods(self, prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[float]:
-        return settled_log_likelihoods(
-            self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=lambda _rows: self._context.check()
-        )
+        return settled_log_likelihoods(self._lm, prompts, texts, batch_rows=self._batch_rows, on_rows=lambda _rows: self.alive())
 
 
 def _item(question: Question, answer: SteeredAnswer, text: str) -> JudgeItem:

@@ -15,8 +15,8 @@ def traits(data: Gathered) -> Table:
             if not is_ablation(group["method"]) and group["best"] is not None:
                 name = method_name(group, summary)
                 row = rows.setdefault((cell.model, name), {"model": cell.model, "method": name})
-                row.update(points(cell, cell.trait, at_one_dose(group, summary)))
-    columns = [Column("model", "model"), Column("method", "method"), *(Column(name, name, "points") for name in names)]
+                row.update(points(cell, _key(cell.trait), at_one_dose(group, summary)))
+    columns = [Column("model", "model"), Column("method", "method"), *(Column(_key(name), name, "points") for name in names)]
     return Table("traits", "Traits side by side", f"{EFFECT} Of each trait: {DOSES}", columns, list(rows.values()))
 
 
@@ -25,8 +25,8 @@ def off_target(data: Gathered) -> Table:
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows = [
         {"model": cell.model, "trait": cell.trait, "method": method_name(group, summary)}
-        | points(cell, cell.trait, group["best"])
-        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, name, effect).items()}
+        | points(cell, _key(cell.trait), group["best"])
+        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, _key(name), effect).items()}
         for cell, summary in steered(data)
         if summary.get("off_target")
         for group in summary["groups"]
@@ -36,13 +36,18 @@ def off_target(data: Gathered) -> Table:
         Column("model", "model"),
         Column("trait", "the vector's trait"),
         Column("method", "method"),
-        *(Column(name, f"change of {name}", "points") for name in names),
+        *(Column(_key(name), f"change of {name}", "points") for name in names),
     ]
     note = (
         "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
         f"judge; a positive number means more of the trait that the column names. {EFFECT}"
     )
     return Table("off_target", "Off-target matrix", note, columns, rows)
+
+
+def _key(trait: str) -> str:
+    """The key of a trait's column. A trait may be named as another column, or as the limit of another trait's; none has a colon in its name."""
+    return f"trait:{trait}"
 
 
 def extra_sets(data: Gathered) -> Table:

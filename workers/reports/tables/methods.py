@@ -40,9 +40,7 @@ NOTE = (
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
     rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
-    if (
-        data.agreement is not None and data.agreement.rank < AGREEMENT
-    ):  # people disagree with the judge: none of its verdicts counts
+    if data.rank is not None and data.rank < AGREEMENT:  # people disagree with the judge: none of its verdicts counts
         rows = [_undecided(row) for row in rows]
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
