@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,7 @@ from binnacle.errors import BinnacleError
 
 BROKERS = ("redis://", "rediss://", "redis+socket://")
 """How an address of a broker begins."""
+BROKER_FORM = "redis://:PASSWORD@HOST:6379/0"
 
 
 class LeaseSettings(BaseSettings):
@@ -175,8 +177,18 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _of_redis(cls, given: SecretStr) -> SecretStr:
-        if not given.get_secret_value().startswith(BROKERS):
+        text = given.get_secret_value()
+        if not text.startswith(BROKERS):
             raise ValueError(f"It must begin with {', '.join(BROKERS[:-1])} or {BROKERS[-1]}: Binnacle needs Redis or Valkey.")
+        try:
+            parts = urlsplit(text)
+            readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+        except ValueError:  # an unmatched bracket, a port that is not a number, or one that a character of the password begins
+            readable = False
+        if not readable:
+            raise ValueError(
+                f"Write it as {BROKER_FORM}, and special characters of the password as %40 for @, %2F for /, %23 for #."
+            )
         return given
 
     @property
