@@ -5,6 +5,7 @@ Durations are seconds, sizes are bytes. Tests shorten the durations; the default
 """
 
 import math
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -180,12 +181,7 @@ class Settings(BaseSettings):
         text = given.get_secret_value()
         if not text.startswith(BROKERS):
             raise ValueError(f"It must begin with {', '.join(BROKERS[:-1])} or {BROKERS[-1]}: Binnacle needs Redis or Valkey.")
-        try:
-            parts = urlsplit(text)
-            readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
-        except ValueError:  # an unmatched bracket, a port that is not a number, or one that a character of the password begins
-            readable = False
-        if not readable:
+        if not _readable(text):
             raise ValueError(
                 f"Write it as {BROKER_FORM}, and special characters of the password as %40 for @, %2F for /, %23 for #."
             )
@@ -197,6 +193,17 @@ class Settings(BaseSettings):
         if self.dtype != "auto":
             return self.dtype
         return "bfloat16" if self.device.startswith("cuda") else "float32"
+
+
+def _readable(broker_url: str) -> bool:
+    """Returns whether an address of a broker has a host, a port and a number of a database where they are expected."""
+    try:
+        parts = urlsplit(broker_url)
+        if parts.port == 0 or "@" in parts.path + parts.query + parts.fragment:
+            return False
+    except ValueError:  # an unmatched bracket, or a port that is not a number, perhaps as it is a piece of the password
+        return False
+    return parts.scheme == "redis+socket" or re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
 
 
 @lru_cache

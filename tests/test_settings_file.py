@@ -133,6 +133,7 @@ def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: For
         ("DATABASE_URL", "mysql://h/d", "DATABASE_URL is not valid. "),
         ("BROKER_URL", "amqp://user:secret@h", "BROKER_URL is not valid. It must begin with redis://"),
         ("BROKER_URL", "redis://[bad", "BROKER_URL is not valid. Write it as redis://:PASSWORD@HOST:6379/0"),
+        ("BROKER_URL", "redis://h/name", "Write it as redis://:PASSWORD@HOST:6379/0"),
         ("BROKER_URL", "redis://:se/cret@h", "as %40 for @, %2F for /"),
     ],
 )
