@@ -5,10 +5,12 @@ Durations are seconds, sizes are bytes. Tests shorten the durations; the default
 """
 
 import math
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +22,7 @@ from binnacle.errors import BinnacleError
 
 BROKERS = ("redis://", "rediss://", "redis+socket://")
 """How an address of a broker begins."""
+BROKER_FORM = "redis://:PASSWORD@HOST:6379/0"
 
 
 class LeaseSettings(BaseSettings):
@@ -191,8 +194,13 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _of_redis(cls, given: SecretStr) -> SecretStr:
-        if not given.get_secret_value().startswith(BROKERS):
+        text = given.get_secret_value()
+        if not text.startswith(BROKERS):
             raise ValueError(f"It must begin with {', '.join(BROKERS[:-1])} or {BROKERS[-1]}: Binnacle needs Redis or Valkey.")
+        if not _readable(text):
+            raise ValueError(
+                f"Write it as {BROKER_FORM}, and special characters of the password as %40 for @, %2F for /, %23 for #."
+            )
         return given
 
     @property
@@ -201,6 +209,17 @@ class Settings(BaseSettings):
         if self.dtype != "auto":
             return self.dtype
         return "bfloat16" if self.device.startswith("cuda") else "float32"
+
+
+def _readable(broker_url: str) -> bool:
+    """Returns whether an address of a broker has a host, a port and a number of a database where they are expected."""
+    try:
+        parts = urlsplit(broker_url)
+        if parts.port == 0 or "@" in parts.path + parts.query + parts.fragment:
+            return False
+    except ValueError:  # an unmatched bracket, or a port that is not a number, perhaps as it is a piece of the password
+        return False
+    return parts.scheme == "redis+socket" or re.fullmatch(r"/?|/[0-9]+", parts.path) is not None
 
 
 @lru_cache

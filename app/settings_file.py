@@ -10,10 +10,11 @@ The names are those of `app.settings`; a table is a group of settings. The value
 inherit them; a variable that is already set takes precedence.
 """
 
+import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from binnacle.errors import BinnacleError
 FILE = "binnacle.toml"
 PATHS = ("BINNACLE_CONFIG", "BINNACLE_HUB_CACHE", "BINNACLE_HUB_TOKEN_FILE")
 """Variables that hold a path of this machine. Child processes work in another folder, so a relative path is made absolute."""
+OTHERS = ("BINNACLE_CONFIG", "BINNACLE_URL", "BINNACLE_KEY", "BINNACLE_WORKER_CLASS", "BINNACLE_WORKER_ID", "BINNACLE_UP")
+"""Variables that are read, but are no setting of the file."""
+ALIKE = 0.9
+"""How much a variable must resemble one of ours (difflib's ratio) to be taken for a misspelling of it."""
 
 
 def place(environment: Mapping[str, str]) -> Path:
@@ -42,6 +47,8 @@ def apply(
     """
     if home is not None:
         environment["BINNACLE_HOME"] = str(home)
+    known = dict(_known(settings))
+    _capitalize(environment, {variable for variable, _ in known.values()})
     _anchor(environment)
     path = place(environment)
     try:
@@ -56,7 +63,6 @@ def apply(
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _wrong(path, f"It is not valid TOML: {error}.") from None
-    known = dict(_known(settings))
     groups = {name.partition(".")[0] for name in known if "." in name}
     for name in (name for name, value in given.items() if isinstance(value, dict) and name not in groups):
         raise _wrong(path, f"There is no group [{name}]. The groups are {', '.join(sorted(groups))}.")
@@ -71,6 +77,24 @@ def apply(
         environment.setdefault(variable, str(value).lower() if isinstance(value, bool) else str(value))
     _anchor(environment)
     return path
+
+
+def misspelt(settings: type[BaseSettings], environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yields a sentence for each variable that looks like one of ours but is never read, with the variable that was probably meant."""
+    known = dict(_known(settings))
+    ours = {*OTHERS, *(variable for variable, _ in known.values())}
+    nested = {f"BINNACLE_{name.upper().replace('.', '__')}" for name in known}  # the longer form, which pydantic reads too
+    for name in sorted(set(environment) - ours - nested):
+        close = difflib.get_close_matches(name, sorted(ours), n=1, cutoff=ALIKE)
+        if close or name.startswith("BINNACLE_"):
+            yield f"{name} is not a setting and has no effect.{f' Did you mean {close[0]}?' if close else ''}"
+
+
+def _capitalize(environment: MutableMapping[str, str], variables: Collection[str]) -> None:
+    """Renames settings that are written in lower case, as pydantic takes them, so that every reader finds them."""
+    for name in [name for name in environment if name not in variables and name.upper() in variables]:
+        value = environment.pop(name)
+        environment.setdefault(name.upper(), value)
 
 
 def _anchor(environment: MutableMapping[str, str]) -> None:

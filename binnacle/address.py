@@ -49,6 +49,7 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
             "on this machine, start `binnacle up`.",
         )
     named = named.strip().rstrip("/")
+    named = named if named.startswith("unix:") else named.removesuffix("/v1")  # routes are written with it; the client adds it
     if not _is_address(named):
         raise NoService(
             "bad_url", f"{named!r} is not the address of a service. Write it as http://host:port, or unix:/path of a socket."

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings, read_settings
-from app.settings_file import apply
+from app.settings_file import apply, misspelt
 from binnacle.errors import BinnacleError
 from tests.forked import Forking
 
@@ -132,6 +132,9 @@ def test_the_server_reads_it_and_the_doctor_says_so(tmp_path: Path, forking: For
         ("BINNACLE_LIMIT_JOB_SECONDS", "0", "0"),
         ("DATABASE_URL", "mysql://h/d", "DATABASE_URL is not valid. "),
         ("BROKER_URL", "amqp://user:secret@h", "BROKER_URL is not valid. It must begin with redis://"),
+        ("BROKER_URL", "redis://[bad", "BROKER_URL is not valid. Write it as redis://:PASSWORD@HOST:6379/0"),
+        ("BROKER_URL", "redis://h/name", "Write it as redis://:PASSWORD@HOST:6379/0"),
+        ("BROKER_URL", "redis://:se/cret@h", "as %40 for @, %2F for /"),
     ],
 )
 def test_an_invalid_variable_is_named_with_what_it_must_be(
@@ -143,6 +146,34 @@ def test_an_invalid_variable_is_named_with_what_it_must_be(
         read_settings()
     assert name in raised.value.detail
     assert said in raised.value.detail
+
+
+def test_a_variable_that_is_never_read_is_told_with_the_one_that_was_probably_meant() -> None:
+    given = {
+        "BINNACLE_LIMIT_ROW_BYTES": "5",
+        "DATABSE_URL": "x",
+        "BINNACLE_LIMIT__ROWS_BYTES": "5",
+        "BINNACLE_URL": "x",
+        "PATH": "x",
+    }
+    said = list(misspelt(Settings, given | {"BINNACLE_OTHER": "1"}))
+    assert [one.partition(" is not a setting and has no effect.")[::2] for one in said] == [
+        ("BINNACLE_LIMIT_ROW_BYTES", " Did you mean BINNACLE_LIMIT_ROWS_BYTES?"),
+        ("BINNACLE_OTHER", ""),
+        ("DATABSE_URL", " Did you mean DATABASE_URL?"),
+    ]
+
+
+def test_a_setting_in_lower_case_is_the_same_to_every_reader(tmp_path: Path) -> None:
+    """The settings took `binnacle_auth=off`, where `binnacle up` read BINNACLE_AUTH and announced a key that opened nothing."""
+    given = {"binnacle_auth": "off", "binnacle_home": str(tmp_path), "database_url": "postgresql://h/low", "http_proxy": "x"}
+    apply(Settings, environment=given)
+    assert given == {
+        "BINNACLE_AUTH": "off",
+        "BINNACLE_HOME": str(tmp_path),
+        "DATABASE_URL": "postgresql://h/low",
+        "http_proxy": "x",
+    }
 
 
 def test_no_number_of_the_settings_may_be_negative() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from binnacle.address import home_folder
 from binnacle.cli.output import out
+from binnacle.errors import BinnacleError
 
 DataFolder = Annotated[Path | None, typer.Option("--home", help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")]
 
@@ -23,7 +24,10 @@ def backup(
     from app.settings import Settings
 
     settings_file.apply(Settings, home)  # DATABASE_URL and STORAGE_URL may stand there
-    made = back_up(Home(home or home_folder()), target)
+    folder = (home or home_folder()).expanduser()
+    if not folder.exists() and not os.environ.get("DATABASE_URL"):
+        raise BinnacleError("no_data_folder", f"{folder} does not exist. Name the service's data folder with --home.")
+    made = back_up(Home(folder), target)
     objects = (
         "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
     )
@@ -42,11 +46,14 @@ def restore(
 ) -> None:
     """Restore a backup to a new data folder; start it with `binnacle up --home`."""
     from app import settings_file
+    from app.embedded.backup import MANIFEST
     from app.embedded.backup import restore as run
     from app.embedded.home import Home
     from app.settings import Settings
 
     settings_file.apply(Settings, home)
+    if not (source / MANIFEST).is_file():
+        raise BinnacleError("no_backup", f"{source} holds no backup of Binnacle: {MANIFEST} is missing.")
     made = run(source, Home(home))
     others = [name for name in ("DATABASE_URL", *(["STORAGE_URL"] if made.objects is not None else [])) if os.environ.get(name)]
     if others:

@@ -53,6 +53,9 @@ def create(
     request = _checked(KeyRequest, owner=owner, role=role, scopes=scopes or None, days=days, label=label)
     with _database() as session:
         made = keys.create(session, request, _operator(), _pepper())
+        others = [one for one in keys.listing(session, owner=owner, live=True) if one.role != made.role]
+    for one in others:
+        err.print(f"{owner} keeps a key with the role {one.role}. If this one replaces it: binnacle keys revoke {one.id}")
     _show(made, as_json=as_json)
 
 

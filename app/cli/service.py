@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from binnacle import BinnacleError
-from binnacle.cli.output import out, print_json
+from binnacle.cli.output import out, print_json, print_warnings
 
 
 def up(
@@ -80,13 +80,15 @@ def prepare(
     ] = None,
 ) -> None:
     """Migrate the database of DATABASE_URL and make the first key. Safe to run at every start, also by several processes at once."""
+    from app import settings_file
     from app.embedded.database import prepare_database
     from app.embedded.home import NO_KEY
     from app.embedded.private import write_private
-    from app.settings import get_settings
+    from app.settings import Settings, get_settings
     from app.storage.checking import check_bucket
 
     settings = get_settings()
+    print_warnings({"warnings": settings_file.misspelt(Settings)})
     if not (pepper := settings.key_pepper.get_secret_value()):
         raise BinnacleError("no_pepper", "Set BINNACLE_KEY_PEPPER to a long random text: openssl rand -hex 32")
     home = settings.home.expanduser()

@@ -15,7 +15,7 @@ from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
 from app.settings import Settings, get_settings
 from app.storage.checking import check_bucket
-from binnacle.cli.output import err, out, print_error
+from binnacle.cli.output import err, out, print_error, print_warnings
 from binnacle.cli.terminal import styled
 
 
@@ -43,6 +43,7 @@ def up(
     def run() -> None:
         settings_file.apply(Settings, home)
         settings = get_settings()  # a wrong setting is named here, before anything starts
+        print_warnings({"warnings": settings_file.misspelt(Settings)})
         if url := os.environ.get("STORAGE_URL"):
             check_bucket(url)
         check_cpu_workers(device, cpu_workers)
@@ -61,6 +62,7 @@ def worker(options: WorkerOptions) -> int:
 
     def run() -> None:
         settings_file.apply(Settings, options.home)
+        print_warnings({"warnings": settings_file.misspelt(Settings)})
         check_cpu_workers(options.device, options.cpu_workers)
         WorkerHost(options, say=out.print, on_start=_announce_workers).run()
 

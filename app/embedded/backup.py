@@ -35,6 +35,7 @@ from app.embedded.postgres_programs import find_programs
 from app.embedded.private import private_folder, write_private
 from binnacle.version import VERSION
 
+MANIFEST = "backup.json"
 SECRETS = ("pepper", "admin.key")
 REFERENCES = text(
     "SELECT conrelid::regclass::text, quote_ident(attname) FROM pg_constraint "
@@ -88,7 +89,7 @@ def back_up(home: Home, target: Path) -> Manifest:
             if given or (home.folder / name).exists():
                 write_private(partial / name, given or (home.folder / name).read_text())
         made = Manifest(VERSION, datetime.now(UTC).isoformat(timespec="seconds"), count, size, len(missing))
-        write_private(partial / "backup.json", json.dumps(asdict(made), indent=1))
+        write_private(partial / MANIFEST, json.dumps(asdict(made), indent=1))
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -98,10 +99,10 @@ def back_up(home: Home, target: Path) -> Manifest:
 def restore(source: Path, home: Home) -> Manifest:
     """Restores a backup into the empty data folder `home`. Raises EmbeddedError when `home` has data or the backup is incomplete."""
     try:
-        manifest = Manifest(**json.loads((source / "backup.json").read_text()))
+        manifest = Manifest(**json.loads((source / MANIFEST).read_text()))
     except (OSError, ValueError, TypeError) as broken:
         raise EmbeddedError(
-            "no_backup", f"{source} holds no backup of Binnacle: backup.json cannot be read ({broken})."
+            "no_backup", f"{source} holds no backup of Binnacle: {MANIFEST} cannot be read ({broken})."
         ) from broken
     _verify(source / "objects", manifest.objects)
     with home.lock():

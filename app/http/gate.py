@@ -122,7 +122,8 @@ class Gate:
                 415, "unsupported_encoding", "Compressed bodies are not accepted: send the body without Content-Encoding."
             )
         if scope["method"] in UNSAFE and has_body and media_type(headers) not in TAKEN:
-            return Problem(415, "unsupported_media_type", "Send the body as Content-Type: application/json.")
+            detail = "Send the body as Content-Type: application/json. Forms, such as files or a key, are sent as multipart/form-data (curl -F)."
+            return Problem(415, "unsupported_media_type", detail)
         return None if self.auth else self._exposed(scope, headers)
 
     @staticmethod

@@ -89,7 +89,10 @@ def reason(
 @lru_cache(maxsize=64)  # one sentence for all jobs of a page
 def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
     if not fleet.alive:
-        detail = f"No worker of the class {job_class} is running. The job starts when a worker does; tell an administrator."
+        detail = (
+            f"No worker of the class {job_class} is running. The job starts when a worker does; "
+            "tell an administrator if none starts within a few minutes."
+        )
         return WaitReason(code="no_worker_of_class", detail=detail)
     if fleet.full:
         detail = (

@@ -34,5 +34,5 @@ def check_layer(layer: int, pointer: str, model: str, facts: ModelFactsDocument,
     """Checks one layer at this pointer; `of` names the object the layer belongs to, if the field itself does not contain it."""
     count = facts.get("layers")
     if count is not None and layer >= count:
-        detail = f"{f'The layer of {of}' if of else pointer} is {layer}; {model} has {count} layers, 0 to {count - 1}."
+        detail = f"{f'The layer of {of} is' if of else f'{pointer} names layer'} {layer}; {model} has {count} layers, 0 to {count - 1}."
         raise invalid(pointer, "layer_out_of_range", detail)

@@ -161,6 +161,6 @@ def _stored(owner: str, limit: int, stored: int, jobs: int) -> _Used:
     detail = (
         f"{owner} stores {stored:,} bytes{'' if jobs else ', this upload included'}, and the quota "
         f"(stored_bytes) is {limit:,}. The number falls as jobs, imported vectors and traits are deleted: "
-        "binnacle delete ID (--dry-run shows how much), or DELETE /v1/jobs/ID. Or ask an administrator for a larger quota."
+        "DELETE /v1/jobs/ID (DELETE /v1/jobs/ID?dry_run=true shows how much). Or ask an administrator for a larger quota."
     )
     return _Used("stored_bytes", limit, stored, 0, stored >= limit if jobs else stored > limit, detail, BYTES_SECONDS)

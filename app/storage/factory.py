@@ -30,7 +30,10 @@ def open_storage(url: str) -> Storage:
     """
     if "#" in url:
         raise ValueError("STORAGE_URL contains a #, which would cut it off there; write it as %23")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"STORAGE_URL cannot be read ({error}); use file:///folder or s3://bucket/prefix") from None
     if parts.scheme == "file":
         return LocalStorage(_folder(parts))
     if parts.scheme == "s3":

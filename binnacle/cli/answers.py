@@ -38,7 +38,7 @@ def generate(
     if not vector and (dose or coefficient):
         raise BinnacleError("bad_option", "--dose and --coefficient are of a vector: name it with --vector.")
     with connected() as client:
-        vectors = [pick(client, one) for one in vector or ()]
+        vectors = [pick(client, one, "vec") for one in vector or ()]
         print_warnings({"warnings": control_warnings([client.vector(one) for one in vectors])})
         answers = client.generate(
             model,

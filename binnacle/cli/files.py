@@ -34,7 +34,7 @@ def get(
     if layout is None and (experiment or model_variant):
         raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
     with connected() as client:
-        job_id = client.job_of(pick(client, which))
+        job_id = client.job_of(pick(client, which, "job"))
         paths = (
             client.download_all(job_id, to)
             if layout is None
@@ -72,7 +72,9 @@ def export(
     """Write an extraction's vectors, or a calibration, in another format: a job with files. Fetch them with `binnacle get`."""
     chosen = {"methods": method, "layers": None if layers is None else parse_layers(layers)}
     with connected() as client:
-        job = client.export(pick(client, result), file_format, **{name: one for name, one in chosen.items() if one is not None})
+        job = client.export(
+            pick(client, result, "job"), file_format, **{name: one for name, one in chosen.items() if one is not None}
+        )
     if as_json:
         print_json(job)
     else:

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from binnacle.cli.answers import answers_report
 from binnacle.cli.connecting import connected
 from binnacle.cli.gains import steering_report
-from binnacle.cli.live import Watcher, headline
+from binnacle.cli.live import Watcher, headline, total_of
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.show import calibration_report
@@ -40,7 +40,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
 def watch(job: JobId, as_json: Json = False) -> None:
     """Watch a job until it ends."""
     with connected() as client:
-        follow(client, pick(client, job), as_json=as_json)
+        follow(client, pick(client, job, "job"), as_json=as_json)
 
 
 def list_jobs(
@@ -64,7 +64,7 @@ def list_jobs(
     table = Listing("job", "kind", "model", "state", "progress", "queue position", "waits because", "name", "created")
     for job in found:
         progress = job["progress"]
-        done = f"{progress['done']}/{progress['total']} {progress['unit']}" if progress["total"] else ""
+        done = f"{progress['done']}/{progress['total']} {progress['unit']}" if total_of(job) else ""
         place, why = job["queue_position"] or "", job["waits_because"]["code"] if job["waits_because"] else ""
         cells = (job["id"], job["kind"], job["model"], headline(job), done, str(place), why, job["name"], job["created_at"][:19])
         table.add_row(*cells)
@@ -85,7 +85,7 @@ def edit(
     """Change a job's name, tags, notes or webhook, or keep its results."""
     changes = {"name": name, "tags": tag, "notes": notes, "keep": keep, "webhook": webhook}
     with connected() as client:
-        now = client.edit(pick(client, job), **{field: value for field, value in changes.items() if value is not None})
+        now = client.edit(pick(client, job, "job"), **{field: value for field, value in changes.items() if value is not None})
     if as_json:
         print_json(now)
     else:
@@ -105,7 +105,8 @@ def share(
     if [group is not None, public, private].count(True) != 1:
         raise BinnacleError("bad_option", "Choose one of --group NAME, --public and --private.")
     with connected() as client:
-        shown = client.share(pick(client, what), "group" if group else "public" if public else "private", group)
+        what = pick(client, what)
+        shown = client.share(what, "group" if group else "public" if public else "private", group)
     if as_json:
         print_json(shown)
     else:
@@ -121,7 +122,7 @@ def show(
 ) -> None:
     """Print what a calibration, a steering, a study or a generation found."""
     with connected() as client:
-        job = client.job(client.job_of(pick(client, which)))
+        job = client.job(client.job_of(pick(client, which, "job")))
         if job["kind"] not in SHOWN:
             raise BinnacleError(
                 "nothing_to_show",
@@ -162,7 +163,7 @@ SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers, "ste
 def cancel(job: JobId, as_json: Json = False) -> None:
     """Ask a job to stop."""
     with connected() as client:
-        now = client.cancel(pick(client, job))
+        now = client.cancel(pick(client, job, "job"))
     if as_json:
         print_json(now)
     else:
@@ -176,7 +177,7 @@ def cancel(job: JobId, as_json: Json = False) -> None:
 def retry(job: JobId, as_json: Json = False) -> None:
     """Run a failed or cancelled job again, as a new job."""
     with connected() as client:
-        new = client.retry(pick(client, job))
+        new = client.retry(pick(client, job, "job"))
     if as_json:
         print_json(new)
     else:

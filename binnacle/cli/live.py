@@ -20,6 +20,7 @@ class Watcher:
         )
         self._task = self._bar.add_task("", total=None, note="")
         self._said = ""
+        self._job = ""
 
     def __enter__(self) -> Self:
         if err.is_terminal:
@@ -28,25 +29,33 @@ class Watcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt and self._job:
+            err.print(f"{self._job} continues. Watch it again: binnacle watch {self._job}. Stop it: binnacle cancel {self._job}")
 
     def __call__(self, job: Job) -> None:
-        progress = job["progress"]
+        self._job, progress, total = job["id"], job["progress"], total_of(job)
         if err.is_terminal:
-            if not progress["total"]:
+            if not total:
                 self._bar.tasks[self._task].total = None  # `update` takes None to mean that the total stays
             self._bar.update(
                 self._task,
                 description=headline(job),
                 completed=progress["done"],
-                total=progress["total"] or None,
+                total=total or None,
                 note=remark(job, datetime.now(UTC)),
             )
             return
-        tenth = progress["done"] * 10 // progress["total"] if progress["total"] else 0
-        line = f"{headline(job)} {tenth * 10:3d} %" if progress["total"] else headline(job)
+        tenth = progress["done"] * 10 // total if total else 0
+        line = f"{headline(job)} {tenth * 10:3d} %" if total else headline(job)
         if line != self._said:
             self._said = line
             err.print(f"{line}  {remark(job, datetime.now(UTC))}".rstrip())
+
+
+def total_of(job: Job) -> int:
+    """Returns how much there is to do in the job's phase; 0 if that is unknown, and for a queued job that has waited for all that it needed."""
+    progress = job["progress"]
+    return 0 if job["state"] == "queued" and progress["done"] >= progress["total"] else progress["total"]
 
 
 def headline(job: Job) -> str:
@@ -58,7 +67,7 @@ def remark(job: Job, now: datetime) -> str:
     """Returns further details: progress, the place in the queue, what the job waits for, the time left, why it failed."""
     parts = []
     progress = job["progress"]
-    if progress["total"]:
+    if total_of(job):
         parts.append(f"{progress['done']}/{progress['total']} {progress['unit']}")
     if job["queue_position"] is not None:
         parts.append(f"queue position {job['queue_position']}")

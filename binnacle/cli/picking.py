@@ -12,13 +12,16 @@ SEARCHED = 2_000
 SHOWN = 5
 
 
-def pick(client: Client, typed: str) -> str:
-    """Returns the full id. Names of traits (`job` may be one) and complete ids stay unchanged.
+def pick(client: Client, typed: str, of: str = "") -> str:
+    """Returns the full id. Complete ids stay unchanged, and so do names of traits, where `of` is empty.
 
-    Raises BinnacleError if no id or several ids match.
+    of: the prefix of the ids that the command takes, if it takes no names. Raises BinnacleError for text that is no id then, and if no id or
+    several ids match.
     """
     prefix, _, begins = typed.partition("_")
     if ID.fullmatch(typed) or (typed != LAST and (prefix not in LISTS or not begins)):
+        if of and not ID.fullmatch(typed):
+            raise BinnacleError("bad_id", f"{typed!r} is not an id, like {of}_01k9... List them with: {LISTS[of]}")
         return typed
     if typed == LAST:
         newest = next(client.jobs(owner=client.me()["owner"], limit=1), None)

@@ -8,6 +8,7 @@ import re
 ROUTES = (
     (r"GET /v1/jobs/(\S+?)\?wait=\d+", r"binnacle watch \1"),
     (r"POST /v1/jobs/(\w+)/(retry|cancel)", r"binnacle \2 \1"),
+    (r"DELETE /v1/jobs/(\w+)\?dry_run=true", r"binnacle delete \1 --dry-run"),
     (r"DELETE /v1/jobs/(\w+)", r"binnacle delete \1"),
     (r"PATCH /v1/jobs/(\w+)", r"binnacle edit \1"),
     (r"DELETE /v1/webhooks/(\S+?)(?=[).,;]|$)", r"binnacle webhooks remove \1"),
@@ -38,12 +39,15 @@ OPTIONS = {
 """Request fields, and the option or argument that sets each. Other fields are set in the file of `--spec`."""
 _POINTER = re.compile(rf"(?<![\w/.:])/({'|'.join(sorted(OPTIONS, key=len, reverse=True))})(?:/(\d+)\b)?(?![\w/])")
 
+_PARAMETER = re.compile(r"\b(?:path|query)\.([a-z]+)(?:_id)?(?=: )")
+"""A parameter of a route, as errors name it: `path.vector_id: `."""
+
 
 def spoken(text: str) -> str:
     """Returns the text with routes and pointers replaced by commands and options."""
     for route, command in ROUTES:
         text = re.sub(route, command, text)
-    return _POINTER.sub(_option, text)
+    return _POINTER.sub(_option, _PARAMETER.sub(r"\1", text))
 
 
 def _option(found: re.Match[str]) -> str:

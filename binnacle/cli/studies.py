@@ -12,6 +12,7 @@ from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json, print_warnings
 from binnacle.cli.picking import pick
+from binnacle.cli.price import print_plan
 from binnacle.cli.submit import read_json
 from binnacle.cli.tables import study_report
 from binnacle.cli.terminal import Listing
@@ -58,7 +59,7 @@ def run(
         job = client.submit("study", dry_run=dry_run, reuse=reuse, **asked)
         print_warnings(job)
         if dry_run:
-            print_json(job)
+            print_plan(job, as_json=as_json)
             return
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)
@@ -82,7 +83,7 @@ def label(
 ) -> None:
     """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
     with connected() as client:
-        job = client.label(pick(client, study), read_labels(sheet))
+        job = client.label(pick(client, study, "std"), read_labels(sheet))
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)
         out.print(study_report(client.tables(job["id"])))

@@ -9,6 +9,7 @@ import typer
 from binnacle.cli.connecting import connected
 from binnacle.cli.jobs import follow
 from binnacle.cli.output import Json, out, print_json, print_warnings
+from binnacle.cli.price import print_plan
 from binnacle.errors import BinnacleError
 from binnacle.words.massive import RULES_IN_WORDS
 
@@ -147,7 +148,7 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
         job = client.submit(kind, dry_run=dry_run, **fields)
         print_warnings(job)
         if dry_run:
-            print_json(job)
+            print_plan(job, as_json=as_json)
         elif watch:
             follow(client, job["id"], as_json=as_json)
         elif as_json:

@@ -31,7 +31,7 @@ def list_vectors(
     """List vectors, newest first."""
     asked = {"model": model, "trait": trait, "method": method, "layer": layer}
     with connected() as client:
-        chosen = pick(client, extraction) if extraction else None
+        chosen = pick(client, extraction, "ext") if extraction else None
         found = list(client.vectors(limit=limit, extraction=chosen, **asked))
     if as_json:
         print_json(found)
@@ -88,7 +88,7 @@ def get(
             "bad_option", f"--out ends in .{ending} and --format is {chosen}. Name one of them, or give both the same."
         )
     with connected() as client:
-        _say(client.download(pick(client, vector), to, format=chosen), as_json)
+        _say(client.download(pick(client, vector, "vec"), to, format=chosen), as_json)
 
 
 @commands.command("steered")
@@ -101,7 +101,7 @@ def write_steered(
 ) -> None:
     """Write a vector for lm-evaluation-harness (lm_eval --model steered) and print where it is."""
     with connected() as client:
-        _say(client.write_steered(pick(client, vector), to, coefficient=coefficient, hookpoint=hookpoint), as_json)
+        _say(client.write_steered(pick(client, vector, "vec"), to, coefficient=coefficient, hookpoint=hookpoint), as_json)
 
 
 def _say(path: Path, as_json: bool) -> None:

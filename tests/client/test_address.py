@@ -27,6 +27,12 @@ def test_arguments_go_before_the_environment_and_that_before_the_data_folder(hom
     assert (chosen.url, chosen.key) == ("https://other", "other key")
 
 
+def test_the_beginning_of_routes_is_no_part_of_the_address() -> None:
+    """It was asked for /v1/v1/me."""
+    assert find_address("http://lab:8000/binnacle/v1/").url == "http://lab:8000/binnacle"
+    assert find_address("unix:/run/v1").url == "unix:/run/v1"
+
+
 def test_the_local_key_goes_to_the_local_service_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINNACLE_URL", "http://lab:8000")
     assert find_address().key is None

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,7 +132,11 @@ def test_vectors_and_their_doses_from_the_command_line(binnacle: Cli, tmp_path: 
     """What is said on the command line stands before what the file says; the rest is the file's."""
     (tmp_path / "more.json").write_text(json.dumps({"methods": ["lda"], "refits": 2, "resamples": 0}))
     asked = ("demo", "refusal", "--method", "probe", "--method", "mean_diff_top1", "--layers", "2-3", "--spec", "more.json")
-    plan = read(binnacle("submit", "extract", *asked, "--dry-run"))
+    plan = read(binnacle("submit", "extract", *asked, "--dry-run", "--json"))
+    shown = binnacle("submit", "extract", *asked, "--dry-run").stdout
+    assert len(shown.splitlines()) <= 5, shown
+    assert plan["arithmetic"] in shown
+    assert "not known yet: too few jobs" in shown
     assert (plan["spec"]["layers"], plan["spec"]["resamples"]) == ([2, 3], 0)
     job = read(binnacle("submit", "extract", *asked, "--json"))
     assert job["spec"]["methods"][:2] == ["probe", "mean_diff_top1"]
@@ -264,6 +269,20 @@ def test_a_key_made_here_opens_the_service_until_it_is_revoked(binnacle: Cli, ap
     assert {key["id"]: key for key in read(binnacle("keys", "list", "--json"))}[made["id"]]["revoked_at"] is not None
 
 
+def test_a_watch_that_is_interrupted_says_that_the_job_continues(
+    binnacle: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    job = binnacle("submit", "calibrate", "demo").stdout.strip()
+    command = [sys.executable, "-m", "app.cli", "watch", job]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stderr is not None
+        assert watching.stderr.readline().startswith("queued")
+        watching.send_signal(signal.SIGINT)
+        said = watching.stderr.read()
+    assert watching.returncode == 130
+    assert said.splitlines()[-1] == f"{job} continues. Watch it again: binnacle watch {job}. Stop it: binnacle cancel {job}"
+
+
 def test_status_shows_the_queue(binnacle: Cli) -> None:
     assert "nothing is queued" in binnacle("status").stdout
     binnacle("submit", "calibrate", "demo")
@@ -327,6 +346,10 @@ def test_people_are_let_in_put_into_groups_and_shown_things(binnacle: Cli) -> No
     assert "bad_option" in binnacle("share", job, "--public", "--private", **ada).stderr
     assert binnacle("users", "disable", "ada").returncode == 0
     assert "disabled" in binnacle("keys", "create", "ada").stderr
+    first = read(binnacle("keys", "create", "eve", "--role", "member", "--json"))
+    assert f"a key with the role member. If this one replaces it: binnacle keys revoke {first['id']}" in (
+        binnacle("keys", "create", "eve", "--role", "viewer").stderr
+    )
     found = {entry["action"]: entry for entry in read(binnacle("audit", "--json"))}
     assert found["key.rotate"]["actor"].startswith("cli:")
     assert (found["user.disable"]["actor"], found["user.disable"]["object"]) == ("root", "ada")

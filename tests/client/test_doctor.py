@@ -118,6 +118,17 @@ def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path)
         assert detail in said[about][1]
 
 
+def test_an_invalid_setting_is_the_fault_of_the_settings(binnacle: Cli) -> None:
+    """It stood in the rows of the disk and the broker, below `settings ok`. A service that is named has its port already."""
+    found = found_by(binnacle, BINNACLE_LIMIT_ROWS_BYTES="lots")
+    assert "BINNACLE_LIMIT_ROWS_BYTES is not valid" in found["settings"]["detail"]
+    assert [found[about]["level"] for about in ("settings", "disk", "broker", "storage")] == ["fault", "note", "note", "ok"]
+    assert "port" not in found
+    rows = binnacle("doctor", BINNACLE_LIMIT_ROW_BYTES="5", BINNACLE_URL="").stdout
+    assert "Did you mean BINNACLE_LIMIT_ROWS_BYTES?" in rows
+    assert "8000 is" in rows
+
+
 def test_a_newer_schema_says_to_update_here() -> None:
     assert "install the newer Binnacle" in stores._revision("0099", "0005").detail
 

@@ -54,6 +54,24 @@ def test_a_number_that_json_lacks_is_refused_by_its_option(binnacle: Callable[..
         assert f"{option} (value 2) is {value}; it must be a finite number." in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "begins"),
+    [
+        (("generate", "demo", "x", "--vector", "v"), "vec_"),
+        (("vectors", "get", "v"), "vec_"),
+        (("watch", "v"), "job_"),
+        (("get", "v"), "job_"),
+    ],
+)
+def test_text_that_is_no_id_is_named_with_what_lists_ids(
+    binnacle: Callable[..., Cli], command: tuple[str, ...], begins: str
+) -> None:
+    """It was `path.vector_id`, or a download from somewhere else."""
+    said = refused(binnacle(*command), "bad_id")
+    assert f"'v' is not an id, like {begins}" in said
+    assert "List them with: binnacle " in said
+
+
 def test_what_json_lacks_is_named_by_its_pointer(client: Client, binnacle: Callable[..., Cli], tmp_path: Path) -> None:
     for bad in (float("nan"), float("inf"), NO_UTF8, {1, 2}, Path("x")):
         with pytest.raises(BinnacleError, match=r"bad_value: .*(/deep/1/here|caf)"):

@@ -25,6 +25,12 @@ NO_COMMAND = {"judges", "inspect"}
             "Its file is there later. binnacle watch job_1 tells when.",
         ),
         ("Name fewer layers (/layers) or set /budget.", "Name fewer layers (--layers) or set --budget."),
+        (
+            "are deleted: DELETE /v1/jobs/ID (DELETE /v1/jobs/ID?dry_run=true shows how much).",
+            "are deleted: binnacle delete ID (binnacle delete ID --dry-run shows how much).",
+        ),
+        ("path.vector_id: The value must be an id", "vector: The value must be an id"),
+        ("query.limit: The value must be", "limit: The value must be"),
         ("/methods/1: unknown", "--method (value 2): unknown"),
         ("/prompts/0/system_prompt is blank", "/prompts/0/system_prompt is blank"),
         ("the folder /model/name and https://host/layers", "the folder /model/name and https://host/layers"),

@@ -215,7 +215,13 @@ def test_a_phase_of_unknown_length_shows_no_share_of_the_phase_before(monkeypatc
     said = io.StringIO()
     monkeypatch.setattr(live, "err", Console(file=said, force_terminal=True, width=100))
     job: dict[str, Any] = dict.fromkeys(("queue_position", "waits_because", "eta_at", "error"))
-    job |= {"state": "running", "phase": "steering", "attempt": 1, "progress": {"done": 5, "total": 10, "unit": "runs"}}
+    job |= {
+        "id": "job_1",
+        "state": "running",
+        "phase": "steering",
+        "attempt": 1,
+        "progress": {"done": 5, "total": 10, "unit": "runs"},
+    }
     with live.Watcher() as watcher:
         watcher(cast(JobView, job))
         watcher._bar.refresh()
@@ -225,6 +231,17 @@ def test_a_phase_of_unknown_length_shows_no_share_of_the_phase_before(monkeypatc
         watcher._bar.refresh()
     assert "running: writing" in said.getvalue()
     assert "%" not in said.getvalue()
+
+
+def test_a_job_that_has_waited_for_others_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood at `queued 100 %  1/1 jobs` before anything of it had run."""
+    said = io.StringIO()
+    monkeypatch.setattr(live, "err", Console(file=said, width=100))
+    job: dict[str, Any] = dict.fromkeys(("waits_because", "eta_at", "error"))
+    job |= {"id": "job_1", "state": "queued", "phase": "queued", "attempt": 1, "queue_position": 1}
+    for done in (0, 1):
+        live.Watcher()(cast(JobView, job | {"progress": {"done": done, "total": 1, "unit": "jobs"}}))
+    assert said.getvalue() == "queued   0 %  0/1 jobs, queue position 1\nqueued  queue position 1\n"
 
 
 def test_all_printing_goes_through_consoles_that_take_no_markup() -> None:

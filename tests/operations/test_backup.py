@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import stat
@@ -24,6 +25,7 @@ from app.embedded.postgres_programs import Programs, find_programs
 from app.migrate import upgrade
 from app.storage.blobs import referencing_columns
 from shipped import MODELS
+from tests.client.commands import run_here
 from tests.embedded.running import CODE, Up
 from tests.services import make_folder
 
@@ -185,6 +187,14 @@ def test_a_stopped_service_is_backed_up_too_and_damage_is_found(folder: Path) ->
     (folder / "backup" / "backup.json").write_text(json.dumps({"version": 1}))
     with pytest.raises(EmbeddedError, match="no backup"):
         restore(folder / "backup", Home(folder / "new"))
+
+
+@pytest.mark.parametrize("command", [["backup", "copy"], ["restore", "copy"]])
+def test_a_folder_that_is_not_there_is_refused_and_not_made(command: list[str], folder: Path) -> None:
+    given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("BINNACLE_")}
+    done = run_here((*command, "--home", "none"), given, folder)
+    assert done.returncode == 1, done
+    assert list(folder.iterdir()) == []
 
 
 def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them_are_a_fault(

@@ -67,6 +67,7 @@ def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: st
         (f"s3://operator:{SECRET}@bucket", "must be s3://bucket/prefix"),
         (f"s3://bucket?secret={SECRET}", "unknown option"),
         ("file://objects", "three slashes"),
+        ("s3://[bucket", "STORAGE_URL cannot be read (Invalid IPv6 URL)"),
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused_with_its_remedy(url: str, remedy: str, said: Said) -> None:

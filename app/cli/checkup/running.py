@@ -8,10 +8,22 @@ from typing import Any
 
 from app.cli.checkup.finding import Finding, Level
 from binnacle import BinnacleError, Client
+from binnacle.address import find_address
+from binnacle.errors import NoService
+
+DEFAULT_PORT = 8000
+"""Where `binnacle up` listens."""
 
 
-def listening(port: int) -> Iterator[Finding]:
-    """Whether the port is free on this machine."""
+def listening(home: Path, port: int | None) -> Iterator[Finding]:
+    """Whether the port is free on this machine; nothing where no port is asked about (None) and a service is named that already has one."""
+    if port is None:
+        try:
+            find_address(home=home)
+        except NoService:
+            port = DEFAULT_PORT
+        else:
+            return
     with socket.socket() as probe:
         probe.settimeout(1)
         taken = probe.connect_ex(("127.0.0.1", port)) == 0

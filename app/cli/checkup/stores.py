@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.cli.checkup.finding import Finding
+from binnacle.errors import BinnacleError
 from binnacle.words.sizes import gib
 
 FREE_BYTES = 5 << 30
@@ -142,9 +143,10 @@ def broker(home: Path) -> Iterator[Finding]:
     from app.settings import get_settings
     from app.status.broker import KEY, SECONDS, refusal
 
+    key = get_settings().broker_prefix + KEY
     try:
         with connect(url) as client:
-            client.set(get_settings().broker_prefix + KEY, "", ex=SECONDS)
+            client.set(key, "", ex=SECONDS)
     except ResponseError as error:
         yield Finding("broker", "fault", refusal(error))
     else:
@@ -152,13 +154,22 @@ def broker(home: Path) -> Iterator[Finding]:
 
 
 def settings(home: Path) -> Iterator[Finding]:
-    """Copies the data folder's settings file into this process's environment; names it. Runs first: the other checks read the environment."""
+    """Copies the data folder's settings file into this process's environment, reads the settings, and notes variables that look misspelt. Runs
+    first: the other checks read the environment.
+    """
     from app import settings_file
-    from app.settings import Settings
+    from app.settings import Settings, read_settings
 
     path = settings_file.apply(Settings, home)
-    where = settings_file.place(os.environ)
-    yield Finding("settings", "ok", f"the environment, then {path}" if path else f"the environment; there is no {where}")
+    source = f"the environment, then {path}" if path else f"the environment; there is no {settings_file.place(os.environ)}"
+    try:
+        read_settings()
+    except BinnacleError as error:
+        yield Finding("settings", "fault", f"{error.detail} Settings come from {source}")
+    else:
+        yield Finding("settings", "ok", source)
+    for sentence in settings_file.misspelt(Settings):
+        yield Finding("settings", "note", sentence)
 
 
 def storage(home: Path) -> Iterator[Finding]:
