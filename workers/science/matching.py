@@ -38,7 +38,7 @@ class _Match(ABC):
 
     @abstractmethod
     def _side(self, value: float) -> int:
-        """-1 where the dose is too small, 0 where it matches, 1 where it is too large."""
+        """-1 where the dose is too small, 0 where it matches, 1 where it is too large, which a value of NaN says, too."""
 
     @property
     @abstractmethod
@@ -93,7 +93,7 @@ class CoherenceMatch(_Match):
         self._target, self._tolerance = target, tolerance
 
     def _side(self, value: float) -> int:
-        return int(value < self._target - self._tolerance) - int(value > self._target + self._tolerance)
+        return int(not value >= self._target - self._tolerance) - int(value > self._target + self._tolerance)
 
     def next(self) -> float | None:
         """The next dose to run; None when the largest match is found, no match is possible, or the budget is used."""
@@ -132,7 +132,7 @@ class DivergenceMatch(_Match):
         self._target, self._tolerance = target, tolerance
 
     def _side(self, value: float) -> int:
-        return int(value > self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
+        return int(not value <= self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
 
     def next(self) -> float | None:
         """The next dose to measure; None when a match is found or the budget is used, and where none can match: the largest dose is below the
@@ -154,14 +154,15 @@ class DivergenceMatch(_Match):
         if below is None or above is None:
             end = above if below is None else below
             assert end is not None
-            step = math.sqrt(self._target / self._known[end]) if self._known[end] > 0 else 4.0
-            return min(max(end * min(max(step, 0.25), 4.0), self._low), self._high)
+            step = 4.0 if self._known[end] == 0 else math.sqrt(self._target / self._known[end])
+            # a bound named first stands against NaN
+            return min(max(end * min(max(0.25, step), 4.0), self._low), self._high)
         if above / below < CLIFF:
             return None
         share = 0.5
         if self._known[below] > 0:
             rise = math.log(self._known[above] / self._known[below])
-            share = min(max(math.log(self._target / self._known[below]) / rise, 0.1), 0.9)
+            share = min(max(0.1, math.log(self._target / self._known[below]) / rise), 0.9)
         return math.exp(math.log(below) + share * math.log(above / below))
 
     @property
@@ -174,6 +175,12 @@ class DivergenceMatch(_Match):
 
 
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
-    """The 95th percentile in nats over the first tokens of all questions; 0 without any token. One array [T] of divergences per question."""
+    """The 95th percentile in nats over the first tokens of all questions; 0 without any token, inf where it lies between a number and inf. One
+    array [T] of divergences per question."""
     tokens = np.concatenate([one[:first] for one in divergences]) if len(divergences) else np.empty(0)
-    return float(np.percentile(tokens, 95)) if len(tokens) else 0.0
+    if not len(tokens):
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        between = float(np.percentile(tokens, 95))
+    # numpy interpolates to NaN beside an infinity
+    return float(np.percentile(tokens, 95, method="higher")) if math.isnan(between) else between

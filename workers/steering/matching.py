@@ -1,5 +1,6 @@
 """Finds the doses at which vectors are compared besides their best doses: equal coherence, and equal divergence from the unsteered model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from workers.steering.subjects import Subject
 
 HALF = 0.5
 ONE_NAT = 1.0
+OVERFLOWED = "the leader's logits are not finite at its best dose, so its divergence has no size to match"
+"""Why no vector is compared at the leader's divergence."""
 DOSES_TO_MATCH = 8
 """Approximate number of doses of a vector measured for divergence; used for the progress display only."""
 
@@ -48,20 +51,22 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float)
 def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, leader: str) -> Divergences:
     """Doses of equal divergence: the p95 of the leader's best run on the selection questions, half of it, and 1 nat where that is in range.
 
-    Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated.
+    Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated. An infinite divergence is no target.
     """
     measure = _Measured(setup, base)
     setup.evaluator.begin("matching divergence", len(chosen) * DOSES_TO_MATCH, share=0.1, unit="doses")
     best = chosen[leader].best_run
     assert best.spec.subject is not None
     budget = measure.at(best.spec.subject, best.spec.r or 0.0)
-    targets = {"divergence": budget, "divergence_half": HALF * budget}
+    targets = {"divergence": budget, "divergence_half": HALF * budget} if math.isfinite(budget) else {}
     if budget > ONE_NAT:
         targets["divergence_1_nat"] = ONE_NAT
-    doses = {
+    doses: dict[str, Mapping[str, float | str | None]] = {
         name: {group: None if one.best is None else measure.dose_reaching(one.subject, target) for group, one in chosen.items()}
         for name, target in targets.items()
     }
+    if "divergence" not in targets:
+        doses["divergence"] = dict.fromkeys(chosen, OVERFLOWED)
     return Divergences(targets, doses)
 
 
