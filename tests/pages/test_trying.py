@@ -104,6 +104,8 @@ def test_the_cliff_is_the_first_dose_with_too_little_coherence() -> None:
     assert cliffs_in({**SUMMARY, "subjects": SUMMARY["subjects"]}) == {}, "a summary that names no vector"
     assert found["last/residual/probe/2"] == Cliff(0.6, 1.2)
     assert cliffs_in({"coherence_threshold": 0.0, "subjects": subjects[:1]})["vec_0"].at is None
+    against = {**subjects[0]["curve"][0], "r": -2.0, "coherence": 0.0}  # a raw coefficient against the requested direction
+    assert cliffs_in({**SUMMARY, "subjects": [{**subjects[0], "curve": [against, *subjects[0]["curve"]]}]})["vec_0"].at == 1.2
 
 
 def test_the_cliff_is_told_where_a_steering_took_the_vector_from_its_extraction(api: Running, person: Make) -> None:

@@ -29,11 +29,14 @@ class Divergences:
     doses: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
 
 
-def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
-    """Returns for each group the largest dose with a coherence within +-2 of the target on the selection questions, a sentence with the reason
-    why none has it, or None for a group without a best dose, which is not searched."""
+def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> dict[str, float | str | None]:
+    """Returns for each group the largest dose, of the sign of the leader's best, with a coherence within +-2 of the leader's on the selection
+    questions, a sentence with the reason why none has it, or None for a group without a best dose, which is not searched."""
+    target, sign = mean(chosen[leader].best_run.coherence) or 0.0, _sign_of(chosen[leader])
     states = {
-        group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
+        group: CoherenceMatch(
+            {run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target, sign=sign
+        )
         for group, one in chosen.items()
         if one.best is not None and one.subject.same_as is None
     }
@@ -48,21 +51,29 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float)
     return {group: by_subject.get(one.subject.same_as or one.subject.name) for group, one in chosen.items()}
 
 
+def _sign_of(leader: Searched) -> int:
+    """The sign of the leader's best dose: -1 where a raw coefficient pushed against the requested direction."""
+    return -1 if (leader.best_run.spec.r or 0.0) < 0 else 1
+
+
 def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, leader: str) -> Divergences:
-    """Doses of equal divergence: the p95 of the leader's best run on the selection questions, half of it, and 1 nat where that is in range.
+    """Doses of equal divergence, of the sign of the leader's best: the p95 of the leader's best run on the selection questions, half of it, and
+    1 nat where that is in range.
 
     Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated. An infinite divergence is no target.
     """
     measure = _Measured(setup, base)
     setup.evaluator.begin("matching divergence", len(chosen) * DOSES_TO_MATCH, share=0.1, unit="doses")
-    best = chosen[leader].best_run
+    best, sign = chosen[leader].best_run, _sign_of(chosen[leader])
     assert best.spec.subject is not None
     budget = measure.at(best.spec.subject, best.spec.r or 0.0)
     targets = {"divergence": budget, "divergence_half": HALF * budget} if math.isfinite(budget) else {}
     if budget > ONE_NAT:
         targets["divergence_1_nat"] = ONE_NAT
     doses: dict[str, Mapping[str, float | str | None]] = {
-        name: {group: None if one.best is None else measure.dose_reaching(one.subject, target) for group, one in chosen.items()}
+        name: {
+            group: None if one.best is None else measure.dose_reaching(one.subject, target, sign) for group, one in chosen.items()
+        }
         for name, target in targets.items()
     }
     if "divergence" not in targets:
@@ -94,9 +105,9 @@ class _Measured:
             evaluator.tick()
         return known[r]
 
-    def dose_reaching(self, subject: Subject, target: float) -> float | str | None:
-        """The dose with the target divergence, or the reason why none has it."""
-        state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target)
+    def dose_reaching(self, subject: Subject, target: float, sign: int) -> float | str | None:
+        """The dose of this sign with the target divergence, or the reason why none has it."""
+        state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target, sign=sign)
         while (r := state.next()) is not None:
             state.record(r, self.at(subject, r))
         return state.unreachable if state.found is None else state.found

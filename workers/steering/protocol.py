@@ -21,7 +21,7 @@ AROUND = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 @dataclass(frozen=True, eq=False)
 class RawCoefficient:
-    """The coefficient `c` at which `group` steered best, and every group's subject at the same layer."""
+    """The coefficient `c` at which `group` steered best, with its sign, and every group's subject at the same layer."""
 
     group: str
     c: float
@@ -30,7 +30,8 @@ class RawCoefficient:
     def specs(self, questions: Sequence[Question], how: Intervention, times: float = 1.0) -> dict[str, RunSpec]:
         """The run specs of every group at `times` the coefficient."""
         return {
-            group: how.spec(subject, questions, subject.parts[0].dose(times * self.c)) for group, subject in self.subjects.items()
+            group: how.spec(subject, questions, how.sign * subject.parts[0].dose(times * self.c))
+            for group, subject in self.subjects.items()
         }
 
 
@@ -46,7 +47,7 @@ def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched]
         for one in searched
         if [(part.layer, part.component) for part in one.subject.parts] == sites
     }
-    return RawCoefficient(group, abs(best.spec.pushes[0].coefficient), subjects)
+    return RawCoefficient(group, best.spec.pushes[0].coefficient, subjects)
 
 
 def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from terms.documents.steering import ReferenceProtocol
 from workers.job import JobContext, JobFault
-from workers.science.scores import mean
 from workers.steering import offtarget, protocol
 from workers.steering.matching import Divergences, match_coherence, match_divergence
 from workers.steering.offtarget import OffTarget
@@ -71,7 +70,7 @@ def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Map
     """For each group the dose that is as coherent as the leader's best dose, or the reason why there is none; empty if not requested."""
     if not setup.pushes_have_doses or "coherence" not in setup.spec["matched"]:
         return {}
-    return match_coherence(setup, chosen, mean(chosen[leader].best_run.coherence) or 0.0)
+    return match_coherence(setup, chosen, leader)
 
 
 def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base: Run) -> Divergences:

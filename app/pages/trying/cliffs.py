@@ -35,7 +35,8 @@ def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
         named = next((one for one in (*ids, *keys) if one), None)
         if named is not None and max(len(keys), len(ids)) == 1:
-            tried = sorted((one["r"], one["coherence"]) for one in subject["curve"] if one["r"] and one["coherence"] is not None)
+            pushed = [one for one in subject["curve"] if (one["r"] or 0) > 0]  # not against the requested direction
+            tried = sorted((one["r"], one["coherence"]) for one in pushed if one["coherence"] is not None)
             under = [r for r, coherence in tried if summary and coherence < summary["coherence_threshold"]]
             found[named] = Cliff(subject.get("best_r"), under[0] if under else None)
     return found
