@@ -72,7 +72,11 @@ class _Match(ABC):
             return None
         aim, written, missing, moves = self._words()
         below, above = self._bracket(-1)
-        at = {r: f"{self._known[r]:{written}} at r = {self._sign * r:.3g}" for r in (below, above) if r is not None}
+        values = {r: self._known[r] for r in (below, above) if r is not None}
+        at = {
+            r: f"{'without a score' if math.isnan(value) else f'{value:{written}}'} at r = {self._sign * r:.3g}"
+            for r, value in values.items()
+        }
         if below is not None and above is not None:
             return f"{aim} is not reached: it {moves} from {at[below]} to {at[above]}"
         if below is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from workers.lm.divergence import divergences
 from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
-from workers.science.scores import mean
+from workers.steering.effects import coherence_of
 from workers.steering.runs import Run
 from workers.steering.sets import Searched
 from workers.steering.setup import Setup
@@ -32,11 +32,9 @@ class Divergences:
 def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> dict[str, float | str | None]:
     """Returns for each group the largest dose, of the sign of the leader's best, with a coherence within +-2 of the leader's on the selection
     questions, a sentence with the reason why none has it, or None for a group without a best dose, which is not searched."""
-    target, sign = mean(chosen[leader].best_run.coherence) or 0.0, _sign_of(chosen[leader])
+    target, sign = coherence_of(chosen[leader].best_run), _sign_of(chosen[leader])
     states = {
-        group: CoherenceMatch(
-            {run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target, sign=sign
-        )
+        group: CoherenceMatch({run.spec.r: coherence_of(run) for run in one.curve if run.spec.r}, target=target, sign=sign)
         for group, one in chosen.items()
         if one.best is not None and one.subject.same_as is None
     }
@@ -44,7 +42,7 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -
     while asked := [(group, r) for group, state in states.items() if (r := state.next()) is not None]:
         runs = setup.evaluator.evaluate([setup.planned(chosen[group].subject, "selection", r) for group, r in asked])
         for (group, r), run in zip(asked, runs, strict=True):
-            states[group].record(r, mean(run.coherence) or 0.0)
+            states[group].record(r, coherence_of(run))
     by_subject = {
         chosen[group].subject.name: state.unreachable if state.found is None else state.found for group, state in states.items()
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from terms.documents.steering import ReferenceProtocol
 from workers.job import JobContext, JobFault
+from workers.science.search import UNSCORED
 from workers.steering import offtarget, protocol
 from workers.steering.matching import Divergences, match_coherence, match_divergence
 from workers.steering.offtarget import OffTarget
@@ -48,6 +49,7 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     chosen = choose(searched, bases["selection"], setup.scale)
     leader = leader_of(chosen, bases["selection"], setup.scale)
     if leader is None:
+        check_scored(searched)
         raise JobFault(
             "no_clean_dose",
             "None of the vectors has a clean dose: over 99 % of each lies in massive dims. Clean them, or give raw coefficients "
@@ -64,6 +66,16 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     prompt_only = _prompt_only(setup)
     runs = [*setup.evaluator.runs, *(run for one in off_target for run in one.runs)]
     return Findings(bases, searched, leader, reported, matched.divergence.targets, reference, off_target, prompt_only, runs)
+
+
+def check_scored(searched: Sequence[Searched]) -> None:
+    """Raises JobFault judge_unusable where a vector has no best dose because the judge scored none of its runs."""
+    unscored = [one.subject.name for one in searched if one.stopped == UNSCORED]
+    if unscored:
+        raise JobFault(
+            "judge_unusable",
+            f"The judge scored no dose of {unscored[0]}, so none can be chosen. Steer again with another judge.",
+        )
 
 
 def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Mapping[str, float | str | None]:
