@@ -7,6 +7,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from tests.ml.steering_jobs import FEW, NO_CONTROLS, Files, _fitted_once, extracted, severe, summary_of
+from workers.job import JobFault
 from workers.lm.model import LanguageModel
 from workers.steering.matching import OVERFLOWED
 
@@ -56,3 +57,10 @@ def test_a_negative_coefficient_is_compared_at_its_own_sign(severe: LanguageMode
     assert [one["around"]["c"] for one in protocols] == [20, -20]
     first, second = ([row["trait"] for row in one["rows"]] for one in protocols)
     assert first == second
+
+
+def test_controls_alone_are_refused_before_the_search(severe: LanguageModel, extracted: Files) -> None:
+    """As submit refuses them; a job of before may hold them."""
+    source = {"job": "job_ext", "methods": ["shuffled__of-probe__seed1"], "layers": [3], "positions": None, "components": None}
+    with pytest.raises(JobFault, match="only_controls"):
+        probed(severe, extracted, doses=[0.3], **{"from": [source]})

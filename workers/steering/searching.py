@@ -6,7 +6,7 @@ A subject is a vector, or the vectors of one method at several layers (`subjects
 import math
 from collections.abc import Mapping, Sequence
 
-from terms.methods import is_ablation
+from terms.methods import is_ablation, is_control
 from workers.science.intervals import standard_error
 from workers.science.search import UNSCORED, Search
 from workers.steering.effects import Scale, clusters_of, coherence_of
@@ -17,8 +17,6 @@ from workers.steering.subjects import Subject
 
 NO_CLEAN_DOSE = "no clean dose"
 """Why a subject was not run: its vector lies almost wholly in massive dims, so its dose cannot be measured (docs/science.md, 4.2)."""
-CONTROLS = ("random", "shuffled")
-"""First words of the control methods, which are compared with others but cannot lead."""
 
 
 def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:
@@ -135,7 +133,7 @@ def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | 
     gains = {
         group: scale.mean_joint_gain(one.best, base)
         for group, one in chosen.items()
-        if one.best is not None and not one.subject.method.startswith(CONTROLS)
+        if one.best is not None and not is_control(one.subject.method)
     }
     methods = [group for group in gains if not is_ablation(chosen[group].subject.method)]
     return max(methods or gains, key=lambda group: gains[group], default=None)
