@@ -70,6 +70,8 @@ BASES: Mapping[str, Mapping[str, Parameter]] = {
     "shuffled": {"of": Parameter("mean_diff"), "seed": _SEED},
 }
 """Every base method and its parameters."""
+CONTROLS = ("random", "shuffled")
+"""Bases that others are compared with, and that cannot lead."""
 NOT_OF_ROWS = ("random", "lm_loss")
 """Bases with a vector that is not computed from captured rows: drawn at random, or trained through the model."""
 
@@ -177,6 +179,19 @@ def plain_of(name: str) -> str:
     else:
         plain = replace(parsed, suffix="").key if parsed.suffix == "cleaned" else ""
     return f"{place}{slash}{plain}" if plain else ""
+
+
+def base_of(key: str) -> str | None:
+    """Returns the base of a method; None for another label, such as an imported vector's own."""
+    try:
+        return parse_method(key).base
+    except UnknownMethod:
+        return None
+
+
+def is_control(key: str) -> bool:
+    """Returns whether the method is a control: a random vector, or one fitted on shuffled labels. A label that only begins like one is none."""
+    return base_of(key) in CONTROLS
 
 
 def is_ablation(key: str) -> bool:

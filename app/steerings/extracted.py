@@ -22,7 +22,7 @@ from app.refusals import sentence
 from app.steerings import siblings
 from app.steerings.asked import Asked
 from app.steerings.schemas import SteeringRequest
-from terms.methods import UnknownMethod, parse_method
+from terms.methods import UnknownMethod, is_control, parse_method
 from terms.specs import ExtractionSpec, VectorsOf
 
 
@@ -90,6 +90,12 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
     _check_weights(source, made_on)
     steered = methods or spec["methods"]
     _check_holds(request, steered, _held(source, model))
+    if all(map(is_control, steered)):
+        raise invalid(
+            "/extraction" if methods is None else "/methods", "only_controls",
+            f"{', '.join(steered[:5])}: these are controls alone (random, or fitted on shuffled labels), and a control cannot lead. Steer with "
+            "a method beside them.",
+        )  # fmt: skip
     layers = in_order(request.layers)
     refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in steered)]
     vectors_of: VectorsOf = {

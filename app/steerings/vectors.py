@@ -13,6 +13,7 @@ from app.models.models import Model
 from app.steerings import siblings
 from app.steerings.asked import Asked
 from app.steerings.extracted import Made, Make, take
+from terms.methods import is_control
 from terms.specs import VectorsOf, VectorSpec
 
 
@@ -74,6 +75,12 @@ def _named(session: Session, asked: Asked) -> Vectors:
     request, model = asked.request, asked.model
     ids = request.vectors or ()
     found = list(dict.fromkeys(vectors_by_id(session, ids, asked.viewer, model, sibling=request.sibling)))
+    if all(is_control(row.method) for row in found):
+        raise invalid(
+            "/vectors", "only_controls",
+            "The vectors are controls alone (random, or fitted on shuffled labels), and a control cannot lead. Name the vector that they are "
+            "compared with; an imported vector can be given another method (/method of the import).",
+        )  # fmt: skip
     _check_places(found, ids)
     version = asked.trait.version
     sources = [

@@ -79,7 +79,7 @@ def control_warnings(vectors: Sequence[Vector]) -> list[str]:
     return [
         f"{one['id']} is a control ({one['method']}), not a vector of {one['trait'] or 'a trait'}."
         for one in vectors
-        if one["method"].startswith(("random", "shuffled"))
+        if one["method"].partition("__")[0] in ("random", "shuffled")
     ]
 
 

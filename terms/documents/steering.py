@@ -57,7 +57,7 @@ class JudgeFacts(TypedDict, total=False):
 
 
 class Scores(TypedDict):
-    """Mean scores of a run over its `n` answers; `failed` of them have no trait score."""
+    """Mean scores of a run over its `n` answers; `failed` of them lack a score of trait or coherence."""
 
     run: str
     n: int

@@ -12,6 +12,7 @@ from app.jobs.models import Job
 from tests.api.conftest import FACTS, Running
 from tests.api.extracted import store_extraction
 from tests.api.test_bad_input import problem
+from tests.api.test_vector_import import direction, npy, send
 from tests.api.test_warnings import small
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
@@ -140,6 +141,23 @@ def test_two_vectors_of_one_place_are_refused_and_one_named_twice_is_one(
     made = ada.post("/v1/steerings", json=asked | {"vectors": [one, deeper, one]})
     assert made.status_code == 202, made.text
     assert [vector["id"] for vector in made.json()["spec"]["vectors"]] == [one, deeper]
+
+
+def test_controls_alone_are_refused_before_anything_runs(ada: httpx2.Client, names: dict[str, str]) -> None:
+    """The whole search ran, and the job then said that no vector had a clean dose. A label that only begins like a control is a vector."""
+    asked = {"model": "demo", "trait": "refusal"}
+    by_method = asked | {"extraction": names["EXTRACTION"], "methods": ["random", "shuffled__of-probe"]}
+    by_id = asked | {"vectors": vectors_of(ada, names["EXTRACTION"], method="random")}
+    for body, pointer in ((by_method, "/methods"), (by_id, "/vectors")):
+        error = problem(ada.post("/v1/steerings", json=body), 422)["errors"][0]
+        assert (error["code"], error["pointer"]) == ("only_controls", pointer), error
+    beside = by_method | {"methods": ["random", "probe"]}
+    assert ada.post("/v1/steerings?dry_run=true", json=beside).status_code == 200
+    for method, status in (("randomness_trait", 200), ("shuffled-deck", 200), ("random", 422)):
+        made = send(ada, npy(direction(0)), vector_layers="2", method=method)
+        assert made.status_code == 201, made.text
+        steered = asked | {"vectors": [one["id"] for one in made.json()["items"]]}
+        assert ada.post("/v1/steerings?dry_run=true", json=steered).status_code == status, method
 
 
 def test_the_judge_reads_responses_of_the_steered_version_of_the_trait_alone(

@@ -316,7 +316,8 @@ def test_answers_stand_under_their_prompt_whatever_their_order(capsys: pytest.Ca
 
 def test_a_control_is_not_taken_for_the_vector() -> None:
     vectors: Any = [
-        {"id": f"vec_{n}", "method": method, "trait": "refusal"} for n, method in enumerate(("probe", "shuffled__of-probe"))
+        {"id": f"vec_{n}", "method": method, "trait": "refusal"}
+        for n, method in enumerate(("probe", "shuffled__of-probe", "randomness"))
     ]
     [warning] = control_warnings(vectors)
     assert warning == "vec_1 is a control (shuffled__of-probe), not a vector of refusal."

@@ -32,6 +32,9 @@ def run(label: str, showing: int) -> Run:
         ({"probe": 1, "random": 9, "shuffled__of-probe": 9}, "probe"),
         ({"probe_pretop1": 7, "probe_pretop2": 8, "random": 9}, "probe_pretop2"),
         ({"random": 9}, None),
+        ({"probe": 1, "randomness_trait": 9}, "randomness_trait"),
+        ({"probe": 1, "shuffled-deck": 9, "random__seed1": 10}, "shuffled-deck"),
+        ({"random.walk": 1}, "random.walk"),
     ],
 )
 def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], leads: str | None) -> None:

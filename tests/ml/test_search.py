@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ml.dose_responses import HIGH, LOW, Response, families, regret, searched
-from workers.science.search import FEWEST, Search
+from workers.science.search import FEWEST, UNSCORED, Search
 
 SEEDS = range(6)
 
@@ -157,6 +157,17 @@ def test_scores_that_the_judge_could_not_make_count_as_broken_not_as_success():
     search.record("a", 0.6, objective=math.nan, spread=math.nan, coherence=math.nan)
     ((_, r),) = search.next_round()
     assert r < 0.6
+    assert search.best("a") is None
+    search.record("a", r, objective=-5.0, spread=0.0, coherence=90.0)
+    assert search.best("a") == r, "a dose without a score was one with a gain of 0"
+
+
+def test_a_cell_without_any_score_ends_with_the_reason_and_without_a_best_dose():
+    search = Search(["a"])
+    while asked := search.next_round():
+        search.record("a", asked[0][1], objective=20.0, spread=1.0, coherence=math.nan)
+    assert search.best("a") is None
+    assert search.stopped("a") == UNSCORED
 
 
 def test_impossible_bounds_are_refused_with_their_numbers():

@@ -128,3 +128,60 @@ def test_p95_is_over_all_questions_first_tokens_alone():
     by_hand = expected[below] + (place - below) * (expected[below + 1] - expected[below])
     assert p95(answers) == pytest.approx(by_hand, rel=1e-12)
     assert p95([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("infinite", "expected"), [(1, 0.3), (9, 0.3), (10, math.inf), (11, math.inf), (20, math.inf), (200, math.inf)]
+)
+def test_tokens_without_a_finite_divergence_count_as_the_largest(infinite, expected):
+    """Of 200 values the 95th percentile lies between the 190th and the 191st: infinite from the 10th infinite token on. numpy gave NaN."""
+    tokens = np.full(200, 0.3)
+    tokens[:infinite] = np.inf
+    assert p95(list(tokens.reshape(10, 20))) == expected
+
+
+def test_a_percentile_that_is_one_of_the_values_does_not_depend_on_the_next():
+    """Of 21 values it is the 20th; numpy's share of 0 of an infinite 21st made it NaN."""
+    values = [*(0.1 * i for i in range(20)), math.inf]
+    assert p95([np.array(values[:20]), np.array(values[20:])]) == pytest.approx(1.9)
+
+
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+def test_a_dose_that_breaks_the_model_matches_nothing_and_is_too_large(broken):
+    divergent = DivergenceMatch({0.1: 0.05, 0.5: broken}, target=0.5)
+    assert divergent.found is None
+    following = divergent.next()
+    assert following is not None
+    assert 0.1 < following < 0.5
+    assert DivergenceMatch({0.5: broken}, target=0.5).next() == pytest.approx(0.5 / 4)
+    coherent = CoherenceMatch({0.1: 90.0, 0.5: math.nan}, target=80.0)
+    assert coherent.found is None
+    assert coherent.next() == pytest.approx(math.sqrt(0.1 * 0.5))
+
+
+def test_negative_doses_are_searched_as_their_sizes_are():
+    """The mirror image of a search runs the mirror image of its doses; doses of the other sign do not count. By hand: 80 at -1 matches, the
+    next dose lies between -1 and -2. The dose of the least size counted as the largest before."""
+    known = {0.5: 81.0, 1.0: 80.0, 2.0: 60.0}
+    plain = CoherenceMatch(known, target=80.0)
+    mirrored = CoherenceMatch({-r: value for r, value in known.items()} | {0.7: 0.0, 3.0: 80.0}, target=80.0, sign=-1)
+    assert mirrored.found == -1
+    assert mirrored.next() == pytest.approx(-math.sqrt(2))
+    assert run_coherence(mirrored, lambda r: coherence(-r)) == [-r for r in run_coherence(plain, coherence)]
+    assert mirrored.found == -(plain.found or 0)
+    far = CoherenceMatch({-0.1: 50.0}, target=70.0, budget=0, sign=-1)
+    assert far.unreachable == "coherence 70 +-2 is not reached: it is 50 at r = -0.1 and no smaller dose was coherent enough"
+
+
+def test_a_negative_dose_of_equal_divergence_is_sought_on_its_own_side():
+    """An empty search began at a positive dose, and so compared opposite pushes."""
+    ran = {}
+    for sign in (1, -1):
+        state = DivergenceMatch({-sign * 0.5: 0.4}, target=0.4, sign=sign)
+        ran[sign] = []
+        while (r := state.next()) is not None:
+            state.record(r, 1.3 * r**2)
+            ran[sign].append(r)
+        assert state.found is not None
+        assert sign * state.found == pytest.approx(math.sqrt(0.4 / 1.3), rel=0.05)
+    assert ran[-1] == [-r for r in ran[1]]

@@ -107,6 +107,10 @@ def test_the_cliff_is_the_first_dose_with_too_little_coherence() -> None:
     signed = [{"ids": ["vec_c"], "curve": both}, {"ids": ["vec_d"], "curve": both[:2]}]
     assert cliffs_in({"coherence_threshold": 50.0, "subjects": signed}) == {"vec_c": Cliff(None, 1)}
     assert cliffs_in({"coherence_threshold": 0.0, "subjects": subjects[:1]})["vec_0"].at is None
+    assert cliffs_in({**SUMMARY, "subjects": subjects, "direction": "negative"}) == {}, "pushed against the vector"
+    assert cliffs_in({**SUMMARY, "subjects": subjects, "operation": "norm_match"}) == {}, "doses are multiples of the norm"
+    against = {**subjects[0]["curve"][0], "r": -2.0, "coherence": 0.0}  # a raw coefficient against the requested direction
+    assert cliffs_in({**SUMMARY, "subjects": [{**subjects[0], "curve": [against, *subjects[0]["curve"]]}]})["vec_0"].at == 1.2
 
 
 def test_the_cliff_is_told_where_a_steering_took_the_vector_from_its_extraction(api: Running, person: Make) -> None:

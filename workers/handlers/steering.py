@@ -10,6 +10,7 @@ from contextlib import closing
 
 from terms.documents.calibration import CalibrationDocument
 from terms.documents.trait import TraitDataset
+from terms.methods import is_control
 from terms.specs import SteeringSpec
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
@@ -36,7 +37,7 @@ MOST_ROWS = 64
 def run(spec: SteeringSpec, context: JobContext) -> Outcome:
     """Spec: the fields of a steering request that affect the result, with vectors, judge and calibration resolved.
 
-    Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, wrong_width, layer_not_calibrated, no_questions,
+    Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, only_controls, wrong_width, layer_not_calibrated, no_questions,
     prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
     """
     try:
@@ -59,6 +60,12 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     massive = massive_dims_at(calibration, named)
     asked = {method for source in spec.get("from") or () for method in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
+
+    if all(is_control(one.method) for one in loaded.competing):
+        raise JobFault(
+            "only_controls",
+            "The vectors are controls alone (random, or fitted on shuffled labels). Steer with a method beside them.",
+        )
 
     longest = max(len(one.prompt_ids) for questions in (*sets.values(), *later.values()) for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))

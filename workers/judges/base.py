@@ -25,6 +25,10 @@ class JudgeItem:
     prompt_ids: Sequence[int] = ()
 
 
+NO_SCALE = "no scale"
+"""The failure of a coherence that the judge scores for no answer, because its scale has no length: no single answer has failed."""
+
+
 @dataclass(frozen=True)
 class Score:
     """The scores of one answer, 0-100 each; None for a missing score. `raw` holds the judge's evidence as JSON: it is stored with the answer, so

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from terms.documents.judge import JudgeDocument, JudgeState, RawScore
 from terms.documents.steering import JudgeFacts, JudgeIdentity
 from workers.job import JobFault
-from workers.judges.base import JudgeItem, Score, done
+from workers.judges.base import NO_SCALE, JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
     Answered,
@@ -169,7 +169,7 @@ class ReferenceJudge:
                 "read_after": reading.read_after,
             }
             if coherence is None:
-                raw["failures"] = {"coherence": "no scale" if reading.log_likelihood is not None else "does not fit the context"}
+                raw["failures"] = {"coherence": NO_SCALE if reading.log_likelihood is not None else "does not fit the context"}
                 self._tally["failures"] += 1
             found.append(Score(round(trait, 2), coherence, None, raw))
         self._tally["items"] += len(items)

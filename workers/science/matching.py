@@ -25,25 +25,41 @@ CLIFF = 1.01
 
 
 class _Match(ABC):
-    """A bracket of two doses: the push is too small at the lower dose and too large at the upper."""
+    """A bracket of two doses: the push is too small at the lower dose and too large at the upper. All doses have one sign: a push and its
+    opposite are not compared. Inside, r is their size."""
 
-    def __init__(self, known: Mapping[float, float], low: float, high: float, budget: int) -> None:
-        self._known = dict(known)
-        self._low, self._high, self._left = low, high, budget
+    def __init__(self, known: Mapping[float, float], low: float, high: float, budget: int, sign: int) -> None:
+        self._known = {abs(r): value for r, value in known.items() if sign * r > 0}
+        self._low, self._high, self._left, self._sign = low, high, budget, sign
+
+    def next(self) -> float | None:
+        """The next dose to run; None where the search has ended."""
+        return self._signed(self._next())
 
     def record(self, r: float, value: float) -> None:
         """Records the result of a dose on the selection questions."""
-        self._known[r] = value
+        self._known[abs(r)] = value
         self._left -= 1
+
+    @property
+    def found(self) -> float | None:
+        """The dose that was run and matches; None without one."""
+        return self._signed(self._found())
+
+    def _signed(self, r: float | None) -> float | None:
+        return None if r is None else self._sign * r
 
     @abstractmethod
     def _side(self, value: float) -> int:
-        """-1 where the dose is too small, 0 where it matches, 1 where it is too large."""
+        """-1 where the dose is too small, 0 where it matches, 1 where it is too large, which a value of NaN says, too."""
 
-    @property
     @abstractmethod
-    def found(self) -> float | None:
-        """The dose that was run and matches; None without one."""
+    def _next(self) -> float | None:
+        """The next dose to run."""
+
+    @abstractmethod
+    def _found(self) -> float | None:
+        """The dose that was run and matches."""
 
     @abstractmethod
     def _words(self) -> tuple[str, str, str, str]:
@@ -56,7 +72,11 @@ class _Match(ABC):
             return None
         aim, written, missing, moves = self._words()
         below, above = self._bracket(-1)
-        at = {r: f"{self._known[r]:{written}} at r = {r:.3g}" for r in (below, above) if r is not None}
+        values = {r: self._known[r] for r in (below, above) if r is not None}
+        at = {
+            r: f"{'without a score' if math.isnan(value) else f'{value:{written}}'} at r = {self._sign * r:.3g}"
+            for r, value in values.items()
+        }
         if below is not None and above is not None:
             return f"{aim} is not reached: it {moves} from {at[below]} to {at[above]}"
         if below is not None:
@@ -76,7 +96,7 @@ class _Match(ABC):
 
 
 class CoherenceMatch(_Match):
-    """Finds the largest dose with a coherence within the tolerance of the target."""
+    """Finds the largest dose with a coherence within the tolerance of the target. `sign` is that of the doses."""
 
     def __init__(
         self,
@@ -87,15 +107,16 @@ class CoherenceMatch(_Match):
         low: float = 0.05,
         high: float = 4.0,
         budget: int = 4,
+        sign: int = 1,
     ) -> None:
         """`known` are coherences by dose from the search; up to `budget` more doses may be run."""
-        super().__init__(known, low, high, budget)
+        super().__init__(known, low, high, budget, sign)
         self._target, self._tolerance = target, tolerance
 
     def _side(self, value: float) -> int:
-        return int(value < self._target - self._tolerance) - int(value > self._target + self._tolerance)
+        return int(not value >= self._target - self._tolerance) - int(value > self._target + self._tolerance)
 
-    def next(self) -> float | None:
+    def _next(self) -> float | None:
         """The next dose to run; None when the largest match is found, no match is possible, or the budget is used."""
         if self._left <= 0:
             return None
@@ -106,8 +127,7 @@ class CoherenceMatch(_Match):
             return None if below >= self._high else min(2 * below, self._high)
         return math.sqrt(below * above) if above / below > (CLIFF if self.found is None else CLOSE) else None
 
-    @property
-    def found(self) -> float | None:
+    def _found(self) -> float | None:
         """The largest dose that was run and has a matching coherence."""
         return max(self._of_side(0), default=None)
 
@@ -116,7 +136,7 @@ class CoherenceMatch(_Match):
 
 
 class DivergenceMatch(_Match):
-    """Finds the dose with a divergence, in nats, within a share of the target."""
+    """Finds the dose with a divergence, in nats, within a share of the target. `sign` is that of the doses."""
 
     def __init__(
         self,
@@ -127,14 +147,15 @@ class DivergenceMatch(_Match):
         high: float = 6.0,
         budget: int = 10,
         tolerance: float = DIVERGENCE_TOLERANCE,
+        sign: int = 1,
     ) -> None:
-        super().__init__(known or {}, low, high, budget)
+        super().__init__(known or {}, low, high, budget, sign)
         self._target, self._tolerance = target, tolerance
 
     def _side(self, value: float) -> int:
-        return int(value > self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
+        return int(not value <= self._target * (1 + self._tolerance)) - int(value < self._target * (1 - self._tolerance))
 
-    def next(self) -> float | None:
+    def _next(self) -> float | None:
         """The next dose to measure; None when a match is found or the budget is used, and where none can match: the largest dose is below the
         target, the smallest is above it, or divergence jumps over it."""
         if self.found is not None or self._left <= 0:
@@ -154,18 +175,18 @@ class DivergenceMatch(_Match):
         if below is None or above is None:
             end = above if below is None else below
             assert end is not None
-            step = math.sqrt(self._target / self._known[end]) if self._known[end] > 0 else 4.0
-            return min(max(end * min(max(step, 0.25), 4.0), self._low), self._high)
+            step = 4.0 if self._known[end] == 0 else math.sqrt(self._target / self._known[end])
+            # a bound named first stands against NaN
+            return min(max(end * min(max(0.25, step), 4.0), self._low), self._high)
         if above / below < CLIFF:
             return None
         share = 0.5
         if self._known[below] > 0:
             rise = math.log(self._known[above] / self._known[below])
-            share = min(max(math.log(self._target / self._known[below]) / rise, 0.1), 0.9)
+            share = min(max(0.1, math.log(self._target / self._known[below]) / rise), 0.9)
         return math.exp(math.log(below) + share * math.log(above / below))
 
-    @property
-    def found(self) -> float | None:
+    def _found(self) -> float | None:
         """The dose that was run and is nearest to the target, if it is within the tolerance."""
         return min(self._of_side(0), key=lambda r: abs(self._known[r] - self._target), default=None)
 
@@ -174,6 +195,12 @@ class DivergenceMatch(_Match):
 
 
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
-    """The 95th percentile in nats over the first tokens of all questions; 0 without any token. One array [T] of divergences per question."""
+    """The 95th percentile in nats over the first tokens of all questions; 0 without any token, inf where it lies between a number and inf. One
+    array [T] of divergences per question."""
     tokens = np.concatenate([one[:first] for one in divergences]) if len(divergences) else np.empty(0)
-    return float(np.percentile(tokens, 95)) if len(tokens) else 0.0
+    if not len(tokens):
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        between = float(np.percentile(tokens, 95))
+    # numpy interpolates to NaN beside an infinity
+    return float(np.percentile(tokens, 95, method="higher")) if math.isnan(between) else between

@@ -26,17 +26,23 @@ LOOKED_CLOSELY = 0.5
 """Width, in ln r, of the gaps next to the best dose from which a cell may be given up."""
 SAME = 5.0
 """Points below the ceiling within which no more gain is possible: about one answer of 24."""
+UNSCORED = "the judge scored no dose"
+"""Why a cell has no best dose."""
 LEAST_TO_GAIN, LEAST_SPREAD = 3.0, 5.0
 """Lower bounds in points, of a gap's possible gain and of an objective's error: 0 of 24 answers is still consistent with 1 in 8."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of one dose on the selection questions: the objective (joint gain) and its standard error in points, and the mean coherence."""
+    """The result of one dose on the selection questions: the objective (joint gain) and its standard error in points, and the mean coherence.
+
+    A dose that was not `scored` counts as too large, and is never the best.
+    """
 
     objective: float
     spread: float
     coherence: float
+    scored: bool = True
 
 
 @dataclass
@@ -47,14 +53,15 @@ class _Cell:
 
     @property
     def best(self) -> float | None:
-        """The dose with the largest objective; ties go to the more coherent dose, then to the smaller.
+        """The scored dose with the largest objective; ties go to the more coherent dose, then to the smaller. None without a scored dose.
 
         Where no more gain is possible, the smallest dose that reaches it to within SAME, because a larger push only adds side effects.
         """
-        saturated = [r for r, one in self.seen.items() if one.objective >= self.ceiling - SAME]
+        scored = [r for r, one in self.seen.items() if one.scored]
+        saturated = [r for r in scored if self.seen[r].objective >= self.ceiling - SAME]
         if saturated:
             return min(saturated)
-        return max(self.seen, key=lambda r: (self.seen[r].objective, self.seen[r].coherence, -r), default=None)
+        return max(scored, key=lambda r: (self.seen[r].objective, self.seen[r].coherence, -r), default=None)
 
 
 class Search:
@@ -88,12 +95,13 @@ class Search:
         return [(name, dose) for name, dose in asked if dose is not None]
 
     def record(self, cell: str, r: float, *, objective: float, spread: float, coherence: float) -> None:
-        """Records one evaluation. A NaN spread (one cluster) counts as 0; a NaN objective or coherence (the judge could not score) counts as no
-        gain and as incoherent."""
+        """Records one evaluation. A NaN spread (one cluster) counts as 0; with a NaN objective or coherence (the judge could not score) the dose
+        counts as too large, and is never the best."""
         self._cells[cell].seen[r] = Evaluation(
             0.0 if math.isnan(objective) else objective,
             0.0 if math.isnan(spread) else spread,
             0.0 if math.isnan(coherence) else coherence,
+            not math.isnan(objective + coherence),
         )
 
     @property
@@ -102,12 +110,14 @@ class Search:
         return not self.next_round()
 
     def best(self, cell: str) -> float | None:
-        """The dose to use, which is a dose that was run; None before the first evaluation."""
+        """The dose to use, which is a dose that was run; None before the first that was scored."""
         return self._cells[cell].best
 
     def stopped(self, cell: str) -> str | None:
         """The reason why the search has dropped a cell; None while it runs the cell."""
         found = self._cells[cell]
+        if found.seen and found.best is None and self._next(found) is None:
+            return UNSCORED
         if len(found.seen) >= self._budget:
             return "budget used"
         if self._given_up(found):

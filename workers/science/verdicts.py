@@ -7,7 +7,7 @@ massive dims set to 0; a plain vector is the same vector before that.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from terms.methods import UnknownMethod, is_ablation, parse_method
+from terms.methods import UnknownMethod, is_ablation, is_control, parse_method
 from workers.science.intervals import Interval
 
 TIE = 10.0
@@ -164,7 +164,7 @@ def _steered(one: TraitEvidence) -> bool:
 
 def _is_control(name: str) -> bool:
     """Whether a method is a control: random directions, vectors fitted on shuffled labels, or methods of the cleaning ablation."""
-    return cost(name)[0] == 0 or name.startswith("shuffled") or is_ablation(name)
+    return is_control(name) or is_ablation(name)
 
 
 def _gain(interval: Interval | None) -> str:

@@ -34,6 +34,10 @@ class Scale:
         """The joint gain per question, in percentage points."""
         return self._joint(run) - self._joint(base)
 
+    def mean_joint_gain(self, run: Run, base: Run) -> float:
+        """The mean joint gain, in percentage points; NaN as for `coherence_of`."""
+        return _scored(mean(self.joint_gain(run, base)), run, base)
+
     def room(self, base: Run) -> float:
         """The largest possible mean joint gain over `base`: 100 minus the share of its answers that are already on target, in percentage
         points."""
@@ -41,6 +45,17 @@ class Scale:
 
     def _joint(self, run: Run) -> Column:
         return joint(run.trait, run.coherence, self.threshold, self.sign)
+
+
+def coherence_of(run: Run) -> float:
+    """The mean coherence of a run. NaN where the judge failed on every answer; 0 where it has no scale of coherence."""
+    return _scored(mean(run.coherence), run)
+
+
+def _scored(value: float | None, *runs: Run) -> float:
+    if value is not None:
+        return value
+    return math.nan if any(run.failed for run in runs) else 0.0
 
 
 def gains_of(runs: Sequence[Run], base: Run, scale: Scale) -> Column:
@@ -60,7 +75,7 @@ def scores_of(run: Run) -> Scores:
         "n": len(run.answers),
         "trait": _rounded(mean(run.trait)),
         "coherence": _rounded(mean(run.coherence)),
-        "failed": int(np.isnan(run.trait).sum()),
+        "failed": run.failed,
     }
 
 

@@ -1,11 +1,12 @@
 """Finds the doses at which vectors are compared besides their best doses: equal coherence, and equal divergence from the unsteered model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.lm.divergence import divergences
 from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
-from workers.science.scores import mean
+from workers.steering.effects import coherence_of
 from workers.steering.runs import Run
 from workers.steering.sets import Searched
 from workers.steering.setup import Setup
@@ -13,6 +14,8 @@ from workers.steering.subjects import Subject
 
 HALF = 0.5
 ONE_NAT = 1.0
+OVERFLOWED = "the leader's logits are not finite at its best dose, so its divergence has no size to match"
+"""Why no vector is compared at the leader's divergence."""
 DOSES_TO_MATCH = 8
 """Approximate number of doses of a vector measured for divergence; used for the progress display only."""
 
@@ -26,11 +29,12 @@ class Divergences:
     doses: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
 
 
-def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float) -> dict[str, float | str | None]:
-    """Returns for each group the largest dose with a coherence within +-2 of the target on the selection questions, a sentence with the reason
-    why none has it, or None for a group without a best dose, which is not searched."""
+def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> dict[str, float | str | None]:
+    """Returns for each group the largest dose, of the sign of the leader's best, with a coherence within +-2 of the leader's on the selection
+    questions, a sentence with the reason why none has it, or None for a group without a best dose, which is not searched."""
+    target, sign = coherence_of(chosen[leader].best_run), _sign_of(chosen[leader])
     states = {
-        group: CoherenceMatch({run.spec.r: mean(run.coherence) or 0.0 for run in one.curve if run.spec.r}, target=target)
+        group: CoherenceMatch({run.spec.r: coherence_of(run) for run in one.curve if run.spec.r}, target=target, sign=sign)
         for group, one in chosen.items()
         if one.best is not None and one.subject.same_as is None
     }
@@ -38,30 +42,40 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], target: float)
     while asked := [(group, r) for group, state in states.items() if (r := state.next()) is not None]:
         runs = setup.evaluator.evaluate([setup.planned(chosen[group].subject, "selection", r) for group, r in asked])
         for (group, r), run in zip(asked, runs, strict=True):
-            states[group].record(r, mean(run.coherence) or 0.0)
+            states[group].record(r, coherence_of(run))
     by_subject = {
         chosen[group].subject.name: state.unreachable if state.found is None else state.found for group, state in states.items()
     }
     return {group: by_subject.get(one.subject.same_as or one.subject.name) for group, one in chosen.items()}
 
 
-def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, leader: str) -> Divergences:
-    """Doses of equal divergence: the p95 of the leader's best run on the selection questions, half of it, and 1 nat where that is in range.
+def _sign_of(leader: Searched) -> int:
+    """The sign of the leader's best dose: -1 where a raw coefficient pushed against the requested direction."""
+    return -1 if (leader.best_run.spec.r or 0.0) < 0 else 1
 
-    Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated.
+
+def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, leader: str) -> Divergences:
+    """Doses of equal divergence, of the sign of the leader's best: the p95 of the leader's best run on the selection questions, half of it, and
+    1 nat where that is in range.
+
+    Teacher-forced on the unsteered greedy answers `base`, first 20 tokens; nothing is generated. An infinite divergence is no target.
     """
     measure = _Measured(setup, base)
     setup.evaluator.begin("matching divergence", len(chosen) * DOSES_TO_MATCH, share=0.1, unit="doses")
-    best = chosen[leader].best_run
+    best, sign = chosen[leader].best_run, _sign_of(chosen[leader])
     assert best.spec.subject is not None
     budget = measure.at(best.spec.subject, best.spec.r or 0.0)
-    targets = {"divergence": budget, "divergence_half": HALF * budget}
+    targets = {"divergence": budget, "divergence_half": HALF * budget} if math.isfinite(budget) else {}
     if budget > ONE_NAT:
         targets["divergence_1_nat"] = ONE_NAT
-    doses = {
-        name: {group: None if one.best is None else measure.dose_reaching(one.subject, target) for group, one in chosen.items()}
+    doses: dict[str, Mapping[str, float | str | None]] = {
+        name: {
+            group: None if one.best is None else measure.dose_reaching(one.subject, target, sign) for group, one in chosen.items()
+        }
         for name, target in targets.items()
     }
+    if "divergence" not in targets:
+        doses["divergence"] = dict.fromkeys(chosen, OVERFLOWED)
     return Divergences(targets, doses)
 
 
@@ -89,9 +103,9 @@ class _Measured:
             evaluator.tick()
         return known[r]
 
-    def dose_reaching(self, subject: Subject, target: float) -> float | str | None:
-        """The dose with the target divergence, or the reason why none has it."""
-        state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target)
+    def dose_reaching(self, subject: Subject, target: float, sign: int) -> float | str | None:
+        """The dose of this sign with the target divergence, or the reason why none has it."""
+        state = DivergenceMatch(self._known.get(subject.same_as or subject.name), target=target, sign=sign)
         while (r := state.next()) is not None:
             state.record(r, self.at(subject, r))
         return state.unreachable if state.found is None else state.found

@@ -129,14 +129,16 @@ def can_tell(facts: JudgeFacts) -> bool:
 
 
 def check_failures(runs: Sequence[Run]) -> None:
-    """Raises JobFault judge_unusable where the judge failed on too many answers for a conclusion."""
-    scores = np.concatenate([run.trait for run in runs])
-    failed = float(np.isnan(scores).mean())
+    """Raises JobFault judge_unusable where the judge failed on too many answers for a conclusion. Where no answer has a coherence, this judge
+    scores the trait alone."""
+    answers = [one for run in runs for one in run.answers]
+    coherent = any(one.coherence is not None for one in answers)
+    failed = sum(one.failed if coherent else one.trait is None for one in answers) / len(answers)
     if failed > MOST_FAILED:
         raise JobFault(
             "judge_unusable",
-            f"The judge gave no score for {failed:.0%} of {len(scores):,} answers (at most {MOST_FAILED:.0%} may fail). The texts are kept: "
-            "score them again with another judge.",
+            f"The judge gave no score of trait or coherence for {failed:.0%} of {len(answers):,} answers (at most {MOST_FAILED:.0%} may "
+            "fail). The texts are kept: score them again with another judge.",
         )
 
 

@@ -6,9 +6,11 @@ Stored next to the matched doses, so that a report shows what such a comparison 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from terms.documents.steering import ReferenceProtocol, ReferenceRow
 from workers.science.scores import mean
-from workers.steering.effects import Scale, dose_of_run, scores_of
+from workers.steering.effects import Scale, coherence_of, dose_of_run, scores_of
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import Intervention, Searched
@@ -21,7 +23,7 @@ AROUND = (0.7, 0.85, 1.0, 1.15, 1.3)
 
 @dataclass(frozen=True, eq=False)
 class RawCoefficient:
-    """The coefficient `c` at which `group` steered best, and every group's subject at the same layer."""
+    """The coefficient `c` at which `group` steered best, with its sign, and every group's subject at the same layer."""
 
     group: str
     c: float
@@ -30,7 +32,8 @@ class RawCoefficient:
     def specs(self, questions: Sequence[Question], how: Intervention, times: float = 1.0) -> dict[str, RunSpec]:
         """The run specs of every group at `times` the coefficient."""
         return {
-            group: how.spec(subject, questions, subject.parts[0].dose(times * self.c)) for group, subject in self.subjects.items()
+            group: how.spec(subject, questions, how.sign * subject.parts[0].dose(times * self.c))
+            for group, subject in self.subjects.items()
         }
 
 
@@ -46,15 +49,16 @@ def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched]
         for one in searched
         if [(part.layer, part.component) for part in one.subject.parts] == sites
     }
-    return RawCoefficient(group, abs(best.spec.pushes[0].coefficient), subjects)
+    return RawCoefficient(group, best.spec.pushes[0].coefficient, subjects)
 
 
 def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
     """Applies the reference's rule: the largest gain among runs with a mean coherence at or above the threshold, else the most coherent run."""
-    coherent = [run for run in runs if (mean(run.coherence) or 0.0) >= scale.threshold]
-    if coherent:
-        return max(coherent, key=lambda run: mean(scale.gain(run, base)) or 0.0)
-    return max(runs, key=lambda run: mean(run.coherence) or 0.0)
+    coherent = [run for run in runs if coherence_of(run) >= scale.threshold]
+    gains = {run.spec.id: gain for run in coherent if (gain := mean(scale.gain(run, base))) is not None}
+    if gains:
+        return max((run for run in coherent if run.spec.id in gains), key=lambda run: gains[run.spec.id])
+    return max(runs, key=lambda run: np.nan_to_num(coherence_of(run), nan=-1.0))
 
 
 def measure(setup: Setup, raw: RawCoefficient, base: Run) -> ReferenceProtocol:

@@ -8,6 +8,7 @@ dose measured without massive dims (science.md, 4.2); an arm is a run of one par
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from terms.methods import base_of
 from workers.steering.matching import HALF, Divergences
 from workers.steering.protocol import RawCoefficient
 from workers.steering.runs import Run, RunSpec
@@ -195,8 +196,7 @@ def _extra(setup: Setup, subject: Subject, r: float | None) -> dict[str, dict[st
 
 def _arms(setup: Setup, subject: Subject, r: float) -> dict[str, RunSpec]:
     """The clean and the massive part as separate runs, for mean-based vectors that hold massive dims."""
-    mean_based = subject.method.startswith("mean_diff") and "rownorm" not in subject.method
-    if setup.how.operation != "add" or not mean_based:
+    if setup.how.operation != "add" or base_of(subject.method) != "mean_diff":
         return {}
     if all(1 - part.clean_share**2 < MASSIVE_WORTH_TAKING_APART for part in subject.parts):
         return {}

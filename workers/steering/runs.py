@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from terms.documents.judge import RawScore
 from terms.documents.steering import PushEffect
-from workers.judges.base import Score
+from workers.judges.base import NO_SCALE, Score
 from workers.lm.interventions import Push
 from workers.steering.questions import Question
 from workers.steering.subjects import Subject
@@ -63,6 +63,12 @@ class Answer:
     relevance: float | None
     raw: RawScore
 
+    @property
+    def failed(self) -> bool:
+        """Whether the judge could not score the trait or the coherence; a judge without a scale of coherence is not at fault."""
+        no_coherence = self.coherence is None and self.raw.get("failures", {}).get("coherence") != NO_SCALE
+        return self.trait is None or no_coherence
+
 
 def judged(ids: Sequence[int], text: str, *, ended: bool, finite: bool, score: Score, raw: RawScore) -> Answer:
     """The answer with its score. An answer with overflowed logits is incoherent, however well its text before that reads."""
@@ -88,6 +94,11 @@ class Run:
     def coherence(self) -> NDArray[np.float64]:
         """Coherence scores [Q]; NaN where the judge failed."""
         return _column([one.coherence for one in self.answers])
+
+    @property
+    def failed(self) -> int:
+        """The number of answers that the judge could not score."""
+        return sum(one.failed for one in self.answers)
 
     def to_bytes(self) -> bytes:
         """The bytes of the run for its cell."""

@@ -3,13 +3,13 @@
 A subject is a vector, or the vectors of one method at several layers (`subjects`). Test answers are not used here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
-from terms.methods import is_ablation
+from terms.methods import is_ablation, is_control
 from workers.science.intervals import standard_error
-from workers.science.scores import mean
-from workers.science.search import Search
-from workers.steering.effects import Scale, clusters_of
+from workers.science.search import UNSCORED, Search
+from workers.steering.effects import Scale, clusters_of, coherence_of
 from workers.steering.runs import Run
 from workers.steering.sets import Searched, by_group
 from workers.steering.setup import Setup
@@ -17,8 +17,6 @@ from workers.steering.subjects import Subject
 
 NO_CLEAN_DOSE = "no clean dose"
 """Why a subject was not run: its vector lies almost wholly in massive dims, so its dose cannot be measured (docs/science.md, 4.2)."""
-CONTROLS = ("random", "shuffled")
-"""First words of the control methods, which are compared with others but cannot lead."""
 
 
 def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searched]:
@@ -29,7 +27,7 @@ def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searche
     """
     own = [one for one in subjects if one.same_as is None]
     if not setup.pushes_have_doses:
-        searched = _ablated(setup, own)
+        searched = _ablated(setup, own, base)
     elif setup.spec.get("doses") or setup.spec.get("coefficients"):
         searched = _at_given_doses(setup, own, base)
     else:
@@ -43,11 +41,19 @@ def _twin(subject: Subject, earlier: Searched) -> Searched:
     return Searched(subject, earlier.curve, earlier.best, "same vector")
 
 
-def _ablated(setup: Setup, own: Sequence[Subject]) -> list[Searched]:
+def _ablated(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
     """Runs each subject once: an ablated direction has no dose."""
     setup.evaluator.begin("ablating", len(own) * len(setup.sets["selection"]), share=0.4)
     runs = setup.evaluator.evaluate([setup.planned(one, "selection", None) for one in own])
-    return [Searched(one, (run,), run) for one, run in zip(own, runs, strict=True)]
+    return [_best_of(setup, one, (run,), base) for one, run in zip(own, runs, strict=True)]
+
+
+def _best_of(setup: Setup, subject: Subject, curve: tuple[Run, ...], base: Run) -> Searched:
+    """The subject with the best of its scored runs: the largest joint gain, then the highest coherence."""
+    merits = {at: (setup.scale.mean_joint_gain(run, base), coherence_of(run)) for at, run in enumerate(curve)}
+    scored = [at for at, merit in merits.items() if not math.isnan(sum(merit))]
+    best = max(scored, key=lambda at: merits[at], default=None)
+    return Searched(subject, curve, None if best is None else curve[best], None if scored else UNSCORED)
 
 
 def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
@@ -66,13 +72,12 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
         runs = setup.evaluator.evaluate([setup.planned(dosed[name], "selection", r) for name, r in requested])
         for (name, r), run in zip(requested, runs, strict=True):
             curves[name].append(run)
-            gain = setup.scale.joint_gain(run, base)
             state.record(
                 name,
                 r,
-                objective=mean(gain) or 0.0,
-                spread=standard_error(gain, clusters_of(run)),
-                coherence=mean(run.coherence) or 0.0,
+                objective=setup.scale.mean_joint_gain(run, base),
+                spread=standard_error(setup.scale.joint_gain(run, base), clusters_of(run)),
+                coherence=coherence_of(run),
             )
     return [
         _curve_of(one, curves[one.name], state) if one.name in dosed else Searched(one, (), None, NO_CLEAN_DOSE) for one in own
@@ -83,7 +88,7 @@ def _curve_of(subject: Subject, runs: Sequence[Run], state: Search) -> Searched:
     """The subject with its runs in ascending dose, the best of them, and why its search ended early, if it did."""
     curve = tuple(sorted(runs, key=lambda run: run.spec.r or 0.0))
     best = state.best(subject.name)
-    return Searched(subject, curve, next(run for run in curve if run.spec.r == best), state.stopped(subject.name))
+    return Searched(subject, curve, next((run for run in curve if run.spec.r == best), None), state.stopped(subject.name))
 
 
 def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
@@ -92,15 +97,11 @@ def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Sea
     planned = [setup.planned(one, "selection", r) for one in own for r in doses[one.name]]
     setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
     runs = iter(setup.evaluator.evaluate(planned))
-
-    def merit(run: Run) -> tuple[float, float]:
-        return _mean_joint_gain(run, base, setup.scale), mean(run.coherence) or 0.0
-
-    searched = []
-    for one in own:
-        curve = tuple(next(runs) for _ in doses[one.name])
-        searched.append(Searched(one, curve, max(curve, key=merit, default=None), None if curve else NO_CLEAN_DOSE))
-    return searched
+    curves = {one.name: tuple(next(runs) for _ in doses[one.name]) for one in own}
+    return [
+        _best_of(setup, one, curves[one.name], base) if curves[one.name] else Searched(one, (), None, NO_CLEAN_DOSE)
+        for one in own
+    ]
 
 
 def _given_doses(setup: Setup, subject: Subject) -> list[float]:
@@ -120,7 +121,7 @@ def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, S
     """
 
     def merit(one: Searched) -> float:
-        return -1e9 if one.best is None else _mean_joint_gain(one.best, base, scale)
+        return -1e9 if one.best is None else scale.mean_joint_gain(one.best, base)
 
     return {group: max(members, key=merit) for group, members in by_group(searched).items()}
 
@@ -130,13 +131,9 @@ def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | 
     methods of the cleaning ablation lead only among themselves: a report shows them in a table of their own.
     """
     gains = {
-        group: _mean_joint_gain(one.best, base, scale)
+        group: scale.mean_joint_gain(one.best, base)
         for group, one in chosen.items()
-        if one.best is not None and not one.subject.method.startswith(CONTROLS)
+        if one.best is not None and not is_control(one.subject.method)
     }
     methods = [group for group in gains if not is_ablation(chosen[group].subject.method)]
     return max(methods or gains, key=lambda group: gains[group], default=None)
-
-
-def _mean_joint_gain(run: Run, base: Run, scale: Scale) -> float:
-    return mean(scale.joint_gain(run, base)) or 0.0

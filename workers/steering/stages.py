@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from terms.documents.steering import ReferenceProtocol
 from workers.job import JobContext, JobFault
-from workers.science.scores import mean
+from workers.science.search import UNSCORED
 from workers.steering import offtarget, protocol
 from workers.steering.matching import Divergences, match_coherence, match_divergence
 from workers.steering.offtarget import OffTarget
@@ -49,6 +49,7 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     chosen = choose(searched, bases["selection"], setup.scale)
     leader = leader_of(chosen, bases["selection"], setup.scale)
     if leader is None:
+        check_scored(searched)
         raise JobFault(
             "no_clean_dose",
             "None of the vectors has a clean dose: over 99 % of each lies in massive dims. Clean them, or give raw coefficients "
@@ -67,11 +68,21 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     return Findings(bases, searched, leader, reported, matched.divergence.targets, reference, off_target, prompt_only, runs)
 
 
+def check_scored(searched: Sequence[Searched]) -> None:
+    """Raises JobFault judge_unusable where a vector has no best dose because the judge scored none of its runs."""
+    unscored = [one.subject.name for one in searched if one.stopped == UNSCORED]
+    if unscored:
+        raise JobFault(
+            "judge_unusable",
+            f"The judge scored no dose of {unscored[0]}, so none can be chosen. Steer again with another judge.",
+        )
+
+
 def _coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -> Mapping[str, float | str | None]:
     """For each group the dose that is as coherent as the leader's best dose, or the reason why there is none; empty if not requested."""
     if not setup.pushes_have_doses or "coherence" not in setup.spec["matched"]:
         return {}
-    return match_coherence(setup, chosen, mean(chosen[leader].best_run.coherence) or 0.0)
+    return match_coherence(setup, chosen, leader)
 
 
 def _divergence(setup: Setup, chosen: Mapping[str, Searched], leader: str, base: Run) -> Divergences:

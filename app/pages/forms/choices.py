@@ -16,12 +16,12 @@ from app.pages.forms.fields import Field, Values
 from app.pages.wording import listed, when
 from app.studies.schemas import METHODS
 from app.traits import service as traits
+from terms.methods import CONTROLS, is_control
 
 MOST = 200
 """Most entries of a list; other names can be given as JSON."""
 MOST_VECTORS = 60
 FURTHER_METHODS = ("mean_diff_preclean", "mean_diff_rownorm_cleaned", "probe_preclean", "pca", "lda", "rfm", "gradient")
-CONTROLS = ("random", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choic
 def vectors_of(session: Session, viewer: Viewer, model: str) -> Sequence[VectorOut]:
     """Returns the model's newest vectors, without controls; at most MOST_VECTORS."""
     found = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, offset=0)
-    return [one for one in found if not one.method.startswith(CONTROLS)][:MOST_VECTORS]
+    return [one for one in found if not is_control(one.method)][:MOST_VECTORS]
 
 
 def named(one: VectorOut) -> str:

@@ -30,17 +30,17 @@ class Cliff:
 
 def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
     """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together, and
-    those without a positive dose.
+    those without a positive dose. Empty for a steering whose doses mean another push than the page's: against the vector, or not an addition.
     """
-    found = {}
-    for subject in summary.get("subjects") or [] if summary else []:
+    found: dict[str, Cliff] = {}
+    if not summary or summary.get("direction") == "negative" or summary.get("operation", "add") != "add":
+        return found
+    for subject in summary.get("subjects") or []:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
         named = next((one for one in (*ids, *keys) if one), None)
         if named is not None and max(len(keys), len(ids)) == 1:
-            tried = [
-                (r, one["coherence"]) for one in subject["curve"] if (r := one["r"] or 0) > 0 and one["coherence"] is not None
-            ]
-            under = [r for r, coherence in tried if summary and coherence < summary["coherence_threshold"]]
+            tried = {r: at for one in subject["curve"] if (r := one["r"] or 0) > 0 and (at := one["coherence"]) is not None}
+            under = [r for r, coherence in tried.items() if coherence < summary["coherence_threshold"]]
             if tried:
                 found[named] = Cliff(subject.get("best_r"), min(under, default=None))
     return found
