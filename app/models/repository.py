@@ -60,6 +60,13 @@ def unfinished_jobs(session: Session, name: str) -> Sequence[str]:
     return session.scalars(select(Job.id).where(loads, Job.state.not_in(list(FINISHED))).order_by(Job.id)).all()
 
 
+def inspecting_job(session: Session, name: str) -> str | None:
+    """Returns an unfinished job that inspects the model, or else one that proves it for jobs that wait; None if there is neither."""
+    awaited = or_(Job.kind == "inspect", (Job.kind == "prove") & Job.spec["programs"].astext.is_(None))
+    statement = select(Job.id).where(Job.model == name, awaited, Job.state.not_in(list(FINISHED)))
+    return session.scalar(statement.order_by(Job.kind, Job.id).limit(1))
+
+
 def judges(session: Session, name: str) -> Sequence[str]:
     """Returns the judges that use this model."""
     return session.scalars(select(Judge.name).where(Judge.kind == "local", Judge.model == name).order_by(Judge.name)).all()

@@ -98,16 +98,60 @@ def test_a_retried_download_is_followed_by_an_inspection_though_its_owners_queue
     assert claim(sessions, "light").job.kind == "inspect"
 
 
+def test_a_model_is_inspected_once_at_a_time_so_that_waiting_jobs_keep_their_proof(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    waiting = submit(ada, model="new")
+    refused = admin.post("/v1/models/new/inspect")
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_being_inspected")
+    assert f"POST /v1/jobs/{first['id']}/cancel" in refused.json()["detail"]
+    inspect(sessions, FACTS)
+    refused = admin.post("/v1/models/new/inspect").json()
+    assert refused["facts"] == {"job": admin.get("/v1/models/new").json()["prove_job"]}
+    prove(sessions)
+    assert claim(sessions).job.id == waiting["id"]
+    assert admin.post("/v1/models/new/inspect").status_code == 202
+
+
+def test_a_cancelled_inspection_makes_room_for_another(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    waiting = submit(ada, model="new")["links"]["self"]
+    admin.post(f"{first['links']['self']}/cancel")
+    assert admin.post("/v1/models/new/inspect").status_code == 202
+    retried = ada.post(f"{waiting}/retry").json()
+    inspected(sessions, FACTS)
+    assert claim(sessions).job.id == retried["id"]
+
+
 def test_an_older_inspection_does_not_overwrite_what_a_later_one_found(
     admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
-    old = claim(sessions, "light")
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    fail(sessions, claim(sessions, "light"))
     admin.post("/v1/models/new/inspect")
     inspected(sessions, {**FACTS, "layers": 9})
-    with sessions.begin() as session:
-        endings.succeed(session, old.job.id, old.token, {"facts": FACTS}, [], metrics={})
+    admin.post(f"{first['links']['self']}/retry")
+    inspect(sessions, FACTS)
     assert admin.get("/v1/models/new").json()["facts"]["layers"] == 9
+
+
+def test_a_retried_inspection_that_waits_for_its_retried_download_stays_the_models(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "google/gemma", "revision": COMMIT}).json()
+    download = claim(sessions, "light")
+    fail(sessions, download)
+    admin.post(f"/v1/jobs/{download.job.id}/retry")
+    again = admin.post(f"{first['links']['self']}/retry").json()
+    lease = claim(sessions, "light")
+    with sessions.begin() as session:
+        endings.succeed(session, lease.job.id, lease.token, {}, [], metrics={})
+    inspected(sessions, FACTS)
+    model = admin.get("/v1/models/new").json()
+    assert (model["state"], model["inspect_job"]) == ("ready", again["id"])
 
 
 @pytest.mark.parametrize(

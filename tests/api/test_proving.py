@@ -121,8 +121,12 @@ def test_an_older_proof_says_nothing_of_a_model_that_was_inspected_again(
 ) -> None:
     register(admin)
     inspect(sessions, FACTS)
+    prove(sessions)
+    assert idle(sessions, {"proofs": 2}) == "demo"
+    prove(sessions)
+    assert idle(sessions, {"proofs": 2}) == "new"
     old = claim(sessions)
-    admin.post("/v1/models/new/inspect")
+    assert admin.post("/v1/models/new/inspect").status_code == 202
     inspect(sessions, {**FACTS, "weight_hash": "f" * 64})
     prove(sessions, old, outcome="refused")
     assert model(admin)["state"] == "proving"
