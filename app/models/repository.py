@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.devices.models import Worker
+from app.devices.repository import GONE_SECONDS, SILENT
 from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
@@ -42,11 +43,11 @@ def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Mode
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
-_MODEL_WORKERS = select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
+_MODEL_WORKERS = select(Worker).where(Worker.job_class == "model", SILENT < GONE_SECONDS).order_by(Worker.id)
 
 
 def model_workers(session: Session) -> Sequence[Worker]:
-    """Returns the worker nodes that load models, as read once per session."""
+    """Returns the worker nodes that load models and whose host is not gone for good, as read once per session."""
     if "model_workers" not in session.info:
         session.info["model_workers"] = session.scalars(_MODEL_WORKERS).all()
     found: Sequence[Worker] = session.info["model_workers"]

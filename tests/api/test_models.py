@@ -1,7 +1,10 @@
 """The allow-list: registering runs an inspection, and what it finds decides what may be submitted."""
 
+from datetime import timedelta
+
 import httpx2
 import pytest
+from sqlalchemy import func
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
@@ -266,6 +269,14 @@ def test_a_model_says_how_large_its_weights_are_and_where_they_fit(
         for name, memory in capacities.items():
             row = {"device": "cuda:0", "host": "here", "parent_pid": 1, "version": "test", "memory": memory}
             session.add(Worker(id=name, job_class="model", **row))
+        gone = {
+            "device": "cuda:0",
+            "host": "sold",
+            "parent_pid": 1,
+            "version": "test",
+            "memory": {"budget": 80 << 30, "dtype": "bfloat16"},
+        }
+        session.add(Worker(id="model-3@sold", job_class="model", seen_at=func.now() - timedelta(days=400), **gone))
         session.add(Worker(id="light-0@cpu", job_class="light", device="none", host="here", parent_pid=1, version="test"))
     admin.post("/v1/models", json={"name": "large", "source": "/models/large"})
     waiting = admin.get("/v1/models/large").json()
