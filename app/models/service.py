@@ -146,10 +146,9 @@ def usable(session: Session, name: str) -> Model:
         raise invalid("/model", "unknown_model", detail)
     if model.state == "faulty":
         fault = as_error("faulty", "") if model.fault is None else model.fault
-        detail = (
-            f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
-            f"Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."
-        )
+        detail = f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')}"
+        if "retry" not in fault.get("facts", {}):  # proofs that did not end say nothing of the files
+            detail += f" Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."
         raise invalid("/model", "faulty_model", detail)
     return model
 
