@@ -101,6 +101,23 @@ def test_a_retried_download_is_followed_by_an_inspection_though_its_owners_queue
     assert claim(sessions, "light").job.kind == "inspect"
 
 
+def test_jobs_of_a_model_that_is_not_inspected_yet_take_the_limits_along(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """How many layers there are is known only after the inspection, so that the jobs check these limits."""
+    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    body = {"model": "new", "trait": "refusal", "methods": ["probe"]}
+    dry = {"params": {"dry_run": "true"}}
+    spec = ada.post("/v1/extractions", json=body, **dry).json()["spec"]
+    assert spec["limits"] == {"vectors": 20_000, "rows_bytes": 512 << 20}
+    grid = {**body, "budget": 6, "selection_limit": 5}
+    cost = ada.post("/v1/steerings", json=grid, **dry).json()
+    assert (cost["cells"], cost["spec"]["most_searched"]) == (1, 1 + (cost["limit"] - cost["answers"]) // (6 * 5))
+    inspected(sessions, FACTS)
+    for path in ("extractions", "steerings"):
+        assert not {"limits", "most_searched"} & ada.post(f"/v1/{path}", json=body, **dry).json()["spec"].keys()
+
+
 def test_a_model_is_inspected_once_at_a_time_so_that_waiting_jobs_keep_their_proof(
     admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
