@@ -96,6 +96,8 @@ def upload_vectors(
 
     `on_note` is called with what was skipped. Raises BinnacleError for a file that cannot be read.
     """
+    if file.is_file() and file.stat().st_size == 0:
+        raise BinnacleError("empty_file", f"{file} is empty.")
     if file.suffix.lower() in PICKLED:
         from binnacle.pickled import converted
 

@@ -142,8 +142,17 @@ class CalibrationSpec(OnAModel):
     max_new_tokens: int
 
 
+class ExtractionLimits(TypedDict):
+    """The most vectors that an extraction may fit, and the most bytes of rows that it may keep."""
+
+    vectors: int
+    rows_bytes: int
+
+
 class ExtractionSpec(OnAModel):
-    """The spec of an extraction. `rows_from`: the extraction that kept the rows; `rows_key`: a hash of everything that the rows depend on."""
+    """The spec of an extraction. `rows_from`: the extraction that kept the rows; `rows_key`: a hash of everything that the rows depend on.
+    `limits`: checked by the job, where the model was not inspected at submission.
+    """
 
     trait: TraitVersion
     positions: list[str]
@@ -162,6 +171,7 @@ class ExtractionSpec(OnAModel):
     vetting: Vetting | None
     rows_from: str | None
     rows_key: NotRequired[str | None]
+    limits: NotRequired[ExtractionLimits]
     experiment: NotRequired[str]
     model_variant: NotRequired[str]
 
@@ -187,7 +197,8 @@ _Sources = TypedDict("_Sources", {"from": NotRequired[list[VectorsOf] | None]})
 
 class SteeringAsked(OnAModel, _Sources):
     """The spec of a steering before its calibration is known. `vectors` are stored vectors, `from` names vectors of extractions by their job;
-    both are steered. `extraction`: the job with the responses that a judge may be fitted to.
+    both are steered. `extraction`: the job with the responses that a judge may be fitted to. `most_searched`: the most vectors to search
+    doses of, checked by the job, where the model was not inspected at submission.
     """
 
     trait: TraitVersion
@@ -206,6 +217,7 @@ class SteeringAsked(OnAModel, _Sources):
     doses: list[float] | None
     coefficients: list[float] | None
     budget: int
+    most_searched: NotRequired[int]
     selection_limit: int | None
     test_limit: int | None
     max_new_tokens: int

@@ -2,11 +2,16 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, Float, cast, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.devices.models import DeviceHold, Worker
+
+GONE_SECONDS = 86_400
+"""Seconds after which the host of a silent worker counts as gone for good."""
+SILENT = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
+"""Seconds since a worker last reported."""
 
 
 def in_force() -> ColumnElement[bool]:

@@ -50,7 +50,9 @@ class ImportFields(Sharing, RenamedRequest):
         None, description=f"a label; `{METHOD}` if neither the file nor the request has one"
     )
     trait: TraitReference | None = Field(None, description="the trait of the vectors, if this server has it")
-    name: Line | None = Field(None, max_length=200, description="a name for the job")
+    name: Line | None = Field(
+        None, max_length=200, description="a name for the vectors; replaces the one of an earlier import of the same file"
+    )
 
 
 class ImportRequest(ImportFields):

@@ -80,6 +80,8 @@ def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
 
 def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
     """Reads the vectors of the file and assigns each its place in the model. Raises Problem 422."""
+    if not data:
+        raise invalid("/file", "empty_file", "The file is empty. Send one that holds vectors.")
     try:
         form = request.format or recognised(data)
         vectors = read_vectors(form, data, most)
@@ -200,7 +202,7 @@ def check_quota(session: Session, wanted: Import, owner: str) -> None:
 
 
 def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:
-    """Adds those of the vectors that are missing, and shares all if the request says so; returns them and whether any is new.
+    """Adds those of the vectors that are missing, and names and shares all if the request says so; returns them and whether any is new.
 
     Raises Problem 429 for a quota, and BlobGone: stage the bytes again.
     """
@@ -210,8 +212,10 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
     found = stored(session, blob.digest, owner)
     missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted
-    for row in found if to.visibility != "private" else ():
-        share(session, row, row.id, to, viewer)
+    for row in found:
+        row.name = wanted.rows[0]["name"] or row.name
+        if to.visibility != "private":
+            share(session, row, row.id, to, viewer)
     if not missing:
         return found, False
     own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}

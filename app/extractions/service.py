@@ -110,6 +110,8 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "vetting": vetting,
         "rows_from": None,
     }
+    if not facts:
+        spec["limits"] = {"vectors": settings.limit.extracted_vectors, "rows_bytes": settings.limit.rows_bytes}
     if request.experiment is not None:
         spec["experiment"] = request.experiment
     if request.model_variant is not None:

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
-from app.models import proving, service
+from app.models import proving, repository, service
 from app.models.models import Model
 from terms.documents.jobs import ErrorFacts
 from terms.values import JsonObject
@@ -83,9 +83,13 @@ class Download(Kind):
     handler_version = 1
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        """Submits a new inspection after a retried download, because the first inspection failed together with the first download."""
+        """Submits a new inspection after a retried download, because the first inspection failed together with the first download; none
+        where the first was retried, too, and waits.
+        """
         model = session.get(Model, job.model, with_for_update=True)
-        if job.retry_of is not None and model is not None and model.state == "faulty":
+        if job.retry_of is None or model is None or model.state != "faulty":
+            return outcome
+        if repository.inspecting_job(session, model.name) is None:
             service.look_again(session, model, owner=job.owner, request_id=job.request_id, own=True)
         return outcome
 

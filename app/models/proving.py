@@ -10,6 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
+from app.errors import as_error
 from app.jobs import repository as job_repository
 from app.jobs import service as jobs
 from app.jobs.models import Job
@@ -75,7 +76,9 @@ def proved(session: Session, job: Job, outcome: JsonObject) -> None:
 
 
 def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
-    """Records a failed prove job. A refusal stops new jobs that name the model; other failures do so only if the model was never usable."""
+    """Records a failed prove job. A refusal stops new jobs that name the model. Other failures do so unless the model was usable during the
+    job: the proofs of a new or newly inspected model must end before it is.
+    """
     refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
     stored = bool(refusal) and repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
     if error["code"] == "dependency_failed":
@@ -90,7 +93,7 @@ def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
         model.fault = {"code": REFUSED, "detail": error["detail"]}
     elif model.state != "ready":
         detail = f"Its proofs were not completed: {error['detail']} Retry them: POST /v1/jobs/{job.id}/retry."
-        model.state, model.fault = "faulty", {"code": error["code"], "detail": detail}
+        model.state, model.fault = "faulty", as_error(error["code"], detail, retry=job.id)
     session.flush()
 
 

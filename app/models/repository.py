@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.devices.models import Worker
+from app.devices.repository import GONE_SECONDS, SILENT
 from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
@@ -42,11 +43,11 @@ def listing(session: Session, *, limit: int, after: str | None) -> Sequence[Mode
     return session.scalars(statement if after is None else statement.where(Model.name > after)).all()
 
 
-_MODEL_WORKERS = select(Worker).where(Worker.job_class == "model").order_by(Worker.id)
+_MODEL_WORKERS = select(Worker).where(Worker.job_class == "model", SILENT < GONE_SECONDS).order_by(Worker.id)
 
 
 def model_workers(session: Session) -> Sequence[Worker]:
-    """Returns the worker nodes that load models, as read once per session."""
+    """Returns the worker nodes that load models and whose host is not gone for good, as read once per session."""
     if "model_workers" not in session.info:
         session.info["model_workers"] = session.scalars(_MODEL_WORKERS).all()
     found: Sequence[Worker] = session.info["model_workers"]
@@ -58,6 +59,13 @@ def unfinished_jobs(session: Session, name: str) -> Sequence[str]:
     judge = {"kind": "local", "model": name}
     loads = or_(Job.model == name, Job.spec.contains({"judge": judge}), Job.spec.contains({"vetting": {"judge": judge}}))
     return session.scalars(select(Job.id).where(loads, Job.state.not_in(list(FINISHED))).order_by(Job.id)).all()
+
+
+def inspecting_job(session: Session, name: str) -> str | None:
+    """Returns an unfinished job that inspects the model, or else one that proves it for jobs that wait; None if there is neither."""
+    awaited = or_(Job.kind == "inspect", (Job.kind == "prove") & Job.spec["programs"].astext.is_(None))
+    statement = select(Job.id).where(Job.model == name, awaited, Job.state.not_in(list(FINISHED)))
+    return session.scalar(statement.order_by(Job.kind, Job.id).limit(1))
 
 
 def judges(session: Session, name: str) -> Sequence[str]:

@@ -67,10 +67,11 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     summary="Inspect a model again",
     status_code=202,
     response_model=JobOut,
-    responses={**WHERE, **documented(403, 404, 422, 429)},
+    responses={**WHERE, **documented(403, 404, 409, 422, 429)},
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
-    """For files that were repaired or replaced; jobs that use the model wait until the inspection ends. Administrators only."""
+    """For files that were repaired or replaced; jobs that use the model wait until the inspection ends. Refused while the model is being
+    inspected or proved. Administrators only."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )

@@ -62,7 +62,8 @@ def _check_source(request: ModelRequest) -> None:
 def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
     """Submits a job that inspects the model's files again, after a download of files missing from a hub model.
 
-    Until it has ended, jobs that name the model wait for it. Raises Problem 404.
+    Until it has ended, jobs that name the model wait for it. Raises Problem 404, and 409 while an inspection or its proofs have not ended:
+    jobs wait for these.
     """
     audit.record(session, viewer, "model.inspect", name)
     return _inspected(session, name, viewer, request_id, slice_seconds)
@@ -72,6 +73,13 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
     model = repository.listed(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
+    unfinished = repository.inspecting_job(session, name)
+    if unfinished is not None:
+        detail = (
+            f"{name} is being inspected, and jobs may wait for {unfinished}. Wait until it has ended, or cancel it "
+            f"(POST /v1/jobs/{unfinished}/cancel). Then inspect the model again."
+        )
+        raise Problem(409, "model_being_inspected", detail, facts={"job": unfinished})
     after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
     job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
     return job_view(session, job, viewer, slice_seconds=slice_seconds)
@@ -138,10 +146,9 @@ def usable(session: Session, name: str) -> Model:
         raise invalid("/model", "unknown_model", detail)
     if model.state == "faulty":
         fault = as_error("faulty", "") if model.fault is None else model.fault
-        detail = (
-            f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')} "
-            f"Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."
-        )
+        detail = f"{name} cannot be used: {fault.get('code', 'faulty')}: {fault.get('detail', '')}"
+        if "retry" not in fault.get("facts", {}):  # proofs that did not end say nothing of the files
+            detail += f" Once its files are corrected, an administrator can inspect it again: POST /v1/models/{name}/inspect."
         raise invalid("/model", "faulty_model", detail)
     return model
 

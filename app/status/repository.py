@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.auth.visibility import parameters_of, seen, seen_by_parameters
 from app.devices.models import DeviceHold, Worker
-from app.devices.repository import in_force
+from app.devices.repository import GONE_SECONDS, SILENT, in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.errors import not_found
 from app.jobs.models import Job
@@ -19,9 +19,6 @@ from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 from app.tallies import FINISHED, tally
 
-GONE_SECONDS = 86_400
-"""Seconds after which a silent worker without a job leaves the board: its host is gone for good."""
-_SILENT = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
 LOOKED_AT, SHOWN = 200, 20
 """Most waiting jobs that the board reads, and that it shows."""
 
@@ -55,7 +52,7 @@ _QUEUED = {
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
     """Every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
-    return _workers(session, viewer, or_(_SILENT < GONE_SECONDS, Job.id.is_not(None)), lease_seconds)
+    return _workers(session, viewer, or_(SILENT < GONE_SECONDS, Job.id.is_not(None)), lease_seconds)
 
 
 def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
@@ -68,7 +65,7 @@ def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float)
 
 def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], lease_seconds: float) -> list[WorkerOut]:
     statement = (
-        select(Worker, _SILENT, Job.id, seen(Job, viewer), DeviceHold)
+        select(Worker, SILENT, Job.id, seen(Job, viewer), DeviceHold)
         .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
         .where(wanted)

@@ -74,6 +74,8 @@ def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: 
     limits.check_size(request, grid, settings.limit)
     spec = _spec(asked, vectors, off_target.specs, judge)
     spec |= {"weight_hash": facts.get("weight_hash"), "reading_hash": reading_of(model)}
+    if not facts:
+        spec["most_searched"] = limits.most_searched(request, grid, settings.limit)
     if judging.responses_given(session, vectors):
         spec["responses_given"] = True
     waits_for = [*([vectors.wait_for] if vectors.wait_for else []), *off_target.waits_for]

@@ -9,6 +9,12 @@ from terms.evidence import REFERENCE_QUESTIONS
 
 REFERENCE_ANSWERS = 5 * REFERENCE_QUESTIONS
 """Answers per method in the reference's protocol: coefficients x questions."""
+COHERENCE_TRIES = 4
+"""Most doses that a method tries to be as coherent as the leader."""
+DIVERGENCES = 3
+"""Doses of equal divergence per method: that of the leader's best dose, half of it, and 1 nat."""
+EXTRA_DOSES = 2
+"""Doses per method on the extra sets: the chosen one and half of it."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +41,44 @@ def evaluations_per_cell(request: SteeringRequest) -> int:
 
 
 def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
-    """Returns the most answers to generate, and the arithmetic."""
-    doses = evaluations_per_cell(request)
-    matching = 4 if "coherence" in request.matched else 0
-    reported = 1 + len(set(request.matched) & {"dose", "coherence", "coefficient"}) + 3 * ("divergence" in request.matched)
-    controls = request.controls.random + request.controls.shuffled
-    parts = 2 + ("dose" not in request.matched)  # the whole vector beside its parts is at the leader's dose
-    arms = parts if request.decomposition else 0
+    """Returns the most answers that the stages of a steering generate, and the arithmetic."""
+    doses, runs = evaluations_per_cell(request), _test_runs(request)
     search = grid.cells * doses * grid.selection
-    match = grid.groups * matching * grid.selection
-    test = grid.groups * (reported + controls + arms) * grid.test
-    extra = grid.groups * (2 * grid.extra + grid.off_target + REFERENCE_ANSWERS * request.reference_protocol)
-    refits = grid.refits * grid.test
-    base = grid.selection + grid.test * (1 + request.controls.prompt_only) + grid.extra + grid.off_target
-    base += REFERENCE_QUESTIONS * request.reference_protocol
-    total = search + match + test + extra + refits + base
+    test = grid.groups * runs * grid.test
+    rest = sum(
+        [
+            grid.groups * COHERENCE_TRIES * grid.selection if "coherence" in request.matched else 0,
+            grid.refits * grid.test,
+            grid.groups * EXTRA_DOSES * grid.extra,
+            grid.groups * grid.off_target,
+            (grid.groups * REFERENCE_ANSWERS + REFERENCE_QUESTIONS) if request.reference_protocol else 0,
+            grid.test if request.controls.prompt_only else 0,
+            grid.selection + grid.test + grid.extra + grid.off_target,  # unsteered
+        ]
+    )
+    total = search + test + rest
     said = (
         f"{grid.cells:,} cells x {doses} doses x {grid.selection:,} selection questions = {search:,}; "
-        f"{grid.groups:,} methods x {reported + controls + arms} runs x {grid.test:,} test questions = {test:,}; "
-        f"matching, extra sets, refits and unsteered {match + extra + refits + base:,}: {total:,} answers"
+        f"{grid.groups:,} methods x {runs} runs x {grid.test:,} test questions = {test:,}; "
+        f"matching, extra sets, refits and unsteered {rest:,}: {total:,} answers"
     )
     return total, said
+
+
+def _test_runs(request: SteeringRequest) -> int:
+    """Returns the most runs of a method on the test questions: at its best dose, at matched doses, of its controls, and of its parts."""
+    best = 1
+    matched = len(set(request.matched) - {"divergence"}) + (DIVERGENCES if "divergence" in request.matched else 0)
+    controls = request.controls.random + request.controls.shuffled
+    # the clean part, the massive part, and the whole vector at the leader's dose, unless that run is among the matched ones
+    parts = 2 + ("dose" not in request.matched) if request.decomposition else 0
+    return best + matched + controls + parts
+
+
+def most_searched(request: SteeringRequest, grid: Grid, limits: LimitSettings) -> int:
+    """Returns the most cells for which the answers are within the server's limit, with the rest of the grid as it is."""
+    per_cell = evaluations_per_cell(request) * grid.selection
+    return grid.cells + (limits.answers - answers(request, grid)[0]) // per_cell
 
 
 def check_size(request: SteeringRequest, grid: Grid, limits: LimitSettings) -> None:

@@ -55,7 +55,7 @@ def import_vectors(
     position: Annotated[str | None, typer.Option(help="Where the vectors were read, like response[:5].")] = None,
     method: Annotated[str | None, typer.Option(help="A label for how the vectors were made.")] = None,
     trait: Annotated[str | None, typer.Option(help="The trait that the vectors are of.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the job.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the vectors.")] = None,
     as_json: Json = False,
 ) -> None:
     """Upload vectors that were made elsewhere, and print their ids."""

@@ -155,7 +155,7 @@ MATRIX = {
     "GET /v1/models": LIST,
     "POST /v1/models": _admin(202, _named(source="/models/x")),
     "GET /v1/models/{name}": Rule("a key", of={"name": "model"}),
-    "POST /v1/models/{name}/inspect": _admin(202, name="model"),
+    "POST /v1/models/{name}/inspect": _admin(202, name="new model"),
     "DELETE /v1/models/{name}": _admin(204, name="new model"),
     "GET /v1/users": _admin(),
     "POST /v1/users": _admin(201, _named()),

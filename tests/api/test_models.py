@@ -1,7 +1,10 @@
 """The allow-list: registering runs an inspection, and what it finds decides what may be submitted."""
 
+from datetime import timedelta
+
 import httpx2
 import pytest
+from sqlalchemy import func
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
@@ -98,16 +101,77 @@ def test_a_retried_download_is_followed_by_an_inspection_though_its_owners_queue
     assert claim(sessions, "light").job.kind == "inspect"
 
 
+def test_jobs_of_a_model_that_is_not_inspected_yet_take_the_limits_along(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """How many layers there are is known only after the inspection, so that the jobs check these limits."""
+    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
+    body = {"model": "new", "trait": "refusal", "methods": ["probe"]}
+    dry = {"params": {"dry_run": "true"}}
+    spec = ada.post("/v1/extractions", json=body, **dry).json()["spec"]
+    assert spec["limits"] == {"vectors": 20_000, "rows_bytes": 512 << 20}
+    grid = {**body, "budget": 6, "selection_limit": 5}
+    cost = ada.post("/v1/steerings", json=grid, **dry).json()
+    assert (cost["cells"], cost["spec"]["most_searched"]) == (1, 1 + (cost["limit"] - cost["answers"]) // (6 * 5))
+    inspected(sessions, FACTS)
+    for path in ("extractions", "steerings"):
+        assert not {"limits", "most_searched"} & ada.post(f"/v1/{path}", json=body, **dry).json()["spec"].keys()
+
+
+def test_a_model_is_inspected_once_at_a_time_so_that_waiting_jobs_keep_their_proof(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    waiting = submit(ada, model="new")
+    refused = admin.post("/v1/models/new/inspect")
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_being_inspected")
+    assert f"POST /v1/jobs/{first['id']}/cancel" in refused.json()["detail"]
+    inspect(sessions, FACTS)
+    refused = admin.post("/v1/models/new/inspect").json()
+    assert refused["facts"] == {"job": admin.get("/v1/models/new").json()["prove_job"]}
+    prove(sessions)
+    assert claim(sessions).job.id == waiting["id"]
+    assert admin.post("/v1/models/new/inspect").status_code == 202
+
+
+def test_a_cancelled_inspection_makes_room_for_another(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    waiting = submit(ada, model="new")["links"]["self"]
+    admin.post(f"{first['links']['self']}/cancel")
+    assert admin.post("/v1/models/new/inspect").status_code == 202
+    retried = ada.post(f"{waiting}/retry").json()
+    inspected(sessions, FACTS)
+    assert claim(sessions).job.id == retried["id"]
+
+
 def test_an_older_inspection_does_not_overwrite_what_a_later_one_found(
     admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    admin.post("/v1/models", json={"name": "new", "source": "/models/new"})
-    old = claim(sessions, "light")
+    first = admin.post("/v1/models", json={"name": "new", "source": "/models/new"}).json()
+    fail(sessions, claim(sessions, "light"))
     admin.post("/v1/models/new/inspect")
     inspected(sessions, {**FACTS, "layers": 9})
-    with sessions.begin() as session:
-        endings.succeed(session, old.job.id, old.token, {"facts": FACTS}, [], metrics={})
+    admin.post(f"{first['links']['self']}/retry")
+    inspect(sessions, FACTS)
     assert admin.get("/v1/models/new").json()["facts"]["layers"] == 9
+
+
+def test_a_retried_inspection_that_waits_for_its_retried_download_stays_the_models(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    first = admin.post("/v1/models", json={"name": "new", "source": "google/gemma", "revision": COMMIT}).json()
+    download = claim(sessions, "light")
+    fail(sessions, download)
+    admin.post(f"/v1/jobs/{download.job.id}/retry")
+    again = admin.post(f"{first['links']['self']}/retry").json()
+    lease = claim(sessions, "light")
+    with sessions.begin() as session:
+        endings.succeed(session, lease.job.id, lease.token, {}, [], metrics={})
+    inspected(sessions, FACTS)
+    model = admin.get("/v1/models/new").json()
+    assert (model["state"], model["inspect_job"]) == ("ready", again["id"])
 
 
 @pytest.mark.parametrize(
@@ -222,6 +286,14 @@ def test_a_model_says_how_large_its_weights_are_and_where_they_fit(
         for name, memory in capacities.items():
             row = {"device": "cuda:0", "host": "here", "parent_pid": 1, "version": "test", "memory": memory}
             session.add(Worker(id=name, job_class="model", **row))
+        gone = {
+            "device": "cuda:0",
+            "host": "sold",
+            "parent_pid": 1,
+            "version": "test",
+            "memory": {"budget": 80 << 30, "dtype": "bfloat16"},
+        }
+        session.add(Worker(id="model-3@sold", job_class="model", seen_at=func.now() - timedelta(days=400), **gone))
         session.add(Worker(id="light-0@cpu", job_class="light", device="none", host="here", parent_pid=1, version="test"))
     admin.post("/v1/models", json={"name": "large", "source": "/models/large"})
     waiting = admin.get("/v1/models/large").json()

@@ -94,10 +94,28 @@ def test_a_cancelled_proof_is_retried_by_its_job(
     shown = model(admin)
     assert (shown["state"], shown["fault"]["code"], shown["prove_job"]) == ("faulty", "cancelled", proof)
     refused = ada.post("/v1/calibrations", json={"model": "new"})
-    assert (refused.status_code, f"POST /v1/jobs/{proof}/retry" in refused.json()["detail"]) == (422, True)
+    assert refused.status_code == 422
+    assert refused.json()["detail"].endswith(f"Retry them: POST /v1/jobs/{proof}/retry.")
     again = admin.post(f"/v1/jobs/{proof}/retry").json()["id"]
     prove(sessions)
     assert (model(admin)["state"], model(admin)["prove_job"]) == ("ready", again)
+
+
+def test_proofs_after_a_second_inspection_must_end_before_the_model_is_usable_again(
+    admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    register(admin)
+    inspect(sessions, FACTS)
+    prove(sessions)
+    admin.post("/v1/models/new/inspect")
+    inspect(sessions, FACTS)
+    lease = claim(sessions)
+    fail(sessions, lease, code="out_of_memory")
+    assert model(admin)["fault"]["facts"] == {"retry": lease.job.id}
+    assert "files are corrected" not in ada.post("/v1/calibrations", json={"model": "new"}).json()["detail"]
+    admin.post(f"/v1/jobs/{lease.job.id}/retry")
+    prove(sessions)
+    assert model(admin)["state"] == "ready"
 
 
 def test_a_retried_inspection_is_followed_by_proofs_though_its_owners_queue_is_full(
@@ -121,8 +139,12 @@ def test_an_older_proof_says_nothing_of_a_model_that_was_inspected_again(
 ) -> None:
     register(admin)
     inspect(sessions, FACTS)
+    prove(sessions)
+    assert idle(sessions, {"proofs": 2}) == "demo"
+    prove(sessions)
+    assert idle(sessions, {"proofs": 2}) == "new"
     old = claim(sessions)
-    admin.post("/v1/models/new/inspect")
+    assert admin.post("/v1/models/new/inspect").status_code == 202
     inspect(sessions, {**FACTS, "weight_hash": "f" * 64})
     prove(sessions, old, outcome="refused")
     assert model(admin)["state"] == "proving"

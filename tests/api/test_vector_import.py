@@ -120,6 +120,16 @@ def test_an_import_that_is_completed_and_shared_shares_all_of_its_vectors(api: R
         assert first[1]["id"] in {one["id"] for one in again.json()["items"]}
 
 
+def test_an_import_again_under_another_name_renames_its_vectors(ada: httpx2.Client) -> None:
+    data = npy(direction(1))
+    first = send(ada, data, layers="5", name="from the forum").json()["items"][0]
+    for name, shown in (({"name": "mine"}, "mine"), ({}, "mine")):
+        again = send(ada, data, layers="5", **name)
+        [one] = again.json()["items"]
+        assert (again.status_code, one["id"], one["name"]) == (200, first["id"], shown)
+    assert ada.get(f"/v1/vectors/{first['id']}").json()["name"] == "mine"
+
+
 def two_of_a_key() -> bytes:
     return safetensors.numpy.save({"layer3": direction(1), "layer_3": direction(2)})
 
@@ -127,6 +137,8 @@ def two_of_a_key() -> bytes:
 GOOD = npy(direction(1))
 BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("no vectors", b"hello", {}, "unreadable_vectors", "/file", "neither safetensors nor .npy nor GGUF"),
+    ("empty file", b"", {}, "empty_file", "/file", "The file is empty."),
+    ("empty file of a format", b"", {"format": "npy"}, "empty_file", "/file", "The file is empty."),
     ("pickle", npy(np.array([{}]), allow_pickle=True), {"vector_layers": "1"}, "unreadable_vectors", "/file", "pickles are never read"),
     (".pt", b"PK\x03\x04" + bytes(50), {"vector_layers": "1"}, "unreadable_vectors", "/file", "never read"),
     ("another format than said", GOOD, {"vector_layers": "1", "format": "gguf"}, "unreadable_vectors", "/file", "not a GGUF file"),

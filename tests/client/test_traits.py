@@ -142,6 +142,14 @@ def test_a_file_that_cannot_be_read_is_named_in_one_sentence(client: Client, tmp
     assert "\n" not in refused.value.detail
 
 
+@pytest.mark.parametrize("name", ["v.npy", "v.pt"])
+def test_an_empty_file_of_vectors_is_named_in_one_sentence(client: Client, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BinnacleError, match=r"is empty\.") as refused:
+        client.import_vectors(tmp_path / name, "demo", layers=[1])
+    assert refused.value.detail == f"{tmp_path / name} is empty."
+
+
 def test_the_example_of_a_base_models_trait_can_be_uploaded_and_suffices_for_a_verdict(client: Client) -> None:
     made = client.add_trait(Path(__file__).parents[2] / "examples" / "story-refusal")
     counts = made["counts"]

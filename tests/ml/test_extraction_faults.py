@@ -10,7 +10,7 @@ from safetensors.numpy import load as load_safetensors
 
 from tests.ml.fake_context import FakeContext
 from tests.ml.test_extraction_handler import files
-from tests.ml.tiny_models import CONTEXT, LAYERS
+from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
 from workers.handlers import calibration, extraction
 from workers.job import JobFault
 from workers.lm.capture import assert_no_hooks
@@ -108,6 +108,16 @@ def test_examples_with_an_empty_window_are_counted_and_named(lm: LanguageModel) 
     facts = {one["key"]: one["counts"] for one in document["vectors"]}
     assert facts["response[1:3]/residual/mean_diff/1"] == {"positive": 7, "negative": 7}
     assert facts["response[:3]/residual/mean_diff/1"] == {"positive": 8, "negative": 8}
+
+
+def test_limits_that_the_service_left_to_the_job_are_checked_once_the_layers_are_known(lm: LanguageModel) -> None:
+    found = fault(lm, trait(), layers=None, limits={"vectors": 2 * LAYERS - 1, "rows_bytes": 0})
+    assert found.code == "too_many_vectors"
+    assert f"x {LAYERS} layers x 2 methods" in found.detail
+    assert f"= {2 * LAYERS} vectors; this server allows {2 * LAYERS - 1}." in found.detail
+    whole = {"vectors": 2 * LAYERS, "rows_bytes": 1 << 20}
+    assert "rows.safetensors" in run(lm, trait(), layers=None, limits=whole)
+    assert "rows.safetensors" not in run(lm, trait(), layers=None, limits=whole | {"rows_bytes": HIDDEN})
 
 
 def test_a_class_that_would_vanish_is_refused_naming_the_window(lm: LanguageModel) -> None:

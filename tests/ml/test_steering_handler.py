@@ -249,6 +249,12 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
     assert [answered.method_of(run, frozenset()) for run in runs if "prompt_only" in run["roles"]] == ["asked in the prompt"]
 
 
+def test_a_search_over_the_limit_that_the_service_left_to_the_job_is_refused(severe: LanguageModel, extracted: Files) -> None:
+    with pytest.raises(JobFault, match=r"The doses of 3 vectors would be searched.* allows 2 here") as fault:
+        steering.run(steer_spec(severe, most_searched=2), context(severe, extracted))
+    assert fault.value.code == "grid_too_large"
+
+
 def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
     with pytest.raises(JobFault, match="weights_changed"):
         steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))

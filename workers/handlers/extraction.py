@@ -34,7 +34,7 @@ ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
 def run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     """Spec: the fields of an extraction request that affect the result, with keys of methods, controls and refits spelt out.
 
-    Raises JobFault: weights_changed, reading_changed, layer_out_of_range, unknown_component, prompt_too_long, class_vanished,
+    Raises JobFault: weights_changed, reading_changed, too_many_vectors, layer_out_of_range, unknown_component, prompt_too_long, class_vanished,
     activations_not_finite, layer_not_calibrated and the codes of workers.science.degenerate. OutOfMemory passes when one example alone does not
     fit.
     """
@@ -53,6 +53,7 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     calibration = _calibration(spec, context)
     lm = model_of(spec, context)
     layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
+    _check_vectors(spec, len(layers))
     positions = [parse_position(text) for text in spec["positions"]]
     for component in spec["components"]:
         for layer in layers:
@@ -65,13 +66,14 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
     context.phase("fitting", len(gathered.sites), "layers")
     fitted = fit_everything(gathered, methods, context.progress)
+    keep_rows = spec["keep_rows"] and captured and _may_keep(spec, rows)
     summary: ExtractionSummary = {
         "examples": len(examples),
         "kept": sum(one.kept for one in examples),
         "validation": sum(not one.train for one in examples),
         "empty_windows": {position: len(examples) - len(kept) for position, kept in rows.kept.items()},
         "vectors": len(fitted),
-        "rows_kept": spec["keep_rows"] and captured,
+        "rows_kept": keep_rows,
     }
     result: ExtractionResult = {
         "weight_hash": lm.facts.weight_hash,
@@ -84,9 +86,27 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     }
     return Outcome(
         result={"extraction": result, "vectors": [describe(one, gathered.rule) for one in fitted]},
-        artifacts=_files(gathered, fitted, keep_rows=spec["keep_rows"] and captured),
+        artifacts=_files(gathered, fitted, keep_rows=keep_rows),
         metrics=metrics,
     )
+
+
+def _check_vectors(spec: ExtractionSpec, layers: int) -> None:
+    """Raises JobFault too_many_vectors for an extraction over the limit that the service left to the job."""
+    methods = len({*spec["methods"], *spec["controls"], *spec["refits"]})
+    vectors = len(spec["positions"]) * len(spec["components"]) * layers * methods
+    if "limits" in spec and vectors > spec["limits"]["vectors"]:
+        raise JobFault(
+            "too_many_vectors",
+            f"{len(spec['positions'])} positions x {len(spec['components'])} components x {layers} layers x {methods} methods with their "
+            f"controls and refits = {vectors:,} vectors; this server allows {spec['limits']['vectors']:,}. Submit it again with fewer layers, "
+            "methods or controls.",
+        )
+
+
+def _may_keep(spec: ExtractionSpec, rows: Rows) -> bool:
+    """Whether the rows are within the limit of bytes that the service left to the job."""
+    return "limits" not in spec or sum(values.nbytes for values in rows.values.values()) <= spec["limits"]["rows_bytes"]
 
 
 def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:

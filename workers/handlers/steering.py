@@ -37,8 +37,9 @@ MOST_ROWS = 64
 def run(spec: SteeringSpec, context: JobContext) -> Outcome:
     """Spec: the fields of a steering request that affect the result, with vectors, judge and calibration resolved.
 
-    Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, only_controls, wrong_width, layer_not_calibrated, no_questions,
-    prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does not fit.
+    Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, only_controls, grid_too_large, wrong_width,
+    layer_not_calibrated, no_questions, prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does
+    not fit.
     """
     try:
         return _run(spec, context)
@@ -60,6 +61,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     massive = massive_dims_at(calibration, named)
     asked = {method for source in spec.get("from") or () for method in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
+    _check_searched(spec, loaded)
 
     if all(is_control(one.method) for one in loaded.competing):
         raise JobFault(
@@ -89,6 +91,16 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
         findings = steer(setup, loaded, context)
         check_failures(findings.runs)
         return outcome_of(setup, findings, judge)
+
+
+def _check_searched(spec: SteeringSpec, loaded: Loaded) -> None:
+    """Raises JobFault grid_too_large for more vectors than the limit of answers, which the service left to the job, allows."""
+    if "most_searched" in spec and len(loaded.competing) > spec["most_searched"]:
+        raise JobFault(
+            "grid_too_large",
+            f"The doses of {len(loaded.competing):,} vectors would be searched, one for each method and layer; this server's limit of answers "
+            f"allows {spec['most_searched']:,} here. Submit it again with fewer layers or methods, a lower budget, or fewer questions.",
+        )
 
 
 def _judge(
