@@ -1,11 +1,7 @@
 """Reports how much memory a worker could use for models, before any model is loaded. Imports no torch."""
 
-import os
-from pathlib import Path
-
 from app.settings import Settings
-
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from workers.host import host_bytes
 
 
 def capacity(settings: Settings) -> dict[str, int | str]:
@@ -13,13 +9,3 @@ def capacity(settings: Settings) -> dict[str, int | str]:
     of the worker's control group. A GPU's memory is known only after torch has queried it (`Shelf.memory`)."""
     known: dict[str, int | str] = {"budget": settings.model_budget_bytes, "dtype": settings.weights_dtype}
     return known if settings.device.startswith("cuda") else known | {"device_total": host_bytes()}
-
-
-def host_bytes(cgroup_limit: Path = CGROUP_LIMIT) -> int:
-    """The machine's memory in bytes, or the control group's limit where that is lower."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = cgroup_limit.read_text(encoding="ascii").strip()
-    except OSError:
-        return machine
-    return min(machine, int(limit)) if limit.isdigit() else machine

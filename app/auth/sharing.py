@@ -29,9 +29,11 @@ class Sharing(BaseModel):
 
 
 class ShareRequest(Sharing):
-    """A change of visibility."""
+    """A change of visibility, which must be named: an empty change would make a shared object private."""
 
     model_config = ConfigDict(extra="forbid")
+
+    visibility: Visibility = Field(description=Sharing.model_fields["visibility"].description)
 
 
 def check(session: Session, owner: str, to: Sharing, *, keep: bool = True) -> None:

@@ -190,6 +190,7 @@ def test_a_shared_trait_takes_nobodys_name_for_it(
     assert seen(sam, f"/v1/traits/{theirs['id']}", f"/v1/traits/{theirs['reference']}") == [404, 404]
     assert problem(ada.patch(f"/v1/traits/{theirs['id']}", json={"visibility": "public"}), 403)["code"] == "forbidden"
     assert problem(carl.patch(f"/v1/traits/{theirs['id']}", json={"visibility": "private"}), 403)["code"] == "not_yours"
+    assert "/visibility: This field is required" in problem(admin.patch(f"/v1/traits/{theirs['id']}", json={}), 422)["detail"]
     assert admin.patch(f"/v1/traits/{theirs['id']}", json={"visibility": "public"}).json()["visibility"] == "public"
     assert sam.get(f"/v1/traits/{theirs['id']}").status_code == 200
     again = ada.post("/v1/traits", json={**TRAIT, "name": "refusal"})

@@ -1,12 +1,9 @@
 """What a node says it can hold, before torch has looked at anything."""
 
-from pathlib import Path
-
-import psutil
 import pytest
 
 from app.settings import Settings
-from workers.capacity import capacity, host_bytes
+from workers.capacity import capacity
 
 
 @pytest.mark.parametrize(
@@ -22,12 +19,3 @@ def test_a_node_says_its_budget_and_in_which_dtype_it_loads(device: str, dtype: 
     found = capacity(Settings(device=device, dtype=dtype, model_budget_bytes=123))
     assert (found["budget"], found["dtype"]) == (123, expected)
     assert ("device_total" in found) == (device == "cpu"), "a card's memory is known once torch has looked"
-
-
-def test_a_host_has_the_memory_it_has_or_its_control_groups(tmp_path: Path) -> None:
-    machine = psutil.virtual_memory().total
-    limit = tmp_path / "memory.max"
-    assert host_bytes(limit) == machine
-    for written, expected in (("max\n", machine), ("1000\n", 1000), (f"{machine * 2}\n", machine)):
-        limit.write_text(written)
-        assert host_bytes(limit) == expected

@@ -1,6 +1,6 @@
 """`rescore`: scores the texts of a finished steering with another judge. Generates no steered text.
 
-The scores of a run are stored as a cell, so that after a judge's failure only the missing scores are requested.
+The scores of a run are stored as a cell, so that a resumed or retried job asks the judge only about the remaining runs.
 """
 
 import json
@@ -29,12 +29,13 @@ from workers.steering.summary import response_lines
 
 
 def run(spec: RescoringSpec, context: JobContext) -> Outcome:
-    """Spec: `job` (the steering's), `judge`, `coherence_threshold`, trait, model, extraction, seed.
+    """Spec: RescoringSpec.
 
     Raises JobFault missing_input, judge_unusable, weights_changed, reading_changed; TransientFault when the judge cannot be reached.
     """
     summary: Summary = json.loads(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
+    # the off-target matrix and the reference's protocol are not scored again; the result leaves them out
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
     summary["unsteered"] = {name: one for name, one in summary["unsteered"].items() if one["run"] in kept}
     context.phase("preparing the judge", 1, "judges", share=0.01)

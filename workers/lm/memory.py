@@ -6,7 +6,6 @@ batch that failed is halved; finished rows are kept.
 
 import gc
 import math
-import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from terms.room import Room, room_in
+from workers.host import host_bytes
 from workers.lm.errors import OutOfMemory
 from workers.lm.model import LanguageModel
 from workers.lm.prefilling import pass_tokens
@@ -92,12 +92,7 @@ def device_bytes(device: torch.device) -> int:
     """The device's total memory in bytes; on a CPU, that of the machine or of the control group, whichever is smaller."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return machine
-    return min(machine, int(limit)) if limit.isdigit() else machine
+    return host_bytes()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,8 @@ the `tokenizers` package on the file itself, and where they differ the file's id
 library reads for processors only, is used too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -54,9 +55,15 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def library_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer as the library makes it. Raises ModelFault no_tokenizer."""
+    with quiet(), _refusing(folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Raises ModelFault no_tokenizer for any error in loading a tokenizer from `folder`."""
     try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        yield
     except Exception as error:  # tokenizer files fail in many different ways
         raise ModelFault("no_tokenizer", f"The tokenizer in {folder} cannot be loaded: {str(error)[:300]}") from error
 
@@ -105,10 +112,11 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def _with_backend(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer, folder: Path) -> PreTrainedTokenizerBase:
     """Puts the file's backend into the library's tokenizer, which knows the names of the special tokens. The post-processor,
-    which adds the special tokens at a text's ends, stays the library's, which takes it from the file."""
+    which adds the special tokens at a text's ends, stays the library's, which takes it from the file. Raises ModelFault no_tokenizer."""
     if not isinstance(tokenizer, PreTrainedTokenizerFast):  # a class without such a backend
         template = tokenizer.chat_template
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        with _refusing(folder):
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         tokenizer.chat_template = template
     reference.post_processor = tokenizer.backend_tokenizer.post_processor
     tokenizer._tokenizer = reference
