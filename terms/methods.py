@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from terms.values import Json
 
@@ -40,10 +40,12 @@ class Parameter:
         if isinstance(self.default, str):
             if not isinstance(value, str):
                 raise UnknownMethod(f"{name} must be the name of a method.")
+            if value.startswith("shuffled"):  # before it is parsed: a name can hold any number of names
+                raise UnknownMethod(NOT_SHUFFLED)
             return parse_method(value).key
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnknownMethod(f"{name} must be a number.")
-        if not abs(value) <= sys.float_info.max:  # nor is NaN
+        if not abs(value) <= sys.float_info.max:  # NaN fails this, too
             raise UnknownMethod(f"{name} must be a finite number.")
         if isinstance(self.default, int) and value != int(value):
             raise UnknownMethod(f"{name} must be a whole number.")
@@ -52,6 +54,7 @@ class Parameter:
         return int(value) if isinstance(self.default, int) else float(value)
 
 
+NOT_SHUFFLED = "shuffled needs a method that is fitted to labelled rows: `of` may be neither random, shuffled nor lm_loss."
 _SEED = Parameter(0, 0, 2**31 - 1)
 _FITTED = {"refit": Parameter(0, 0, 1000)}
 BASES: Mapping[str, Mapping[str, Parameter]] = {
@@ -97,7 +100,7 @@ class Method:
     def key(self) -> str:
         """Returns the name and the parameters that differ from their defaults, safe in a path.
 
-        A shuffled method's own seed follows the seed of the method it shuffles.
+        A shuffled method's key always ends in its own seed if the method that it shuffles has parameters in its key.
         """
         changed = [
             f"__{name}-{value}" if isinstance(value, str) else f"__{name}{value}"
@@ -117,7 +120,7 @@ def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
     found = _NAME.fullmatch(name)
     if found is None:
         raise UnknownMethod(
-            f"{name!r} is not a method. The methods are {', '.join(BASES)}, each also with _cleaned, _preclean, _topN, "
+            f"{name!r} is not a method. The methods are {', '.join(BASES)}, most also with _cleaned, _preclean, _topN, "
             "_pretopN, _randomdimsN or _largestN."
         )
     base, suffix, counted, top = found.groups()
@@ -131,12 +134,11 @@ def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
     accepted = {key: parameter.accept(key, given.get(key, parameter.default)) for key, parameter in known.items()}
     if base == "shuffled":
         of = parse_method(str(accepted["of"]))
-        if of.base in (*NOT_OF_ROWS, "shuffled"):
-            raise UnknownMethod(
-                "shuffled needs a method that is fitted to labelled rows: `of` may be neither random, shuffled nor lm_loss."
-            )
+        if of.base in NOT_OF_ROWS:
+            raise UnknownMethod(NOT_SHUFFLED)
         if suffix:
-            raise UnknownMethod(f"Give the suffix to the method itself: shuffled with of={of.name}_{suffix}.")
+            inner = of.key if of.suffix else replace(of, suffix=counted or suffix, top=int(top or 0)).key
+            raise UnknownMethod(f"Give the suffix to the method itself: shuffled with of={inner}.")
     return Method(base, counted or suffix or "", int(top or 0), accepted)
 
 

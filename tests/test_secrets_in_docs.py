@@ -37,8 +37,8 @@ def commands(text: str) -> Iterator[str]:
         yield from (part.strip() for part in re.split(r"&&|\|\||;|(?<!\\)\|", body) if part.strip())
 
 
-def shown(command: str) -> str:
-    """What of the command a secret must not be in, and is; empty when there is nothing."""
+def secret_in(command: str) -> str:
+    """Returns the part of the command that would show a secret to other accounts; empty if there is none."""
     literal = LITERAL.search(command)
     starts = not (STARTS_NO_PROGRAM.fullmatch(command) or BUILTIN.match(command))
     expanded = EXPANDED.search(command) if starts else None
@@ -48,7 +48,7 @@ def shown(command: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_command_of_a_page_shows_a_secret(page: Path) -> None:
     blocks = [text for language, text in BLOCK.findall(page.read_text()) if language in SHELL]
-    assert [(found, command) for text in blocks for command in commands(text) if (found := shown(command))] == []
+    assert [(found, command) for text in blocks for command in commands(text) if (found := secret_in(command))] == []
 
 
 def test_files_of_secrets_that_a_page_writes_are_readable_by_their_owner_alone() -> None:
@@ -74,7 +74,7 @@ def test_files_of_secrets_that_a_page_writes_are_readable_by_their_owner_alone()
     ],
 )
 def test_what_shows_a_secret_is_found(command: str) -> None:
-    assert any(shown(one) for one in commands(command))
+    assert any(secret_in(one) for one in commands(command))
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_what_shows_a_secret_is_found(command: str) -> None:
     ],
 )
 def test_what_shows_none_is_let_by(command: str) -> None:
-    assert not any(shown(one) for one in commands(command))
+    assert not any(secret_in(one) for one in commands(command))

@@ -14,7 +14,7 @@ ExportFormat = Literal["trait-interp", "pt", "gguf", "npy"]
 
 
 class ExportRequest(JobRequest):
-    """An extraction, or a part of it, as files for another program. (The whole extraction as safetensors is a file of its own job.)"""
+    """An extraction, or a part of it, as files for another program. (The whole extraction as safetensors is a file of the extraction's job.)"""
 
     format: ExportFormat = Field(
         description=(

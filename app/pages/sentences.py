@@ -25,7 +25,7 @@ def title(job: JobOut) -> str:
         "steer": f"Steer {trait} on {model}",
         "rescore": f"Score the answers on {trait} of {model} again",
         "generate": f"Try {model} on {counted(len(spec.get('prompts') or ()), 'prompt')}",
-        "export": "Export vectors",
+        "export": "Export calibrations" if "calibrations" in spec else "Export vectors",
     }.get(job.kind, f"{job.kind.capitalize()} {model}")
 
 

@@ -8,5 +8,5 @@ FIRST_ANSWER = 4.0
 
 
 def connected() -> Client:
-    """Returns a client of the service named by the environment or the data folder. Its first request is the first to reach the service."""
+    """Returns a client of the service named by the environment or the data folder. Creating it sends no request."""
     return Client(first_answer=FIRST_ANSWER, on_outage=err.print)

@@ -131,7 +131,7 @@ class Making(Jobs):
         """
         return self._post_once(f"/v1/studies/{quoted(study)}/labels", json={"labels": dict(labels)})
 
-    def export(self, result: str, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
+    def export(self, result: str | Body, format: str, **chosen: Any) -> Job:  # noqa: A002 - the API's own word
         """Submits a job that writes an extraction as `trait-interp`, `pt`, `gguf` or `npy`; chosen: methods, layers, positions, components.
 
         A calibration (`cal_...`) is written in trait-interp's folders; `beside`: further calibrations.
@@ -140,8 +140,9 @@ class Making(Jobs):
         >>> client.export(extraction["id"], "npy")["kind"]
         'export'
         """
-        route = RESULTS.get(result.partition("_")[0], RESULTS["ext"])
-        return self._post_once(f"{route}/{result}/exports", json={"format": format, **chosen})
+        name = id_of(result)
+        route = RESULTS.get(name.partition("_")[0], RESULTS["ext"])
+        return self._post_once(f"{route}/{quoted(name)}/exports", json={"format": format, **chosen})
 
     def estimate(self, kind: str, **spec: Any) -> Body:
         """Returns the estimated cost of a job and its validated spec; submits nothing.

@@ -13,7 +13,10 @@ from terms.values import Json
 
 
 class Separation(TypedDict):
-    """How well projections on the vector separate held-out examples."""
+    """How well projections on the vector separate examples.
+
+    `on` names the examples: "validation", those that were held out. `polarity` is 1 where the positive class projects higher, else -1.
+    """
 
     on: str
     n_positive: int
@@ -35,6 +38,8 @@ class Stability(TypedDict):
 
 
 class Paired(TypedDict):
+    """Differences of `n` pairs of examples, and the mean of their cosines with each other; None for fewer than two."""
+
     n: int
     mean_cosine: float | None
 
@@ -64,12 +69,16 @@ class VectorFacts(DirectionFacts):
 
 
 class Split(TypedDict):
+    """The clusters that were held out from the fit, and how they were drawn."""
+
     seed: int
     validation_share: float
     validation_clusters: list[str]
 
 
-class OfACalibration(TypedDict):
+class CalibrationUsed(TypedDict):
+    """What was taken from a calibration: its massive dims, and the rule that named them."""
+
     weight_hash: str
     rule: NotRequired[str]
     dims: list[int]
@@ -97,7 +106,7 @@ class ExtractionProvenance(Reading):
     responses_hash: str
     max_new_tokens: int
     special_tokens: NotRequired[str]
-    calibration: OfACalibration | None
+    calibration: CalibrationUsed | None
     dtype: str
     device: str
     batch_plan: CapturePlan
@@ -108,8 +117,8 @@ class ExtractionProvenance(Reading):
 class ExtractionDocument(TypedDict):
     """The whole extraction.json.
 
-    `counts` are numbers of examples by class and split; its `empty_windows` counts, by position and class, examples without a token in the
-    window.
+    `counts` are numbers of examples by class and split; its `empty_windows` lists, by position and class, the indices of the examples without
+    a token in the window.
     """
 
     schema_version: int

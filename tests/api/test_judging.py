@@ -41,9 +41,10 @@ def change_extraction(sessions: sessionmaker[Session], job: str, **changes: Any)
         row.spec = row.spec | changes
 
 
-def test_the_price_counts_the_unsteered_answers_that_fit_the_judge(
+def test_the_price_counts_the_unsteered_answers_that_the_judge_is_fitted_on(
     ada: httpx2.Client, sessions: sessionmaker[Session], extraction: tuple[str, str]
 ) -> None:
+    """The judge is fitted on the extraction's responses if the model wrote them and they are as long as the steering's answers (32 tokens)."""
     made, job = extraction
     counts = ada.get("/v1/traits/refusal").json()["counts"]
     questions = min(200, counts["selection"]) + min(200, counts["test"]) + min(40, counts["unrelated"])
@@ -52,7 +53,7 @@ def test_the_price_counts_the_unsteered_answers_that_fit_the_judge(
     assert short["generated_tokens"] == (short["answers"] + short["judge_answers"]) * 32
     assert f"preparing the judge: {counts['positive'] + counts['negative']:,} labelled prompts" in short["arithmetic"]
     change_extraction(sessions, job, max_new_tokens=32)
-    assert dry(ada, extraction=made)["judge_answers"] == questions, "its responses are long enough"
+    assert dry(ada, extraction=made)["judge_answers"] == questions, "its responses are as long as the steering's answers"
     change_extraction(sessions, job, responses="given")
     given = dry(ada, extraction=made)
     assert given["judge_answers"] == short["judge_answers"]
@@ -60,7 +61,7 @@ def test_the_price_counts_the_unsteered_answers_that_fit_the_judge(
     assert "responses_given" not in short["spec"]
 
 
-def test_a_judge_that_is_known_to_tell_nothing_apart_is_said_with_what_would_do(
+def test_a_judge_that_cannot_tell_the_classes_apart_is_reported_with_what_to_do(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], extraction: tuple[str, str]
 ) -> None:
     made, _ = extraction

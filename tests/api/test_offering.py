@@ -16,7 +16,7 @@ from app.offering.wheel import FILENAME, wheel
 from app.settings import Settings
 from binnacle.version import DISTRIBUTION, VERSION
 from tests.api.conftest import Running
-from tests.test_secrets_in_docs import commands, shown
+from tests.test_secrets_in_docs import commands, secret_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,11 +48,11 @@ def test_pip_installs_the_client_from_the_servers_page_without_a_key(api: Runnin
         place, *versions = installed(python).split()
         assert place.startswith(str(tmp_path))
         assert versions == [VERSION, VERSION]
-        shown = subprocess.run([python.with_name("binnacle"), "--help"], capture_output=True, text=True, check=True, cwd="/")
-        assert "watch" in shown.stdout
+        helped = subprocess.run([python.with_name("binnacle"), "--help"], capture_output=True, text=True, check=True, cwd="/")
+        assert "watch" in helped.stdout
 
 
-def test_the_page_says_what_to_type_at_the_address_it_was_asked_at(api: Running) -> None:
+def test_the_page_says_what_to_type_with_the_address_it_was_requested_by(api: Running) -> None:
     with httpx2.Client(base_url=api.url) as nobody:
         page = nobody.get("/client", follow_redirects=True)
         assert page.headers["Content-Type"].startswith("text/html")
@@ -78,7 +78,7 @@ def test_the_page_shows_no_key_and_the_address_that_people_use(settings: Setting
     assert "BINNACLE_URL=https://binnacle.lab BINNACLE_KEY=$(cat ~/.binnacle-key)" in text
     assert "http://" not in text
     blocks = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
-    assert [command for block in blocks for command in commands(block) if shown(command)] == []
+    assert [command for block in blocks for command in commands(block) if secret_in(command)] == []
     [asking] = [block for block in blocks if "cat >" in block]
     assert "\n" not in asking, "a line pasted after this one would go into the key's file"
 
@@ -88,7 +88,11 @@ def test_the_offered_wheel_holds_the_package_as_it_is_here() -> None:
     for name in packed.namelist():
         if name.startswith("binnacle/"):
             assert packed.read(name) == (ROOT / name).read_bytes()
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "binnacle").rglob("*.py") if "build" not in path.parts}
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "binnacle").rglob("*.py")
+        if "build" not in path.relative_to(ROOT).parts
+    }
     assert sources <= set(packed.namelist())
     wheel.cache_clear()
     again = wheel()

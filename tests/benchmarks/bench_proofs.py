@@ -1,4 +1,4 @@
-"""What believing a model costs: seconds and peak memory of inspecting, loading and proving it, at 135M and at 1.5B parameters.
+"""What it costs to check a model: seconds and peak memory of inspecting, loading and proving it, at 135M and at 1.5B parameters.
 
 `python -m tests.benchmarks.bench_proofs`. Needs SmolLM2 (`make real`), and 4 GB of disk and memory for the larger model: the shape of
 Qwen2.5-1.5B, random weights in bfloat16, SmolLM2's tokenizer; it is removed afterwards. Each model runs in a process of its own.
@@ -38,7 +38,7 @@ def peak(*, reset: bool = False) -> tuple[float, float]:
 
 
 def measured(folder: Path, dtype: str) -> dict[str, Any]:
-    """Inspecting, loading and proving in this process: seconds (and of the processor), and peak memory above what torch itself takes."""
+    """Inspecting, loading and proving in this process: wall-clock and processor seconds, and peak memory above what torch itself takes."""
     torch.set_num_threads(1)
     start, _ = peak(reset=True)
     rows: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def large(folder: Path) -> Path:
 
 def table(title: str, found: dict[str, Any]) -> str:
     lines = [f"{title}: {found['weights']:.2f} GiB of weights in memory, {found['outcome']}"]
-    lines += ["", "| what | seconds | of the processor | peak GiB | over the weights |", "|---|---|---|---|---|"]
+    lines += ["", "| what | seconds | processor seconds | peak GiB | peak / weights |", "|---|---|---|---|---|"]
     for name, row in found["rows"].items():
         lines.append(
             f"| {name} | {row['seconds']:.1f} | {row['cpu']:.1f} | {row['peak']:.2f} | {row['peak'] / found['weights']:.2f} |"

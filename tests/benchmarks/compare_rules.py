@@ -1,8 +1,8 @@
-"""What each rule's list of massive dims does to vectors: share of norm removed, cosines, unit of dose, on the pretrained models of the tests.
+"""What each rule's list of massive dims does to vectors: cosine kept, cosine with the probe, unit of dose, on the pretrained test models.
 
     python -m tests.benchmarks.compare_rules [MODEL FOLDER ...]
 
-Lists from 20 of the shipped prompts x 32 new tokens; rows of the shipped refusal trait at prompt[-1], 60 a class, in the models' own type of
+Lists from 20 of the shipped prompts x 32 new tokens; rows of the shipped refusal trait at prompt[-1], 60 per class, computed in
 float32. Prints one Markdown table per model. `cos kept` is the cosine between a vector and itself cleaned (the share of squared norm removed is
 1 - its square), `cos with probe` that between the cleaned mean_diff and the equally cleaned probe.
 """

@@ -1,4 +1,4 @@
-"""Following a job sees every change, survives restarts and broken wires, and ends when the job does."""
+"""Following a job sees every change, survives restarts and broken connections, and ends when the job does."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +50,7 @@ def test_waiting_for_the_end_asks_once(
 def test_waiting_outlives_a_restart_of_the_service(
     far: Client, wire: Wire, api: Running, sessions: Sessions, meanwhile: Callable[..., None]
 ) -> None:
-    """The service goes away in the middle of a long poll and comes back at another process; the waiter notices only the end."""
+    """The service goes away in the middle of a long poll and comes back as another process; the waiter notices only the end."""
     job = far.calibrate("demo")
     second = Running(api.settings, sessions)
 
@@ -70,7 +70,7 @@ def test_waiting_outlives_a_restart_of_the_service(
         second.stop()
 
 
-def test_waiting_ends_in_time_and_leaves_the_job_alone(client: Client) -> None:
+def test_waiting_ends_on_time_and_leaves_the_job_alone(client: Client) -> None:
     job = client.calibrate("demo")
     with pytest.raises(WaitTimeout, match="The job continues") as late:
         client.wait(job, timeout=0.6)

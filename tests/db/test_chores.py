@@ -1,4 +1,4 @@
-"""Of all processes one takes a chore, and the next time is due only when its time has passed."""
+"""Only one process takes a chore; it is due again only when its period has passed."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Whose the data folder is, and what others can read in it."""
+"""The data folder: its owner, its permissions, its lock; and the addresses on which the service listens."""
 
 import fcntl
 import hashlib
@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_objects_are_kept_in_the_folder_also_where_its_name_means_something_in_an_address(tmp_path: Path) -> None:
+def test_objects_are_kept_in_the_folder_even_if_its_name_has_characters_with_a_meaning_in_a_url(tmp_path: Path) -> None:
     home = Home(tmp_path / "a #1? 100%25")
     open_storage(home.objects_url).put(f"sha256/{hashlib.sha256(b'x').hexdigest()}", b"x")
     assert len([one for one in (home.folder / "objects").rglob("*") if one.is_file()]) == 1
@@ -55,7 +55,7 @@ def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: P
         assert home.running() is None
 
 
-def test_a_start_is_not_refused_because_another_process_just_looks_who_runs(tmp_path: Path) -> None:
+def test_a_start_is_not_refused_because_another_process_looks_up_who_runs(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with (home.folder / "lock").open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)

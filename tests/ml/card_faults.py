@@ -1,4 +1,4 @@
-"""Parts of a card that go wrong in every way a part can, for the tests of its runner."""
+"""Parts of the GPU card (tests/gpu/card): some that succeed, and one for each way in which a part can fail. For the tests of its runner."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def killed(_setup: Setup, record: Record) -> None:
 
 
 def hangs(setup: Setup, record: Record) -> None:
-    """With a process of its own, which must not outlive it."""
+    """Hangs, with a child process that must not outlive it."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     record.figure("child", child.pid)
     time.sleep(600)
@@ -51,6 +51,6 @@ def exits(_setup: Setup, _record: Record) -> None:
 
 
 def says_where(setup: Setup, record: Record) -> None:
-    """The process it runs in."""
+    """Records the process that it runs in."""
     record.figure("pid", os.getpid())
     record.figure("command", Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode())

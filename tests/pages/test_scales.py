@@ -26,8 +26,8 @@ def test_no_two_ticks_of_a_short_axis_have_one_label(values: tuple[float, float]
     assert [float(label.replace(",", "")) for _, label in labels] == pytest.approx([tick for tick, _ in labels], rel=1e-12)
 
 
-def test_small_values_are_no_zeros() -> None:
-    """Everything below 1e-12 was labelled 0, as if it were an error of rounding: three ticks of one name."""
+def test_small_values_are_not_labelled_0() -> None:
+    """Everything below 1e-12 was labelled 0, as if it were a rounding error: three ticks had the same label."""
     labels = [label for _, label in linear([1e-14, 9e-14], 0.0, 100.0, zero=True).labels()]
     assert labels == ["0", "2e-14", "4e-14", "6e-14", "8e-14"]
 

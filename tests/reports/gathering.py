@@ -13,11 +13,11 @@ POSITION = "response[:5]/residual"
 Line = Mapping[str, Any]
 PROVENANCE = {"reading_hash": "5ea1" * 16}
 Limits = tuple[float, float, float] | None
-"""A value with the ends of its interval; None where there were too few clusters for one."""
+"""A value with the ends of its interval. None: a fixed value without an interval, as with too few clusters."""
 
 
 def effect(run: str, gain: Limits, *, coherence: float = 95.0, r: float = 0.5) -> dict[str, Any]:
-    """One run on test questions; without limits the value is there and the interval is not."""
+    """One run on test questions."""
     delta, low, high = gain or (40.0, None, None)
     return {
         "run": run, "n": 60, "trait": 50.0 + delta, "coherence": coherence, "failed": 0, "r": r, "c": 20.0 * r, "r_raw": r, "delta": delta,
@@ -73,7 +73,7 @@ def summary(
 def gathered(
     summaries: Mapping[str, Mapping[str, Any]], *, model: str = "m", missing: list[dict[str, Any]] | None = None
 ) -> Gathered:
-    """One model with a steering a trait."""
+    """One model, with one steering for each trait."""
     cells = [
         Cell(model, trait, None, {}, one, {"extraction": f"/v1/extractions/{trait}", "steering": f"/v1/steerings/{trait}"})
         for trait, one in summaries.items()
@@ -82,7 +82,7 @@ def gathered(
 
 
 def aggregate() -> dict[str, Any]:
-    """Of a calibration with one massive dim."""
+    """The aggregate of a calibration that found one massive dim."""
     ratios = dict.fromkeys(("ratio_to_median", "ratio_to_mean", "max_to_median", "max_to_entry_median"), 700.0)
     return {
         "severity": {
@@ -114,5 +114,5 @@ def answer(job: str, run: str, at: int) -> Line:
 
 
 def html_of(report: Report) -> str:
-    """report.html, written on a day of the past."""
+    """report.html, dated on a fixed day."""
     return report.to_html(read, date(2026, 1, 31))

@@ -57,6 +57,9 @@ def test_default_parameters_do_not_show() -> None:
         ("shuffled", {"of": "random"}, "neither"),
         ("shuffled", {"of": "lm_loss"}, "fitted to labelled rows"),
         ("shuffled_cleaned", {}, "of=mean_diff_cleaned"),
+        ("shuffled_top2", {"of": "gradient__steps500"}, r"of=gradient_top2__steps500\.$"),
+        ("shuffled_cleaned", {"of": "probe_top1"}, r"of=probe_top1\.$"),
+        ("shuffled", {"of": "shuffled__" + "of-shuffled__" * 400 + "of-probe"}, "neither"),
     ],
 )
 def test_what_is_no_method_says_what_is(name: str, parameters: dict[str, object], said: str) -> None:

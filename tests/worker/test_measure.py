@@ -21,6 +21,6 @@ assert sys.modules["torch"].cuda
 """
 
 
-def test_a_job_that_starts_while_torch_is_imported_waits_for_it() -> None:
+def test_a_job_that_starts_while_torch_is_being_imported_waits_for_it() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,13 +19,16 @@ from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 
 MOST_VECTORS = 1_000_000
 """A limit of the reader; no extraction comes near it."""
-Written = tuple[ArtifactBytes, list[str]]
+Written = tuple[ArtifactBytes, list[str], int]
+"""The file, notes for its reader, and the number of vectors in it."""
 
 
 def run(spec: ExportSpec | CalibrationsExportSpec, context: JobContext) -> Outcome:
     """Spec: `extraction` (the job), `format`, and `positions`, `components`, `methods`, `layers`, each None for all; or `calibrations`.
 
-    Result: `{"export": {file, format, vectors or calibrations, notes}}` and the one artifact. Raises JobFault missing_input, same_folder.
+    Result: `{"export": {file, format, vectors or calibrations, notes}}` and the one artifact.
+
+    Raises JobFault missing_input, no_folder, same_folder.
     """
     return _calibrations(spec, context) if "calibrations" in spec else _vectors(spec, context)
 
@@ -38,8 +41,8 @@ def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
     trait = spec["trait"]
     origin = Origin(spec["model"], spec["architecture"], spec["weight_hash"], trait["name"], trait["version"])
     context.progress(1)
-    file, notes = WRITERS[spec["format"]](vectors, origin, spec, context)
-    summary = {"file": file.name, "format": spec["format"], "vectors": len(vectors), "notes": notes}
+    file, notes, count = WRITERS[spec["format"]](vectors, origin, spec, context)
+    summary = {"file": file.name, "format": spec["format"], "vectors": count, "notes": notes}
     return Outcome(result={"export": summary}, artifacts=[file])
 
 
@@ -91,18 +94,18 @@ def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: ExportSpec, co
         files[trait_interp.tensor_path(one)] = _pt(torch.from_numpy(one.vector))
         context.progress(done)
     notes = [
-        "Layer N is the output of block N. Unpack it as "
+        "Layer N is the output of block N. Unpack it in "
         f"experiments/{spec.get('experiment') or '{experiment}'}/extraction/{{category}}/{origin.trait}/"
         f"{spec.get('model_variant') or '{model variant}'}/."
     ]
-    return ArtifactBytes(f"{origin.trait}.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+    return ArtifactBytes(f"{origin.trait}.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes, len(vectors)
 
 
 def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """One dictionary of tensors [D] by key."""
     tensors = {one.key: torch.from_numpy(one.vector) for one in vectors}
     notes = ["A dictionary of tensors by position/component/method/layer; layer N is the output of block N."]
-    return ArtifactBytes(f"{origin.trait}.pt", _pt(tensors), "application/octet-stream"), notes
+    return ArtifactBytes(f"{origin.trait}.pt", _pt(tensors), "application/octet-stream"), notes, len(vectors)
 
 
 def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
@@ -115,21 +118,22 @@ def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: Expo
     for kind, members in kinds.items():
         files[f"{kind}.gguf"], _, said = write_vectors("gguf", members, origin)
         notes += [note for note in said if note not in notes]
-    left_out = len(vectors) - sum(map(len, kinds.values()))
+    count = sum(map(len, kinds.values()))
+    left_out = len(vectors) - count
     if left_out:
         notes.append(
             f"{left_out:,} of {len(vectors):,} vectors are left out: those of layer 0, which llama.cpp refuses, and of k_proj and v_proj."
         )
     if len(files) == 1:
-        return ArtifactBytes(f"{origin.trait}.gguf", next(iter(files.values())), gguf_vectors.MEDIA_TYPE), notes
-    return ArtifactBytes(f"{origin.trait}.gguf.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+        return ArtifactBytes(f"{origin.trait}.gguf", next(iter(files.values())), gguf_vectors.MEDIA_TYPE), notes, count
+    return ArtifactBytes(f"{origin.trait}.gguf.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes, count
 
 
 def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """A .npy file for each vector, with its key as the path."""
     files = {f"{one.key}.npy": write_vectors("npy", [one], origin)[0] for one in vectors}
     notes = ["Paths are position/component/method/layer; layer N is the output of block N."]
-    return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes
+    return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes, len(vectors)
 
 
 WRITERS: dict[str, Callable[[Sequence[NamedVector], Origin, ExportSpec, JobContext], Written]] = {
