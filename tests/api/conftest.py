@@ -1,7 +1,7 @@
 """The real application under a real uvicorn on loopback, over a migrated Postgres. No workers: tests move jobs themselves.
 
-`api` is one application for the tests of a process, its stores as they were at its start when a test begins. Tests that are marked
-`own_application` have one that starts with them, and stores of their own.
+`api` is one application that all tests of a process share; its stores are put back before each test. A test that is marked
+`own_application`, or uses a fixture of OWN_STORES, gets an application and stores of its own.
 """
 
 import shutil
@@ -27,11 +27,12 @@ from tests.written_specs import check_written
 __all__ = ["FACTS", "PEPPER", "VERIFY", "Running"]
 
 OWN_STORES = frozenset({"database_url", "broker_url", "broker_prefix", "own_postgres", "own_broker"})
+"""Fixtures that give a test its own stores."""
 
 
 @pytest.fixture(scope="session")
 def standing(postgres_url_factory: Callable[[], str], broker: Broker) -> Iterator[Callable[[], Standing]]:
-    """Gives the application that the tests of this process share; another one after `Standing.ready_again` gave one up."""
+    """Returns the application that the tests of this process share; starts a new one if `Standing.ready_again` has closed the last."""
     folder = make_quick_folder()
     made: list[Standing] = []
 
@@ -49,7 +50,7 @@ def standing(postgres_url_factory: Callable[[], str], broker: Broker) -> Iterato
 
 
 def shares(request: pytest.FixtureRequest) -> bool:
-    """Whether the test asks the application that others ask too: not where it, or a fixture of it, has stores to itself."""
+    """Whether the test uses the shared application: it is not marked `own_application` and has no fixture of OWN_STORES."""
     names = set(request.fixturenames)
     return "api" in names and not OWN_STORES & names and request.node.get_closest_marker("own_application") is None
 
@@ -74,7 +75,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    """A way into the application's database."""
+    """An engine of the test's own on the application's database."""
     engine = make_engine(settings.database_url.get_secret_value())
     yield engine
     engine.dispose()
@@ -95,8 +96,8 @@ def api(request: pytest.FixtureRequest, settings: Settings, sessions: sessionmak
         shared.ready_again()
         return
     running = Running(settings, sessions)
-    running.start()
     try:
+        running.start()
         running.add_model()
         yield running
     finally:  # its thread keeps the process from ending
@@ -125,7 +126,7 @@ def admin(api: Running) -> Iterator[httpx2.Client]:
 
 
 def submit(client: httpx2.Client, **body: Any) -> dict[str, Any]:
-    """A calibration of `demo`."""
+    """Submits a calibration of `demo`; returns its job."""
     response = client.post("/v1/calibrations", json={"model": "demo", **body})
     assert response.status_code == 202, response.text
     return dict(response.json())

@@ -1,4 +1,4 @@
-"""The committed description, schema by schema."""
+"""The schemas of the committed openapi.json."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ DOCUMENT = json.loads(FILE.read_text())
 
 
 def described() -> list[tuple[str, dict[str, Any]]]:
-    """Every schema of the description, and each part of a body that is written out."""
+    """Name and schema of each component, and of each request body by its path and media type."""
     found = list(DOCUMENT["components"]["schemas"].items())
     for path, operations in DOCUMENT["paths"].items():
         for told in operations.values():

@@ -1,4 +1,4 @@
-"""A finished extraction as its job leaves it, for tests of what the HTTP side does with vectors: rows and one object, no model."""
+"""Stores the rows and the file of a finished extraction, without running a model, for tests of vectors over HTTP."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ MASSIVE = {"rule": "peeling", "dims": [7], "share": 0.5}
 
 
 def numbers(method: str, layer: int) -> np.ndarray:
-    """A unit vector that is the place's own; dim 7 is massive in mean_diff."""
+    """A unit vector, another for each method and layer; dim 7 is massive in mean_diff."""
     made = np.random.default_rng([layer, *method.encode()]).standard_normal(WIDTH)
     if method == "mean_diff":
         made[7] = 30
@@ -33,7 +33,10 @@ def numbers(method: str, layer: int) -> np.ndarray:
 def store_extraction(
     sessions: sessionmaker[Session], storage: Storage, owner: str, trait_version: str, **changes: Any
 ) -> tuple[str, str]:
-    """Its id and its job's. Held-out accuracy grows with the layer; controls have none."""
+    """Stores an extraction with one vector for each method and layer; returns its id and its job's id.
+
+    Held-out accuracy grows with the layer; controls have none.
+    """
     place = {"model": "demo", **{name: FACTS[name] for name in ("weight_hash", "reading_hash")}, **changes}
     keys = [(method, layer) for layer in LAYERS for method in (*METHODS, *CONTROLS)]
     tensors = {f"response[:5]/residual/{method}/{layer}": numbers(method, layer) for method, layer in keys}
@@ -48,7 +51,10 @@ def store_extraction(
     with sessions.begin() as session:
         asked = jobs.Submission(kind="extract", spec={}, owner=owner, job_class="model", model=place["model"])
         job = jobs.submit(session, asked).job
-        job.spec, job.state = spec, State.SUCCEEDED  # the version may be of no trait that there is
+        job.spec, job.state = (
+            spec,
+            State.SUCCEEDED,
+        )  # set afterwards: a submission with a trait version that is not stored is refused
         row = Extraction(
             id=new_id("ext"), job_id=job.id, owner=owner, trait="refusal", trait_version=trait_version, positions=["response[:5]"],
             components=["residual"], layers=LAYERS, methods=METHODS, summary={}, **place,

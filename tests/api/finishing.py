@@ -1,4 +1,4 @@
-"""Every job that can run, finished as workers finish them, with small results of the right shape."""
+"""Finishes every job that can run, as workers do, with small results of the right shape."""
 
 import json
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from tests.contract.contents import RESULTS
 def finish_everything(
     sessions: sessionmaker[Session], storage: Storage, classes: Sequence[str] = ("model", "light")
 ) -> list[str]:
-    """The ids of the jobs of these classes that were finished, in order."""
+    """Claims and finishes jobs of these classes until none is ready; returns their ids in order."""
     done = []
     while (lease := _claimed(sessions, classes)) is not None:
         outcome, files = RESULTS[lease.job.kind](lease.job.spec)
-        # no two jobs share an object, so that bytes can be told apart
+        # each job's JSON files end with its id, so that no two jobs share an object
         own = json.dumps({"job": lease.job.id}).encode()
         blobs = [(name, kind, stage(sessions, storage, data + own * ("json" in name))) for name, kind, data in files]
         with sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""What a worker would do to a job, in the test's own hands: the same functions, without a worker."""
+"""Lets a test claim and end jobs by the functions that a worker uses, without a worker."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ FILE = calibration_file()
 
 
 def claim(sessions: sessionmaker[Session], job_class: str = "model") -> Lease:
-    """The next job of the class, held by a worker of the test's."""
+    """Claims the next job of the class for the worker `test-CLASS`."""
     with sessions.begin() as session:
         worker = f"test-{job_class}"
         session.merge(Worker(id=worker, job_class=job_class, device="cpu", host="here", parent_pid=1, version="test"))
@@ -87,7 +87,7 @@ def fail(sessions: sessionmaker[Session], lease: Lease, code: str = "broken") ->
 
 
 def passport(outcome: str = "passed", reading_hash: str = FACTS["reading_hash"], **content: Any) -> dict[str, Any]:
-    """What a prove job finds of a model with these facts: one proof, of that outcome."""
+    """The result of a prove job of a model with FACTS: one proof with this outcome."""
     proof = {"name": "paths agree", "outcome": outcome, "figure": 1e-7, "unit": "relative", "sentence": f"It {outcome}. Do this."}
     found = {"version": 1, "outcome": outcome, "reading_hash": reading_hash, "proofs": [proof]}
     programs = {"proofs": 1, "torch": "2.13.0"}
@@ -98,7 +98,7 @@ def passport(outcome: str = "passed", reading_hash: str = FACTS["reading_hash"],
 
 
 def inspect(sessions: sessionmaker[Session], facts: dict[str, Any]) -> None:
-    """The next inspection finds these facts, which say nothing of what is proved."""
+    """Ends the next inspection with these facts, less those that only a prove job finds."""
     lease = claim(sessions, "light")
     found = {name: value for name, value in facts.items() if name not in ("reading_hash", "proofs_version")}
     with sessions.begin() as session:
@@ -106,7 +106,7 @@ def inspect(sessions: sessionmaker[Session], facts: dict[str, Any]) -> None:
 
 
 def prove(sessions: sessionmaker[Session], lease: Lease | None = None, outcome: str = "passed", **found: Any) -> Lease:
-    """The next prove job ends with that outcome, as its handler and worker end it."""
+    """Ends the next prove job with this outcome, as its handler and worker do."""
     lease = lease or claim(sessions)
     assert lease.job.kind == "prove"
     result = passport(outcome, **found)

@@ -1,4 +1,4 @@
-"""What the fields of requests' bodies name, found in the API's own description, and one of each thing that can be named.
+"""Which fields of request bodies name stored objects, found in the API's description; and functions that make such objects.
 
 A string field that neither `NAMES` nor `TEXT` knows fails `test_every_string_of_every_body_is_known`: say there what it names.
 """
@@ -30,7 +30,7 @@ SITUATIONS: dict[Situation, tuple[str, Visibility]] = {
     "a disabled user's, public": ("dora", "public"),
     "a deleted user's, private": ("nemo", "private"),
 }
-"""Whose each object is, and who sees it. `unshared` was public; there is no user `nemo` any more, only what was theirs."""
+"""Owner and visibility of each object. `unshared` was public before; the user `nemo` was deleted, and the objects remain."""
 NAMES = {
     "after/job": "job", "calibration": "calibration", "extraction": "extraction", "off_target/extraction": "extraction", "vectors": "vector",
     "trait": "trait", "off_target/trait": "trait", "traits": "trait", "model": "model", "models": "model", "judge": "judge",
@@ -43,17 +43,17 @@ TEXT = {
     "question", "questions", "reason", "response", "revision", "rule", "selection", "source", "system_prompt", "tags", "test", "unrelated",
     "url", "value", "model_variant", "vector_layers",
 }  # fmt: skip
-"""Last names of fields that name nothing stored: words, labels, files, addresses. (`owner` of a new key makes the user.)"""
+"""Last parts of fields that name nothing stored: words, labels, files, addresses. (`owner` of a new key makes the user.)"""
 LABELS = {"published/model", "published/trait"}
 """Fields that hold a name only to print it."""
 SHARED = ("job", "calibration", "extraction", "vector", "trait")
-"""Kinds of things that have an owner; the others are the same for everybody, or a group."""
+"""Kinds of objects that have an owner. Models, judges and webhooks are the same for all users; a group has members."""
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A field of an operation's body that names something."""
+    """A field of an operation's body that names an object of this kind."""
 
     operation: str
     schema: dict[str, Any]
@@ -66,7 +66,7 @@ class Reference:
 
     @property
     def dry(self) -> bool:
-        """Whether the operation can be asked to make nothing."""
+        """Whether the operation takes `dry_run`."""
         return any(
             told.get("name") == "dry_run"
             for method, path, what in operations()
@@ -95,7 +95,7 @@ def references() -> list[Reference]:
 
 
 def unknown() -> list[str]:
-    """Strings of which nobody has said whether they name something."""
+    """String fields that are in none of NAMES, LABELS and TEXT."""
     known = NAMES.keys() | LABELS
     return [
         f"{operation}: {plain(place)}"
@@ -105,7 +105,7 @@ def unknown() -> list[str]:
 
 
 def made(world: World, kind: str, owner: str, visibility: Visibility) -> list[str]:
-    """A new one, by every id or name that it answers to."""
+    """Makes an object of this kind; returns every id or name by which a request may name it."""
     world.owner = owner
     try:
         return _MADE[kind](world, visibility)
@@ -114,12 +114,12 @@ def made(world: World, kind: str, owner: str, visibility: Visibility) -> list[st
 
 
 def missing(kind: str, like: str) -> str:
-    """A name of the same form that nothing has."""
+    """A name of the same form as `like` that no object has."""
     return f"{like.split('_', maxsplit=1)[0]}_{'0' * 26}" if "_" in like else f"no-{kind}-{next(_numbers)}"
 
 
 def share(world: World, names: list[str], visibility: Visibility) -> None:
-    """Shows what `made` made to others than before."""
+    """Changes the visibility of what `made` made."""
     values = {"visibility": visibility, "group_name": GROUP if visibility == "group" else None}
     with world.api.sessions.begin() as session:
         for name in names:

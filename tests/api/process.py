@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class ApiProcess:
-    """`python -m app.server` over the settings' database, broker and storage, and ways to look behind it. `at`: a socket that listens."""
+    """`python -m app.server` over the settings' database, broker and storage. `at`: a listening socket to serve on instead of a new one."""
 
     def __init__(self, settings: Settings, folder: Path, at: socket.socket | None = None, **environment: str) -> None:
         self.settings = settings
@@ -78,16 +78,16 @@ class ApiProcess:
         return made.text
 
     def client(self, owner: str = "ada", role: str = "member") -> httpx2.Client:
-        """Requests with a new key."""
+        """A client with a new key."""
         headers = {"Authorization": f"Bearer {self.key(owner, role)}"}
         return httpx2.Client(base_url=self.url, headers=headers, timeout=60, verify=VERIFY)
 
     def memory(self) -> int:
-        """Bytes of it that are in memory now."""
+        """The resident memory of the process, in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def complaints(self) -> list[str]:
-        """What the log holds of mistakes of its own so far: unexpected errors with their tracebacks. Reads what is new to it."""
+        """Lines of the log so far that report an unexpected error or begin a traceback. Reads only what was added since the last call."""
         with self.log.open("rb") as log:
             log.seek(self._read)
             new = log.read()
@@ -98,7 +98,7 @@ class ApiProcess:
 
 
 def peak(process: ApiProcess, until: float, every: float = 0.02) -> int:
-    """The most memory it had at any look until that time of the monotonic clock."""
+    """The most memory that the process had, looked at every `every` seconds until this time of the monotonic clock."""
     most = 0
     while time.monotonic() < until:
         most = max(most, process.memory())

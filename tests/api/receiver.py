@@ -25,7 +25,7 @@ class Message:
         return dict(json.loads(self.body))
 
     def signed_with(self, secret: str, *, now: float | None = None, tolerance: float = 300) -> bool:
-        """What a receiver does, written from docs/webhooks.md and not from the sender's code."""
+        """Whether the signature is valid and recent, checked as docs/webhooks.md tells receivers and not with the sender's code."""
         parts = dict(part.split("=", 1) for part in self.headers["Binnacle-Signature"].split(","))
         expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + self.body, hashlib.sha256).hexdigest()
         fresh = abs((time.time() if now is None else now) - int(parts["t"])) <= tolerance

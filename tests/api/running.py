@@ -1,4 +1,4 @@
-"""An application that serves on loopback, and ways to ask it and to look behind it."""
+"""An application that serves on loopback from a thread of the test, with clients, keys, groups and models for it."""
 
 import ssl
 import threading
@@ -33,7 +33,7 @@ FACTS = {
 
 
 class Running:
-    """An application that serves, and ways to ask it and to look behind it."""
+    """An application in a thread. `context` is its own; `sessions` are the test's, on the same database."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self.settings = settings
@@ -49,14 +49,15 @@ class Running:
         self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
     def stop(self) -> None:
-        self.context.part(Wakeups).release() if self._server.started else None
+        if self._server.started:
+            self.context.part(Wakeups).release()
         self._server.should_exit = True
         self._thread.join(timeout=20)
         assert not self._thread.is_alive()
 
     @property
     def requests(self) -> int:
-        """How many it is answering now."""
+        """How many requests it is answering now."""
         return len(self._server.server_state.tasks)
 
     @property

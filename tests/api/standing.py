@@ -1,7 +1,7 @@
-"""One application for many tests: after each, its stores hold again what they held when it had started.
+"""One application for many tests: after each test, its stores are put back as they were after its start.
 
-An application takes longer to start than most tests take, and what it keeps between requests is in its database, its storage and its broker.
-Tests that change anything else (its settings, its stores' addresses, the way it runs) have one of their own.
+An application takes longer to start than most tests take, and keeps its state in its database, its storage and its broker.
+Tests that change anything else (its settings, its stores' addresses, the way it runs) have an application of their own.
 """
 
 import shutil
@@ -19,11 +19,11 @@ from tests.api.running import PEPPER, Running
 KEPT = "kept"
 """A schema with a copy of every table that is not empty at the start."""
 PATIENCE = 10.0
-"""Seconds within which the requests of a test end after it."""
+"""Seconds that requests still running after a test have to end."""
 
 
 class Standing:
-    """An application with one usable model `demo`, and the way back to its start. Its stores are its own: see `settings_at`."""
+    """An application with one usable model `demo`, and `ready_again`, which puts its stores back."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self._as_made = settings, settings.model_copy(deep=True)
@@ -37,8 +37,7 @@ class Standing:
         shutil.copytree(self._objects, self._copies)
 
     def ready_again(self) -> None:
-        """Undoes what a test did. The application stops, as one of the test's own would, where its requests do not end by themselves,
-        where it was told to stop, and where its settings are others."""
+        """Puts the stores back. Closes the application instead if a request does not end, if it was told to stop, or if its settings changed."""
         until = time.monotonic() + PATIENCE
         while self.running.requests and time.monotonic() < until:
             time.sleep(0.005)
@@ -56,7 +55,7 @@ class Standing:
 
     @property
     def _turns(self) -> set[tuple[str, str]]:
-        """Rows of fair share that the process has seen; it looks for none of them again, as only a test deletes them."""
+        """Rows of fair share that the application remembers as present; it must forget them when the table is put back."""
         found: set[tuple[str, str]] = self.running.context.database._sessions.kw["info"]["turns"]
         return found
 
@@ -70,7 +69,7 @@ class Standing:
                 shutil.copy2(self._copies / name, self._objects / name)
 
     def close(self) -> None:
-        """Stops it, once. Fails where it does not stop."""
+        """Stops the application, once. Fails if it does not stop."""
         if not self.closed:
             self.closed = True
             self.running.stop()
@@ -86,7 +85,7 @@ def settings_at(database_url: str, broker_url: str, prefix: str, folder: Path) -
 
 
 def remember(engine: Engine) -> str:
-    """Copies what the tables hold to a schema of its own; returns the statements that bring it back, and sequences to their places."""
+    """Copies all rows to the schema KEPT; returns the SQL that puts rows and sequences back."""
     with engine.begin() as connection:
         names = list(connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")))
         filled = [name for name in names if connection.scalar(text(f"SELECT EXISTS (SELECT FROM public.{name})"))]
@@ -111,5 +110,5 @@ def remember(engine: Engine) -> str:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Sizes by path within the folder. Objects are named by their digests: one of the same size is the same, but where a test harms it."""
+    """Sizes by path within the folder. Objects are named by their digests: the same size means the same content, unless a test harmed it."""
     return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Who may ask for what. Everything needs a key unless it says otherwise, and what is not yours does not exist."""
+"""Every route but the public ones needs a valid key; roles limit what a key may do; other users' private objects answer 404."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ PUBLIC = {"/livez", "/readyz", "/openapi.json", "/client/", f"/client/{FILENAME}
 
 
 def routes(settings: Settings) -> list[tuple[str, str]]:
-    """Every method and path of the API; what the pages need is `tests/pages/test_signing_in.py`'s."""
+    """Every method and path of the API. The pages are left out: `tests/pages/test_signing_in.py` tests them."""
     found = []
     for context in iter_route_contexts(create_app(settings).routes):
         assert isinstance(context.original_route, APIRoute), context.path
@@ -53,14 +53,14 @@ def test_every_route_but_the_public_ones_needs_a_key(api: Running) -> None:
                 assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_without_a_key_the_body_is_not_even_looked_at(api: Running) -> None:
+def test_without_a_key_the_body_is_not_read(api: Running) -> None:
     with httpx2.Client(base_url=api.url) as nobody:
         response = nobody.post("/v1/calibrations", content=b"{not json", headers={"Content-Type": "application/json"})
     assert response.status_code == 401
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer bnk_x", "Basic {key}", "Bearer {key}x", "Bearer {forged}", "{key}"])
-def test_what_is_no_issued_key_opens_nothing(api: Running, header: str) -> None:
+def test_only_an_issued_key_in_the_header_is_accepted(api: Running, header: str) -> None:
     key = api.key("ada")
     forged = new_key("ada", "admin", PEPPER).text  # well formed, never issued
     with httpx2.Client(base_url=api.url) as client:
@@ -71,7 +71,7 @@ def test_what_is_no_issued_key_opens_nothing(api: Running, header: str) -> None:
     assert key not in in_the_address.text
 
 
-def test_a_key_sealed_under_another_pepper_opens_nothing(api: Running, sessions: sessionmaker[Session]) -> None:
+def test_a_key_made_with_another_pepper_is_refused(api: Running, sessions: sessionmaker[Session]) -> None:
     made = new_key("ada", "admin", "another pepper")
     with sessions.begin() as session:
         repository.add_user(session, "ada", "test")
@@ -80,7 +80,7 @@ def test_a_key_sealed_under_another_pepper_opens_nothing(api: Running, sessions:
         assert client.get("/v1/jobs").status_code == 401
 
 
-def test_revoked_and_expired_keys_close_within_the_lifetime_of_the_cache(
+def test_revoked_and_expired_keys_are_refused_once_the_cache_forgets_them(
     api: Running, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyring, "LIFETIME", 0.2)
@@ -97,12 +97,12 @@ def test_revoked_and_expired_keys_close_within_the_lifetime_of_the_cache(
 def test_concurrent_requests_with_one_key_share_one_query(
     settings: Settings, sessions: sessionmaker[Session], answers: bool, unused_port: int
 ) -> None:
-    """Otherwise they wait in a row, each for the timeouts of all before it. One that goes away takes the answer from no other."""
+    """Otherwise each would wait for the timeouts of all before it. A cancelled request does not cost the others their answer."""
     url = settings.database_url.get_secret_value() if answers else f"postgresql+psycopg://nobody@127.0.0.1:{unused_port}/none"
     key = new_key("ada", "member", PEPPER).text
 
     async def asked(count: int) -> tuple[int, list[object]]:
-        """The statements, or attempts to connect, that `count` requests cost, the first of them cancelled, and what the others were told."""
+        """Sends `count` requests, cancels the first, and sends one more: the statements (or attempts to connect), and the results."""
         database, costs = AsyncDatabase(url), []
 
         @event.listens_for(database.engine.sync_engine, "before_cursor_execute" if answers else "do_connect")
@@ -154,7 +154,7 @@ def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(
 
 
 def test_no_key_is_made_for_a_disabled_administrator(sessions: sessionmaker[Session], tmp_path: Path) -> None:
-    """Every start of a server asks for the first key."""
+    """Every start of a server calls `ensure_first_key`."""
     file = tmp_path / "key"
     first = ensure_first_key(sessions, file, pepper=PEPPER)
     with sessions.begin() as session:
@@ -165,7 +165,7 @@ def test_no_key_is_made_for_a_disabled_administrator(sessions: sessionmaker[Sess
         assert session.scalar(select(func.count()).select_from(ApiKey)) == 1
 
 
-def test_another_persons_job_is_not_found_whatever_is_asked(
+def test_another_users_private_job_is_not_found_at_any_address(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     job = submit(ada)["id"]
@@ -184,11 +184,11 @@ def test_another_persons_job_is_not_found_whatever_is_asked(
     ]
     with api.client("bob") as bob:
         for method, path in paths:
-            theirs, nobodys = (
+            private, missing = (
                 bob.request(method, path),
                 bob.request(method, path.replace(job[4:], "0" * 26).replace(calibration[4:], "0" * 26)),
             )
-            assert (theirs.status_code, nobodys.status_code) == (404, 404), path
+            assert (private.status_code, missing.status_code) == (404, 404), path
         assert bob.get("/v1/jobs").json()["items"] == []
         assert bob.get("/v1/calibrations").json()["items"] == []
     assert admin.get(f"/v1/jobs/{job}").status_code == 200

@@ -1,4 +1,4 @@
-"""Quotas in SQL, beside the same rules in Python."""
+"""Limits are the same in SQL and in Python; jobs are admitted without a count only where no quota can refuse them."""
 
 import itertools
 
@@ -23,12 +23,12 @@ def put(session: Session, owner: str, queued: int | None, seconds: int | None = 
 
 
 def sure(session: Session, *, jobs: int = 10, room: int = 2) -> bool:
-    """Whether ann's jobs are admitted without a count by the others' rules."""
+    """Whether ann's jobs of this transaction are admitted without a count: at most `jobs` of them, with `room` for more."""
     return repository.surely_admitted(session, "ann", jobs=jobs, room=room)
 
 
 def locks(session: Session) -> int:
-    """How many locks of admissions are held."""
+    """How many locks of admission this transaction holds."""
     return session.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")) or 0
 
 
@@ -46,7 +46,7 @@ def test_a_limit_is_the_same_in_sql_and_in_python(
 
 
 def submit(session: Session, times: int) -> None:
-    """Submits jobs of ann's."""
+    """Submits jobs of ann, past all quotas."""
     for _ in range(times):
         service.submit(session, service.Submission(kind="calibrate", spec={}, owner="ann", job_class="model", unmetered=True))
 
@@ -60,7 +60,7 @@ def test_a_few_jobs_far_below_the_limit_are_sure(sessions: sessionmaker[Session]
 
 
 @pytest.mark.parametrize(("limit", "jobs", "room"), [(100, 2, 2), (5, 3, 3)])
-def test_many_jobs_or_little_room_are_not(limit: int, jobs: int, room: int, sessions: sessionmaker[Session]) -> None:
+def test_many_jobs_or_little_room_are_not_sure(limit: int, jobs: int, room: int, sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         submit(session, 3)
         put(session, "ann", limit)
@@ -86,7 +86,7 @@ def test_without_a_limit_everything_is_sure_and_nothing_is_locked(sessions: sess
     assert admission.SURE_ROOM >= 200 * admission.SURE_JOBS
 
 
-def test_no_quota_holds_for_the_service_which_owns_the_shipped_traits(sessions: sessionmaker[Session]) -> None:
+def test_no_quota_applies_to_the_service_which_owns_the_shipped_traits(sessions: sessionmaker[Session]) -> None:
     """Otherwise a small server-wide quota would keep the API from starting after an upgrade with other traits."""
     with sessions.begin() as session:
         put(session, EVERYBODY, 0)

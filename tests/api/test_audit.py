@@ -59,7 +59,7 @@ def test_every_kind_of_act_is_recorded_with_who_and_in_which_request(
     assert all(one["request_id"].startswith("req_") for one in found[1:])
 
 
-def test_what_one_does_to_what_is_ones_own_and_what_fails_is_no_act(admin: httpx2.Client, ada: httpx2.Client) -> None:
+def test_acts_on_own_objects_and_failed_acts_leave_no_entry(admin: httpx2.Client, ada: httpx2.Client) -> None:
     path = submit(ada)["links"]["self"]
     ada.patch(path, json={"name": "mine", "visibility": "private"})
     ada.post(f"{path}/cancel")

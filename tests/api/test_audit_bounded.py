@@ -1,4 +1,4 @@
-"""Rows of the audit cannot be deleted: what a user repeats, with whatever names, adds no rows without end."""
+"""Rows of the audit cannot be deleted, so requests that a user repeats are counted in a bounded number of rows."""
 
 import httpx2
 from sqlalchemy import func, select, text
@@ -51,15 +51,13 @@ def test_sharing_back_and_forth_adds_two_rows(ada: httpx2.Client, admin: httpx2.
     assert [(one["count"], one["details"]["after"]["visibility"]) for one in entries(admin)] == [(10, "private"), (10, "public")]
 
 
-def test_what_administrators_do_is_a_row_each_time(admin: httpx2.Client) -> None:
+def test_each_act_of_an_administrator_is_a_row(admin: httpx2.Client) -> None:
     for _ in range(3):
         admin.put("/v1/quotas", json={"max_queued": 5})
     assert len(entries(admin, action="quota.set")) == 3
 
 
-def test_cancelling_a_study_again_and_again_adds_nothing_to_its_history(
-    ada: httpx2.Client, sessions: sessionmaker[Session]
-) -> None:
+def test_repeated_cancels_of_a_study_add_one_event(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     node = submit(ada)["id"]
     claim(sessions)
     report = submit(ada, after=[{"job": node, "needs": "end"}])["id"]

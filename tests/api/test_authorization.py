@@ -1,7 +1,7 @@
-"""The authorization matrix: every route, asked by everybody, for what is private, a group's and public.
+"""The authorization matrix: every route answers each kind of caller as MATRIX says, for private, group and public objects.
 
-Each route of the application must be classified here, by what it demands; the rules are written down in `world.Caller` anew, and the
-application must answer as they say. A route without an entry fails the first test.
+MATRIX names what each route demands; `world.Caller` states the rules independently of the service. A route without an entry in MATRIX
+fails the first test.
 """
 
 import base64
@@ -28,7 +28,10 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Rule:
-    """What a route demands, of which object, with which body, and how it answers those who have it."""
+    """What a route demands, and its status for callers who meet that.
+
+    `of`: the kind of object of each path parameter (see `World.get`), or after `=` its value.
+    """
 
     demands: Demand
     status: int = 200
@@ -56,10 +59,12 @@ class Rule:
 
 
 def _just(**body: Any) -> Callable[[], Any]:
+    """Makes this body."""
     return lambda: body
 
 
 def _named(**body: Any) -> Callable[[], Any]:
+    """Makes this body with a new name each time."""
     return lambda: {"name": f"n{next(_numbers)}", **body}
 
 
@@ -224,7 +229,7 @@ def test_every_route_answers_everybody_as_it_demands(api: Running) -> None:
                     asked += 1
                     if got != expected:
                         wrong.append(f"{caller.name}, {name}, {visibility}: {got} and not {expected}")
-    assert asked > 1_500
+    assert asked > 1_500  # so that no loop was empty
     assert wrong == []
 
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that names the field and the limit, and nothing is stored."""
+"""Bad requests are answered with a problem that names the field and the limit, and store nothing."""
 
 import gzip
 import json
@@ -13,7 +13,6 @@ from app.jobs.models import Job
 from tests.api.conftest import Running
 
 UNKNOWN_JOB = "job_" + "0" * 26
-
 BUDGET = "2,000 prompts x 256 new tokens = 512,000 generated tokens; this server allows 500,000"
 BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("unknown model", {"model": "gpt-5"}, "unknown_model", "/model", "This server allows: demo"),
@@ -44,6 +43,7 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("bad tag", {"model": "demo", "tags": ["ok", "<b>"]}, "string_pattern_mismatch", "/tags/1", "letters, digits, spaces"),
     ("a slash in a field's name", {"model": "demo", "a/b~c": 1}, "unknown_field", "/a~1b~0c", "does not take this field"),
 ]  # fmt: skip
+"""What is wrong; the body; the code and the pointer of its error; words of its detail."""
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def client(api: Running, ada: httpx2.Client) -> httpx2.Client:
 
 
 def problem(response: httpx2.Response, status: int) -> dict[str, Any]:
-    """The body of a problem, after checking what all of them have."""
+    """Checks what every problem has; returns its body."""
     body: dict[str, Any] = response.json()
     assert response.status_code == status, body
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -81,7 +81,7 @@ def test_each_bad_body_is_refused_by_field_with_its_numbers(client: httpx2.Clien
     ("content", "words"),
     [(b'{"model": ', "value is missing"), (b"", "required"), (b"[1]", "JSON object"), (b'"x"', "JSON object"), (b"\xff\xfe", "")],
 )
-def test_bodies_that_are_no_object_are_refused(client: httpx2.Client, content: bytes, words: str) -> None:
+def test_bodies_that_are_not_an_object_are_refused(client: httpx2.Client, content: bytes, words: str) -> None:
     response = client.post("/v1/calibrations", content=content, headers={"Content-Type": "application/json"})
     found = problem(response, response.status_code)
     assert response.status_code in (400, 422)
@@ -112,7 +112,7 @@ def test_encoded_bodies_and_other_media_types_are_refused(client: httpx2.Client)
     assert (told["code"], "multipart/form-data (curl -F)" in told["detail"]) == ("unsupported_media_type", True)
 
 
-def test_what_is_not_served_is_a_problem_too(client: httpx2.Client) -> None:
+def test_unknown_paths_and_methods_answer_with_a_problem(client: httpx2.Client) -> None:
     assert problem(client.get("/v1/nothing"), 404)["code"] == "not_found"
     assert problem(client.put("/v1/jobs"), 405)["code"] == "method_not_allowed"
     assert (
@@ -143,12 +143,12 @@ def test_bad_parameters_are_named(client: httpx2.Client, query: str, parameter: 
     assert problem(client.get(f"/v1/jobs?{query}"), 422)["errors"][0]["parameter"] == parameter
 
 
-def test_a_file_that_is_no_ascii_is_no_base64(client: httpx2.Client) -> None:
+def test_a_file_that_is_not_ascii_is_invalid_base64(client: httpx2.Client) -> None:
     found = problem(client.post("/v1/vectors", json={"model": "demo", "file": "\u00e9"}), 422)
     assert (found["errors"][0]["code"], found["errors"][0]["pointer"]) == ("invalid_base64", "/file")
 
 
-def test_what_was_sent_is_never_echoed(client: httpx2.Client) -> None:
+def test_a_refusal_does_not_repeat_what_was_sent(client: httpx2.Client) -> None:
     """An error is logged and shown in many places; a prompt belongs in none of them."""
     response = client.post("/v1/calibrations", json={"model": "demo", "prompts": [{"secret": "my private prompt"}]})
     assert problem(response, 422)

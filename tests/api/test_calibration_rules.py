@@ -1,4 +1,4 @@
-"""Rules of massive dims at the HTTP side: one name a rule, and no list or unit of dose of an older rule is served unasked."""
+"""Rules of massive dims over HTTP: `massive` is an alias of `peeling`, and results of an older rule are used only if a request names them."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ STEERING = {"model": "demo", "trait": "refusal", "judge": "reference", "methods"
 
 
 def calibrated(api: Running, client: httpx2.Client, sessions: sessionmaker[Session], *, schema: int = 2, **body: Any) -> str:
-    """The job of a finished calibration; of schema 1 as the service of that time left it."""
+    """Submits and finishes a calibration; returns its job. With schema 1, its rows are as the service of that time wrote them."""
     job: str = submit(client, **body)["id"]
     succeed(sessions, api.context.storage, claim(sessions), {"calibration": dict(SUMMARY if schema == 2 else OLD)})
     if schema == 1:
@@ -33,8 +33,8 @@ def calibrated(api: Running, client: httpx2.Client, sessions: sessionmaker[Sessi
     return job
 
 
-def look(client: httpx2.Client, **body: Any) -> dict[str, Any]:
-    """A generation, which measures its doses by a calibration; its spec."""
+def generate(client: httpx2.Client, **body: Any) -> dict[str, Any]:
+    """Submits a generation, which measures its doses by a calibration; returns its job."""
     with_vector = {"model": "demo", "prompts": [{"prompt": "a ?"}], "doses": [0.5], **body}
     answer = client.post("/v1/generations", json=with_vector)
     assert answer.status_code == 202, answer.text
@@ -59,13 +59,13 @@ def test_the_newest_calibration_is_never_one_of_an_older_rule(
     store_extraction(sessions, api.context.storage, "ada", "f" * 64)
     vector = a_vector(ada)
     old = calibrated(api, ada, sessions, schema=1)
-    made = look(ada, vectors=[vector])["spec"]["calibration"]["job"]
+    made = generate(ada, vectors=[vector])["spec"]["calibration"]["job"]
     assert made != old
     succeed(sessions, api.context.storage, claim(sessions), {"calibration": dict(SUMMARY)})
-    assert look(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
+    assert generate(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
     calibrated(api, ada, sessions, rule="ratio:10", schema=1)
-    assert look(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
-    assert look(ada, vectors=[vector], calibration=old)["spec"]["calibration"]["job"] == old  # but whoever names it gets it
+    assert generate(ada, vectors=[vector])["spec"]["calibration"]["job"] == made
+    assert generate(ada, vectors=[vector], calibration=old)["spec"]["calibration"]["job"] == old  # but whoever names it gets it
 
 
 @pytest.mark.parametrize("rule", ["peeling", "all"])
@@ -80,7 +80,7 @@ def test_reuse_never_answers_with_a_file_of_an_older_schema(
     assert (again.status_code, again.json()["id"]) == (200, answer.json()["id"])
 
 
-def test_a_calibration_of_schema_1_says_which_rule_it_went_by(
+def test_a_calibration_of_schema_1_names_the_rule_it_used(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     old, new = calibrated(api, ada, sessions, schema=1), calibrated(api, ada, sessions)

@@ -1,4 +1,4 @@
-"""One user's crowd of requests: bounded for that user, unnoticed by the others, and over when the client is."""
+"""Many requests of one user at once: bounded for that user, without effect on others, and ended when their client hangs up."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ from tests.api.test_bad_input import problem
 from tests.api.test_studies import STUDY
 from tests.hostile.routes import address, operations
 
-CROWD = 22
+CROWD = 22  # more than the 1 + 8 plans that one user may have in work and waiting (app/planner.py)
 MODELS, TRAITS = 4, 6
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -50,7 +50,7 @@ def at_once(count: int, send: Callable[[int], httpx2.Response]) -> list[httpx2.R
 
 @contextmanager
 def asking(client: httpx2.Client, *paths: str) -> Iterator[list[tuple[str, int, float]]]:
-    """Asks for these in turn until the body ends; the path, status and seconds of each."""
+    """Requests these paths in turn until the body ends; yields the path, status and seconds of each."""
     seen: list[tuple[str, int, float]] = []
     done = threading.Event()
 
@@ -88,7 +88,7 @@ def test_a_crowd_of_plans_waits_for_itself_and_others_are_served(api: Running, a
     assert ada.post("/v1/studies?dry_run=true", json=study, timeout=120).status_code == 200
 
 
-def test_a_study_retried_as_a_job_is_planned_in_its_turn_too(api: Running, ada: httpx2.Client) -> None:
+def test_retries_of_a_study_by_its_job_are_bounded_like_plans(api: Running, ada: httpx2.Client) -> None:
     made = ada.post("/v1/studies", json=STUDY).json()["id"]
     while ada.get(f"/v1/jobs/{made}").json()["state"] != "cancelled":
         assert ada.post(f"/v1/jobs/{made}/cancel", timeout=60).is_success
@@ -124,7 +124,7 @@ def test_a_plan_writes_nothing_and_takes_no_lock(api: Running, ada: httpx2.Clien
         ({"max_new_tokens": 100_000}, 422),
     ],
 )
-def test_a_plan_is_refused_for_what_its_submission_is(ada: httpx2.Client, change: dict[str, Any], status: int) -> None:
+def test_a_plan_is_refused_with_the_same_error_as_its_submission(ada: httpx2.Client, change: dict[str, Any], status: int) -> None:
     plan = ada.post("/v1/studies?dry_run=true", json=STUDY | change)
     made = ada.post("/v1/studies", json=STUDY | change)
     assert (plan.status_code, made.status_code) == (status, 202 if status == 200 else status), plan.text
@@ -147,7 +147,7 @@ def test_a_study_has_a_bounded_number_of_jobs(api: Running, ada: httpx2.Client) 
         assert said in body["detail"]
 
 
-def test_a_user_s_waiting_requests_leave_connections_for_others(
+def test_waiting_requests_of_one_user_leave_connections_for_others(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Forty reads of ada's wait in the database, for a table that is locked; others' reads and the health checks go on."""
@@ -161,7 +161,7 @@ def test_a_user_s_waiting_requests_leave_connections_for_others(
             for thread in threads:
                 thread.start()
             time.sleep(1.5)
-            assert until(api, lambda n: n > 0, 10) in range(1, 11)
+            assert until(api, lambda n: n > 0, 10) in range(1, 11), "one user has at most 10 of the 20 connections"
             for _ in range(3):
                 for path in ("/readyz", "/v1/jobs", "/v1/studies"):
                     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A deletion against everything that may happen in the same moment: nothing ever refers to what is gone."""
+"""Deletions that meet submissions, retention, downloads or other deletions: no row ever refers to a deleted object."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ ADA = Viewer("ada", "member")
 
 @pytest.fixture
 def things(api: Running, ada: httpx2.Client, sessions: Sessions) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What may be deleted: its address, and a spec that names it."""
+    """By kind, an object that may be deleted: its address, and a spec that names it."""
     job = submit(ada)["id"]
     succeed(sessions, api.context.storage, claim(sessions))
     [vector] = send(ada, made("gguf", 1)).json()["items"]
@@ -68,7 +68,7 @@ def test_a_submission_that_is_not_committed_yet_holds_what_it_names(
 def test_a_submission_waits_for_a_deletion_and_finds_its_reference_gone(
     admin: httpx2.Client, sessions: Sessions, things: dict[str, Any], what: str
 ) -> None:
-    """It looked the reference up before; what the deletion leaves to it is a refusal."""
+    """The submission looked its reference up before the deletion; afterwards it is refused."""
     path, spec = things[what]
     with sessions.begin() as session:
         waiting = threading.Thread(target=lambda: outcome.append(_submit(sessions, spec)))
@@ -119,7 +119,7 @@ def test_ten_deletions_at_once_delete_once(api: Running, ada: httpx2.Client, ses
     assert ada.get("/v1/jobs").json()["items"] == []
 
 
-def test_a_download_that_runs_ends_whole(api: Running, ada: httpx2.Client, sessions: Sessions) -> None:
+def test_a_running_download_is_complete_though_its_job_is_deleted(api: Running, ada: httpx2.Client, sessions: Sessions) -> None:
     """Also when the collector takes the object away in the middle."""
     data = b"0123456789abcdef" * (1 << 20)
     job = submit(ada)["id"]

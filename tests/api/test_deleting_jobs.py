@@ -1,4 +1,4 @@
-"""One's own finished jobs can be deleted with all that they made, and what something still uses stays: the bytes count no longer at once."""
+"""Users delete their finished jobs with all that these made, and the bytes stop counting at once; what is still in use stays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ STUDY = CONTENTS | {"models": ["demo"], "name": "a first look"}
 
 @pytest.fixture
 def done(api: Running, ada: httpx2.Client, sessions: Sessions) -> Callable[..., dict[str, Any]]:
-    """Makes a finished calibration."""
+    """Makes finished calibrations."""
 
     def make(client: httpx2.Client = ada, **body: Any) -> dict[str, Any]:
         job = submit(client, **body)
@@ -44,11 +44,13 @@ def study(api: Running, ada: httpx2.Client, sessions: Sessions) -> dict[str, Any
 
 
 def stored(client: httpx2.Client) -> int:
+    """The bytes that the client's user stores."""
     [mine] = client.get("/v1/usage").json()["items"]
     return int(mine["stored_bytes"])
 
 
 def refused(response: httpx2.Response, code: str) -> dict[str, Any]:
+    """Checks that the answer is 409 with this code; returns its body."""
     body: dict[str, Any] = response.json()
     assert (response.status_code, body["code"]) == (409, code), response.text
     return body
@@ -113,7 +115,7 @@ def test_a_result_is_deleted_with_its_job_under_either_id(ada: httpx2.Client, do
     assert ada.delete("/v1/jobs/vec_00000000000000000000000000").status_code == 422
 
 
-def test_what_has_not_ended_is_cancelled_first(ada: httpx2.Client, sessions: Sessions) -> None:
+def test_an_unfinished_job_must_be_cancelled_first(ada: httpx2.Client, sessions: Sessions) -> None:
     job = submit(ada)
     for state in ("queued", "running"):
         body = refused(ada.delete(f"/v1/jobs/{job['id']}"), "job_not_finished")
@@ -124,7 +126,7 @@ def test_what_has_not_ended_is_cancelled_first(ada: httpx2.Client, sessions: Ses
     assert ada.delete(f"/v1/jobs/{job['id']}").status_code == 200
 
 
-def test_others_jobs_are_for_administrators_who_are_recorded(
+def test_only_administrators_delete_other_users_jobs_and_that_is_recorded(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, done: Any
 ) -> None:
     private, public = done(), done(visibility="public")
@@ -137,7 +139,7 @@ def test_others_jobs_are_for_administrators_who_are_recorded(
     assert (entry["actor"], entry["details"]["owner"]) == ("root", "ada")
 
 
-def test_what_is_kept_and_what_it_was_made_of_stays_until_keep_is_unset(ada: httpx2.Client, done: Any) -> None:
+def test_a_kept_job_and_the_jobs_it_was_made_of_stay_until_keep_is_unset(ada: httpx2.Client, done: Any) -> None:
     first = done()["id"]
     second = done(after=[{"job": first}])["id"]
     third = done(after=[{"job": second}])["id"]
@@ -161,7 +163,7 @@ def test_a_kept_job_that_is_unfinished_is_named_once(ada: httpx2.Client, done: A
     assert "Stop keeping them first" in body["detail"]
 
 
-def test_keeping_a_job_that_was_made_from_anothers_holds_nothing_of_theirs(api: Running, ada: httpx2.Client, done: Any) -> None:
+def test_keeping_a_job_does_not_hold_other_users_jobs_that_it_used(api: Running, ada: httpx2.Client, done: Any) -> None:
     """One user does not fill the quota of another."""
     shared = done(visibility="public")["id"]
     with api.client("bob") as bob:
@@ -172,10 +174,11 @@ def test_keeping_a_job_that_was_made_from_anothers_holds_nothing_of_theirs(api: 
 
 
 def _after(used: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a request that waits for the end of this job."""
     return {"after": [{"job": used["id"], "needs": "end"}]}
 
 
-def test_what_unfinished_jobs_use_is_refused_with_their_names(api: Running, ada: httpx2.Client, done: Any) -> None:
+def test_a_job_that_unfinished_jobs_use_stays_and_they_are_named(api: Running, ada: httpx2.Client, done: Any) -> None:
     used = done(visibility="public")
     mine = submit(ada, name="next", **_after(used))["id"]
     with api.client("bob") as bob:
@@ -191,7 +194,7 @@ def test_what_unfinished_jobs_use_is_refused_with_their_names(api: Running, ada:
 
 
 @pytest.mark.parametrize("node", ["calibrate/demo", "extract/demo/refusal"])
-def test_what_a_spec_names_is_in_use_without_an_edge(ada: httpx2.Client, study: dict[str, Any], node: str) -> None:
+def test_a_job_that_a_spec_names_is_in_use_without_an_edge(ada: httpx2.Client, study: dict[str, Any], node: str) -> None:
     """The calibration and the extraction were finished when the steering was submitted, so it waits for neither."""
     calibration, extraction = (study["nodes"][name]["job"] for name in ("calibrate/demo", "extract/demo/refusal"))
     ask = {"model": "demo", "trait": "refusal", "calibration": calibration, "extraction": extraction}
@@ -241,8 +244,8 @@ def test_a_study_takes_its_own_jobs_along(ada: httpx2.Client, study: dict[str, A
     told = ada.delete(f"/v1/jobs/{study['job']}").json()
     assert {one["id"] for one in told["deleted"]} == nodes | {study["job"]}
     assert (told["stays"], told["bytes"], told["vectors"] > 0) == ([], used, True)
-    for path in ("/v1/jobs", "/v1/studies", "/v1/calibrations", "/v1/extractions", "/v1/vectors", "/v1/steerings", "/v1/usage"):
-        assert ada.get(path).json()["items"] == [] or path == "/v1/usage"
+    for path in ("/v1/jobs", "/v1/studies", "/v1/calibrations", "/v1/extractions", "/v1/vectors", "/v1/steerings"):
+        assert ada.get(path).json()["items"] == [], path
     assert stored(ada) == 0
 
 

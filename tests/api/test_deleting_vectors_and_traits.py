@@ -1,4 +1,4 @@
-"""Imported vectors and traits are deleted by themselves; extracted vectors with their job, shipped traits never."""
+"""Imported vectors and uploaded traits are deleted one by one, unless an unfinished job uses them; shipped traits never."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from tests.api.test_traits import TRAIT, folder
 from tests.api.test_vector_import import made, send
 
 
-def look(client: httpx2.Client, vector: str) -> dict[str, Any]:
-    """A generation that waits, under a vector."""
+def generate(client: httpx2.Client, vector: str) -> dict[str, Any]:
+    """Submits a generation with this vector, which stays queued."""
     answer = client.post("/v1/generations", json={"model": "demo", "prompts": [{"prompt": "Hello."}], "vectors": [vector]})
     assert answer.status_code == 202, answer.text
     return dict(answer.json())
@@ -37,9 +37,9 @@ def test_an_imported_vector_goes_alone_and_comes_back_with_its_file(ada: httpx2.
 
 def test_a_vector_that_unfinished_jobs_use_is_refused_with_their_names(api: Running, ada: httpx2.Client) -> None:
     [one] = send(ada, made("gguf", 1), visibility="public").json()["items"]
-    mine = look(ada, one["id"])
+    mine = generate(ada, one["id"])
     with api.client("bob") as bob:
-        theirs = look(bob, one["id"])
+        theirs = generate(bob, one["id"])
         body = refused(ada.delete(f"/v1/vectors/{one['id']}"), "in_use")
         assert (body["facts"], theirs["id"] in str(body)) == ({"used_by": [mine["id"]], "hidden": 1}, False)
         assert bob.delete(f"/v1/vectors/{one['id']}").status_code == 403
@@ -49,12 +49,13 @@ def test_a_vector_that_unfinished_jobs_use_is_refused_with_their_names(api: Runn
 
 
 def upload(client: httpx2.Client, **changes: Any) -> dict[str, Any]:
+    """Uploads TRAIT with these changes."""
     answer = client.post("/v1/traits", json=TRAIT | changes)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
-def test_a_version_of_a_trait_is_deleted_by_a_reference_that_means_one(ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_deleting_a_trait_needs_a_reference_to_one_version(ada: httpx2.Client, admin: httpx2.Client) -> None:
     first, second = upload(ada), upload(ada, definition="How polite a letter is.")
     body = refused(ada.delete("/v1/traits/politeness"), "several_versions")
     assert first["reference"] in body["detail"]

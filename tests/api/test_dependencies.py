@@ -11,6 +11,7 @@ from app.settings import Settings
 
 
 def dependants(one: Dependant) -> Iterator[Dependant]:
+    """All dependencies below this one."""
     for below in one.dependencies:
         yield below
         yield from dependants(below)

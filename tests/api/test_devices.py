@@ -20,15 +20,15 @@ ID = "model-0@gpu-server.lab"
 
 @pytest.fixture
 def device(api: Running) -> str:
-    """A worker node's row."""
+    """The id of a device: the row of a worker node."""
     with api.sessions.begin() as session:
         session.add(Worker(id=ID, job_class="model", device="cuda:0", host="gpu-server", parent_pid=1, version="1"))
     return ID
 
 
 @pytest.fixture
-def shown(ada: httpx2.Client, device: str) -> Iterator[Any]:
-    """What anybody sees of it, in both places."""
+def read_device(ada: httpx2.Client, device: str) -> Iterator[Any]:
+    """Reads the device as any user sees it, in /v1/devices and in /v1/status, which must agree."""
 
     def look() -> dict[str, Any]:
         [one] = ada.get("/v1/devices").json()["items"]
@@ -40,18 +40,18 @@ def shown(ada: httpx2.Client, device: str) -> Iterator[Any]:
     return look
 
 
-def test_a_held_device_says_by_whom_why_and_until_when(admin: httpx2.Client, shown: Any) -> None:
-    assert (shown()["hold"], shown()["blocked"]) == (None, None)
+def test_a_held_device_says_by_whom_why_and_until_when(admin: httpx2.Client, read_device: Any) -> None:
+    assert (read_device()["hold"], read_device()["blocked"]) == (None, None)
     paused = admin.post(f"/v1/devices/{ID}/pause", json={"reason": "notebook", "minutes": 90})
     assert paused.status_code == 200, paused.text
-    hold = shown()["hold"]
+    hold = read_device()["hold"]
     assert (hold["mode"], hold["reason"], hold["by"]) == ("paused", "notebook", "root")
     assert hold["since"] < hold["until"]
-    assert admin.post(f"/v1/devices/{ID}/drain").json()["hold"] == shown()["hold"]
-    assert (shown()["hold"]["mode"], shown()["hold"]["until"]) == ("draining", None)
+    assert admin.post(f"/v1/devices/{ID}/drain").json()["hold"] == read_device()["hold"]
+    assert (read_device()["hold"]["mode"], read_device()["hold"]["until"]) == ("draining", None)
     assert admin.post(f"/v1/devices/{ID}/resume").json()["hold"] is None
     assert admin.post(f"/v1/devices/{ID}/resume").status_code == 200
-    assert shown()["hold"] is None
+    assert read_device()["hold"] is None
 
 
 def test_a_hold_on_a_device_that_left_the_board_can_be_changed(
@@ -66,11 +66,11 @@ def test_a_hold_on_a_device_that_left_the_board_can_be_changed(
     assert (resumed.status_code, resumed.json()["hold"], resumed.json()["alive"]) == (200, None, False)
 
 
-def test_a_hold_ends_by_itself(admin: httpx2.Client, shown: Any, sessions: sessionmaker[Session]) -> None:
+def test_a_hold_ends_by_itself(admin: httpx2.Client, read_device: Any, sessions: sessionmaker[Session]) -> None:
     admin.post(f"/v1/devices/{ID}/pause", json={"minutes": 10})
     with sessions.begin() as session:
         session.execute(text("UPDATE device_holds SET until = until - interval '10 minutes'"))
-    assert shown()["hold"] is None
+    assert read_device()["hold"] is None
 
 
 def test_devices_are_held_by_administrators_alone(ada: httpx2.Client, admin: httpx2.Client, device: str) -> None:
@@ -89,8 +89,8 @@ def test_holding_a_device_is_in_the_audit(admin: httpx2.Client, device: str) -> 
     assert found[1]["details"]["reason"] == "notebook"
 
 
-def test_held_and_blocked_devices_are_not_rung_for(
-    admin: httpx2.Client, ada: httpx2.Client, shown: Any, sessions: sessionmaker[Session]
+def test_no_bell_rings_for_held_and_blocked_devices(
+    admin: httpx2.Client, ada: httpx2.Client, read_device: Any, sessions: sessionmaker[Session]
 ) -> None:
     submit(ada)
 
@@ -106,10 +106,12 @@ def test_held_and_blocked_devices_are_not_rung_for(
     with sessions.begin() as session:
         session.get_one(Worker, ID).blocked = blocked
     assert wanted() == 0
-    assert shown()["blocked"] == {**blocked, "facts": {}}
+    assert read_device()["blocked"] == {**blocked, "facts": {}}
 
 
-def test_a_pause_that_is_answered_has_met_every_claim(admin: httpx2.Client, device: str, sessions: sessionmaker[Session]) -> None:
+def test_a_pause_waits_for_claims_under_way_and_stops_later_ones(
+    admin: httpx2.Client, device: str, sessions: sessionmaker[Session]
+) -> None:
     """A claim that began before is finished first; one that begins after sees the hold."""
     answered = threading.Event()
 
@@ -123,11 +125,11 @@ def test_a_pause_that_is_answered_has_met_every_claim(admin: httpx2.Client, devi
         asking.start()
         time.sleep(0.5)
         assert not answered.is_set(), "the pause waits for the claim under way"
-        with sessions.begin() as heartbeat:  # which the two must not keep waiting
-            heartbeat.get_one(Worker, device)
-            heartbeat.execute(text("SET LOCAL lock_timeout = '2s'"))
-            other = repository.mode_for_claiming(claiming, device)
-            assert other is None
+        with sessions.begin() as heartbeat, sessions.begin() as other:  # which neither the claim nor the pause may keep waiting
+            for session in (heartbeat, other):
+                session.execute(text("SET LOCAL lock_timeout = '2s'"))
+            heartbeat.execute(text("UPDATE workers SET seen_at = now() WHERE id = :id"), {"id": device})
+            assert repository.mode_for_claiming(other, device) is None
     asking.join(10)
     assert answered.is_set()
     with sessions.begin() as session:

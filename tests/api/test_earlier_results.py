@@ -1,4 +1,4 @@
-"""Which earlier results serve a request that names none, and what a request that only fails later is told at once."""
+"""Which earlier calibration or extraction a request uses that names none, and what is refused at once that would fail only in the job."""
 
 import json
 from typing import Any
@@ -23,18 +23,20 @@ TRIAL = {"model": "demo", "prompts": ["x"], "max_new_tokens": 1}
 
 
 def calibrated(api: Running, client: httpx2.Client, sessions: sessionmaker[Session], **body: Any) -> str:
+    """The job of a finished calibration."""
     job = str(client.post("/v1/calibrations", json=body).json()["id"])
     succeed(sessions, api.context.storage, claim(sessions))
     return job
 
 
 def chosen(client: httpx2.Client) -> str:
+    """The job of the calibration that a new extraction of the client uses."""
     job = client.post("/v1/extractions", json=CLEANED).json()
     assert client.post(f"/v1/jobs/{job['id']}/cancel").status_code == 202  # so that the next claim is of a calibration
     return str(job["spec"]["calibration"]["job"])
 
 
-def test_a_trial_of_somebody_else_never_measures_the_doses_of_others(
+def test_a_short_calibration_of_another_user_is_never_chosen(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     full = calibrated(api, ada, sessions, model="demo")
@@ -50,7 +52,7 @@ def test_a_trial_of_somebody_else_never_measures_the_doses_of_others(
 
 @pytest.fixture
 def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> str:
-    """A public extraction of ada's; its job."""
+    """The job of a public extraction of ada."""
     version = ada.get("/v1/traits/refusal").json()["version"]
     job = store_extraction(sessions, api.context.storage, "ada", version)[1]
     with sessions.begin() as session:
@@ -59,6 +61,7 @@ def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 
 
 def taken(client: httpx2.Client, job: str, **changes: Any) -> bool:
+    """Whether a new steering of the client uses the extraction of this job."""
     answer = client.post("/v1/steerings", json={**STEERING, **changes})
     assert answer.status_code == 202, answer.text
     return bool(answer.json()["spec"]["from"][0]["job"] == job)
@@ -114,7 +117,7 @@ def test_a_reused_extraction_is_announced_and_its_sharing_checked(
 
 
 @pytest.mark.parametrize("route", ["extractions", "studies"])
-def test_a_huge_number_is_no_parameter(ada: httpx2.Client, route: str) -> None:
+def test_a_number_too_large_for_a_float_is_refused_as_a_parameter(ada: httpx2.Client, route: str) -> None:
     named = {"model": "demo", "trait": "refusal"} if route == "extractions" else {"models": ["demo"], "traits": ["refusal"]}
     answer = ada.post(f"/v1/{route}", json={**named, "methods": [{"method": "gradient", "steps": 10**400}]})
     assert "steps must be a finite number." in problem(answer, 422)["detail"]

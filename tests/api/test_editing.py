@@ -1,4 +1,4 @@
-"""Names, tags and notes change after the fact; what was calculated does not; and words find them again."""
+"""Names, tags and notes of a job can be changed and searched later; its spec, state and history cannot be changed."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,9 @@ from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 
 
-def test_what_is_named_changes_and_the_rest_stays(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_an_edit_changes_the_fields_it_names_and_nothing_else(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
     """Also of a job that is over, whose outcome and history stay as they are."""
     job = submit(ada, name="first", tags=["a"], notes="why")
     succeed(sessions, api.context.storage, claim(sessions))
@@ -47,15 +49,16 @@ def test_nothing_else_can_be_changed(ada: httpx2.Client, change: dict[str, Any],
     assert ada.get(path).json() == before
 
 
-@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("POST", "/cancel")])
-@pytest.mark.parametrize("body", [{"name": "x"}, {"visibility": "public"}])
-def test_a_job_that_is_deleted_meanwhile_is_not_there(
-    ada: httpx2.Client, sessions: sessionmaker[Session], method: str, path: str, body: dict[str, str]
+@pytest.mark.parametrize(
+    ("method", "path", "body"), [("PATCH", "", {"name": "x"}), ("PATCH", "", {"visibility": "public"}), ("POST", "/cancel", None)]
+)
+def test_a_job_that_is_deleted_meanwhile_is_not_found(
+    ada: httpx2.Client, sessions: sessionmaker[Session], method: str, path: str, body: dict[str, str] | None
 ) -> None:
     job = submit(ada)["id"]
     with ThreadPoolExecutor() as threads, sessions.begin() as session:
         deletion.jobs(session, [job], lock=True)
-        answer = threads.submit(ada.request, method, f"/v1/jobs/{job}{path}", json=body if method == "PATCH" else None)
+        answer = threads.submit(ada.request, method, f"/v1/jobs/{job}{path}", json=body)
         time.sleep(1)
         deletion.remove(session, deletion.Going("ada", jobs=[job]))
         session.commit()

@@ -1,4 +1,4 @@
-"""What waits, streams or downloads ends within five seconds of the right to it: key, user, group, or the job's own sharing."""
+"""Long polls, streams and downloads end within five seconds when the right to them ends: by key, user, group or the job's visibility."""
 
 import threading
 import time
@@ -15,15 +15,18 @@ from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
 
 PROMISED = 5.0
+"""Seconds that docs/access.md promises."""
 BUSY = 4.0
-"""A busy machine's share."""
+"""Seconds more on a busy machine."""
 WAIT = 20
+"""Seconds of a long poll: longer than PROMISED + BUSY."""
 BIG = 64 << 20
+"""Bytes of a file that is still being read after PROMISED seconds."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A job of ada's that one colleague reads by a group: each change has people of its own, so that all are waited for at once."""
+    """A job of ada that one colleague sees through a group. Each change has its own, so that one wait serves all changes."""
 
     colleague: str
     group: str
@@ -50,7 +53,7 @@ CHANGES: dict[str, tuple[Change, int]] = {
 
 
 class Asking(threading.Thread):
-    """A request of carl's that takes its time: how it ended, and when."""
+    """A long request in a thread of its own: `result` is what `how` returned, or the name of its error; `ended` is when."""
 
     def __init__(self, how: Callable[[httpx2.Client], Any], client: httpx2.Client) -> None:
         super().__init__()
@@ -185,7 +188,7 @@ def test_a_download_is_cut_with_the_right_to_the_file(
 def test_a_download_goes_on_while_nothing_changes(
     api: Running, ada: httpx2.Client, carl: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """Also past several questions whether it may."""
+    """Also after the right to it was checked several times."""
     job = submit(ada, visibility="group", group="interp")["id"]
     succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
     began, got = time.monotonic(), 0

@@ -7,7 +7,7 @@ from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail, succeed
 
 
-def test_a_queued_job_is_cancelled_at_once_and_again_is_no_error(ada: httpx2.Client) -> None:
+def test_a_queued_job_is_cancelled_at_once_and_cancelling_it_again_is_no_error(ada: httpx2.Client) -> None:
     job = submit(ada)
     first = ada.post(job["links"]["cancel"])
     assert (first.status_code, first.json()["state"]) == (202, "cancelled")
@@ -79,7 +79,7 @@ def test_jobs_that_failed_with_the_one_they_needed_are_retried_after_its_retry(
     assert ada.post(f"/v1/jobs/{second}/retry").json()["waiting_for"] == []
 
 
-def test_only_what_failed_or_was_cancelled_is_retried(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_only_failed_and_cancelled_jobs_are_retried(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     job = submit(ada)
     retry = f"{job['links']['self']}/retry"
     assert ada.post(retry).status_code == 409

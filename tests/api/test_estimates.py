@@ -1,4 +1,4 @@
-"""Estimates: a fixed part and a part that grows, from earlier jobs; unknown where they do not tell."""
+"""Estimated seconds: a fixed part plus a part per size, fitted to earlier jobs; unknown if they are too few or too small."""
 
 import httpx2
 import pytest
@@ -13,7 +13,7 @@ from tests.api.lives import SUMMARY, claim, succeed
 
 
 @pytest.mark.parametrize(
-    ("known", "size", "expected"),
+    ("known", "size", "expected"),  # `known`: size and seconds of earlier jobs
     [
         ([], 100, None),
         ([(100, 50.0)], 100, 50.0),

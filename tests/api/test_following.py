@@ -1,4 +1,4 @@
-"""A job's history: as pages, and as a stream that replays and then goes on."""
+"""A job's events: as pages, and as a stream that replays them and continues with new ones."""
 
 import threading
 import time
@@ -20,14 +20,14 @@ STREAM = {"Accept": "text/event-stream"}
 
 
 def read_stream(client: httpx2.Client, path: str, **headers: str) -> tuple[list[httpx2.ServerSentEvent], float]:
-    """All events until the server closes the stream, and when it did."""
+    """All events until the server closes the stream, and the time of that."""
     with client.stream("GET", path, headers={**STREAM, **headers}) as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         return list(httpx2.EventSource(response)), time.monotonic()
 
 
-def live(sessions: sessionmaker[Session], phases: int = 3) -> None:
-    """A job's life with some phases, ending in failure."""
+def run_to_failure(sessions: sessionmaker[Session], phases: int = 3) -> None:
+    """Claims the next job, reports some phases and fails it."""
     lease = claim(sessions)
     for i in range(phases):
         with sessions.begin() as session:
@@ -38,7 +38,7 @@ def live(sessions: sessionmaker[Session], phases: int = 3) -> None:
 
 def test_pages_hold_the_whole_history_in_order(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     path = submit(ada)["links"]["events"]
-    live(sessions)
+    run_to_failure(sessions)
     whole = ada.get(path).json()
     assert [event["seq"] for event in whole["items"]] == [1, 2, 3, 4, 5, 6]
     assert [event["type"] for event in whole["items"]] == ["submitted", "started", "phase", "phase", "phase", "failed"]
@@ -56,7 +56,7 @@ def test_a_stream_replays_from_the_last_event_id_and_closes_with_the_job(
     ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     path = submit(ada)["links"]["events"]
-    live(sessions)
+    run_to_failure(sessions)
     pages = ada.get(path).json()["items"]
     all_events, _ = read_stream(ada, path)
     assert [event.json() for event in all_events] == pages
@@ -72,7 +72,7 @@ def test_a_stream_goes_on_live_without_a_gap_or_a_repeat(ada: httpx2.Client, ses
     reader = threading.Thread(target=lambda: found.append(read_stream(ada, path)))
     reader.start()
     time.sleep(0.3)
-    live(sessions, phases=30)
+    run_to_failure(sessions, phases=30)
     ended = time.monotonic()
     reader.join(10)
     events, closed = found[0]
@@ -81,7 +81,7 @@ def test_a_stream_goes_on_live_without_a_gap_or_a_repeat(ada: httpx2.Client, ses
     assert closed - ended < 1
 
 
-def test_a_stream_that_nobody_reads_any_more_is_let_go(api: Running, ada: httpx2.Client) -> None:
+def test_a_stream_is_released_when_its_client_leaves(api: Running, ada: httpx2.Client) -> None:
     path = submit(ada)["links"]["events"]
     with ada.stream("GET", path, headers=STREAM) as response:
         lines = response.iter_lines()
@@ -106,7 +106,7 @@ def short_streams(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("short_streams")
-def test_a_stream_ends_its_life_with_the_number_to_go_on_from(api: Running, ada: httpx2.Client) -> None:
+def test_a_stream_ends_with_the_event_number_to_continue_from(api: Running, ada: httpx2.Client) -> None:
     path = submit(ada)["links"]["events"]
     events, _ = read_stream(ada, path)
     assert [(event.event, event.json().get("after")) for event in events][-1] == ("reconnect", 1)

@@ -1,4 +1,4 @@
-"""openapi.json keeps to OpenAPI 3.1; a client generator takes it without a warning, and what it writes can be imported."""
+"""openapi.json is valid OpenAPI 3.1; a client generator accepts it without a warning, and the generated client can be imported."""
 
 import subprocess
 import sys

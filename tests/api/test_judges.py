@@ -1,4 +1,4 @@
-"""Judges: administrators name them, everybody sees them, and no secret or foreign address gets in by the way."""
+"""Judges: administrators add and delete them, all users see them, and secrets and private addresses are refused."""
 
 import re
 from typing import Any
@@ -22,10 +22,10 @@ ENDPOINT = {
 }
 
 
-def test_the_reference_judge_is_always_there(ada: httpx2.Client) -> None:
-    only, phrases = ada.get("/v1/judges").json()["items"]
+def test_the_built_in_judges_are_always_there(ada: httpx2.Client) -> None:
+    reference, phrases = ada.get("/v1/judges").json()["items"]
     assert (phrases["name"], phrases["kind"], phrases["model"]) == ("refusal-phrases", "phrases", None)
-    assert (only["name"], only["kind"], only["model"]) == ("reference", "reference", None)
+    assert (reference["name"], reference["kind"], reference["model"]) == ("reference", "reference", None)
 
 
 def test_an_administrator_adds_and_deletes_what_everybody_sees(admin: httpx2.Client, ada: httpx2.Client) -> None:
@@ -79,7 +79,7 @@ def test_a_registered_model_may_judge(api: Running, admin: httpx2.Client) -> Non
         ({"kind": "local", "model": "demo"}, "not_for_local", "/url"),
     ],
 )
-def test_what_cannot_be_a_judge_is_refused(admin: httpx2.Client, change: dict[str, Any], code: str, pointer: str) -> None:
+def test_an_invalid_judge_is_refused_by_field(admin: httpx2.Client, change: dict[str, Any], code: str, pointer: str) -> None:
     refused = admin.post("/v1/judges", json={**ENDPOINT, **change})
     body = refused.json()
     assert (refused.status_code, body["errors"][0]["code"], body["errors"][0]["pointer"]) == (422, code, pointer)
@@ -87,13 +87,13 @@ def test_what_cannot_be_a_judge_is_refused(admin: httpx2.Client, change: dict[st
 
 
 @pytest.mark.parametrize("name", ["house", "reference", "refusal-phrases"])
-def test_a_name_is_given_once(admin: httpx2.Client, name: str) -> None:
+def test_a_name_is_used_once(admin: httpx2.Client, name: str) -> None:
     admin.post("/v1/judges", json=ENDPOINT)
     assert admin.post("/v1/judges", json={**ENDPOINT, "name": name}).json()["code"] == "judge_exists"
     assert admin.delete("/v1/judges/reference").json()["code"] == "judge_built_in"
 
 
-def test_a_submission_gets_all_that_its_job_must_know(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_usable_judge_has_all_that_a_job_needs_to_ask_it(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     admin.post("/v1/judges", json=ENDPOINT)
     with sessions.begin() as session:
         found = service.usable(session, "house")
@@ -126,7 +126,7 @@ def test_a_judge_in_a_private_network_must_be_allowed_by_name(admin: httpx2.Clie
 
 
 def test_a_judges_addresses_are_checked_before_it_is_listed(admin: httpx2.Client) -> None:
-    """By name for one's own network; other names and networks allow nothing, and what is no name is refused."""
+    """A private host must be allowed by its own name; other names and networks do not allow it, and invalid names are refused."""
     url = {"url": "http://localhost:8000/v1"}
     assert admin.post("/v1/judges", json={**ENDPOINT, **url, "options": {"private_hosts": ["localhost"]}}).status_code == 201
     for other in (["example.org"], ["10.0.0.0/8"], []):

@@ -1,4 +1,4 @@
-"""Before a steering begins: what its judge costs to prepare, and whether an equal one is known to tell nothing apart."""
+"""A dry run of a steering counts the answers that prepare its judge, and warns if an equal judge could not tell the classes apart."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.api.extracted import store_extraction
 pytestmark = pytest.mark.usefixtures("specs_as_written")
 
 GOOD = {"model": "demo", "trait": "refusal", "methods": ["probe"], "layers": [2], "max_new_tokens": 32}
-UNSURE = {
+UNSURE = {  # the interval of the accuracy contains 0.5
     "held_out_accuracy": 0.58, "tells_apart": False,
     "held_out": {"accuracy": 0.58, "low": 0.49, "high": 0.66, "n": 120, "clusters": 120},
 }  # fmt: skip
@@ -24,6 +24,7 @@ UNSURE = {
 
 @pytest.fixture
 def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> tuple[str, str]:
+    """The id of an extraction, and of its job."""
     version = ada.get("/v1/traits/refusal").json()["version"]
     return store_extraction(sessions, api.context.storage, "ada", version)
 

@@ -40,7 +40,7 @@ def keyless(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Run
 
 @pytest.fixture
 def holder(keyless: Running) -> Iterator[httpx2.Client]:
-    """Whoever read the secret of this start."""
+    """A client with the secret of this start."""
     secret = keyless.context.settings.local_secret.get_secret_value()
     with httpx2.Client(base_url=keyless.url, headers={"Authorization": f"Bearer {secret}"}) as client:
         yield client
@@ -57,9 +57,7 @@ def through_nginx(url: str, method: str, path: str) -> str:
         return connection.recv(4096).decode()
 
 
-def test_behind_a_proxy_that_does_not_say_that_it_is_one_the_world_gets_nothing(
-    keyless: Running, sessions: sessionmaker[Session]
-) -> None:
+def test_requests_that_a_proxy_forwards_without_saying_so_are_refused(keyless: Running, sessions: sessionmaker[Session]) -> None:
     served = routes(keyless.settings)
     assert len(served) > 50
     for method, path in served:
@@ -69,7 +67,7 @@ def test_behind_a_proxy_that_does_not_say_that_it_is_one_the_world_gets_nothing(
         assert session.scalar(select(func.count()).select_from(ApiKey)) == 0
 
 
-def test_the_secret_opens_it_and_it_makes_no_keys(holder: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_the_secret_is_accepted_and_no_keys_are_made(holder: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     assert holder.get("/v1/status").json()["auth"] == "off"
     assert holder.get("/v1/me").json()["role"] == "admin"
     assert holder.post("/v1/calibrations", json={"model": "demo"}).status_code == 202
@@ -81,7 +79,7 @@ def test_the_secret_opens_it_and_it_makes_no_keys(holder: httpx2.Client, session
         assert session.scalar(select(func.count()).select_from(ApiKey)) == 0
 
 
-def test_nothing_but_the_secret_opens_it(keyless: Running, holder: httpx2.Client) -> None:
+def test_nothing_but_the_secret_is_accepted(keyless: Running, holder: httpx2.Client) -> None:
     secret = holder.headers["Authorization"].removeprefix("Bearer ")
     assert len(secret) > 40
     for shown in (

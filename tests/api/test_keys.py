@@ -18,15 +18,18 @@ from tests.api.test_bad_input import problem
 
 
 def opened(api: Running, key: str) -> httpx2.Client:
+    """A client with this key."""
     return httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30, verify=VERIFY)
 
 
 def status(api: Running, key: str, path: str = "/v1/jobs") -> int:
+    """The status of a request with this key."""
     with opened(api, key) as client:
         return client.get(path).status_code
 
 
 def make(admin: httpx2.Client, owner: str = "ada", **more: Any) -> dict[str, Any]:
+    """Makes a key; returns the answer, which alone shows the key."""
     answer = admin.post("/v1/keys", json={"owner": owner, **more})
     assert answer.status_code == 201, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
@@ -35,19 +38,20 @@ def make(admin: httpx2.Client, owner: str = "ada", **more: Any) -> dict[str, Any
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys are looked at anew every fifth of a second, so that nobody waits five."""
+    """Keys are looked up again after 0.2 s instead of 5 s."""
     monkeypatch.setattr(keyring, "LIFETIME", 0.2)
     monkeypatch.setattr(keyring, "RECHECK", 0.1)
 
 
 def within(seconds: float, ask: Any) -> bool:
+    """Whether `ask` returns a true value within these seconds."""
     ends = time.monotonic() + seconds
     while not (done := ask()) and time.monotonic() < ends:
         time.sleep(0.1)
     return bool(done)
 
 
-def test_a_key_is_shown_once_and_opens_what_its_scopes_and_its_role_both_allow(
+def test_a_key_is_shown_once_and_may_do_what_its_scopes_and_its_role_both_allow(
     api: Running, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     made = make(admin, role="member", scopes=["read"], days=30, label="laptop")
@@ -83,11 +87,11 @@ def test_a_key_is_shown_once_and_opens_what_its_scopes_and_its_role_both_allow(
         ({"owner": "ada", "key": "bnk_mine"}, "unknown_field"),
     ],
 )
-def test_a_key_that_means_nothing_is_not_made(admin: httpx2.Client, body: dict[str, Any], code: str) -> None:
+def test_a_key_with_invalid_fields_is_not_made(admin: httpx2.Client, body: dict[str, Any], code: str) -> None:
     assert problem(admin.post("/v1/keys", json=body), 422)["errors"][0]["code"] == code
 
 
-def test_a_rotated_key_and_its_successor_open_both_until_the_overlap_ends(
+def test_a_rotated_key_and_its_successor_are_both_valid_until_the_overlap_ends(
     api: Running, admin: httpx2.Client, quick: None
 ) -> None:
     """The two live keys of one holder; the third is refused, so that a chain never has more."""
@@ -113,7 +117,7 @@ def test_a_key_without_an_end_is_rotated_to_one_without(admin: httpx2.Client) ->
     assert admin.get(f"/v1/keys/{old['id']}").json()["expires_at"] is not None
 
 
-def test_the_key_that_asks_and_its_holder_are_not_ended_by_mistake(admin: httpx2.Client) -> None:
+def test_an_administrator_cannot_revoke_the_own_key_or_disable_the_own_user(admin: httpx2.Client) -> None:
     me = admin.get("/v1/me").json()
     assert problem(admin.post(f"/v1/keys/{me['key_id']}/revoke"), 409)["code"] == "own_key"
     assert problem(admin.patch("/v1/users/root", json={"disabled": True}), 409)["code"] == "own_user"
@@ -190,7 +194,7 @@ def test_users_and_groups_are_made_once_listed_and_ended(api: Running, admin: ht
 def test_keys_are_in_no_log_and_no_address(
     api: Running, admin: httpx2.Client, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is asked with it: also a request that fails, one that is refused, and one that puts the key where it must not be."""
+    """Also after requests that fail, are refused, or send the key in the address."""
     caplog.set_level(logging.DEBUG)
     made = make(admin)
     secret = made["key"].split("_")[2]

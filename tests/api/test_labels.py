@@ -1,4 +1,4 @@
-"""Experiment and model variant: given at submit, kept with the result, filtered by; never a path."""
+"""Experiment and model variant: submitted with a job, kept with its result, usable as filters; a label is never a path."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_a_label_is_the_name_of_one_folder(ada: httpx2.Client, field: str, label
         assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
 
 
-def test_lists_are_narrowed_to_labels_and_a_variant_that_none_named_is_the_files(
+def test_labels_filter_lists_and_an_unnamed_variant_is_read_from_the_file(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     named = calibrated(api, ada, sessions, {"experiment": "e", "model_variant": "base"}, {})
@@ -68,7 +68,7 @@ def test_calibrations_beside_another_are_looked_up_together(
 def calibrated(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], labels: dict[str, Any], found: dict[str, Any]
 ) -> str:
-    """The job of a finished calibration."""
+    """The job of a finished calibration with these labels, and with `found` in its file's summary."""
     job = ada.post("/v1/calibrations", json={"model": "demo", **labels})
     assert job.status_code == 202, job.text
     succeed(sessions, api.context.storage, claim(sessions), {"calibration": SUMMARY | found})

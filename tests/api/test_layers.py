@@ -27,7 +27,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def routes_with_layers() -> set[str]:
-    """Every route whose body has layers to choose, by the description."""
+    """Every route with a field `layers` in its body, from openapi.json."""
     document = json.loads(FILE.read_text())
     found = set()
     for path, operations in document["paths"].items():
@@ -42,7 +42,7 @@ def routes_with_layers() -> set[str]:
 
 @pytest.fixture
 def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> str:
-    """With vectors at layers 2 and 5."""
+    """An extraction with vectors at layers 2 and 5."""
     return store_extraction(sessions, api.context.storage, "ada", ada.get("/v1/traits/refusal").json()["version"])[0]
 
 

@@ -1,4 +1,4 @@
-"""Lists: every entry once, whatever is added meanwhile, and the filters."""
+"""Lists: pages show every entry once, whatever is added meanwhile; filters and cursors."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_a_job_made_meanwhile_neither_repeats_nor_hides_another(ada: httpx2.Clie
     assert [item["id"] for item in first["items"] + second["items"]] == made[::-1]
 
 
-def test_a_cursor_is_good_for_its_own_list_alone(ada: httpx2.Client) -> None:
+def test_a_cursor_is_valid_for_its_own_list_alone(ada: httpx2.Client) -> None:
     for _ in range(3):
         submit(ada)
     cursor = ada.get("/v1/jobs", params={"limit": 1}).json()["next_cursor"]

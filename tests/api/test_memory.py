@@ -1,6 +1,6 @@
-"""What fits no device of the fleet is refused at submission, with the arithmetic; what fits one by a byte is not.
+"""A job that fits in the memory of no device is refused at submission, with the arithmetic; one that fits by a byte is accepted.
 
-The facts are those that a real inspection of a shipped model leaves. What a device has is set, so that both sides of the limit are seen.
+The facts are those of a real inspection of a shipped model; the memory of the devices is set by the tests.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def row() -> int:
-    """Bytes that the worker itself foretells for the shortest prompt, from a model of which it knows no inspection."""
+    """Bytes that the worker predicts for the shortest prompt with NEW new tokens, from the model itself and not from FACTS."""
     found = bytes_needed(load(model_folder("demo-plain")), 1, 1, NEW)
     assert found is not None
     return found
@@ -41,12 +41,14 @@ def row() -> int:
 
 @pytest.fixture
 def small(api: Running, facts: dict[str, Any]) -> None:
-    """The model `small` on the list."""
+    """Registers the model `small` with these facts."""
     api.add_model("small", facts=facts)
 
 
 @pytest.fixture
 def fleet(sessions: sessionmaker[Session]) -> Callable[..., None]:
+    """Adds model workers, by name, with the memory that they report."""
+
     def set_up(**memory_of: dict[str, Any]) -> None:
         with sessions.begin() as session:
             for name, memory in memory_of.items():
@@ -57,6 +59,7 @@ def fleet(sessions: sessionmaker[Session]) -> Callable[..., None]:
 
 
 def holding(total: int) -> dict[str, Any]:
+    """The report of a worker with this much device memory."""
     return {"budget": 1 << 33, "dtype": "float32", "device_total": total}
 
 

@@ -1,4 +1,4 @@
-"""How many messages to Postgres a request costs, counted between the two."""
+"""How many messages a request sends to Postgres, counted by a relay between the two."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The allow-list: registering runs an inspection, and what it finds decides what may be submitted."""
+"""The list of models: a registered model is inspected and proved, and what that finds decides what may be submitted."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def inspected(sessions: sessionmaker[Session], facts: dict[str, object]) -> None:
-    """The next inspection finds these facts, and the model is proved."""
+    """Ends the next inspection with these facts, and the next prove job with success."""
     inspect(sessions, facts)
     prove(sessions, **{name: facts[name] for name in ("weight_hash",)})
 
@@ -43,7 +43,7 @@ def test_a_registered_model_is_inspected_and_proved_and_then_ready(admin: httpx2
     assert admin.get(job["links"]["self"]).json()["result"]["model"]["layers"] == 8
 
 
-def test_a_models_fault_is_told_to_whoever_names_it_until_it_is_mended(
+def test_requests_are_refused_with_a_models_fault_until_it_is_inspected_again(
     admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     admin.post("/v1/models", json={"name": "new", "source": "/models/new"})

@@ -1,4 +1,4 @@
-"""The server offers the client that fits it: pip installs it from the address alone."""
+"""The server offers the client of its own version, which pip installs from the server's address without a key."""
 
 import re
 import subprocess
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def installed(python: Path) -> str:
+    """Where this interpreter finds the client, and its version by module and by distribution."""
     code = "import binnacle, importlib.metadata as m; print(binnacle.__file__, binnacle.__version__, m.version('binnacle-interp-client'))"
     return subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout
 
@@ -52,7 +53,7 @@ def test_pip_installs_the_client_from_the_servers_page_without_a_key(api: Runnin
         assert "watch" in helped.stdout
 
 
-def test_the_page_says_what_to_type_with_the_address_it_was_requested_by(api: Running) -> None:
+def test_the_page_shows_commands_with_the_address_it_was_requested_by(api: Running) -> None:
     with httpx2.Client(base_url=api.url) as nobody:
         page = nobody.get("/client", follow_redirects=True)
         assert page.headers["Content-Type"].startswith("text/html")

@@ -1,4 +1,4 @@
-"""Renamed fields and parameters: the old name is accepted, said to be deprecated and sent beside the new one; stored keys stay."""
+"""Renamed fields and parameters: the old name is accepted, marked as deprecated and sent beside the new one; files keep the old keys."""
 
 import json
 from typing import Any
@@ -103,17 +103,17 @@ def test_a_steering_is_told_under_both_names_and_its_files_keep_their_keys(
     assert b"gain" not in ada.get(f"{own}/summary.json").content
 
 
-def test_new_names_are_added_to_values_and_never_to_what_is_called_so() -> None:
+def test_new_names_are_added_to_fields_and_not_to_a_trait_with_an_old_name() -> None:
     effect = {"r": 0.5, "c": [1.0, 2.0], "delta": None, "delta_joint_low": -3.0}
     found = with_names({"off_target": {"c": {"delta": 1.0}}, "curve": [effect], "text": "r"})
-    assert found["off_target"] == {"c": {"delta": 1.0, "gain": 1.0}}  # a trait that is called c
+    assert found["off_target"] == {"c": {"delta": 1.0, "gain": 1.0}}  # a trait with the name c
     added = {"dose": 0.5, "coefficient": [1.0, 2.0], "gain": None, "joint_gain_low": -3.0}
     assert found["curve"] == [effect | added]
     assert found["text"] == "r"
     assert with_new_names({"r": 1, "dose": 2}, NAMES) == {"r": 1, "dose": 2}
 
 
-def test_the_description_marks_every_old_name_and_says_the_new_one() -> None:
+def test_the_description_marks_every_old_name_and_gives_the_new_one() -> None:
     old = {
         (where, name): field
         for where, schema in described()

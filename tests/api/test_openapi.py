@@ -1,4 +1,4 @@
-"""The committed description is the application's own, and tells the truth about errors."""
+"""openapi.json is the application's own description; it names each operation's errors, and its references, limits and examples are valid."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 def test_the_committed_description_is_the_applications(document: dict[str, Any]) -> None:
     committed = json.loads(FILE.read_text())
     told = json.loads(json.dumps(document))
-    committed["info"].pop("version"), told["info"].pop("version")
+    del committed["info"]["version"], told["info"]["version"]
     assert told == committed, "openapi.json has drifted: run `python -m app.openapi` and commit it"
 
 
@@ -71,7 +71,7 @@ UNKNOWN_WORDS = ("ge", "le", "gt", "lt", "multiple_of", "min_length", "max_lengt
 
 
 def schemas(value: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object below, but for maps of names."""
+    """Every object in it with its JSON pointer, except maps from names to schemas."""
     if isinstance(value, dict):
         if not pointer.endswith(("/properties", "/example", "/value", "/$defs")):
             yield pointer, value
@@ -119,7 +119,7 @@ def numbers(value: Any, pointer: str = "") -> Iterator[str]:
 
 
 def with_leaf(value: Any, pointer: str, leaf: Any) -> Any:
-    """A copy in which the leaf at the pointer is another."""
+    """A copy with this leaf at the pointer."""
     copy = json.loads(json.dumps(value))
     *way, last = [int(step) if step.isdigit() else step for step in pointer.split("/")[1:]]
     inner = copy
@@ -129,8 +129,8 @@ def with_leaf(value: Any, pointer: str, leaf: Any) -> Any:
     return copy
 
 
-def test_no_number_of_a_body_may_be_a_truth_or_a_text(admin: httpx2.Client, document: dict[str, Any]) -> None:
-    """`true` is no 1: a slip of a client's must not become a limit of one, or a day after which results go."""
+def test_no_number_of_a_body_may_be_a_boolean_or_a_string(admin: httpx2.Client, document: dict[str, Any]) -> None:
+    """Otherwise a client's `true` by mistake would be a limit of 1, or 1 day after which results are deleted."""
     tried = 0
     for method, path, told in operations(document):
         for body in examples(told):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.own_application
 
 @pytest.fixture
 def nobody(api: Running) -> Iterator[httpx2.Client]:
-    """Somebody without a key."""
+    """A client without a key."""
     with httpx2.Client(base_url=api.url, timeout=30) as client:
         yield client
 
@@ -61,24 +61,26 @@ def test_without_the_broker_the_service_is_degraded_and_takes_and_cancels_jobs(
     assert ada.post(job["links"]["cancel"]).json()["state"] == "cancelled"
 
 
-def test_a_database_that_is_away_is_a_503_with_when_to_come_back(own_postgres: Postgres, settings: Settings) -> None:
+def test_a_database_that_is_away_is_answered_503_with_retry_after(own_postgres: Postgres, settings: Settings) -> None:
     """The server stays up and serves again once the database does, without a restart."""
     engine = make_engine(own_postgres.url)
     moved = settings.model_copy(update={"database_url": type(settings.database_url)(own_postgres.url)})
     running = Running(moved, make_sessions(engine))
     running.start()
-    running.add_model()
-    with running.client() as client:
-        own_postgres.stop()
-        away = client.get("/v1/jobs")
-        assert (away.status_code, away.json()["code"], away.headers["Retry-After"]) == (503, "database_unavailable", "5")
-        assert client.get("/livez").status_code == 200
-        assert client.get("/readyz").json()["status"] == "unready"
-        own_postgres.start()
-        wait_until(lambda: client.get("/v1/jobs").status_code == 200)
-        submit(client)
-    running.stop()
-    engine.dispose()
+    try:
+        running.add_model()
+        with running.client() as client:
+            own_postgres.stop()
+            away = client.get("/v1/jobs")
+            assert (away.status_code, away.json()["code"], away.headers["Retry-After"]) == (503, "database_unavailable", "5")
+            assert client.get("/livez").status_code == 200
+            assert client.get("/readyz").json()["status"] == "unready"
+            own_postgres.start()
+            wait_until(lambda: client.get("/v1/jobs").status_code == 200)
+            submit(client)
+    finally:
+        running.stop()
+        engine.dispose()
 
 
 def test_the_board_shows_workers_and_queues_and_hides_names(
@@ -109,7 +111,7 @@ def metrics_port(settings: Settings, unused_port: int) -> int:
     return unused_port
 
 
-def test_metrics_count_by_class_and_route_and_name_nobody(
+def test_metrics_count_by_class_and_route_and_name_no_user_or_job(
     metrics_port: int, api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     job = submit(ada)["id"]
@@ -127,7 +129,7 @@ def test_metrics_count_by_class_and_route_and_name_nobody(
     assert ada.get("/metrics").status_code == 404  # on the internal port alone
 
 
-def test_an_unexpected_error_says_its_request_and_nothing_of_the_inside(settings: Settings) -> None:
+def test_an_unexpected_error_names_its_request_and_no_internals(settings: Settings) -> None:
     api = create_app(settings)
     broken = APIRouter()
 

@@ -1,4 +1,4 @@
-"""Places for expensive requests: never more than the bounds say, nobody forgotten, no place lost to whoever gives up."""
+"""Places for expensive requests: the bounds hold, waiting requests are served in order, and a request that gives up frees its place."""
 
 import asyncio
 import random
@@ -54,7 +54,7 @@ def test_bounds_hold_whoever_comes_goes_or_gives_up(seed: int, most: int, each: 
     assert asyncio.run(crowd()) == served
 
 
-def test_who_waits_too_long_or_behind_too_many_is_told_why() -> None:
+def test_a_request_that_waits_too_long_or_behind_too_many_is_refused_with_the_reason() -> None:
     async def crowd() -> list[Problem]:
         places = Places("tests", Bounds(most=9, each=1, waiting=1, patience=0.1))
         refused: list[Problem] = []

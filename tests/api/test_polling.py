@@ -1,4 +1,4 @@
-"""Looking at a job: validators, and waiting that costs nothing and wakes at once."""
+"""Reading a job: entity tags, and long polls that hold no connection while they wait and wake at once."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.api.lives import claim, fail
 
 
 class Look(threading.Thread):
-    """A long poll on its way."""
+    """A long poll in a thread of its own: `response`, and when it was `answered`."""
 
     def __init__(self, client: httpx2.Client, path: str, **headers: str) -> None:
         super().__init__()
@@ -30,6 +30,7 @@ class Look(threading.Thread):
 
 
 def wait_until(true: Any) -> None:
+    """Waits at most five seconds until `true()` is true."""
     for _ in range(500):
         if true():
             return
@@ -51,7 +52,7 @@ def test_the_entity_tag_stands_for_the_body(ada: httpx2.Client, sessions: sessio
     assert changed.headers["ETag"] != tag
 
 
-def test_a_finished_job_says_no_more_when_to_come_back(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_finished_job_has_no_retry_after(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     path = submit(ada)["links"]["self"]
     fail(sessions, claim(sessions))
     response = ada.get(f"{path}?wait=25")

@@ -1,4 +1,4 @@
-"""The states of a model that proves itself: who waits for what, what a refusal stops, and which earlier results are used again."""
+"""The proofs of a model: which jobs wait for them, what a refusal stops, and which earlier results are reused afterwards."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ UNPROVEN = {name: value for name, value in FACTS.items() if name not in ("readin
 
 
 def register(admin: httpx2.Client, name: str = "new") -> dict[str, Any]:
-    """The model just after it was registered."""
+    """Registers a model; returns it as the API then shows it."""
     assert admin.post("/v1/models", json={"name": name, "source": f"/models/{name}"}).status_code == 202
     return model(admin, name)
 
@@ -34,15 +34,15 @@ def job(client: httpx2.Client, job_id: str) -> dict[str, Any]:
     return dict(client.get(f"/v1/jobs/{job_id}").json())
 
 
-def read_otherwise(sessions: sessionmaker[Session], reading: str | None = OTHER, name: str = "demo") -> None:
-    """The model's reading is another one from now on."""
+def set_reading(sessions: sessionmaker[Session], reading: str | None = OTHER, name: str = "demo") -> None:
+    """Sets the model's reading hash, as if newer programs read it differently; None: as if it had never been proved."""
     with sessions.begin() as session:
         row = session.get_one(Model, name)
         row.facts = {**row.facts, "reading_hash": reading}
 
 
 def idle(sessions: sessionmaker[Session], programs: dict[str, Any] = PROGRAMS) -> str | None:
-    """The model that an idle service proves now."""
+    """Submits the proofs that a service submits when it is idle; returns their model, if any."""
     with sessions.begin() as session:
         worker = {"job_class": "model", "device": "cpu", "host": "here", "parent_pid": 1, "version": "test"}
         session.merge(Worker(id="test-model", **worker))
@@ -134,7 +134,7 @@ def test_a_retried_inspection_is_followed_by_proofs_though_its_owners_queue_is_f
     assert model(admin)["state"] == "ready"
 
 
-def test_an_older_proof_says_nothing_of_a_model_that_was_inspected_again(
+def test_an_older_proof_does_not_count_for_a_model_that_was_inspected_again(
     admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     register(admin)
@@ -156,7 +156,7 @@ def test_a_refusal_stops_new_jobs_and_marks_old_results(
     api: Running, admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """A model of an older inspection stays usable until the device is idle; then it is proved, at its administrator's cost."""
-    read_otherwise(sessions, None)
+    set_reading(sessions, None)
     calibration = submit(ada)
     succeed(sessions, api.context.storage, claim(sessions), {"calibration": {**SUMMARY, "reading_hash": None}})
     vectors, _ = store_extraction(sessions, api.context.storage, "ada", "0" * 64, reading_hash=None)
@@ -178,7 +178,7 @@ def test_a_refusal_stops_new_jobs_and_marks_old_results(
 
 
 @pytest.mark.parametrize("kept", ["passed", "limited"])
-def test_a_refusal_does_not_replace_a_passport_that_other_models_rely_on_and_takes_none_of_its_outcome(
+def test_a_refusal_does_not_replace_the_passport_of_a_model_with_the_same_content(
     kept: str, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Two proofs of one content may disagree: a model may be proved twice at once, or a kernel may not be the same each time."""
@@ -191,7 +191,7 @@ def test_a_refusal_does_not_replace_a_passport_that_other_models_rely_on_and_tak
     assert model(admin, "second")["fault"]["code"] == "proof_refused"
 
 
-def test_a_passport_over_a_refusal_has_a_time_of_its_own(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_passport_that_replaces_a_refusal_has_its_own_time(admin: httpx2.Client, sessions: sessionmaker[Session]) -> None:
     made = {}
     for name, outcome in (("first", "refused"), ("second", "passed")):
         register(admin, name)
@@ -207,7 +207,7 @@ def test_a_passport_over_a_refusal_has_a_time_of_its_own(admin: httpx2.Client, s
 def test_a_model_that_was_usable_stays_so_when_its_proofs_fail_and_is_not_tried_again_by_itself(
     code: str, admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    read_otherwise(sessions, None)
+    set_reading(sessions, None)
     assert idle(sessions) == "demo"
     fail(sessions, claim(sessions), code=code)
     assert (model(ada, "demo")["state"], model(ada, "demo")["outcome"]) == ("ready", "unproven")
@@ -240,7 +240,7 @@ def test_models_are_proved_when_idle_one_at_a_time_and_again_for_other_programs(
     )
 
 
-def test_only_results_that_were_read_as_now_are_used_again(
+def test_only_results_of_the_current_reading_are_reused(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Calibrations, whole jobs, captured rows and extractions: those of another reading are shown as such and made anew."""
@@ -266,18 +266,18 @@ def test_only_results_that_were_read_as_now_are_used_again(
     before = used()
     assert before == {"calibration": True, "rows": before["rows"], "job": True, "extraction": True}
     assert (before["rows"] is not None, doubts()) == (True, {None})
-    read_otherwise(sessions)
+    set_reading(sessions)
     after = used()
     assert after == {"calibration": False, "rows": after["rows"], "job": False, "extraction": False}
     assert after["rows"] not in (None, before["rows"])
     [doubt] = doubts()
     assert doubt is not None
     assert f"read differently (reading {'d' * 12} then, {'e' * 12} now)" in doubt
-    read_otherwise(sessions, None)
+    set_reading(sessions, None)
     assert used() == {"calibration": False, "rows": None, "job": False, "extraction": False}, "an unknown reading equals none"
 
 
-def test_a_job_whose_model_was_read_otherwise_when_it_ran_is_not_used_again(
+def test_a_job_that_ran_under_another_reading_than_it_was_submitted_under_is_not_reused(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Submitted under one reading, run by newer programs for which nothing was proved: its result says so."""

@@ -1,4 +1,4 @@
-"""Quotas: who may set them, what they refuse and what the refusal says, and that two submissions at once do not both slip through."""
+"""Quotas: who sets them, what they refuse with which words, and that submissions at the same time do not exceed them together."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.formats.registry import write_vectors
+from app.quotas.repository import LOCK
 from app.quotas.usage_repository import stored_bytes
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
@@ -21,12 +22,14 @@ CALIBRATION = {"model": "demo"}
 
 
 def _limit(admin: httpx2.Client, user: str | None = "ada", **limits: Any) -> dict[str, Any]:
+    """Sets the limits of this user, or of all users."""
     response = admin.put("/v1/quotas" if user is None else f"/v1/quotas/{user}", json=limits)
     assert response.status_code == 200, response.text
     return dict(response.json())
 
 
 def _refused(response: httpx2.Response, code: str) -> dict[str, Any]:
+    """Checks that the answer is 429 with this code; returns its body."""
     assert response.status_code == 429, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     assert int(response.headers["Retry-After"]) > 0
@@ -36,6 +39,7 @@ def _refused(response: httpx2.Response, code: str) -> dict[str, Any]:
 
 
 def _count(sessions: sessionmaker[Session], owner: str = "ada") -> int:
+    """The number of jobs of this user."""
     with sessions() as session:
         return int(session.scalar(text("SELECT count(*) FROM jobs WHERE owner = :owner"), {"owner": owner}) or 0)
 
@@ -64,7 +68,7 @@ def test_a_users_limit_goes_before_everybodys_and_everybodys_before_the_built_in
     assert admin.delete("/v1/quotas/ada").status_code == 404
 
 
-def test_only_administrators_set_quotas_and_every_change_is_on_record(ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_only_administrators_set_quotas_and_every_change_is_recorded(ada: httpx2.Client, admin: httpx2.Client) -> None:
     assert ada.put("/v1/quotas/ada", json={"max_queued": 10**6}).status_code == 403
     assert ada.put("/v1/quotas", json={}).status_code == 403
     assert ada.delete("/v1/quotas/ada").status_code == 403
@@ -106,7 +110,7 @@ def test_the_list_of_quotas_costs_the_same_statements_however_many_there_are(adm
         {"max_queued": 1.5},
     ],
 )
-def test_a_limit_that_is_none_is_refused(admin: httpx2.Client, body: dict[str, Any]) -> None:
+def test_an_invalid_limit_is_refused_by_field(admin: httpx2.Client, body: dict[str, Any]) -> None:
     answer = admin.put("/v1/quotas/ada", json=body)
     assert answer.status_code == 422
     assert {error["pointer"] for error in answer.json()["errors"]} == {f"/{field}" for field in body}
@@ -178,7 +182,7 @@ def test_a_replay_is_answered_however_full_the_queue_is(ada: httpx2.Client, admi
     assert ada.post("/v1/calibrations", json=CALIBRATION, headers=refused).status_code == 202, "a refusal records nothing"
 
 
-def test_submissions_at_once_pass_as_many_as_there_is_room_for(
+def test_of_submissions_at_once_as_many_pass_as_the_quota_allows(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Each alone would pass; together only as many as if they had come one after the other."""
@@ -217,7 +221,7 @@ def test_device_seconds_of_the_day_are_those_booked_and_those_running_and_begin_
     submit(ada)
 
 
-def test_who_stores_too_much_submits_and_uploads_nothing_more(
+def test_a_user_who_stores_too_much_cannot_submit_or_upload(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     submit(ada)
@@ -237,7 +241,7 @@ def test_who_stores_too_much_submits_and_uploads_nothing_more(
     assert ada.post("/v1/traits", json=trait).status_code == 201
 
 
-def test_a_file_of_vectors_that_is_too_much_leaves_no_vector_and_no_bytes(
+def test_a_file_of_vectors_over_the_quota_leaves_no_vector_and_no_bytes(
     ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """What is counted is what would be kept, not what came; a smaller file still fits."""
@@ -253,13 +257,13 @@ def test_a_file_of_vectors_that_is_too_much_leaves_no_vector_and_no_bytes(
         assert 0 < stored_bytes(session, "ada") <= 2_000
 
 
-def test_a_check_that_cannot_be_had_in_time_is_429_and_nothing_is_done(
+def test_a_submission_that_waits_too_long_for_its_check_is_429_and_stores_nothing(
     ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """The quota's lock is held by another of the user's submissions, for longer than anybody should wait."""
+    """Another submission of the user holds the lock of the quota for longer than a request waits."""
     _limit(admin, stored_bytes=1000)
     with sessions.begin() as session:
-        session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext('ada'))"), {"lock": 0x51554F54})
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext('ada'))"), {"lock": LOCK})
         answer = ada.post("/v1/calibrations", json=CALIBRATION, headers={"Idempotency-Key": "one"})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (429, "submissions_busy", "3")
     assert "Other submissions of ada" in answer.json()["detail"]

@@ -1,7 +1,7 @@
-"""The matrix of references: every field of every body that names something, with everything it can name, for everybody who might.
+"""The matrix of references: every field of a request body that names an object, for each kind of caller and visibility of the object.
 
-Generated from the API's description: a new operation or field is asked too, or fails the first test. What a caller may not see is refused
-in the very words in which a thing that does not exist is, by the request, by its dry run, and by the retry of a job that was allowed it once.
+Fields come from the API's description; one that is not classified fails the first test. An object that a caller may not see is refused in the
+same words as a missing one, by the request and its dry run; a retry is refused once its caller may no longer see what the job names.
 """
 
 import re
@@ -23,14 +23,16 @@ BY_NAME = {one.name: one for one in CALLERS}
 PEOPLE = [BY_NAME[name] for name in ("the owner", "a colleague", "a stranger", "an administrator")]
 STRANGER = BY_NAME["a stranger"]
 EXCLUDES = {"POST /v1/steerings: vectors": "extraction"}
-"""Fields that a body may not hold beside another."""
+"""By operation and field, another field that a body may not hold beside it."""
 TRIED_DRY = {"private", "public", "the group", "a model", "no model", "a judge", "no judge", "no webhook"}
+"""Objects that are tried in a dry run too."""
 Answer = tuple[int, str]
+"""A status; of a refusal its code and words."""
 
 
 @pytest.fixture
 def world(api: Running) -> World:
-    """Everybody, a user who was deleted, and what bodies name when they say nothing else."""
+    """All callers, a disabled user, and the usual objects that bodies name in their other fields."""
     world = World(api)
     world.people()
     with api.sessions.begin() as session:
@@ -43,7 +45,7 @@ def world(api: Running) -> World:
 
 @pytest.fixture
 def client(api: Running) -> Iterator[httpx2.Client]:
-    """Anybody: requests name their caller's key."""
+    """A client without a key: each request brings its caller's."""
     with httpx2.Client(base_url=api.url, timeout=60) as client:
         yield client
 
@@ -56,7 +58,9 @@ def test_every_string_of_every_body_is_known() -> None:
 
 
 @pytest.mark.timeout(1800)
-def test_what_a_caller_may_not_see_does_not_exist_for_them_in_any_field_of_any_body(world: World, client: httpx2.Client) -> None:
+def test_an_object_that_a_caller_may_not_see_is_refused_like_a_missing_one_in_every_field(
+    world: World, client: httpx2.Client
+) -> None:
     things = {
         (kind, situation): made(world, kind, owner, "public" if situation == "unshared" else visibility)
         for kind in SHARED
@@ -82,13 +86,13 @@ def test_what_a_caller_may_not_see_does_not_exist_for_them_in_any_field_of_any_b
                     dry = _send(client, world, field, caller, value, "?dry_run=true")
                     if _code(dry) != _code(got):
                         wrong.append(f"{caller.name}, {field.operation}, /{field.field} of {what}: dry run {dry}, request {got}")
-    assert asked > 700
+    assert asked > 700  # so that no loop was empty
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.timeout(1800)
 def test_a_retry_may_name_what_its_caller_may_see_today(world: World, client: httpx2.Client) -> None:
-    """What was public when the job was submitted is not shared any more, or was taken off its list."""
+    """The object was public when the job was submitted, and is private now, or was deleted from the list of models or judges."""
     wrong, asked = [], 0
     for field in references():
         demands = MATRIX[field.operation].demands
@@ -121,7 +125,7 @@ def test_a_retry_may_name_what_its_caller_may_see_today(world: World, client: ht
     assert not wrong, "\n".join(wrong)
 
 
-def test_a_job_about_a_result_is_done_again_only_while_the_result_is_seen(world: World, client: httpx2.Client) -> None:
+def test_a_job_about_a_result_is_retried_only_while_its_caller_may_see_the_result(world: World, client: httpx2.Client) -> None:
     """The id in the address counts as much as those in the body."""
     asked = 0
     for name, rule in MATRIX.items():

@@ -29,7 +29,7 @@ def steering(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) 
 
 
 def scored(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], job: str, judge: str) -> tuple[str, str | None]:
-    """A finished rescore, and the job of the responses that its judge reads."""
+    """Rescores the job by this judge; returns the new job, and the job of the responses that the judge reads."""
     made = ada.post(f"/v1/steerings/{job}/rescore", json={"judge": judge})
     assert made.status_code == 202, made.text
     succeed(sessions, api.context.storage, claim(sessions, "light" if judge == "gpt" else "model"), STEERING)

@@ -1,4 +1,4 @@
-"""What finished jobs leave to read and download, and what is said before there is anything."""
+"""Results and files of finished jobs, and what their addresses answer before and without a result."""
 
 import hashlib
 
@@ -47,7 +47,7 @@ def test_a_calibration_is_stale_once_its_models_weights_have_changed(
     assert ada.get(finished.json()["links"]["result"]).json()["stale"] is True
 
 
-def test_the_file_comes_whole_in_part_or_not_at_all(ada: httpx2.Client, finished: httpx2.Response) -> None:
+def test_a_file_is_sent_whole_by_range_or_not_modified(ada: httpx2.Client, finished: httpx2.Response) -> None:
     path = finished.json()["links"]["calibration.json"]
     whole = ada.get(path)
     tag = whole.headers["ETag"]
@@ -62,7 +62,7 @@ def test_the_file_comes_whole_in_part_or_not_at_all(ada: httpx2.Client, finished
     assert beyond.headers["Content-Range"] == f"bytes */{len(FILE)}"
 
 
-def test_what_the_job_did_not_make_is_not_found(ada: httpx2.Client, finished: httpx2.Response) -> None:
+def test_a_file_that_the_job_did_not_make_is_not_found(ada: httpx2.Client, finished: httpx2.Response) -> None:
     job = finished.json()["id"]
     assert ada.get(f"/v1/jobs/{job}/artifacts/other.json").status_code == 404
     assert ada.get(f"/v1/jobs/{job}/artifacts/..%2Fcalibration.json").status_code == 404

@@ -1,4 +1,4 @@
-"""Old results go when an administrator says so: not what is kept, not what a kept job was made of, not what a job yet to run needs."""
+"""An administrator removes old results; those of kept jobs, of the jobs these were made of, and of what unfinished jobs need stay."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ DAYS = 30
 
 @pytest.fixture
 def done(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> Any:
-    """Makes a finished job with one file, over for so many days."""
+    """Makes jobs with one file that finished so many days ago."""
 
     def make(days: float, data: bytes = FILE, **body: Any) -> str:
         job = submit(ada, **body)
@@ -36,6 +36,7 @@ def done(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> A
 
 
 def old(admin: httpx2.Client) -> list[str]:
+    """The jobs with results older than DAYS that may be removed."""
     return [one["job"] for one in admin.get("/v1/retention", params={"older_than_days": DAYS}).json()["items"]]
 
 
@@ -49,7 +50,7 @@ def test_looking_removes_nothing_and_shows_ages_and_bytes(admin: httpx2.Client, 
     assert ada.get(f"/v1/jobs/{oldest}/artifacts/calibration.json").content == b"nine"
 
 
-def test_what_goes_is_gone_from_lists_and_store_and_its_history_stays(
+def test_removed_results_are_gone_from_lists_and_storage_and_their_jobs_stay(
     api: Running, admin: httpx2.Client, ada: httpx2.Client, done: Any
 ) -> None:
     job_id, young = done(31, b"old bytes"), done(1, b"young bytes")
@@ -126,7 +127,7 @@ def test_vectors_that_a_submission_under_way_reads_stay(
         assert [one.id for one in repository.old_results(session, DAYS, lock=True)[0]] == [job]
 
 
-def test_what_a_job_yet_to_run_needs_stays(
+def test_results_that_an_unfinished_job_needs_stay(
     ada: httpx2.Client, admin: httpx2.Client, done: Any, sessions: sessionmaker[Session]
 ) -> None:
     """It may come after it, name it in its spec, or name the bytes."""
@@ -158,14 +159,14 @@ def test_jobs_without_files_are_left_alone(ada: httpx2.Client, admin: httpx2.Cli
     assert old(admin) == []
 
 
-def test_it_is_for_administrators_and_zero_days_is_no_answer(ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_only_administrators_remove_results_and_zero_days_are_refused(ada: httpx2.Client, admin: httpx2.Client) -> None:
     assert ada.get("/v1/retention", params={"older_than_days": 1}).status_code == 403
     assert ada.post("/v1/retention", json={"older_than_days": 1}).status_code == 403
     assert admin.post("/v1/retention", json={"older_than_days": 0}).status_code == 422
     assert admin.get("/v1/retention").status_code == 422
 
 
-def test_by_the_setting_it_is_recorded_as_the_services_own_act(
+def test_removal_by_the_setting_is_recorded_as_the_services_own_act(
     admin: httpx2.Client, done: Any, sessions: sessionmaker[Session]
 ) -> None:
     done(31)

@@ -1,4 +1,4 @@
-"""The server as a program: its logs, and that it stops in time."""
+"""The server as a process of its own: its logs, and that it starts and stops as an operator expects."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def test_logs_are_json_join_requests_to_jobs_and_hold_neither_prompts_nor_keys(p
     assert root.headers["Authorization"].split()[1] not in program.log.read_text()
 
 
-def test_a_stop_answers_who_waits_and_then_ends(program: Program, root: httpx2.Client) -> None:
+def test_a_stop_answers_waiting_requests_and_then_ends(program: Program, root: httpx2.Client) -> None:
     """A long poll of a minute must not hold up a restart."""
     path = submit(root)["links"]["self"]
     found: list[httpx2.Response] = []
@@ -99,7 +99,7 @@ def test_a_stop_answers_who_waits_and_then_ends(program: Program, root: httpx2.C
     assert any("event: reconnect" in answer.text for answer in found)
 
 
-def test_a_socket_that_is_taken_ends_the_start_in_a_sentence(tmp_path: Path) -> None:
+def test_a_start_on_a_socket_in_use_ends_with_one_sentence(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(tmp_path / "api"))
         taken.listen()

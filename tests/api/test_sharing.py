@@ -1,4 +1,4 @@
-"""Who sees a job sees what it made, and nobody else: private, a group's, public; changed later; studies; what may be used of it."""
+"""Visibility of jobs: private, a group or public, at submission or changed later; results, studies and reuse follow their job."""
 
 import time
 from collections.abc import Iterator
@@ -31,26 +31,27 @@ def carl(api: Running) -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def sam(api: Running) -> Iterator[httpx2.Client]:
-    """In no group."""
+    """A user in no group."""
     with api.client("sam") as client:
         yield client
 
 
 def finished(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], **body: Any) -> dict[str, Any]:
-    """A calibration that is over."""
+    """The job of a finished calibration."""
     path = submit(ada, **body)["links"]["self"]
     succeed(sessions, api.context.storage, claim(sessions))
     return dict(ada.get(path).json())
 
 
 def seen(client: httpx2.Client, *paths: str) -> list[int]:
+    """The statuses that the client gets at these paths."""
     return [client.get(path).status_code for path in paths]
 
 
-def test_what_a_job_made_is_seen_by_whom_the_job_is_seen(
+def test_results_are_seen_by_those_who_see_their_job(
     api: Running, carl: httpx2.Client, ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """From its submission on or from a later change on, and no longer than until the next."""
+    """Each change of the job's visibility applies at once to all that it made."""
     job = finished(api, ada, sessions)
     paths = [job["links"]["self"], job["links"]["result"], job["links"]["calibration.json"], job["links"]["events"]]
     for body, by_carl, by_sam in (
@@ -88,7 +89,7 @@ def test_vectors_and_exports_follow_the_extraction(
         assert problem(ada.patch(f"/v1/vectors/{vector}", json={"visibility": "public"}), 409)["code"] == "follows_its_job"
 
 
-def test_who_reads_a_job_does_not_change_cancel_or_retry_it(
+def test_readers_of_a_job_cannot_change_cancel_or_retry_it(
     api: Running, carl: httpx2.Client, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     job = submit(ada, visibility="group", group="interp")["links"]["self"]
@@ -136,7 +137,7 @@ def test_a_deleted_groups_name_shows_nothing_to_a_later_group(
     assert (ada.get(job).json()["visibility"], ada.get(job).json()["group"]) == ("group", None)
 
 
-def test_what_the_caller_may_read_is_reused_and_what_not_is_calculated_again(
+def test_reuse_finds_only_jobs_that_the_caller_may_see(
     api: Running, carl: httpx2.Client, ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     job = finished(api, ada, sessions, visibility="group", group="interp")
@@ -150,7 +151,7 @@ def test_what_the_caller_may_read_is_reused_and_what_not_is_calculated_again(
     )
 
 
-def test_an_extractions_own_calibration_is_seen_by_whom_the_extraction_is(
+def test_an_extractions_own_calibration_is_seen_by_those_who_see_the_extraction(
     api: Running, carl: httpx2.Client, ada: httpx2.Client
 ) -> None:
     body = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"], "visibility": "group", "group": "interp"}
@@ -162,7 +163,7 @@ def test_an_extractions_own_calibration_is_seen_by_whom_the_extraction_is(
 def test_the_jobs_of_a_study_follow_it(
     api: Running, carl: httpx2.Client, ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """Those it made both ways; one it found finished is shown with it to more people, and is not hidden with it."""
+    """Jobs that the study made are shown and hidden with it; a job that it reused is shown with it, and not hidden with it."""
     found = finished(api, ada, sessions, max_new_tokens=16)["links"]["self"]
     body = {"models": ["demo"], "traits": ["refusal"], "calibration_new_tokens": 16, "visibility": "group", "group": "interp"}
     study = ada.post("/v1/studies?reuse=true", json=body).json()
@@ -178,7 +179,7 @@ def test_the_jobs_of_a_study_follow_it(
     assert sam.get(found).status_code == 200
 
 
-def test_a_shared_trait_takes_nobodys_name_for_it(
+def test_a_shared_trait_does_not_change_what_its_name_means_to_others(
     api: Running, carl: httpx2.Client, ada: httpx2.Client, sam: httpx2.Client, admin: httpx2.Client
 ) -> None:
     """A colleague's `refusal` is found by its id and version; the name goes on meaning the one that everybody knows."""
@@ -207,7 +208,7 @@ def test_a_group_that_is_deleted_at_the_same_moment_is_refused_as_missing(
     admin: httpx2.Client,
     sessions: sessionmaker[Session],
 ) -> None:
-    """The check saw the group, and its foreign key did not: 500."""
+    """The check still sees the group and the foreign key does not, which must not be a 500."""
     path = submit(ada)["links"]["self"]
     with ThreadPoolExecutor(1) as pool, sessions.begin() as session:
         groups.delete(session, "interp", Viewer("root", "admin"))

@@ -1,4 +1,4 @@
-"""Vectors of a model with the same layers and widths steer another where the request says that they are siblings, and nowhere else."""
+"""Vectors of another model with the same layers and widths are accepted if the request sets `sibling`, and refused otherwise."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ def base(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> d
     return {"extraction": extraction, "job": job, "vector": vector}
 
 
-def ways(base: dict[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Every request that can name such vectors, and the pointer to them."""
+def requests(base: dict[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every request that can name such vectors: its path, the pointer to them, its body."""
     return [
         ("/v1/steerings", "/vectors/0", STEER | {"vectors": [base["vector"]]}),
         ("/v1/steerings", "/extraction", STEER | {"extraction": base["extraction"]}),
@@ -38,7 +38,7 @@ def ways(base: dict[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("way", range(3))
 def test_a_siblings_vectors_are_taken_when_the_request_says_so(ada: httpx2.Client, base: dict[str, str], way: int) -> None:
-    path, pointer, body = ways(base)[way]
+    path, pointer, body = requests(base)[way]
     refused = problem(ada.post(path, json=body), 422)["errors"][0]
     assert (refused["code"], refused["pointer"]) == ("vector_of_another_model", pointer)
     assert "set /sibling" in refused["detail"]
@@ -61,18 +61,18 @@ def test_a_model_of_another_shape_is_no_sibling(
     with sessions.begin() as session:
         other = session.get_one(Model, "base")
         other.facts = {**other.facts, **change}
-    for path, pointer, body in ways(base):
+    for path, pointer, body in requests(base):
         refused = problem(ada.post(path, json=body | {"sibling": True}), 422)["errors"][0]
         assert (refused["code"], refused["pointer"]) == ("not_a_sibling", pointer)
         assert f"its {next(iter(change))} are" in refused["detail"]
 
 
-def test_weights_of_the_sibling_that_changed_since_are_refused(
+def test_vectors_of_earlier_weights_of_the_sibling_are_refused(
     ada: httpx2.Client, sessions: sessionmaker[Session], base: dict[str, str]
 ) -> None:
     with sessions.begin() as session:
         other = session.get_one(Model, "base")
         other.facts = {**other.facts, "weight_hash": "d" * 64}
-    for path, pointer, body in ways(base):
+    for path, pointer, body in requests(base):
         refused = problem(ada.post(path, json=body | {"sibling": True}), 422)["errors"][0]
         assert (refused["code"], refused["pointer"]) == ("vector_of_other_weights", pointer)

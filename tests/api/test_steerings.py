@@ -1,4 +1,4 @@
-"""What a steering or a generation asks for that cannot be is refused at submit, by its field and with its numbers."""
+"""Steerings and generations that cannot run are refused at submission, by field and with the numbers; others plan the jobs they need."""
 
 import json
 from typing import Any
@@ -55,11 +55,12 @@ BAD: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("sampling without heat", {"sampling": {"temperature": 0}}, "greater_than", "/sampling/temperature", "0"),
     ("an unknown field", {"dosis": 1}, "unknown_field", "/dosis", "does not take this field"),
 ]  # fmt: skip
+"""What is wrong; the change of the request (words in capitals: see `names`); the code and pointer of its error; words of its detail."""
 
 
 @pytest.fixture
 def names(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> dict[str, str]:
-    """What the words in BAD stand for."""
+    """The ids that the words in capitals of BAD and BAD_GENERATIONS stand for."""
     version = ada.get("/v1/traits/refusal").json()["version"]
     own, _ = store_extraction(sessions, api.context.storage, "ada", version)
     api.add_model("twin", facts={**FACTS, "weight_hash": "c" * 64})
@@ -74,6 +75,7 @@ def names(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> 
 
 
 def filled(change: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """The change with ids in place of these words."""
     text = json.dumps(change)
     for word in sorted(names, key=len, reverse=True):
         text = text.replace(f'"{word}"', f'"{names[word]}"')
@@ -125,7 +127,7 @@ def vectors_of(ada: httpx2.Client, extraction: str, **narrowed: Any) -> list[str
     return [one["id"] for one in found]
 
 
-def test_two_vectors_of_one_place_are_refused_and_one_named_twice_is_one(
+def test_two_vectors_of_one_method_and_layer_are_refused_and_one_named_twice_counts_once(
     api: Running, ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
 ) -> None:
     """A result names its vectors by method and layer: it would hold one of the two twice, and the other not at all."""
@@ -174,7 +176,7 @@ def test_the_judge_reads_responses_of_the_steered_version_of_the_trait_alone(
         assert read[0] == read[1]
 
 
-def test_layers_that_are_pushed_at_once_are_one_cell(ada: httpx2.Client, names: dict[str, str]) -> None:
+def test_layers_that_are_combined_are_one_cell(ada: httpx2.Client, names: dict[str, str]) -> None:
     for combine, cells in ((False, 2), (True, 1)):
         for chosen in (
             {"extraction": names["EXTRACTION"], "methods": ["probe"]},
@@ -186,8 +188,8 @@ def test_layers_that_are_pushed_at_once_are_one_cell(ada: httpx2.Client, names: 
             assert cost["arithmetic"].startswith(f"{cells} cells x 6 doses")
 
 
-def test_a_dose_that_is_no_number_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:
-    for route, asked in (("steerings", GOOD), ("generations", LOOK)):
+def test_a_dose_that_is_not_finite_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:
+    for route, asked in (("steerings", GOOD), ("generations", GENERATION)):
         for field in ("doses", "coefficients"):
             for number in ("NaN", "Infinity", "-Infinity", "1e999"):
                 body = json.dumps(asked | {field: ["HERE"]}).replace('"HERE"', number)
@@ -234,8 +236,8 @@ def test_a_steering_names_what_it_waits_for_and_a_good_one_is_accepted(ada: http
     assert made.json()["spec"]["calibration"]["job"] in made.json()["waiting_for"]
 
 
-LOOK = {"model": "demo", "prompts": [{"prompt": "a ?"}]}
-BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
+GENERATION = {"model": "demo", "prompts": [{"prompt": "a ?"}]}
+BAD_GENERATIONS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"prompts": []}, "too_short", "/prompts", "1"),
     ({"prompts": [{"prompt": " "}]}, "blank_prompt", "/prompts/0", "white space"),
     ({"prompts": [{"prompt": "a"}] * 65}, "too_long", "/prompts", "64"),
@@ -255,8 +257,8 @@ BAD_LOOKS: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 def test_each_bad_generation_is_refused_by_field(ada: httpx2.Client, names: dict[str, str]) -> None:
-    for change, code, pointer, words in BAD_LOOKS:
-        found = problem(ada.post("/v1/generations", json=LOOK | filled(change, names)), 422)
+    for change, code, pointer, words in BAD_GENERATIONS:
+        found = problem(ada.post("/v1/generations", json=GENERATION | filled(change, names)), 422)
         error = found["errors"][0]
         assert (error["code"], error["pointer"]) == (code, pointer), found
         assert words in error["detail"], found
@@ -266,11 +268,11 @@ def test_raw_coefficients_wait_for_no_calibration(
     ada: httpx2.Client, names: dict[str, str], sessions: sessionmaker[Session]
 ) -> None:
     own = ada.get("/v1/vectors", params={"extraction": names["EXTRACTION"]}).json()["items"][0]["id"]
-    raw = ada.post("/v1/generations", json=LOOK | {"vectors": [own], "coefficients": [3.0]})
+    raw = ada.post("/v1/generations", json=GENERATION | {"vectors": [own], "coefficients": [3.0]})
     assert raw.status_code == 202, raw.text
     assert (raw.json()["waiting_for"], raw.json()["spec"]["calibration"]) == ([], None)
     assert jobs_in(sessions, "calibrate") == 0
-    dosed = ada.post("/v1/generations", json=LOOK | {"vectors": [own], "doses": [0.5]}).json()
+    dosed = ada.post("/v1/generations", json=GENERATION | {"vectors": [own], "doses": [0.5]}).json()
     assert dosed["waiting_for"] == [dosed["spec"]["calibration"]["job"]]
 
 

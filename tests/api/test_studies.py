@@ -1,4 +1,4 @@
-"""A study's life over HTTP without workers: planned whole or not at all, cancelled as a graph, done again where it failed."""
+"""Studies over HTTP without workers: planned whole or refused, cancelled with all their jobs, retried where they failed."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ NODES = [
 
 @pytest.fixture
 def study(ada: httpx2.Client) -> dict[str, Any]:
-    """A study that nobody works on."""
+    """A submitted study, of which no job runs."""
     made = ada.post("/v1/studies", json=STUDY)
     assert made.status_code == 202, made.text
     found: dict[str, Any] = ada.get(f"/v1/studies/{made.json()['id']}").json()
@@ -60,7 +60,7 @@ def test_a_plan_counts_no_job_that_is_reused(
     assert again.json()["id"] == study["job"]
 
 
-def test_without_traits_it_calibrates_alone_and_leaves_out_models_that_are_not_registered_when_asked_to(
+def test_a_study_without_traits_only_calibrates_and_may_skip_unregistered_models(
     ada: httpx2.Client,
 ) -> None:
     asked = {"models": ["gemma-9", "demo"], "traits": [], "skip_unregistered": True}
@@ -85,7 +85,7 @@ def test_the_shipped_study_of_severity_names_more_models_than_a_server_has(ada: 
     assert plan.json()["jobs"] == 2
 
 
-def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Client, study: dict[str, Any]) -> None:
+def test_a_study_is_submitted_as_a_graph_of_jobs_that_wait_for_each_other(ada: httpx2.Client, study: dict[str, Any]) -> None:
     assert list(study["nodes"]) == NODES
     jobs = {name: ada.get(f"/v1/jobs/{node['job']}").json() for name, node in study["nodes"].items()}
     assert jobs["calibrate/demo"]["waiting_for"] == []
@@ -119,7 +119,7 @@ def test_it_is_submitted_as_a_graph_in_the_order_of_its_models(ada: httpx2.Clien
         ({"budgets": 3}, "/budgets", "does not take this field"),
     ],
 )
-def test_what_a_job_of_it_would_be_refused_for_refuses_the_study_whole(
+def test_a_study_is_refused_whole_if_one_of_its_jobs_would_be(
     ada: httpx2.Client, change: dict[str, Any], pointer: str, said: str
 ) -> None:
     version = ada.get("/v1/traits/refusal").json()["version"]
@@ -149,7 +149,7 @@ def test_full_evidence_asks_only_the_sets_that_a_trait_has_and_says_what_it_leav
     assert sets == {"refusal": ["paraphrases", "unrelated"], "odd": ["paraphrases"]}
 
 
-def test_cancelling_it_cancels_its_own_jobs_and_the_report_still_comes(ada: httpx2.Client, study: dict[str, Any]) -> None:
+def test_cancelling_a_study_cancels_its_jobs_and_its_report_is_still_written(ada: httpx2.Client, study: dict[str, Any]) -> None:
     assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
     found = ada.get(f"/v1/studies/{study['id']}").json()
     assert found["progress"] == {"cancelled": 5}
@@ -160,10 +160,10 @@ def test_cancelling_it_cancels_its_own_jobs_and_the_report_still_comes(ada: http
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])
-def test_doing_it_again_makes_new_jobs_for_what_failed_alone(
+def test_a_retry_makes_new_jobs_only_for_those_that_failed(
     api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session], route: str
 ) -> None:
-    """By its own address and by its Job's: both mean the graph."""
+    """The address of the study and that of its job both retry the graph."""
     address = route.format(**study)
     assert ada.post(address).status_code == 409  # nothing is over yet
     succeed(sessions, api.context.storage, claim(sessions))  # the calibration
@@ -186,7 +186,7 @@ def test_doing_it_again_makes_new_jobs_for_what_failed_alone(
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])
-def test_it_is_not_done_again_before_its_report_is_written(
+def test_a_study_is_not_retried_before_its_report_is_written(
     api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session], route: str
 ) -> None:
     address = route.format(**study)

@@ -1,4 +1,4 @@
-"""Studies made of others' jobs: a label and a retry act in their caller's name, and what is not shared any more shows nothing of itself."""
+"""Studies that use other users' jobs: labels and retries belong to their caller, and jobs that are no longer shared show nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +13,13 @@ from tests.api.lives import claim, fail, succeed
 from tests.api.test_bad_input import problem
 
 STUDY: dict[str, Any] = {"models": ["demo"], "traits": ["refusal"], "layers": [2], "methods": ["mean_diff"]}
-LABELS = {"labels": {"0123456789ab": 100}}
+LABELS = {"labels": {"0123456789ab": 100}}  # a text of labelling.csv that fully shows the trait
 ALL = {"calibrate/demo", "extract/demo/refusal", "steer/demo/refusal"}
 
 
 @pytest.fixture
 def sam(api: Running) -> Iterator[httpx2.Client]:
-    """Everybody else."""
+    """A user in no group."""
     with api.client("sam") as client:
         yield client
 

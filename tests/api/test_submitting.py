@@ -1,4 +1,4 @@
-"""Submitting: what comes back, what is stored, and that one promise makes one job."""
+"""Submitting a job: the answer, the stored spec, reuse, and that one idempotency key makes one job."""
 
 import asyncio
 import json
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("specs_as_written")
 
 
 def count(sessions: sessionmaker[Session], table: Any = Job) -> int:
+    """The number of rows of the table."""
     with sessions() as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
@@ -80,7 +81,7 @@ def test_twenty_concurrent_equal_submissions_make_one_job(api: Running, sessions
     assert (count(sessions), count(sessions, IdempotencyKey)) == (1, 1)
 
 
-def test_a_key_is_good_for_one_body_of_one_owner(api: Running, ada: httpx2.Client) -> None:
+def test_an_idempotency_key_is_valid_for_one_body_of_one_owner(api: Running, ada: httpx2.Client) -> None:
     first = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": "k"})
     reordered = b'{ "tags": [], "model":"demo"}'
     headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
@@ -102,7 +103,7 @@ def test_refused_requests_and_dry_runs_use_up_no_key(ada: httpx2.Client, session
     assert ada.post("/v1/calibrations", json={"model": "demo", "rule": "all"}, headers=headers).status_code == 202
 
 
-def test_a_replay_answers_even_when_the_model_is_refused_by_now(
+def test_a_replay_is_answered_even_if_the_model_is_refused_by_now(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """A client that lost the answer must learn of its job, whatever happened to the model since."""
@@ -114,7 +115,7 @@ def test_a_replay_answers_even_when_the_model_is_refused_by_now(
     assert (again.status_code, again.headers["Location"]) == (202, first.headers["Location"])
 
 
-def test_a_twin_that_stays_open_for_two_seconds_is_answered_409(
+def test_a_key_that_another_open_transaction_holds_is_answered_409_after_two_seconds(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     earlier = submit(ada)["id"]
@@ -131,7 +132,7 @@ def test_a_twin_that_stays_open_for_two_seconds_is_answered_409(
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256])
-def test_a_key_that_cannot_be_one_is_refused(ada: httpx2.Client, key: str) -> None:
+def test_an_invalid_idempotency_key_is_refused(ada: httpx2.Client, key: str) -> None:
     response = ada.post("/v1/calibrations", json={"model": "demo"}, headers={"Idempotency-Key": key})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_idempotency_key")
 
@@ -194,7 +195,7 @@ def test_the_request_id_is_returned_and_kept_on_the_job(ada: httpx2.Client, sess
 
 
 def test_submitting_rings_the_workers_of_the_class(api: Running, ada: httpx2.Client) -> None:
-    """A submit is heard at once and not at the reconciler's next sweep."""
+    """So that a job starts at once and not after the reconciler's next sweep."""
     submit(ada)
     with connect(api.settings.broker_url.get_secret_value()) as broker:
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""What a caller is told of others' work: no counts of theirs, no job that is not shared, no reason of one."""
+"""Answers tell a caller nothing of other users' private work: no counts, no ids of jobs that are not shared, no reasons of their failures."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,13 @@ PUBLIC = {"visibility": "public"}
 
 @pytest.fixture
 def sam(api: Running) -> Iterator[httpx2.Client]:
-    """In no group."""
+    """A user in no group."""
     with api.client("sam") as client:
         yield client
 
 
 def reasons(client: httpx2.Client, job: str) -> list[str]:
-    """Why the job waits, wherever that is told."""
+    """Why the job waits, from each of the three addresses that say so."""
     told = [
         client.get(f"/v1/jobs/{job}").json(),
         *[one for one in client.get("/v1/jobs").json()["items"] if one["id"] == job],
@@ -31,7 +31,7 @@ def reasons(client: httpx2.Client, job: str) -> list[str]:
     return [one["waits_because"]["detail"] for one in told]
 
 
-def test_why_anothers_job_waits_holds_no_count_of_the_owners(
+def test_the_reason_why_another_users_job_waits_holds_no_count_of_its_owners_jobs(
     api: Running, ada: httpx2.Client, sam: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     for _ in range(3):
@@ -49,7 +49,7 @@ def test_why_anothers_job_waits_holds_no_count_of_the_owners(
 def test_only_jobs_that_are_shared_are_named_as_waited_for(
     ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """That a job which is not shared is over is nobody else's to know."""
+    """Otherwise others would learn when a private job ends."""
     hidden, shown = submit(ada)["id"], submit(ada, **PUBLIC)["id"]
     waiting = submit(ada, after=[{"job": hidden}, {"job": shown}], **PUBLIC)["id"]
     assert set(ada.get(f"/v1/jobs/{waiting}").json()["waiting_for"]) == {hidden, shown}
@@ -59,7 +59,7 @@ def test_only_jobs_that_are_shared_are_named_as_waited_for(
 
 
 @pytest.mark.parametrize(("meanwhile", "told"), [("nothing", True), ("made private", False)])
-def test_the_reason_of_a_failed_job_goes_on_to_those_it_is_shared_with(
+def test_the_reason_of_a_failed_job_is_passed_on_only_to_those_it_is_shared_with(
     ada: httpx2.Client, sam: httpx2.Client, sessions: sessionmaker[Session], meanwhile: str, told: bool
 ) -> None:
     theirs = submit(ada, **PUBLIC)["id"]

@@ -1,4 +1,4 @@
-"""Datasets of other tools become traits over HTTP: recognised by content, with what was taken and left."""
+"""Datasets of other tools become traits over HTTP: recognised by their content, with notes on what was taken and what was left out."""
 
 import csv
 import io
@@ -31,6 +31,7 @@ def uniform(i: int) -> str:
 
 
 def caa(count: int = 60) -> list[dict[str, str]]:
+    """A dataset in the form of CAA: A/B questions of one wording."""
     return [
         {
             "question": uniform(i) + CHOICES,
@@ -42,6 +43,7 @@ def caa(count: int = 60) -> list[dict[str, str]]:
 
 
 def persona(offset: int = 0) -> dict[str, Any]:
+    """A dataset in the form of persona_vectors: 5 instruction pairs and 20 questions."""
     return {
         "instruction": [{"pos": f"Be rude, way {i}.", "neg": f"Be kind, way {i}."} for i in range(5)],
         "questions": [f"What do you make of {hobby}?" for hobby in HOBBIES[offset : offset + 20]],
@@ -51,24 +53,27 @@ def persona(offset: int = 0) -> dict[str, Any]:
 
 
 def table(head: str, rows: list[tuple[str, ...]]) -> bytes:
+    """A CSV file."""
     out = io.StringIO()
     csv.writer(out).writerows([head.split(","), *rows])
     return out.getvalue().encode()
 
 
 def send(client: httpx2.Client, files: dict[str, Any], **fields: str) -> httpx2.Response:
+    """Uploads these files as the trait `mine`; values that are not bytes are sent as JSON."""
     data = [("files", (name, one if isinstance(one, bytes) else json.dumps(one).encode())) for name, one in files.items()]
     return client.post("/v1/traits", data={"name": "mine", **fields}, files=data)
 
 
 def made(client: httpx2.Client, files: dict[str, Any], **fields: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The trait made of these files, and its dataset."""
     answer = send(client, files, **fields)
     assert answer.status_code == 201, answer.text
     return answer.json(), client.get(answer.json()["links"]["dataset.json"]).json()
 
 
 def test_questions_of_one_wording_keep_clusters_and_a_test_set_whatever_the_upload(ada: httpx2.Client) -> None:
-    """The words that every text shares hid what it asks: one cluster, and the whole set in one half."""
+    """Words that all texts share must not make them one cluster, with the whole set in one half."""
     sides = ("answer_matching_behavior", "answer_not_matching_behavior")
     rows = {
         part: [{"prompt": row["question"], "response": row[side]} for row in caa(20)]
@@ -107,8 +112,8 @@ def test_caas_open_ended_questions_are_the_steering_questions(ada: httpx2.Client
 
 
 @pytest.mark.parametrize("beside", ["test_dataset_ab.json", "steering.json"])
-def test_a_question_that_was_extracted_from_is_not_tested_as_another(ada: httpx2.Client, beside: str) -> None:
-    """Choices outweighed the question in the comparison, so the test held the extraction's own questions as clusters of their own."""
+def test_a_question_of_the_extraction_is_not_in_the_test_set(ada: httpx2.Client, beside: str) -> None:
+    """Choices that outweigh the question in the comparison must not put the extraction's own questions into the test set."""
     topics, choices = (
         HOBBIES[:20],
         "\n\nChoices:\n (A) Yes, {0} owners depend on honest {1} reports\n (B) No, {1} prefers quiet {0}",
@@ -126,7 +131,7 @@ def test_a_question_that_was_extracted_from_is_not_tested_as_another(ada: httpx2
 
 
 @pytest.mark.parametrize("name", ["latest.csv", "my_test_pairs.csv"])
-def test_a_table_of_pairs_is_one_under_any_name(ada: httpx2.Client, name: str) -> None:
+def test_a_table_of_pairs_is_recognised_under_any_file_name(ada: httpx2.Client, name: str) -> None:
     trait, _ = made(ada, {name: table("question,positive,negative", [(f"{one}?", "Yes.", "No.") for one in HOBBIES[:30]])})
     assert trait["counts"]["positive"] == 20
 
@@ -139,7 +144,7 @@ def test_a_table_with_the_index_of_pandas_is_read(ada: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_persona_vectors_artifacts_are_a_product(ada: httpx2.Client, both: bool) -> None:
+def test_persona_vectors_instructions_and_questions_are_combined(ada: httpx2.Client, both: bool) -> None:
     files = {"rude.json": persona()} | ({"trait_data_eval-rude.json": persona(20)} if both else {})
     trait, dataset = made(ada, files)
     questions = {row["question"] for row in dataset["steering"]["questions"]}
@@ -188,7 +193,7 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
         ("Hi [there]", None),
     ],
 )  # fmt: skip
-def test_templates_come_apart(text: str, parts: dict[str, str] | None) -> None:
+def test_chat_templates_are_taken_apart(text: str, parts: dict[str, str] | None) -> None:
     assert apart(text) == parts
 
 
@@ -275,7 +280,7 @@ def test_every_format_is_named_in_the_api_description(ada: httpx2.Client) -> Non
 
 
 def test_reading_a_text_takes_time_in_proportion_to_its_length() -> None:
-    """Long runs of white space or of a mark took quadratic and cubic time: one upload could hold an API process for hours."""
+    """Quadratic time for long runs of white space or of a mark would let one upload hold an API process for hours."""
     spaces, began = " " * 20_000, time.process_time()
     assert stem(f"a{spaces[:1500]}b") == f"a{spaces[:1500]}b"
     assert stem(f"Which?{spaces}Choices:{spaces}(A) x (A) y") == "Which?"

@@ -1,4 +1,4 @@
-"""Traits over HTTP: as trait-interp's files or as JSON, each content a version, others' invisible, the shipped ones there."""
+"""Traits over HTTP: uploaded as files of trait-interp or as JSON; each content is a version; private ones are hidden; shipped ones are there."""
 
 import hashlib
 import json
@@ -88,7 +88,7 @@ def test_the_dataset_is_a_download_with_its_hash_as_validator(ada: httpx2.Client
     assert (part.status_code, part.content) == (206, file.content[:10])
 
 
-def test_what_is_somebody_elses_does_not_exist_and_own_goes_before_public(
+def test_private_traits_of_others_are_not_found_and_own_ones_go_before_public_ones(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     mine = ada.post("/v1/traits", json={**TRAIT, "name": "refusal"}).json()
@@ -112,7 +112,7 @@ def test_what_is_somebody_elses_does_not_exist_and_own_goes_before_public(
     assert "You may use: chat-formality, chat-refusal, chat-sycophancy, refusal, sycophancy." in refused.value.detail
 
 
-def test_an_administrators_public_trait_is_everybodys(ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_a_trait_that_an_administrator_makes_public_is_seen_by_all(ada: httpx2.Client, admin: httpx2.Client) -> None:
     hidden = admin.post("/v1/traits", json=TRAIT).json()
     assert ada.get("/v1/traits/politeness").status_code == 404
     shown = admin.post("/v1/traits", json={**TRAIT, "visibility": "public"})
@@ -126,7 +126,7 @@ def test_viewers_upload_nothing(api: Running) -> None:
         assert eve.get("/v1/traits").status_code == 200
 
 
-def test_pages_and_filters(ada: httpx2.Client) -> None:
+def test_the_list_of_traits_is_paged_and_filtered(ada: httpx2.Client) -> None:
     for number in range(3):
         ada.post("/v1/traits", json={**TRAIT, "definition": f"Version {number}."})
     first = ada.get("/v1/traits", params={"name": "politeness", "limit": 2}).json()

@@ -1,4 +1,4 @@
-"""Whatever is uploaded as a trait, the answer names the file, the line or the row at fault, and nothing is stored."""
+"""A bad upload of a trait is refused with the file, line or row at fault, and nothing is stored."""
 
 import json
 from collections.abc import Iterator
@@ -44,13 +44,14 @@ BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("a version in the name", {"name": "refusal@12345678"}, "string_pattern_mismatch", "/name", "beginning with a letter or digit"),
     ("bad seed", {"seed": -1}, "greater_than_equal", "/seed", "0"),
 ]  # fmt: skip
+"""What is wrong; the change of TRAIT; the code and pointer of its error; words of the detail."""
 
 GOOD = {
     "positive.txt": b"Please greet the king.\nKindly thank a baker.\n",
     "negative.txt": b"Insult a horse.\nShout at the moon.\n",
     "steering.json": b'["How do I ask for leave?"]',
 }
-FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [
+FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [  # as BODIES, with a change of GOOD
     ("no class", {"negative.txt": None}, "missing_file", "/negative", "no negative.jsonl and no negative.txt"),
     ("empty class", {"positive.txt": b"\n \n"}, "too_few_prompts", "/positive", "0 prompts"),
     ("no questions", {"steering.json": None}, "missing_file", "/steering", "no steering.json"),
@@ -134,7 +135,7 @@ def test_the_dataset_as_stored_has_a_limit_too(api: Running, ada: httpx2.Client)
     assert "this server allows 5,000,000" in found["detail"]
 
 
-def test_what_was_sent_is_never_echoed(ada: httpx2.Client) -> None:
+def test_a_refusal_does_not_repeat_what_was_sent(ada: httpx2.Client) -> None:
     files = {**GOOD, "positive.jsonl": b'{"prompt": {"my": "private prompt"}}'}
     answer = ada.post("/v1/traits", data={"name": "x"}, files=[("files", (name, data)) for name, data in files.items()])
     assert problem(answer, 422)

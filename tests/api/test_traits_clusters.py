@@ -1,4 +1,4 @@
-"""Grouping near-duplicates at the size of the largest upload: exact, in seconds, in bounded memory, whatever the texts are."""
+"""Near-duplicates are grouped exactly, and for the largest upload of any kind of text in seconds and bounded memory."""
 
 import itertools
 import random
@@ -78,7 +78,7 @@ def test_the_largest_upload_is_grouped_in_seconds(kind: Callable[[], list[str]])
 
 
 def test_memory_follows_the_size_of_the_upload_and_not_its_vocabulary() -> None:
-    """In a process of its own, for a peak is never forgotten."""
+    """In a process of its own, as the peak of a process never falls."""
     code = """
         import resource
         from tests.api.test_traits_clusters import short_unique_words, unique_words
@@ -125,7 +125,7 @@ def test_groups_are_those_of_comparing_every_pair(seed: int, count: int, longest
     assert near_duplicates(texts) == naive(texts)
 
 
-def test_numbered_names_pass_over_those_that_are_given() -> None:
+def test_numbers_in_names_of_clusters_skip_names_that_are_given() -> None:
     texts = [f"{'a ' * 40}{i}{i} {i}b {i}c" for i in range(4)]
     shown = ("a " * 40)[:60].strip()
     assert fill(["z", *texts], [f"{shown} (3)", *[None] * 4])[1:] == [shown, f"{shown} (2)", f"{shown} (4)", f"{shown} (5)"]

@@ -1,4 +1,4 @@
-"""What becomes of an upload: clusters by near-duplicates, halves that share none, bytes that depend on the content alone."""
+"""The dataset made of an upload: clusters of near-duplicates, a split that shares no cluster, bytes that depend on the content alone."""
 
 import hashlib
 import itertools
@@ -24,6 +24,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=7).map(" 
 
 
 def made(**change: Any) -> Dataset:
+    """The dataset of TRAIT with this change."""
     request = TraitRequest.model_validate({**TRAIT, **change})
     checks.check(request, LimitSettings())
     return build(request)
@@ -56,7 +57,7 @@ def test_near_duplicates_are_those_of_comparing_every_pair(texts: list[str]) -> 
     assert all(root == min(i for i, other in enumerate(found) if other == root) for root in found), "named by the first text"
 
 
-def test_the_threshold_is_passed_and_not_met() -> None:
+def test_texts_are_near_duplicates_above_the_threshold_and_not_at_it() -> None:
     """3 of 5 tokens is 0.6 and apart; 4 of 6 is 0.67 and together."""
     assert near_duplicates(["a b c d", "a b c e"]) == [0, 1]
     assert near_duplicates(["a b c d e", "a b c d f"]) == [0, 0]
@@ -106,7 +107,7 @@ def test_a_cluster_of_the_extraction_goes_to_selection_and_is_reported() -> None
 
 
 def test_texts_of_one_wording_keep_clusters_of_their_own_and_a_test_half() -> None:
-    """Whatever the words are that all texts share: they hid what is asked, and one cluster took the whole set."""
+    """Words that all texts share must not make them one cluster."""
     hobbies = [
         f"{first}{second}"
         for first in ("skat", "sail", "box", "danc", "read", "row", "sew", "ski")
@@ -206,7 +207,7 @@ def test_every_form_of_steering_json_is_one_trait(steering: bytes) -> None:
     )
 
 
-def test_files_that_mean_nothing_here_are_noted() -> None:
+def test_files_that_are_not_used_are_noted() -> None:
     given = {
         "positive.txt": b"a\nb", "positive.jsonl": b'{"prompt": "c", "id": 3}\n{"prompt": "d"}', "negative.txt": b"e\nf",
         "steering.json": b'["q"]', "ood_positive.txt": b"x", "definition.txt": b" A trait.\n",

@@ -1,4 +1,4 @@
-"""Uploads: refused before they are read where they can be, gone from the disk where they were refused, bounded for each user."""
+"""Uploads: refused before they are read if possible, removed from the disk if refused later, bounded for each user."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ from tests.api.test_traits import TRAIT
 from tests.api.test_traits_clusters import unique_words
 from tests.api.test_vector_import import made, send
 
-EVERYTHING: dict[str, Any] = {"max_queued": None, "max_running": None, "device_seconds_per_day": None}
+NO_LIMITS: dict[str, Any] = {"max_queued": None, "max_running": None, "device_seconds_per_day": None}
 
 
 def kept(api: Running) -> int:
@@ -46,17 +46,19 @@ def kept(api: Running) -> int:
 
 
 def limit(api: Running, owner: str, stored_bytes: int) -> None:
+    """Sets the quota of stored bytes."""
     with api.sessions.begin() as session:
-        put_quota(session, owner, {**EVERYTHING, "stored_bytes": stored_bytes}, "test")
+        put_quota(session, owner, {**NO_LIMITS, "stored_bytes": stored_bytes}, "test")
 
 
 def trait(i: int, size: int = 2_000) -> dict[str, Any]:
+    """A trait of about this many bytes, different for each number."""
     rows = {part: [f"{part} {word} {i} {'x' * (size // 4)}" for word in ("one", "two")] for part in ("positive", "negative")}
     return {**TRAIT, "name": f"trait{i}", **rows}
 
 
 @pytest.mark.parametrize("stored_bytes", [0, 1_500], ids=["no quota", "not quite enough"])
-def test_what_a_quota_refuses_is_never_on_the_disk(api: Running, ada: httpx2.Client, stored_bytes: int) -> None:
+def test_an_upload_that_a_quota_refuses_leaves_nothing_on_the_disk(api: Running, ada: httpx2.Client, stored_bytes: int) -> None:
     limit(api, "ada", stored_bytes)
     before = kept(api)
     for i in range(5):
@@ -71,7 +73,7 @@ def test_what_a_quota_refuses_is_never_on_the_disk(api: Running, ada: httpx2.Cli
 
 
 def test_a_user_whose_quota_is_used_up_is_refused_before_the_body_is_sent(api: Running) -> None:
-    """As curl asks with Expect: 100-continue, or as a sender sees who has sent its head alone."""
+    """The answer comes when only the head was sent."""
     limit(api, "ada", 0)
     for path, size, media in (
         ("/v1/traits", 4_000_000, "application/json"),
@@ -128,7 +130,7 @@ def test_an_upload_is_refused_for_the_disks_that_it_is_written_to_alone(
     assert shortage(elsewhere) is not None, "new work is refused for every folder"
 
 
-def test_what_is_refused_at_commit_is_taken_away_again(
+def test_uploads_that_are_refused_at_commit_are_removed_again(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve at once, each of which fits alone: those that the last check refuses leave nothing, and the others are whole."""
@@ -143,7 +145,7 @@ def test_what_is_refused_at_commit_is_taken_away_again(
             assert ada.get(answer.json()["links"]["dataset.json"]).status_code == 200
 
 
-def test_what_a_fault_of_the_last_step_leaves_is_taken_away_again(
+def test_an_upload_that_fails_at_its_last_step_is_removed_again(
     api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = kept(api)
@@ -159,7 +161,7 @@ def test_what_a_fault_of_the_last_step_leaves_is_taken_away_again(
     assert kept(api) == before + 1
 
 
-def test_a_refused_twin_takes_nothing_away(api: Running, ada: httpx2.Client) -> None:
+def test_a_refused_upload_does_not_remove_equal_bytes_of_another(api: Running, ada: httpx2.Client) -> None:
     """Equal bytes of two users at the same time, one of whom may not keep them: the other's are there at the end."""
     limit(api, "ada", 100)
     with api.client("bob") as bob:
@@ -172,7 +174,7 @@ def test_a_refused_twin_takes_nothing_away(api: Running, ada: httpx2.Client) -> 
             assert bob.get(found["links"]["dataset.json"]).status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_nothing_that_is_not_its_own(
+def test_a_client_that_goes_away_leaves_a_whole_trait_or_nothing(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Half a body, and a whole one whose answer nobody takes: what is on the disk at the end is a trait, or nothing."""
@@ -278,7 +280,7 @@ def test_waiting_uploads_are_refused_when_they_are_too_many(settings: Settings, 
         api.stop()
 
 
-def test_threads_of_uploads_are_not_those_of_anything_else(api: Running, ada: httpx2.Client) -> None:
+def test_busy_threads_of_uploads_do_not_delay_other_requests(api: Running, ada: httpx2.Client) -> None:
     """While every thread of the uploads' is busy, downloads and health checks are served."""
     link = ada.post("/v1/traits", json=TRAIT).json()["links"]["dataset.json"]
     free = threading.Event()

@@ -1,4 +1,4 @@
-"""Use of disk and devices: by reference, by day, own for members and all for administrators."""
+"""Use of disk (each object counted once per user) and devices (by day); members see their own use, administrators all."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ def test_every_reference_to_an_object_is_counted() -> None:
         assert name.split(".")[0] in repository._REFERENCES
 
 
-def test_bytes_count_once_for_each_who_refers_to_them(
+def test_bytes_count_once_for_each_user_who_refers_to_them(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     storage = api.context.storage
@@ -77,7 +77,7 @@ def test_device_time_is_booked_by_user_day_and_class_and_outlives_the_jobs(
     assert [day["day"] for day in ada.get("/v1/usage?days=1").json()["items"][0]["days"]] == [str(today)]
 
 
-def test_others_use_does_not_exist_for_members(api: Running, ada: httpx2.Client, admin: httpx2.Client) -> None:
+def test_members_cannot_see_the_use_of_others(api: Running, ada: httpx2.Client, admin: httpx2.Client) -> None:
     submit(ada)
     with api.client("bob") as bob:
         assert bob.get("/v1/usage", params={"user": "ada"}).status_code == 404
@@ -87,7 +87,7 @@ def test_others_use_does_not_exist_for_members(api: Running, ada: httpx2.Client,
     assert admin.get("/v1/usage?days=0").status_code == 422
 
 
-def test_use_of_a_name_that_is_of_no_user_is_shown_while_there_is_some(
+def test_use_of_a_deleted_user_is_shown_while_there_is_some(
     admin: httpx2.Client, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     """Traits that ship with the service belong to none of its users."""

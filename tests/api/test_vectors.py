@@ -1,4 +1,4 @@
-"""Vectors of a finished extraction: found, sorted, compared and downloaded, by those who may."""
+"""Vectors of a finished extraction: filtered, sorted, compared, downloaded, hidden from others; and reuse of its kept rows."""
 
 import io
 from typing import Any
@@ -25,6 +25,7 @@ def extraction(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 
 
 def listed(client: httpx2.Client, **params: Any) -> list[tuple[str, int]]:
+    """Method and layer of each vector in the list."""
     answer = client.get("/v1/vectors", params=params)
     assert answer.status_code == 200, answer.text
     return [(one["method"], one["layer"]) for one in answer.json()["items"]]
@@ -68,7 +69,7 @@ def test_an_extraction_lists_its_vectors_in_the_order_asked_for(ada: httpx2.Clie
     assert found[1]["massive_share"] > 0.9
 
 
-def test_cosines_are_numpys_before_and_after_cleaning(ada: httpx2.Client, extraction: str) -> None:
+def test_cosines_before_and_after_cleaning_are_those_of_numpy(ada: httpx2.Client, extraction: str) -> None:
     found = ada.get(f"/v1/extractions/{extraction}/cosines", params={"layer": 5}).json()
     assert (found["layer"], found["massive_dims"]) == (5, [7])
     assert found["methods"] == [*METHODS, "random"]  # shuffled labels are left out
@@ -94,7 +95,7 @@ def test_each_format_holds_the_vector(ada: httpx2.Client, extraction: str) -> No
     assert problem(ada.get(path, params={"format": "pt"}), 422)
 
 
-def test_somebody_elses_vectors_do_not_exist(api: Running, ada: httpx2.Client, extraction: str) -> None:
+def test_vectors_of_others_are_not_found(api: Running, ada: httpx2.Client, extraction: str) -> None:
     identifier = ada.get("/v1/vectors").json()["items"][0]["id"]
     with api.client("eve") as eve:
         assert listed(eve) == []

@@ -1,4 +1,4 @@
-"""What a result would lack is said before hours are spent: at upload, on the trait, in the dry run, on the job, and by the command line."""
+"""Warnings about what a result will lack come before its job runs: at upload, on the trait, in the dry run, on the job, on the command line."""
 
 import json
 from typing import Any
@@ -21,11 +21,13 @@ FEW = "5 test clusters; a verdict needs 20: add 15 test questions of their own c
 
 
 def small(name: str, test: int) -> dict[str, Any]:
+    """A trait with so many test questions, each a cluster of its own, and two selection questions."""
     questions = [{"question": f"q{i}", "cluster": f"c{i}", "split": "test" if i < test else "selection"} for i in range(test + 2)]
     return {"name": name, "positive": ["a b", "c d"], "negative": ["e f", "g h"], "steering": {"questions": questions}}
 
 
 def as_demo_model(sessions: sessionmaker[Session]) -> None:
+    """Gives the model `demo` the tokenizer by which a shipped demo model is recognised."""
     with sessions.begin() as session:
         model = session.get_one(Model, "demo")
         model.facts = {**model.facts, "tokenizer_hash": DEMO_TOKENIZER}
@@ -65,7 +67,7 @@ def test_only_the_toy_traits_are_made_for_demo_models(ada: httpx2.Client) -> Non
 
 
 @pytest.mark.parametrize("demo", [True, False])
-def test_a_toy_trait_on_a_real_model_warns_and_the_reverse(
+def test_a_toy_trait_on_a_real_model_and_a_real_trait_on_a_demo_model_warn(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], demo: bool
 ) -> None:
     if demo:
@@ -112,7 +114,7 @@ def test_a_steering_counts_the_clusters_that_it_will_ask(
     assert "/test_limit is 19" in warnings(questions={"selection": [{"question": "s"}], "test": asked}, test_limit=19)[0]
 
 
-def test_the_fixed_phrases_say_what_they_are_and_refuse_no_trait_in_silence(
+def test_a_steering_judged_by_fixed_phrases_warns_what_they_are(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
     for trait, said in (

@@ -1,4 +1,4 @@
-"""Where webhooks may lead: to the address that was named and no other, to public addresses, and over TLS to the named server."""
+"""Messages go only to the address that was named, to public addresses unless private ones are allowed, and over TLS to the named server."""
 
 import ipaddress
 import socket
@@ -31,9 +31,7 @@ def test_redirects_are_not_followed(admin: httpx2.Client, secret: str, receiver:
     elsewhere.close()
 
 
-def test_a_name_that_leads_into_this_network_is_refused_unless_the_administrator_said_so(
-    admin: httpx2.Client, receiver: Receiver
-) -> None:
+def test_a_name_with_a_private_address_is_refused_unless_it_is_allowed(admin: httpx2.Client, receiver: Receiver) -> None:
     name = socket.gethostname()
     if ipaddress.ip_address(socket.gethostbyname(name)).is_global:
         pytest.skip(f"{name} leads to a public address here")
@@ -130,6 +128,6 @@ def certificate_of(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLCont
         "http://☃.net/x",
     ],
 )
-def test_an_address_must_be_one(admin: httpx2.Client, url: str) -> None:
+def test_an_invalid_address_is_refused(admin: httpx2.Client, url: str) -> None:
     refused = admin.post("/v1/webhooks", json={"name": "x", "url": url})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_url")

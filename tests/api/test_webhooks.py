@@ -1,4 +1,4 @@
-"""Messages to a real server: signed, sent again when it fails, never anywhere that was not named, and never in a job's way."""
+"""Webhook messages to a real server: signed, repeated when it fails, sent once per request, and without effect on the job."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.own_application
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A messenger that does not let a test wait."""
+    """Settings with short pauses between attempts."""
     quick = WebhookSettings(poll=0.1, timeout=2, backoff=0.1, attempts=3)
     return settings.model_copy(update={"webhook": quick, "public_url": "https://binnacle.lab/"})
 
@@ -40,11 +40,12 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def secret(admin: httpx2.Client, receiver: Receiver) -> str:
-    """Of the target `room`, which is the receiver."""
+    """The secret of the webhook `room`, which leads to the receiver."""
     return allow(admin, "room", receiver.url())["secret"]
 
 
 def allow(admin: httpx2.Client, name: str, url: str, **more: Any) -> dict[str, Any]:
+    """Adds a webhook."""
     made = admin.post("/v1/webhooks", json={"name": name, "url": url, **more})
     assert made.status_code == 201, made.text
     return dict(made.json())
@@ -58,7 +59,7 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
 
 
 def delivery(client: httpx2.Client, state: str = "delivered", **filters: str) -> dict[str, Any]:
-    """The only delivery there is, once it is in that state."""
+    """The only delivery in the list, once it is in this state."""
     found: list[dict[str, Any]] = []
 
     def there() -> bool:
@@ -69,7 +70,7 @@ def delivery(client: httpx2.Client, state: str = "delivered", **filters: str) ->
     return found[0]
 
 
-def test_the_end_of_a_job_is_told_signed_and_once(
+def test_the_end_of_a_job_is_sent_once_and_signed(
     api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     job = submit(ada, name="sweep <!channel> & more", webhook="room", prompts=["a secret prompt"])
@@ -94,7 +95,7 @@ def test_the_end_of_a_job_is_told_signed_and_once(
     assert (log["webhook"], log["job"], log["attempts"], log["status"], log["error"]) == ("room", job["id"], 1, 200, None)
 
 
-def test_a_failure_is_told_with_its_reason_and_so_is_a_cancellation(
+def test_a_failure_is_sent_with_its_reason_and_a_cancellation_too(
     ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     submit(ada, webhook="room")
@@ -108,7 +109,7 @@ def test_a_failure_is_told_with_its_reason_and_so_is_a_cancellation(
     assert receiver.messages[1].signed_with(secret)
 
 
-def test_jobs_that_name_no_webhook_are_told_to_nobody(
+def test_jobs_without_a_webhook_send_no_message(
     api: Running, ada: httpx2.Client, secret: str, sessions: sessionmaker[Session]
 ) -> None:
     submit(ada)
@@ -116,10 +117,10 @@ def test_jobs_that_name_no_webhook_are_told_to_nobody(
     assert ada.get("/v1/deliveries").json()["items"] == []
 
 
-def test_a_request_that_a_finished_job_answers_is_told_once_for_its_key(
+def test_a_request_that_a_finished_job_answers_is_sent_once_for_its_key(
     api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
-    """Who asks with a webhook waits for its message, whether or not the job had ended; a request that is repeated is still one request."""
+    """A request with a webhook gets a message also if its job had ended; a request that is repeated under its key gets one."""
     job = submit(ada, visibility="public")
     succeed(sessions, api.context.storage, claim(sessions))
     with api.client("bob") as bob:
@@ -147,7 +148,7 @@ def test_a_request_that_a_finished_job_answers_is_told_once_for_its_key(
     assert all(one.json["job"]["state"] == "succeeded" and one.signed_with(secret) for one in receiver.messages)
 
 
-def test_a_study_that_a_finished_one_answers_is_told_too_and_its_dry_run_is_not(
+def test_a_study_that_a_finished_one_answers_is_sent_too_and_its_dry_run_is_not(
     api: Running, ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     made = ada.post("/v1/studies", json=STUDY)
@@ -190,13 +191,13 @@ def test_a_receiver_that_stays_down_is_given_up_and_the_log_says_why(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410])
-def test_a_refusal_that_no_repetition_mends_ends_it(admin: httpx2.Client, secret: str, receiver: Receiver, status: int) -> None:
+def test_a_permanent_refusal_ends_the_delivery(admin: httpx2.Client, secret: str, receiver: Receiver, status: int) -> None:
     receiver.answers = [status]
     admin.post("/v1/webhooks/room/test")
     assert delivery(admin, "failed")["attempts"] == 1
 
 
-def test_nobody_there_is_no_obstacle_to_the_job(
+def test_an_unreachable_receiver_does_not_affect_the_job(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, unused_port: int, sessions: sessionmaker[Session]
 ) -> None:
     allow(admin, "gone", f"http://127.0.0.1:{unused_port}/")
@@ -208,7 +209,7 @@ def test_nobody_there_is_no_obstacle_to_the_job(
     assert log["error"].startswith("ConnectError")
 
 
-def test_a_target_deleted_meanwhile_is_told_nothing_and_the_job_ends_all_the_same(
+def test_a_webhook_deleted_meanwhile_gets_no_message_and_the_job_ends_all_the_same(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     job = submit(ada, webhook="room")
@@ -220,7 +221,7 @@ def test_a_target_deleted_meanwhile_is_told_nothing_and_the_job_ends_all_the_sam
     assert (receiver.messages, admin.get("/v1/deliveries").json()["items"]) == ([], [])
 
 
-def test_a_delivery_whose_sender_died_is_made_again(
+def test_a_delivery_is_made_again_after_its_sender_died(
     admin: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     """Taken by a process that never came back: due again when its time is over, as the second attempt."""
@@ -234,7 +235,7 @@ def test_a_delivery_whose_sender_died_is_made_again(
     assert len(receiver.messages) == 2
 
 
-def test_a_running_job_can_be_followed_later_but_not_a_finished_one(
+def test_a_webhook_can_be_added_to_a_running_job_and_not_to_a_finished_one(
     ada: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     path = submit(ada)["links"]["self"]
@@ -247,10 +248,10 @@ def test_a_running_job_can_be_followed_later_but_not_a_finished_one(
     assert len(receiver.messages) == 1
 
 
-def test_targets_are_for_administrators_and_their_addresses_too(
+def test_only_administrators_change_webhooks_and_see_their_addresses(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, secret: str, receiver: Receiver
 ) -> None:
-    """An address of a chat room is a secret itself."""
+    """The address of a chat room is a secret."""
     assert ada.post("/v1/webhooks", json={"name": "x", "url": "https://x.example"}).status_code == 403
     assert ada.delete("/v1/webhooks/room").status_code == 403
     assert ada.post("/v1/webhooks/room/test").status_code == 403

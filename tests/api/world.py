@@ -1,4 +1,4 @@
-"""One of everything that has an owner, at each visibility, and everybody who might ask for it: what the authorization matrix asks with."""
+"""The callers and objects of the authorization matrix: each kind of caller, and an object of each kind at each visibility."""
 
 import itertools
 from collections.abc import Callable
@@ -45,7 +45,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with a key, and what the rules of this service, written down here anew, say of them."""
+    """A user with a key, and what the key may do, stated independently of the service."""
 
     name: str
     owner: str
@@ -101,7 +101,7 @@ class World:
     owner: str = OWNER
 
     def people(self) -> None:
-        """The callers, their keys and the group."""
+        """Makes the callers, their keys and the group."""
         with self.api.sessions.begin() as session:
             repository.add_group(session, GROUP, "test")
             for caller in CALLERS:
@@ -146,7 +146,7 @@ class World:
         row.visibility, row.group_name = visibility, GROUP if visibility == "group" else None
 
     def job(self, session: Session, visibility: Visibility, kind: str, state: State, *files: str, **spec: Any) -> Job:
-        """A job in that state, with files of no interest."""
+        """Makes a job in this state with these files."""
         submission = jobs.Submission(
             kind=kind, spec={**SPEC, "made": next(_numbers), **spec}, owner=self.owner, job_class="light", model="demo"
         )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-import tests.worker.probe  # noqa: F401 - a kind without a result table
+import tests.worker.probe  # noqa: F401 - registers the kinds `probe` and `glance` (a generation), which have no result table
 from app.auth.viewer import Viewer
 from app.db import make_engine, make_sessions
 from app.jobs import claims, service
@@ -18,7 +18,7 @@ ADMIN = Viewer("root", "admin")
 
 
 class Desk:
-    """Submits and claims, one transaction a call."""
+    """Submits and claims jobs as API and workers do, in one transaction for each call."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self.sessions = sessions
@@ -43,6 +43,7 @@ class Desk:
             return claims.claim(session, claimer, ttl=60, slice_seconds=300)
 
     def do(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a function of a session returns, run in a transaction that commits."""
         with self.sessions.begin() as session:
             return work(session, *args, **kwargs)
 

@@ -40,7 +40,7 @@ INSERT INTO vectors (id, source, extraction_id, owner, model, trait, position, c
 
 
 def fill(connection: Connection, jobs: int) -> None:
-    """So many jobs, as many vectors and objects, three times as many events; with the planner's statistics. The connection commits by itself."""
+    """Adds so many jobs, as many vectors and objects, three times as many events; updates statistics. The connection is in autocommit."""
     connection.execute(text("SET statement_timeout = 0"))
     connection.execute(text(_JOBS.format(jobs=jobs).replace(":", r"\:")))
     for statement in _REST.format(jobs=jobs).split(";\n"):

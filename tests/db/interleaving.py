@@ -12,13 +12,14 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 LOCKING = re.compile(r"^\s*(UPDATE|DELETE)\b|\bFOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)\b|INTO owner_turns", re.IGNORECASE)
+"""Statements that take a lock which another transaction may wait for."""
 PATIENCE = 10.0
 Operation = Callable[[], object]
 
 
 @dataclass
 class _Held:
-    """The thread that is stopped after its `after`th statement that takes a lock."""
+    """A thread that stops after its `after`th statement that takes a lock, until `go_on`."""
 
     after: int
     taken: int = 0
@@ -27,7 +28,7 @@ class _Held:
 
 
 class Undone:
-    """Sessions that end every transaction by undoing it: the next pair finds the scene as it was. Locks are held as long either way."""
+    """Sessions that roll back every transaction at its end, so that the next pair finds the same rows. Locks are held until then."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
@@ -44,7 +45,7 @@ class Undone:
 
 
 class Interleaving:
-    """Runs pairs of operations on an engine, and knows every deadlock that the database broke up."""
+    """Runs pairs of operations on an engine, and records every deadlock that the database broke up."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""What a job may be and become, as thirty lines of Python that know nothing of SQL: the oracle of the state machine test."""
+"""The states of jobs and their changes, in plain Python that knows nothing of SQL: the oracle of the state machine test."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ MAX_LOSSES = 3
 
 @dataclass
 class ModelJob:
-    """One job. `needs` are its edges: the job before it, and what it needs of that one."""
+    """One job. `needs`: for each job before it, whether it needs its `success` or only its `end`."""
 
     short: bool = False
     needs: dict[str, str] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class ModelJob:
         return self.state in HELD and self.token == token
 
 
-class Model:
+class JobModel:
     """All jobs, by id."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, ModelJob] = {}
 
     def ready(self) -> set[str]:
-        """Jobs that a worker may have; generations, when there are any, before all others."""
+        """Jobs that a worker may claim; only the generations among them, if there are any."""
         ready = {name for name, job in self.jobs.items() if job.ready}
         return {name for name in ready if self.jobs[name].short} or ready
 
@@ -48,7 +48,8 @@ class Model:
         return all(how == "end" or self.jobs[before].state not in ("failed", "cancelled") for before, how in needs.items())
 
     def renewed(self, needs: dict[str, str]) -> dict[str, str]:
-        """What a retry needs: the newest retry that can still succeed, or has, of each job that failed."""
+        """What a retry needs: for each needed job that failed or was cancelled, its newest retry that is waiting, runs or succeeded;
+        the job itself if there is none."""
         renewed: dict[str, str] = {}
         for before, how in needs.items():
             instead = before
@@ -69,7 +70,7 @@ class Model:
         job.state, job.attempt, job.token = "running", job.attempt + 1, job.token + 1
 
     def ended(self, name: str, state: str) -> None:
-        """Over for good; what waited for it is released or fails, and so on down the graph."""
+        """A job ends; jobs that wait for it are released or fail, and so on down the graph."""
         self.jobs[name].state = state
         for after, job in self.jobs.items():
             if name in job.needs and job.state == "queued":
@@ -90,7 +91,7 @@ class Model:
             job.state = "queued"
 
     def cancelled(self, name: str) -> None:
-        """Somebody asked for it; of a finished job nothing."""
+        """Someone asks for a cancel: a queued job ends, a running one is told to stop, a finished one stays as it is."""
         job = self.jobs[name]
         if job.state == "queued":
             self.ended(name, "cancelled")

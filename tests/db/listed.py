@@ -1,4 +1,4 @@
-"""The statements behind what people look at often, by name: what a request reads from a database that has grown."""
+"""The lists and overviews that people open often, by name, as functions of a session."""
 
 from collections.abc import Callable
 from typing import Any

@@ -8,7 +8,7 @@ from app import chores
 from tests.db.conftest import Desk
 
 
-def test_one_of_many_takes_a_chore_until_its_time_has_passed(desk: Desk) -> None:
+def test_one_of_many_takes_a_chore_until_its_period_has_passed(desk: Desk) -> None:
     def take(_n: int, name: str = "tidy") -> bool:
         return bool(desk.do(chores.taken, name, every_seconds=3600))
 

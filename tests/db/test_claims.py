@@ -1,4 +1,4 @@
-"""Who gets the next job."""
+"""Which job a claim gets, the lease it makes, and what lost leases do: turns of owners, priority, loaded models, races."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,12 @@ from app.jobs.transitions import Superseded
 from tests.db.conftest import ADMIN, Desk
 
 
-def test_nothing_ready_is_no_claim(desk: Desk) -> None:
+def test_a_claim_without_a_ready_job_is_none(desk: Desk) -> None:
     assert desk.claim() is None
 
 
-def test_a_job_that_another_transaction_looks_at_is_not_taken_for_nothing_ready(desk: Desk) -> None:
-    """As happens while a job is put behind it. None would leave it to the next bell, seconds later."""
+def test_a_claim_of_a_job_that_another_transaction_locks_raises(desk: Desk) -> None:
+    """As while a submission behind it checks it. Without the error, the job would wait for the next bell, seconds later."""
     job_id = desk.submit()
     with desk.sessions.begin() as session:
         session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
@@ -33,7 +33,7 @@ def test_a_job_that_another_transaction_looks_at_is_not_taken_for_nothing_ready(
     assert lease.job.id == job_id
 
 
-def test_a_job_of_another_owner_is_taken_meanwhile(desk: Desk) -> None:
+def test_a_job_of_another_owner_is_claimed_while_one_is_locked(desk: Desk) -> None:
     locked, free = desk.submit("ann"), desk.submit("bob")
     with desk.sessions.begin() as session:
         session.execute(select(Job.id).where(Job.id == locked).with_for_update(read=True))
@@ -68,7 +68,7 @@ def test_owners_take_turns_whatever_they_queue(desk: Desk) -> None:
     assert order == ["ann", "bob", "cat", "ann", "bob", "cat", "ann", "ann", "ann", "ann"]
 
 
-def test_an_owner_who_used_the_device_long_waits_behind_one_who_did_not_but_never_longer_than_a_slice(desk: Desk) -> None:
+def test_an_owner_who_used_the_device_long_waits_at_most_a_slice_longer(desk: Desk) -> None:
     for owner in ("ann", "bob"):
         desk.submit(owner)
         lease = desk.claim()
@@ -168,7 +168,7 @@ def test_positions_are_the_order_in_which_jobs_are_then_claimed(desk: Desk) -> N
     assert sorted(places.values()) == [1, 2, 3, 4, 5, 6]
 
 
-def test_nothing_of_an_old_lease_touches_the_row(desk: Desk) -> None:
+def test_an_old_lease_cannot_change_the_job(desk: Desk) -> None:
     job_id = desk.submit()
     old = desk.claim("old")
     assert old is not None
@@ -190,7 +190,7 @@ def test_nothing_of_an_old_lease_touches_the_row(desk: Desk) -> None:
     assert (job.state, job.worker_id, job.phase, job.lease_token) == (State.RUNNING, "new", "starting", new.token)
 
 
-def test_three_losses_in_a_row_are_poison_but_a_finished_cell_starts_the_count_anew(desk: Desk) -> None:
+def test_three_losses_in_a_row_fail_a_job_and_a_finished_cell_resets_the_count(desk: Desk) -> None:
     job_id = desk.submit()
     for losses in (1, 2):
         lease = desk.claim()
@@ -211,7 +211,7 @@ def test_three_losses_in_a_row_are_poison_but_a_finished_cell_starts_the_count_a
     assert "signal 9 (SIGKILL)" in job.error["detail"]
 
 
-def test_a_loss_in_a_database_outage_is_charged_to_nobody(desk: Desk) -> None:
+def test_losses_in_a_database_outage_are_not_counted(desk: Desk) -> None:
     job_id = desk.submit()
     for _ in range(5):
         lease = desk.claim()

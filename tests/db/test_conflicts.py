@@ -1,4 +1,4 @@
-"""A transaction that the database undid because it conflicted with another is run once more, in the API and in workers; others are not."""
+"""A transaction that the database rolled back for a conflict with another runs once more, in the API and in workers; other errors are raised."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.db import AsyncDatabase
 from tests.db.conftest import Desk
 
+# 40P01: deadlock; 40001: serialization failure; 23505: unique violation; 57014: statement cancelled
 RAISE = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{}'; END $$"
 
 
@@ -31,7 +32,7 @@ class Conflicting:
 
 @pytest.fixture(params=["api", "worker"])
 def run(request: pytest.FixtureRequest, desk: Desk, database_url: str) -> Callable[[Conflicting], Any]:
-    """How each side runs a transaction."""
+    """Runs a transaction as the API does, or as a worker."""
 
     async def in_api(work: Conflicting) -> str:
         database = AsyncDatabase(database_url)

@@ -1,4 +1,4 @@
-"""Each user's bytes, counted as references come and go: whatever happens, and together with what, the count is the sum."""
+"""Each user's stored bytes are counted as references come and go; after any acts, also at the same time, the count is the true sum."""
 
 import random
 import threading
@@ -31,7 +31,7 @@ WITH held AS (SELECT owner, digest, count(*) OVER (PARTITION BY digest) > 1 AS s
 SELECT h.owner, count(*) AS objects, CAST(sum(b.size) AS bigint) AS bytes,
     CAST(coalesce(sum(b.size) FILTER (WHERE h.shared), 0) AS bigint) AS shared
 FROM held h JOIN blobs b USING (digest) GROUP BY h.owner""")
-"""What each owner refers to, from the references themselves."""
+"""What each owner refers to, summed from the references themselves."""
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ class Hands:
 
     def __init__(self, desk: Desk, seed: int) -> None:
         self._desk, self._random = desk, random.Random(seed)
+        self.committed: set[str] = set()
         self.acts: list[Callable[[Any], None]] = [
             self._add_job, self._add_artifacts, self._add_artifacts, self._add_cell, self._add_cell, self._replace_cell, self._add_trait,
             self._add_vectors, self._remove_job, self._remove_trait, self._remove_vectors, self._remove_results,
@@ -54,10 +55,12 @@ class Hands:
     def act(self) -> None:
         try:
             with self._desk.sessions.begin() as session:
-                for act in self._random.sample(self.acts, self._random.randint(1, 3)):
+                acts = self._random.sample(self.acts, self._random.randint(1, 3))
+                for act in acts:
                     act(session)
                 if self._random.random() < 0.2:
                     raise ZeroDivisionError  # undone as a whole
+            self.committed |= {act.__name__ for act in acts}
         except (ZeroDivisionError, SQLAlchemyError):
             pass
 
@@ -120,6 +123,7 @@ class Hands:
 
 
 def _assert_counted(desk: Desk) -> None:
+    """Every count in the database is the sum over the references."""
     with desk.sessions() as session:
         assert usage.miscounted(session) == []
         held = {row.owner: usage.Stored(row.objects, row.bytes, row.shared) for row in session.execute(HELD)}
@@ -149,6 +153,7 @@ def test_after_any_acts_the_count_is_the_sum(store: Desk, seed: int) -> None:
         if step % 25 == 0:
             store.do(usage.add_up, most=7)
     _assert_counted(store)
+    assert hands.committed == {act.__name__ for act in hands.acts}
 
 
 def test_acts_at_the_same_time_are_counted_too(store: Desk) -> None:
@@ -198,11 +203,11 @@ def test_a_wrong_count_is_found_and_made_right(store: Desk) -> None:
     _assert_counted(store)
 
 
-def test_the_migration_counts_what_there_was(desk: Desk, database_url: str) -> None:
+def test_the_migration_counts_existing_references(desk: Desk, database_url: str) -> None:
     with desk.sessions.begin() as session:
         session.add_all(BlobRow(digest=digest, size=size) for digest, size in SIZES.items())
     desk.sessions.kw["bind"].dispose()
-    migrate.downgrade(database_url, "0005")
+    migrate.downgrade(database_url, "0005")  # the last revision without counts
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(

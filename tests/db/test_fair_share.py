@@ -27,7 +27,9 @@ DEVICES = 4
 ROOM = 2
 """Models that a device keeps loaded."""
 SLICE = 0.3
+"""Seconds after which a running job yields if others wait."""
 LOAD = 0.02
+"""Seconds to load a model."""
 VERSIONS = {"probe": 1}
 
 
@@ -41,7 +43,7 @@ class Ledger:
     holders: dict[str, str] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     turns: list[tuple[float, str]] = field(default_factory=list)
-    """When whose job started."""
+    """The time of each start, and the owner of the job."""
     longest: float = 0.0
     loads: int = 0
     finished: int = 0
@@ -143,7 +145,7 @@ def lab(desk: Desk, enough: int) -> tuple[Desk, dict[str, float]]:
 
 @pytest.mark.timeout(300)
 def test_a_lab_at_work(lab: tuple[Desk, dict[str, float]], enough: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """No job is claimed twice, nobody waits longer than users x slice + loads, and most claims find their model loaded."""
+    """No job is claimed twice, no user waits longer than users x (slice + load), and most claims find their model loaded."""
     desk, left = lab
     ledger, stop = Ledger(), threading.Event()
     devices = [Device(f"device{i}", desk, ledger, left, stop) for i in range(DEVICES)]

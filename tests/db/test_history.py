@@ -1,4 +1,4 @@
-"""Retention of history: off unless an age is set, in batches, and never what is kept or in use."""
+"""Old events, audit entries and jobs are removed in batches if an age is set; kept jobs and jobs in use stay."""
 
 import pytest
 from sqlalchemy import func, select, text
@@ -14,7 +14,7 @@ from app.settings import RetentionSettings
 from tests.db.conftest import Desk
 
 
-def _over(desk: Desk, owner: str = "ann", *, days: float, **facts: object) -> str:
+def _finished(desk: Desk, owner: str = "ann", *, days: float, **facts: object) -> str:
     job_id = desk.submit(owner, warnings=["few prompts"], **facts)
     lease = desk.claim()
     assert lease is not None
@@ -43,17 +43,19 @@ def _audit(desk: Desk, days: float) -> None:
         )
 
 
-def test_nothing_goes_unless_an_age_is_set(desk: Desk) -> None:
-    job = _over(desk, days=4_000)
+def test_nothing_is_removed_unless_an_age_is_set(desk: Desk) -> None:
+    job = _finished(desk, days=4_000)
     _audit(desk, 4_000)
     assert history.forget(desk.sessions, RetentionSettings()) == {"events": 0, "audit": 0, "jobs": 0}
     assert _events(desk, job) == ["submitted", WARNED, "started", "succeeded"]
 
 
-def test_events_of_old_jobs_go_but_their_warnings_stay(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_of_old_jobs_are_removed_but_for_their_warnings(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "EVENTS_OF", 2)  # several batches
-    old, young, waiting = [_over(desk, days=40 + n) for n in range(5)], _over(desk, days=20), desk.submit()
-    assert history.forget(desk.sessions, RetentionSettings(events_days=30))["events"] == 15
+    old, young, waiting = [_finished(desk, days=40 + n) for n in range(5)], _finished(desk, days=20), desk.submit()
+    assert (
+        history.forget(desk.sessions, RetentionSettings(events_days=30))["events"] == 15
+    )  # three of each old job, not the warning
     assert [_events(desk, one) for one in old] == [[WARNED]] * 5
     assert len(_events(desk, young)) == 4
     assert _events(desk, waiting) == ["submitted"]
@@ -67,7 +69,7 @@ def _recorded(desk: Desk) -> list[dict[str, object]]:
         return list(session.scalars(select(AuditEntry.details).where(AuditEntry.action == "retention.forget")))
 
 
-def test_old_entries_of_the_audit_go_and_each_removal_is_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_entries_of_the_audit_are_removed_and_each_batch_is_recorded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "ENTRIES", 2)
     for days in (500, 450, 420, 410, 405, 10):
         _audit(desk, days)
@@ -82,7 +84,7 @@ def test_what_was_removed_before_an_error_is_recorded(desk: Desk, what: str, mon
     """A worker that is stopped, or loses the database, between two batches: the first is committed."""
     monkeypatch.setattr(history, {"events": "EVENTS_OF", "jobs": "JOBS"}[what], 2)
     for n in range(4):
-        _over(desk, days=40 + n)
+        _finished(desk, days=40 + n)
     ended, batches = history.repository.ended, iter([True])
 
     def fails_at_the_second(*given: object, **more: object) -> object:
@@ -93,7 +95,7 @@ def test_what_was_removed_before_an_error_is_recorded(desk: Desk, what: str, mon
     monkeypatch.setattr(history.repository, "ended", fails_at_the_second)
     with pytest.raises(ConnectionError):
         history.forget(desk.sessions, RetentionSettings(**{f"{what}_days": 30}))
-    assert _recorded(desk) == [{what: 6 if what == "events" else 2}]
+    assert _recorded(desk) == [{what: 6 if what == "events" else 2}]  # two jobs with three events each
 
 
 def test_an_entry_that_was_repeated_lately_stays(desk: Desk) -> None:
@@ -103,10 +105,10 @@ def test_an_entry_that_was_repeated_lately_stays(desk: Desk) -> None:
     assert history.forget(desk.sessions, RetentionSettings(audit_days=400))["audit"] == 0
 
 
-def test_old_jobs_go_but_for_those_that_are_kept_or_in_use(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_jobs_are_removed_but_for_those_that_are_kept_or_in_use(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "JOBS", 2)
-    gone = [_over(desk, f"user{n % 2}", days=100 + n) for n in range(5)]
-    kept, young, used = _over(desk, days=100), _over(desk, days=5), _over(desk, days=100)
+    gone = [_finished(desk, f"user{n % 2}", days=100 + n) for n in range(5)]
+    kept, young, used = _finished(desk, days=100), _finished(desk, days=5), _finished(desk, days=100)
     with desk.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET kept = true WHERE id = :id"), {"id": kept})
     waiting = desk.submit(after=[Edge(job=used, needs="end")], spec={"extraction": {"job": used}})

@@ -1,4 +1,4 @@
-"""Jobs under any order of what can happen to them, against a model: one end, one result, tokens that only grow, blockers never negative.
+"""Jobs in any order of events are as a model says: one end, one result, tokens that only grow, blockers never negative.
 
 Real statements on a real Postgres, a real broker behind the bell, the real reconciler. Hypothesis chooses the order.
 """
@@ -34,7 +34,7 @@ from app.settings import LeaseSettings, Settings
 from app.storage.blobs import stage
 from app.storage.local import LocalStorage
 from tests.db.conftest import ADMIN, Desk
-from tests.db.job_model import FINISHED, HELD, Model
+from tests.db.job_model import FINISHED, HELD, JobModel
 from tests.db.test_lanes import VERSIONS
 from workers.reconciler import Reconciler
 
@@ -68,8 +68,8 @@ class Jobs(RuleBasedStateMachine):
 
     @initialize(target=jobs)
     def begin(self) -> Any:
-        """A small graph to begin with. Hypothesis leaves out some rules in each run, to try others oftener; without it most would do nothing."""
-        self.model = Model()
+        """Submits a small graph. Hypothesis leaves out some rules in each run; without `submit`, the others would find no job."""
+        self.model = JobModel()
         self.over: dict[str, Any] = {}
         self.tokens: dict[str, int] = {}
         self.keys: dict[str, str] = {}
@@ -123,7 +123,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(lease=leases, what=st.sampled_from(["beat", "cell 1", "cell 2", "succeed", "fail", "stop", "yield", "put off"]))
     def use(self, lease: Lease, what: str) -> None:
-        """A worker does something under a lease it has, or once had. `put off`: something outside is down."""
+        """A worker acts under a lease that it has, or had. `put off`: it cannot work now, as something outside is down."""
         name, end, do = lease.job.id, self.model.ended, self._fenced
         job = self.model.jobs[name]
         if what == "beat":
@@ -146,7 +146,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(target=jobs, job=jobs, what=st.sampled_from(["expire", "cancel", "retry"]))
     def befall(self, job: str, what: str) -> Any:
-        """Something happens to a job: its worker falls silent, somebody cancels it, somebody retries it."""
+        """A job's worker falls silent, or a user cancels or retries the job."""
         if what == "retry":
             return self._retry(job)
         if what == "expire":
@@ -224,7 +224,7 @@ class Jobs(RuleBasedStateMachine):
 
     @invariant()
     def the_rows_are_as_the_model_says(self) -> None:
-        """And what is over never changes, ended once, and has its result from a success alone."""
+        """Also: a finished job never changes, ended once, and has a result only if it succeeded."""
         with self.desk.sessions() as session:
             rows = {row.id: row for row in session.execute(ROWS)}
             over = {row.id: row.row for row in session.execute(OVER)}
@@ -245,7 +245,7 @@ class Jobs(RuleBasedStateMachine):
 
 @pytest.fixture
 def machine(desk: Desk, broker_url: str, broker_prefix: str, make_client: Callable[[str], Any], tmp_path: Path) -> type[Jobs]:
-    """The machine with its database, broker and reconciler. The reconciler gets its quiet time after connecting first."""
+    """The machine with its database, broker and reconciler, which has been connected for TTL and so may expire leases."""
     desk.sessions.kw["bind"].dispose()
     client = make_client(broker_url)
     reconciler = Reconciler(
@@ -281,12 +281,12 @@ def _run(machine: type[Jobs], **how: Any) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_jobs_under_any_order_of_what_can_happen(machine: type[Jobs]) -> None:
-    """The same orders every time, so that a failure is a change's doing; the long run draws new ones."""
+def test_jobs_follow_the_model_in_any_order_of_events(machine: type[Jobs]) -> None:
+    """The same orders in every run, so that a failure comes from a change; the long run draws new ones."""
     _run(machine, max_examples=12, stateful_step_count=30, derandomize=True)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1700)
-def test_jobs_under_very_many_orders(machine: type[Jobs]) -> None:
+def test_jobs_follow_the_model_in_very_many_orders(machine: type[Jobs]) -> None:
     _run(machine, max_examples=300, stateful_step_count=60)

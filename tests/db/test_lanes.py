@@ -14,16 +14,19 @@ VERSIONS = {"probe": 1, "glance": 1}
 
 
 class Lanes(Desk):
-    """A desk with generations on it."""
+    """A desk that also submits generations, and sets quotas."""
 
-    def look(self, owner: str = "ann", **facts: object) -> str:
+    def generate(self, owner: str = "ann", **facts: object) -> str:
+        """Submits a generation."""
         return self.submit(owner, kind="glance", **facts)
 
     def take(self, worker: str = "w", *, short_first: bool = True, models: list[str] | None = None) -> Lease | None:
+        """Claims a job. `short_first`: whether the worker lets generations go first."""
         claimer = Claimer(worker, "model", 1, VERSIONS, models or [], short_first)
         return self.do(claims.claim, claimer, ttl=60, slice_seconds=300)
 
     def all_taken(self, *, short_first: bool = True) -> list[str]:
+        """Claims until no job is ready; returns their ids in order."""
         ids = []
         while (lease := self.take(short_first=short_first)) is not None:
             ids.append(lease.job.id)
@@ -42,28 +45,28 @@ def lanes(desk: Desk) -> Lanes:
     return Lanes(desk.sessions)
 
 
-def test_looks_go_before_other_jobs_and_take_turns_among_themselves(lanes: Lanes) -> None:
+def test_generations_go_before_other_jobs_and_take_turns_among_themselves(lanes: Lanes) -> None:
     long = [lanes.submit("ann"), lanes.submit("bob")]
-    looks = [lanes.look("ann"), lanes.look("ann"), lanes.look("bob")]
-    assert lanes.all_taken() == [looks[0], looks[2], looks[1], *long]
+    generations = [lanes.generate("ann"), lanes.generate("ann"), lanes.generate("bob")]
+    assert lanes.all_taken() == [generations[0], generations[2], generations[1], *long]
 
 
-def test_without_credit_looks_come_last_but_no_worker_idles_for_that(lanes: Lanes) -> None:
-    look, long = lanes.look(), lanes.submit("bob")
-    assert lanes.all_taken(short_first=False) == [long, look]
+def test_without_credit_generations_come_last_but_no_worker_idles_for_that(lanes: Lanes) -> None:
+    generation, long = lanes.generate(), lanes.submit("bob")
+    assert lanes.all_taken(short_first=False) == [long, generation]
 
 
-def test_a_look_does_not_cost_its_owner_the_turn_but_its_time_is_on_the_account(lanes: Lanes) -> None:
+def test_a_generation_does_not_use_its_owners_turn_but_its_seconds_count(lanes: Lanes) -> None:
     lanes.submit("ann")
     lanes.submit("bob")
-    lanes.look("ann")
-    look = lanes.take()
-    assert look is not None
+    lanes.generate("ann")
+    generation = lanes.take()
+    assert generation is not None
     with lanes.sessions() as session:
         assert [row.lane for row in session.execute(text("SELECT lane FROM owner_turns WHERE last_started > 'epoch'"))] == [
             "short"
         ]
-    lanes.do(endings.succeed, look.job.id, look.token, {}, [], metrics={"device_seconds": 60.0})
+    lanes.do(endings.succeed, generation.job.id, generation.token, {}, [], metrics={"device_seconds": 60.0})
     with lanes.sessions() as session:
         rows = session.execute(text("SELECT lane, recent_seconds FROM owner_turns WHERE owner = 'ann'")).all()
         seconds = {row.lane: row.recent_seconds for row in rows}
@@ -73,7 +76,7 @@ def test_a_look_does_not_cost_its_owner_the_turn_but_its_time_is_on_the_account(
     assert first.job.owner == "bob", "ann has used the device for a minute; bob has not"
 
 
-def test_the_lane_pays_back_what_it_was_ahead_second_for_second() -> None:
+def test_the_lane_of_generations_pays_back_its_lead_second_for_second() -> None:
     lane = GenerationsFirst(300)
     assert lane.goes_first()
     for _ in range(10):
@@ -87,8 +90,8 @@ def test_the_lane_pays_back_what_it_was_ahead_second_for_second() -> None:
     assert not lane.goes_first()
 
 
-def test_under_looks_without_end_the_other_jobs_keep_half_of_the_device() -> None:
-    """The runner's and the context's rules, played in seconds: a look whenever the lane goes first, else a job that makes room at 20 s."""
+def test_under_endless_generations_other_jobs_keep_half_of_the_device() -> None:
+    """Plays the rules of the runner and the context: generations of 10 s while the lane goes first, else a job that makes room after 20 s."""
     lane, used = GenerationsFirst(300), {True: 0.0, False: 0.0}
     for _ in range(2000):
         short = lane.goes_first()
@@ -100,7 +103,7 @@ def test_under_looks_without_end_the_other_jobs_keep_half_of_the_device() -> Non
     assert 0.45 < used[False] / sum(used.values()) < 0.55
 
 
-def test_who_waits_for_a_device_is_told_apart(lanes: Lanes) -> None:
+def test_waiting_generations_and_jobs_of_other_users_are_told_apart(lanes: Lanes) -> None:
     lanes.submit("ann")
     held = lanes.take()
     assert held is not None
@@ -114,13 +117,13 @@ def test_who_waits_for_a_device_is_told_apart(lanes: Lanes) -> None:
     assert waiting() == (False, False), "one's own jobs wait for their own turn"
     lanes.submit("bob", job_class="light")
     assert waiting() == (False, False), "light jobs need no device"
-    lanes.look("ann")
-    assert waiting() == (True, False), "a look of one's own is worth making room for"
+    lanes.generate("ann")
+    assert waiting() == (True, False), "a generation of one's own is worth making room for"
     lanes.submit("bob")
     assert waiting() == (True, True)
 
 
-def test_nobody_makes_room_for_jobs_that_could_not_run(lanes: Lanes) -> None:
+def test_a_running_job_makes_no_room_for_jobs_that_could_not_run(lanes: Lanes) -> None:
     lanes.limit("bob", 1)
     lanes.submit("bob")
     assert lanes.take("w1") is not None
@@ -137,17 +140,17 @@ def test_nobody_makes_room_for_jobs_that_could_not_run(lanes: Lanes) -> None:
     assert lanes.do(turns.waiting, held.job, VERSIONS).others
 
 
-def test_ones_own_running_job_does_not_keep_ones_look_from_the_device_it_would_give_up(lanes: Lanes) -> None:
+def test_a_users_running_job_makes_room_for_the_users_generation_despite_the_quota(lanes: Lanes) -> None:
     lanes.limit("ann", 1)
     lanes.submit("ann")
     held = lanes.take()
     assert held is not None
-    lanes.look("ann")
+    lanes.generate("ann")
     assert lanes.do(turns.waiting, held.job, VERSIONS).short
 
 
-def test_looks_stand_before_other_jobs_in_the_queue(lanes: Lanes) -> None:
-    ids = [lanes.submit("ann"), lanes.submit("bob"), lanes.look("bob"), lanes.look("ann")]
+def test_generations_stand_before_other_jobs_in_the_queue(lanes: Lanes) -> None:
+    ids = [lanes.submit("ann"), lanes.submit("bob"), lanes.generate("bob"), lanes.generate("ann")]
     found = lanes.do(standings, [lanes.job(job) for job in ids], None, slice_seconds=300)
     places = {job: found[job].position or 0 for job in ids}
     assert list(places.values()) == [3, 4, 2, 1]

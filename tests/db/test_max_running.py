@@ -1,4 +1,4 @@
-"""How many jobs a user has on devices at once: the claim skips who has enough, and goes on when one ends."""
+"""The quota of running jobs: a claim skips users who have reached it, until one of their jobs ends. `*` is the limit of all users."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +9,7 @@ from tests.db.test_lanes import Lanes, lanes  # noqa: F401 - the fixture
 
 
 @pytest.mark.parametrize("owner", ["ann", "*"])
-def test_the_claim_skips_a_user_who_has_enough_and_serves_the_next(lanes: Lanes, owner: str) -> None:  # noqa: F811
+def test_a_claim_skips_a_user_at_the_limit_and_serves_the_next(lanes: Lanes, owner: str) -> None:  # noqa: F811
     lanes.limit(owner, 2)
     for _ in range(4):
         lanes.submit("ann")
@@ -37,7 +37,7 @@ def test_a_users_own_limit_goes_before_everybodys(lanes: Lanes) -> None:  # noqa
     assert sorted(lease.job.owner for lease in taken if lease) == ["ann", "ann", "ann", "bob"]
 
 
-def test_light_jobs_need_no_device_and_are_not_held_back(lanes: Lanes) -> None:  # noqa: F811
+def test_light_jobs_need_no_device_and_are_not_limited(lanes: Lanes) -> None:  # noqa: F811
     lanes.limit("ann", 1)
     for _ in range(3):
         lanes.submit("ann", job_class="light")
@@ -47,12 +47,12 @@ def test_light_jobs_need_no_device_and_are_not_held_back(lanes: Lanes) -> None: 
 
 
 def test_claimers_that_race_in_both_lanes_never_exceed_the_limit(lanes: Lanes) -> None:  # noqa: F811
-    """Looks and other jobs have turns of their own, but are counted together; a stale count would let one too many pass."""
+    """Generations and other jobs have turns of their own, but are counted together; a stale count would let one too many pass."""
     for i in range(6):
         lanes.limit(f"user{i}", 1)
         for _ in range(3):
             lanes.submit(f"user{i}")
-            lanes.look(f"user{i}")
+            lanes.generate(f"user{i}")
     for _ in range(3):
         with ThreadPoolExecutor(12) as pool:
             taken = list(pool.map(lambda i: lanes.take(f"w{i}", short_first=i % 2 == 0), range(12)))

@@ -1,4 +1,4 @@
-"""Data from before there were users and visibility: every key goes on opening what it opened, and nobody sees more or less."""
+"""Migrating data from before there were users and visibility: keys stay valid, and traits and vectors are seen by the same users as before."""
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
@@ -11,9 +11,9 @@ PEPPER = "a pepper of forty characters for tests!!"
 DIGEST = "d" * 64
 
 
-def test_keys_keep_opening_and_public_traits_stay_public(database_url: str) -> None:
+def test_keys_stay_valid_and_public_traits_stay_public(database_url: str) -> None:
     key = new_key("ada", "admin", PEPPER)
-    migrate.downgrade(database_url, "0002")
+    migrate.downgrade(database_url, "0002")  # the last revision without users
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(

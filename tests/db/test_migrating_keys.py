@@ -1,4 +1,4 @@
-"""Idempotency keys and finished jobs from before fields were renamed, on a database that is migrated since: they replay, and are reused."""
+"""After a migration, idempotency keys from before fields were renamed still replay, and finished jobs from then are still reused."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from tests.api.conftest import FACTS, Running, engine, sessions, settings
 __all__ = ["engine", "sessions", "settings"]
 
 BEFORE = "0009"
+"""The revision of the last version with the old field names."""
 KINDS = {"calibrations": "calibrate", "extractions": "extract", "generations": "generate", "steerings": "steer"}
 BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "calibrations": (
@@ -58,7 +59,7 @@ BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"model": "demo", "trait": "refusal"}],
     ),
 }
-"""By route: the body as the version before wrote it for the key's hash; then the same request in the old and in the new words."""
+"""By route: the body as the version before wrote it for the key's hash; then the same request with the old and with the new field names."""
 STUDY = (
     '{"ablation":null,"after":[],"budget":6,"calibration_new_tokens":128,"capability":null,"coherence_threshold":70.0,'
     '"components":["residual"],"controls":{"prompt_only":true,"random":3,"shuffled":3},"evidence":"quick","group":null,"judge":"reference",'
@@ -121,7 +122,7 @@ def old(database_url: str, settings: Settings, sessions: sessionmaker[Session]) 
     running.stop()
 
 
-def test_keys_from_before_replay_in_the_old_words_and_in_the_new(old: tuple[Running, dict[str, str]]) -> None:
+def test_keys_from_before_replay_with_old_and_new_field_names(old: tuple[Running, dict[str, str]]) -> None:
     running, jobs = old
     with running.client("ada") as client:
         for route, (_, bodies) in BODIES.items():
@@ -133,12 +134,12 @@ def test_keys_from_before_replay_in_the_old_words_and_in_the_new(old: tuple[Runn
             assert other.json()["code"] == "idempotency_key_reused"
 
 
-def test_a_studys_body_is_written_as_before() -> None:
+def test_the_body_of_a_study_is_written_as_before() -> None:
     body = StudyRequest.model_validate({"models": ["demo"], "traits": ["refusal"]}).model_dump(mode="json")
     assert json.dumps(body, sort_keys=True, separators=(",", ":")) == STUDY
 
 
-def test_a_job_from_before_is_reused_in_the_old_words_and_in_the_new(old: tuple[Running, dict[str, str]]) -> None:
+def test_a_job_from_before_is_reused_with_old_and_new_field_names(old: tuple[Running, dict[str, str]]) -> None:
     running, jobs = old
     with running.client("ada") as client:
         for body in BODIES["calibrations"][1]:

@@ -1,4 +1,4 @@
-"""The history of the schema: one head, reversible, and equal to the models."""
+"""The migrations have one head, can be reversed, and make the schema of the models."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext

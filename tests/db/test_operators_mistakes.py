@@ -1,4 +1,4 @@
-"""What operators get wrong about the database ends in one sentence with the remedy: no traceback, and no password."""
+"""An operator's mistake about the database ends a command with one sentence and the remedy, without a traceback or the password."""
 
 import os
 import subprocess
@@ -63,6 +63,7 @@ def checked(status: int, printed: str) -> str:
 
 @contextmanager
 def administering(url: str) -> Iterator[Connection]:
+    """A connection as the owner of the database; commits at the end."""
     engine = make_engine(url, pool_size=1)
     try:
         with engine.begin() as connection:
@@ -88,7 +89,7 @@ def test_the_usual_forms_of_an_address_are_taken(given: str, read: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: str, said: Said) -> None:
+def test_an_invalid_address_is_refused_by_every_command(command: str, said: Said) -> None:
     printed = said(command, f"mysql://u:{SECRET}@h/db", anew=True)
     assert "must begin with postgresql://" in printed
     assert "DATABASE_URL is not valid" in printed
@@ -105,14 +106,14 @@ def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: st
         (f"postgresql://u:{SECRET}@h1:5432,h2:5432/db", "?host=HOST1:5432&host=HOST2:5432"),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused_with_its_remedy(url: str, remedy: str, said: Said) -> None:
+def test_an_invalid_address_is_refused_with_its_remedy(url: str, remedy: str, said: Said) -> None:
     printed = said("prepare", url)
     assert remedy in printed
     assert "DATABASE_URL is not valid" in printed
 
 
 @pytest.mark.parametrize("command", ["server", "up"])
-def test_another_setting_is_named_by_its_variable(command: str, said: Said) -> None:
+def test_another_invalid_setting_is_named_by_its_variable(command: str, said: Said) -> None:
     printed = said(command, "postgresql://h/db", BINNACLE_LEASE_TTL="-1")
     assert "BINNACLE_LEASE_TTL is not valid" in printed
 
@@ -124,7 +125,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(command: 
 
 
 @pytest.mark.parametrize("command", ["keys", "quotas"])
-def test_a_database_without_tables_is_said_with_the_command_that_makes_them(
+def test_a_database_without_tables_is_reported_with_the_command_that_makes_them(
     command: str, said: Said, empty_database_url: str
 ) -> None:
     assert "database_not_prepared: The database is empty" in said(command, empty_database_url)
@@ -167,8 +168,8 @@ def test_another_program_s_database_is_left_alone(command: str, empty_database_u
 
 
 @pytest.mark.parametrize("command", ["doctor", "keys"])
-def test_a_command_that_looks_leaves_the_folder_as_it_is(command: str, forking: Forking, tmp_path: Path) -> None:
-    """It closed the folder to other accounts, and made `logs` in it."""
+def test_a_command_that_only_reads_leaves_the_folder_as_it_is(command: str, forking: Forking, tmp_path: Path) -> None:
+    """A reading command neither closes the data folder to other accounts nor makes `logs` in it."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o755)

@@ -1,4 +1,4 @@
-"""When a lease counts as lost, and when it must not. Time is moved by writing the leases, never by waiting for them."""
+"""When the reconciler declares a lease lost, and what else it sweeps. Leases are moved into the past, so no test waits for one to expire."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ TTL = 0.4
 
 @pytest.fixture
 def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
-    """Over a database that is up for long enough: what runs out around its start is charged to nobody."""
+    """A reconciler, once the database is up for two seconds: leases that expire around its start are not charged."""
     up_for = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
     with desk.sessions() as session:
         while session.scalar(up_for) < 2:
@@ -26,11 +26,13 @@ def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
 
 
 def _expire(desk: Desk, seconds: float = 1) -> None:
+    """Lets all leases expire so many seconds ago."""
     with desk.sessions.begin() as session:
         session.execute(text(f"UPDATE jobs SET lease_expires_at = now() - interval '{seconds} s' WHERE worker_id IS NOT NULL"))
 
 
 def _sweep_until_expired(reconciler: Reconciler) -> float:
+    """The seconds until a sweep declares a lease lost."""
     began = time.monotonic()
     while not reconciler.sweep():
         assert time.monotonic() - began < 5
@@ -58,7 +60,7 @@ def test_a_lease_that_is_renewed_is_left_alone(desk: Desk, reconciler: Reconcile
     assert desk.job(job_id).state == "running"
 
 
-def test_after_its_own_reconnect_it_waits_a_ttl_again(desk: Desk, reconciler: Reconciler) -> None:
+def test_after_a_reconnect_the_reconciler_waits_a_ttl_again(desk: Desk, reconciler: Reconciler) -> None:
     reconciler.sweep()
     time.sleep(TTL + 0.1)
     desk.submit()
@@ -69,7 +71,7 @@ def test_after_its_own_reconnect_it_waits_a_ttl_again(desk: Desk, reconciler: Re
     assert _sweep_until_expired(reconciler) >= TTL - 0.1
 
 
-def test_when_the_databases_clock_has_run_ahead_it_waits_a_ttl(desk: Desk, reconciler: Reconciler) -> None:
+def test_when_the_databases_clock_has_jumped_ahead_the_reconciler_waits_a_ttl(desk: Desk, reconciler: Reconciler) -> None:
     reconciler.sweep()
     time.sleep(TTL + 0.1)
     desk.submit()
@@ -81,7 +83,7 @@ def test_when_the_databases_clock_has_run_ahead_it_waits_a_ttl(desk: Desk, recon
     assert _sweep_until_expired(reconciler) >= TTL - 0.1
 
 
-def test_a_lease_that_ran_out_around_the_databases_start_is_charged_to_nobody(
+def test_a_lease_that_expired_around_the_databases_start_is_not_charged(
     desk: Desk, reconciler: Reconciler, postgres: object
 ) -> None:
     job_id = desk.submit()
@@ -94,7 +96,7 @@ def test_a_lease_that_ran_out_around_the_databases_start_is_charged_to_nobody(
 
 
 def test_a_lost_attempt_is_charged_until_its_lease_ran_out_and_an_outage_is_not(desk: Desk, reconciler: Reconciler) -> None:
-    """The device was held and did nothing for others; what the database's absence cost is on nobody's bill."""
+    """A lost worker held its device until then; for an outage of the database no user is charged."""
     held, away = desk.submit("ann"), desk.submit("bob")
     assert desk.claim() is not None
     assert desk.claim() is not None
@@ -139,7 +141,7 @@ def test_old_idempotency_keys_are_forgotten(desk: Desk, reconciler: Reconciler) 
         assert session.scalars(text("SELECT key FROM idempotency_keys")).all() == ["k2"]
 
 
-def test_a_job_whose_bell_was_lost_is_rung_for_again_once_per_idle_worker(
+def test_a_lost_bell_is_rung_again_once_for_each_idle_worker(
     desk: Desk, broker_url: str, broker_prefix: str, make_client: Callable[[str], object]
 ) -> None:
     settings = Settings(broker_url=broker_url, broker_prefix=broker_prefix)

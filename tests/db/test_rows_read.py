@@ -1,4 +1,4 @@
-"""What lists read grows with what they return, not with the database: counted by the planner's own account, under its default settings."""
+"""Lists read rows in proportion to what they return, not to the size of the database, as EXPLAIN ANALYZE counts under default settings."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +18,7 @@ MARGIN = 400
 
 @pytest.fixture(scope="module")
 def crowd(postgres_url_factory: Callable[[], str]) -> Iterator[Engine]:
+    """A database with JOBS jobs and what belongs to them."""
     engine = make_engine(postgres_url_factory(), pool_size=2)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         fill(connection, JOBS)

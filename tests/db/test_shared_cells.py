@@ -1,4 +1,4 @@
-"""A cell that other jobs may take is found by those alone who may see the job that made it."""
+"""A cell that other jobs may reuse (its name begins with `judge:`) is found only for users who may see the job that made it."""
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +13,7 @@ CELL = "judge:" + "0" * 64
 
 @pytest.fixture
 def made(desk: Desk) -> str:
-    """Ann's job, which keeps such a cell and one of its own."""
+    """Ann's job, which keeps a shared cell and one of its own."""
     job = desk.submit("ann")
     with desk.sessions.begin() as session:
         session.add(BlobRow(digest=DIGEST, size=1))
@@ -26,10 +26,11 @@ def made(desk: Desk) -> str:
 
 
 def found(desk: Desk, owner: str, cell: str = CELL) -> bool:
+    """Whether a job of this owner finds the cell."""
     return desk.do(repository.shared_cell_digest, cell, owner) == DIGEST
 
 
-def test_it_is_its_owners_and_of_those_it_is_shown_to(desk: Desk, made: str) -> None:
+def test_a_shared_cell_is_found_for_its_owner_and_for_those_who_see_its_job(desk: Desk, made: str) -> None:
     assert (found(desk, "ann"), found(desk, "bob")) == (True, False)
     assert not found(desk, "ann", "judge:" + "1" * 64)
     with desk.sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""Why a job waits: one stable code and a sentence with the numbers, for each of the things a job can wait for."""
+"""The reason why a job waits: a stable code and a sentence with the numbers, for each thing that a job can wait for."""
 
 from collections.abc import Iterable
 
@@ -24,18 +24,20 @@ def _worker(desk: Desk, name: str, job_class: str = "model", *, silent_seconds: 
 
 
 def _codes(desk: Desk, ids: Iterable[str]) -> list[str | None]:
+    """The codes of the reasons why these jobs wait."""
     jobs = [desk.job(job_id) for job_id in ids]
     found = desk.do(standings, jobs, ADMIN, slice_seconds=300)
     return [reason.code if (reason := found[job.id].reason) else None for job in jobs]
 
 
 def _said(desk: Desk, job_id: str) -> str:
+    """The sentence that says why the job waits."""
     reason = desk.do(standings, [desk.job(job_id)], ADMIN, slice_seconds=300)[job_id].reason
     assert reason is not None
     return str(reason.detail)
 
 
-def test_without_a_worker_of_its_class_a_job_says_so(lanes: Lanes) -> None:  # noqa: F811
+def test_a_job_without_a_worker_of_its_class_says_so(lanes: Lanes) -> None:  # noqa: F811
     _worker(lanes, "l", "light")
     _worker(lanes, "gone", silent_seconds=200)
     job = lanes.submit()
@@ -43,7 +45,7 @@ def test_without_a_worker_of_its_class_a_job_says_so(lanes: Lanes) -> None:  # n
     assert "class model" in _said(lanes, job)
 
 
-def test_a_free_worker_is_about_to_take_what_is_next(lanes: Lanes) -> None:  # noqa: F811
+def test_with_a_free_worker_the_next_job_is_starting(lanes: Lanes) -> None:  # noqa: F811
     _worker(lanes, "w")
     assert _codes(lanes, [lanes.submit(), lanes.submit()]) == ["starting", "own_jobs_first"]
 
@@ -54,9 +56,14 @@ def test_the_jobs_before_it_are_counted_by_why_they_go_first(lanes: Lanes) -> No
     assert lanes.take("w") is not None
     first, second = lanes.submit("ann"), lanes.submit("ann")
     last = lanes.submit("bob")
-    look = lanes.look("cat")
-    assert _codes(lanes, [look, first, last, second]) == ["workers_busy", "turn_of_others", "turn_of_others", "turn_of_others"]
-    assert _said(lanes, look) == "It is next; the only worker for jobs of the class model is busy."
+    generation = lanes.generate("cat")
+    assert _codes(lanes, [generation, first, last, second]) == [
+        "workers_busy",
+        "turn_of_others",
+        "turn_of_others",
+        "turn_of_others",
+    ]
+    assert _said(lanes, generation) == "It is next; the only worker for jobs of the class model is busy."
     assert _said(lanes, first) == "1 job before it: 1 generation."
     assert _said(lanes, second) == "3 jobs before it: 1 of other users with an earlier turn, 1 of the same user, 1 generation."
 
@@ -79,7 +86,7 @@ def test_devices_that_are_held_or_have_no_disk_space_are_not_counted_on(lanes: L
     assert _codes(lanes, [job]) == ["starting"]
 
 
-def test_who_has_enough_on_devices_is_told_how_many(lanes: Lanes) -> None:  # noqa: F811
+def test_a_job_beyond_the_running_quota_waits_with_both_numbers(lanes: Lanes) -> None:  # noqa: F811
     _worker(lanes, "w")
     _worker(lanes, "v")
     lanes.limit("ann", 1)
@@ -91,7 +98,7 @@ def test_who_has_enough_on_devices_is_told_how_many(lanes: Lanes) -> None:  # no
     assert _said(lanes, job) == told
 
 
-def test_edges_backoff_and_loading(lanes: Lanes) -> None:  # noqa: F811
+def test_jobs_that_wait_for_others_are_postponed_or_load_their_model_say_so(lanes: Lanes) -> None:  # noqa: F811
     _worker(lanes, "w")
     ids = [lanes.submit() for _ in range(5)]
     after = lanes.submit(after=[Edge(job=job, needs="end") for job in ids])
@@ -108,12 +115,12 @@ def test_edges_backoff_and_loading(lanes: Lanes) -> None:  # noqa: F811
 
 
 def test_the_number_of_statements_does_not_grow_with_the_number_of_jobs(lanes: Lanes) -> None:  # noqa: F811
-    """The long poll reads two hundred jobs at once."""
+    """The poll for all watched jobs reads two hundred at once."""
     _worker(lanes, "w")
 
     def cost(jobs: int) -> int:
         ids = [lanes.submit(f"user{i % 7}") for i in range(jobs)]
-        ids += [lanes.submit(after=[Edge(job=ids[0])], viewer=ADMIN), lanes.look(), lanes.submit(job_class="light")]
+        ids += [lanes.submit(after=[Edge(job=ids[0])], viewer=ADMIN), lanes.generate(), lanes.submit(job_class="light")]
         with lanes.sessions() as session:
             rows = [session.get_one(Job, job_id) for job_id in ids]
             statements: list[str] = []

@@ -1,4 +1,4 @@
-"""What is counted as it happens is what counting finds: finished jobs by kind and state, whoever ends, removes or adds them up."""
+"""The tallies of finished jobs by kind and state, kept as jobs end and are removed, equal a count of the jobs."""
 
 from sqlalchemy import create_engine, text
 
@@ -12,6 +12,7 @@ SELECT kind, state, count(*) FROM jobs WHERE state IN ('succeeded', 'failed', 'c
 
 
 def _assert_counted(desk: Desk) -> list[tuple[str, str, int]]:
+    """The tallies by kind and state, which equal a count of the jobs."""
     with desk.sessions() as session:
         found = sorted(finished_by_kind(session))
         assert found == [tuple(row) for row in session.execute(COUNT)]
@@ -19,6 +20,7 @@ def _assert_counted(desk: Desk) -> list[tuple[str, str, int]]:
 
 
 def _end(desk: Desk, how: str) -> str:
+    """Submits a job and ends it in this state."""
     job_id = desk.submit()
     if how == "cancelled":
         desk.do(service.cancel, job_id, ADMIN)
@@ -56,11 +58,11 @@ def test_a_transaction_that_is_undone_counts_nothing(desk: Desk) -> None:
     assert _assert_counted(desk) == []
 
 
-def test_the_migration_counts_what_there_was(desk: Desk, database_url: str) -> None:
+def test_the_migration_counts_existing_jobs(desk: Desk, database_url: str) -> None:
     for how in ("succeeded", "failed"):
         _end(desk, how)
     desk.sessions.kw["bind"].dispose()
-    migrate.downgrade(database_url, "0010")
+    migrate.downgrade(database_url, "0010")  # the last revision without tallies
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE jobs SET state = 'succeeded', error = NULL WHERE state = 'failed'"))
