@@ -46,8 +46,11 @@ def test_a_yield_within_a_batch_repeats_no_token(
         except JobYielded:
             yields += 1
             assert context.committed[-1] == "generated/begun"
-            before, computed = computed, sum(map(len, json.loads(cells["generated/begun"]).values()))
+            stored = {int(row): ids for row, ids in json.loads(cells["generated/begun"]).items()}
+            before, computed = computed, sum(map(len, stored.values()))
             assert computed > before, "this attempt computed nothing"
+            ended = sum(stored.get(row, []) == answer for row, answer in enumerate(whole))  # their end token is counted too
+            assert context.reports[-1][1] - computed <= ended, "a token that was computed is not stored"
             continue
         break
     assert yields >= 3

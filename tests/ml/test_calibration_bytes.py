@@ -1,5 +1,6 @@
 """A calibration gives the same bytes at any batch size, on a busy machine, after running out of memory, and when stopped and resumed."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted
 from workers.handlers.calibration import run
 from workers.job import JobCancelled, JobYielded, LeaseLost
+from workers.lm import answering
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.memory import planned_bytes
@@ -109,7 +111,10 @@ def test_the_file_names_no_path_or_time_of_its_run(lm: LanguageModel, tiny_folde
     assert "NaN" not in text
 
 
-def test_progress_is_reported_in_steps_never_falls_and_ends_at_the_total(lm: LanguageModel) -> None:
+def test_progress_is_reported_in_steps_never_falls_and_ends_at_the_total(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "ASK_SECONDS", math.inf)  # a slow machine would have more yield points within a batch
     context = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, 8, 40, 16))
     run(spec(prompts=MANY), context)
     again = context.phases[-1][1]
@@ -128,9 +133,10 @@ def test_progress_is_reported_in_steps_never_falls_and_ends_at_the_total(lm: Lan
 
 
 def test_cells_that_fit_are_generated_together_and_finished_cells_are_not_generated_again(
-    lm: LanguageModel, alone: bytes
+    lm: LanguageModel, alone: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cells are small so that a kill costs little; a batch takes as many of them as memory allows, so that the device is not idle."""
+    monkeypatch.setattr(answering, "ASK_SECONDS", math.inf)
     first = FakeContext(lm)
     assert calibrate_bytes(lm, first, prompts=MANY) == alone
     assert first.yield_points == 1 + 20 + first.phases[-1][1]

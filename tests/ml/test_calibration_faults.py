@@ -54,7 +54,7 @@ def test_a_layer_that_does_not_exist_is_named(tiny_lm: TINY) -> None:
     assert "0 to 3" in fault.detail
 
 
-def test_other_weights_than_the_job_was_submitted_for_are_refused(tiny_lm: TINY) -> None:
+def test_weights_other_than_those_at_submission_are_refused(tiny_lm: TINY) -> None:
     context = FakeContext(tiny_lm("llama"))
     assert fault_of(context, weight_hash="0" * 64).code == "weights_changed"
     assert run(spec(weight_hash=context.lm.facts.weight_hash), context).artifacts

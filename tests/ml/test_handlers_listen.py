@@ -141,7 +141,7 @@ def run_generate(lm: LanguageModel, calibrated: bytes) -> Listening:
 
 
 @pytest.mark.parametrize("run", [run_calibrate, run_extract, run_steer, run_generate])
-def test_no_stretch_of_work_goes_by_without_a_check(
+def test_handlers_make_at_most_two_passes_between_checks(
     lm: LanguageModel, calibrated: bytes, run: Callable[[LanguageModel, bytes], Listening]
 ) -> None:
     context = run(lm, calibrated)

@@ -1,4 +1,5 @@
-"""The leader of a steering is the best method that a report compares, never a control or an arm of the cleaning ablation that is a control."""
+"""The leader of a steering is the method with the largest gain: controls never lead, and methods of the cleaning ablation only if there are no
+others."""
 
 import pytest
 

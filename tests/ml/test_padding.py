@@ -19,7 +19,7 @@ def drawn(generator: torch.Generator, length: int) -> list[int]:
 
 
 @pytest.mark.parametrize("family", ["llama", "recurrent_gemma", "mamba2", "jamba"])
-def test_a_divergence_does_not_depend_on_the_rows_beside(family: str) -> None:
+def test_a_divergence_does_not_depend_on_the_other_rows_of_the_batch(family: str) -> None:
     """A row alone has no padding. 1e-5 nats is ten times the rounding error of these models."""
     lm = tiny_family(family)
     generator = torch.Generator().manual_seed(1)

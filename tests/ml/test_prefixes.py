@@ -43,7 +43,7 @@ def test_every_row_is_the_concatenation_of_its_segments(rows: Rows, shared: bool
 
 @settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([1, 40, PASS_TOKENS]))
-def test_a_pass_follows_the_one_that_holds_its_prefix_while_that_is_kept(rows: Rows, pass_tokens: int) -> None:
+def test_a_pass_comes_after_the_kept_pass_of_its_prefix(rows: Rows, pass_tokens: int) -> None:
     """Kept passes are a stack: a pass is dropped when the next one does not come after it."""
     stack: list[int] = []
     for number, one in enumerate(plan := plan_of(rows, pass_tokens=pass_tokens).passes):
@@ -60,7 +60,7 @@ def test_a_pass_follows_the_one_that_holds_its_prefix_while_that_is_kept(rows: R
 
 @settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([1, 40, PASS_TOKENS]))
-def test_passes_keep_their_limits(rows: Rows, pass_tokens: int) -> None:
+def test_passes_stay_within_their_limits(rows: Rows, pass_tokens: int) -> None:
     plan = plan_of(rows, pass_tokens=pass_tokens)
     for one in plan.passes:
         size, real = len(one.segments) * one.width, sum(map(len, one.segments))

@@ -49,7 +49,7 @@ def test_the_search_ends_near_the_best_of_a_fine_grid_within_six_evaluations():
 
 
 @pytest.mark.parametrize("cliff", [0.15, 0.3, 0.6, 1.0, 1.8, 3.0])
-def test_cliffs_from_far_below_to_far_above_one_are_bracketed(cliff):
+def test_a_cliff_at_any_dose_is_bracketed(cliff):
     """Six evaluations include a coherent and an incoherent dose within a factor of two of each other. 4,000 questions leave little noise."""
     response = Response(cliff=cliff, fall=0.05, onset=0.5 * cliff)
     _, ran = searched(response, questions=4000)
@@ -89,7 +89,7 @@ def test_recording_the_finished_evaluations_again_leads_to_the_same_doses(stop_a
     assert first + run(resumed, responses) == whole
 
 
-def test_a_round_asked_for_twice_is_the_same_round():
+def test_a_round_requested_twice_is_the_same_round():
     search = Search(["a", "b"])
     assert search.next_round() == search.next_round()
     (cell, r), other = search.next_round()

@@ -256,7 +256,7 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
     assert [answered.method_of(run, frozenset()) for run in runs if "prompt_only" in run["roles"]] == ["asked in the prompt"]
 
 
-def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
+def test_changed_weights_are_refused(severe: LanguageModel, extracted: Files) -> None:
     with pytest.raises(JobFault, match="weights_changed"):
         steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))
 

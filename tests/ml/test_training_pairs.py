@@ -22,7 +22,7 @@ def pairs_of(examples: list[Prompted]) -> list[tuple[int, int, int]]:
     return [(one.prompt_ids[0], one.wanted_ids[0], one.unwanted_ids[0]) for one in _pairs(examples)]
 
 
-def test_each_example_is_paired_with_the_same_question_s() -> None:
+def test_examples_of_the_same_question_are_paired() -> None:
     assert pairs_of(both("aabc")) == [(100 + i, 1000 + i, 1100 + i) for i in range(4)]
 
 
