@@ -22,7 +22,7 @@ PROMPTS = (
     "no marks here at all",
 )
 
-DECIMALS = {
+DECIMALS = {  # decimal places of the rounded fields of calibration.json
     "mean_alignment_by_layer": 4,
     "dim_magnitude_by_layer": 3,
     "layer_norms": 1,
@@ -77,8 +77,8 @@ def reference_of(
     modules: Any = None,
     answers: Sequence[list[int]] | None = None,
 ) -> Reference:
-    """The naive reference on the same model. `modules(layer)` gives its own (residual, attn, mlp) modules of a layer; `answers` are known to be
-    what its naive loop would write."""
+    """The naive reference on the same model. `modules(layer)` returns the (residual, attn, mlp) modules that it reads, by default those that
+    the product finds; `answers`, if given, spare the naive generation and must be what it would write."""
     layers = list(range(lm.layout.n_layers)) if layers is None else layers
     names = ("residual", "attn_contribution", "mlp_contribution")
     sites = modules or (lambda layer: [lm.layout.site(layer, name) for name in names])
@@ -93,7 +93,7 @@ def reference_of(
 
 
 def assert_agrees(found: Any, expected: Any, path: tuple[str, ...] = ()) -> None:
-    """Every field of `found` (JSON) is that of `expected` (unrounded) to one unit of its last stated digit; keys exactly the same."""
+    """Asserts that `found` (JSON) has the keys of `expected` (unrounded) and each number to one unit of its last digit, with no more digits."""
     where = "/".join(path) or "aggregate"
     if isinstance(expected, dict):
         assert set(found) - {"thresholds"} == {str(key) for key in expected}, where
@@ -112,6 +112,7 @@ def assert_agrees(found: Any, expected: Any, path: tuple[str, ...] = ()) -> None
 
 
 def _unit(path: tuple[str, ...], value: float) -> float:
+    """One unit of the last digit of a field: clean_norms have 4 significant digits, margin 3, the others DECIMALS."""
     for name, digits in (("clean_norms", 4), ("margin", 3)):
         if name in path:
             return float(f"1e{int(f'{value:e}'.split('e')[1]) - digits + 1}")

@@ -1,4 +1,4 @@
-"""Parts of the GPU card (tests/gpu/card): some that succeed, and one for each way in which a part can fail. For the tests of its runner."""
+"""Parts of the GPU card (tests/gpu/card) for the tests of its runner: some succeed, and one fails in each way in which a part can fail."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 """Models for the model-side tests: tiny ones made once per session, and the pretrained one where the environment names its folder.
 
-Imports torch only where a test does: formulas and rules are tried without it (`make quick`).
+Torch is imported inside the fixtures, so that the tests of formulas and rules run without it (`make quick`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def _loaded(tiny_folder: Callable[..., Path]) -> Callable[..., LanguageModel]:
+    """_loaded(arch, dtype, **options) -> a tiny model, loaded once per session."""
     from workers.lm.loading import load
 
     @cache

@@ -3,8 +3,8 @@
     share of answers that show the trait   top * sigmoid((ln r - ln onset) / rise)
     share of answers that are coherent     0.97 * sigmoid((ln cliff - ln r) / fall)
 
-The joint share is their product. An evaluation asks a number of questions; the sawtooth seen on real models (the same vector 1 % stronger
-answers otherwise) is a fixed random shift of each dose.
+The joint share is their product. An evaluation asks a number of questions; the sawtooth seen on real models (at a
+dose 1 % larger the answers differ) is a fixed random shift of each dose.
 """
 
 import itertools
@@ -33,9 +33,11 @@ class Response:
     sawtooth: float = 0.0
 
     def shown(self, r: float) -> float:
+        """The share of answers that show the trait at dose r."""
         return self.top * _sigmoid((math.log(r / self.onset)) / self.rise)
 
     def coherent(self, r: float) -> float:
+        """The share of answers that are coherent at dose r."""
         return 0.97 * _sigmoid(math.log(self.cliff / r) / self.fall)
 
     def joint(self, r: float) -> float:
@@ -72,7 +74,7 @@ def families() -> Iterator[tuple[str, Response]]:
 
 
 def searched(response: Response, *, questions: int = 24, seed: int = 0, budget: int = 6) -> tuple[float | None, list[float]]:
-    """The dose that the search chooses and all that it ran."""
+    """The dose that the search chooses, and all doses that it ran, in order."""
     search = Search(["cell"], budget=budget)
     ran: list[float] = []
     while asked := search.next_round():
@@ -84,7 +86,7 @@ def searched(response: Response, *, questions: int = 24, seed: int = 0, budget: 
 
 
 def regret(response: Response, r: float | None) -> float:
-    """Percentage points of true joint share that the chosen dose leaves on the table."""
+    """How far the true joint share at the chosen dose is below the best one, in percentage points."""
     return response.best() - (0.0 if r is None else response.joint(r))
 
 

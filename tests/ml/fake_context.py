@@ -1,4 +1,4 @@
-"""A `JobContext` without a service: one loaded model, cells in a dict, everything it is told recorded. It can be made to stop a job.
+"""A `JobContext` without a service: one loaded model, cells in a dict, and every call recorded. It can stop a job.
 
 `stop` is called at each progress report with the number of reports so far and may raise; cells survive in `cells`, so that a second context
 with the same dict is a resumed job.

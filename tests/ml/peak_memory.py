@@ -10,7 +10,7 @@ from pathlib import Path
 def peak_growth_bytes(work: Callable[[], object]) -> int:
     """How far resident memory rose above its level at the start while `work` ran.
 
-    What earlier work freed is first returned to the system, or `work` would use it again and seem to need less.
+    Memory that earlier work freed is first returned to the system; otherwise `work` would reuse it and seem to need less.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

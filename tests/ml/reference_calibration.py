@@ -17,7 +17,7 @@ ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 def generate(model: Any, prompt: list[int], eos: set[int], max_new_tokens: int) -> list[int]:
-    """Greedy, the whole row again for each token; the end token is not part of the answer."""
+    """The greedy answer, computed on the whole row again for each token; without its end token."""
     ids = list(prompt)
     for _ in range(max_new_tokens):
         with torch.no_grad():
@@ -143,7 +143,7 @@ class Reference:
         return sorted(chosen, key=lambda d: (-medians[d], d))
 
     def peeled(self, layer: int, share: float) -> tuple[list[int], dict[int, float]]:
-        """The dims taken off a layer one by one, and how near each dim was to being taken."""
+        """The dims that peeling takes at a layer, in order, and how near each dim was to being taken (1 is the threshold)."""
         squares = {d: float(np.sum(column**2)) for d, column in enumerate(self.response("residual", layer).T)}
         ratios = self.ratios(layer)
         taken: list[int] = []
@@ -158,7 +158,7 @@ class Reference:
             taken.append(largest)
         for d, square in left.items():
             near[d] = min(ratios[d] / 10, square / math.fsum(left.values()) / share)
-            if near[d] >= 1:  # it stands behind the one that stopped the peeling, and is not taken
+            if near[d] >= 1:  # it is smaller than the dim that stopped the peeling, and is not taken
                 near[d] = strength
         return taken, near
 
@@ -208,7 +208,7 @@ class Reference:
         return [np.abs(state["residual", layer][:, dim]).max() / middle for state, middle in pairs]
 
     def entry_medians(self, layer: int) -> list[float]:
-        """Of every prompt, over all its tokens and dims."""
+        """The median absolute value of each prompt over all its tokens and dims."""
         return [low_median(np.abs(state["residual", layer])) for state in self.states]
 
     def entry_maxima(self, layer: int) -> np.ndarray:

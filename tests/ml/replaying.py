@@ -1,5 +1,5 @@
-"""A recorder without a GPU that keeps to what a CUDA graph does: it replays the tensor operations it saw, on the tensors it saw them on, and
-nothing of Python runs again."""
+"""A stand-in for CUDA graphs on a CPU: it records the tensor operations of a step and replays them on the same tensors; as with a graph, no
+Python code of the step runs again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,11 @@ from torch.utils._pytree import tree_leaves
 
 T = TypeVar("T")
 WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.item")
+"""Operations that wait for the device, which a CUDA graph cannot record."""
 
 
 class _Seen(TorchDispatchMode):
-    """The operations that ran, each with what it was given and what it made."""
+    """Keeps each operation with its arguments and its result; raises at an operation that waits for the device."""
 
     def __init__(self, *, keep: bool) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ class _Seen(TorchDispatchMode):
 
 
 class ReplayingRecorder:
-    """`recorded`: how many shapes; `replays`: how many passes of them."""
+    """Has the interface of the recorder of CUDA graphs, and counts the recorded steps and the replays."""
 
     def __init__(self) -> None:
         self.recorded = self.replays = 0

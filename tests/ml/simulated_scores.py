@@ -1,4 +1,4 @@
-"""Judged answers of known truth: paired differences of steered and unsteered scores, in clusters that are more or less alike inside.
+"""Simulated scores with a known true effect: paired differences of steered and unsteered answers to questions in clusters.
 
     gain      steered answers show the trait with share p (score 100), unsteered ones never (0): differences of 0 and 100, mean 100 p
     null      both show it with share p, independently: differences of -100, 0 and 100, mean 0
@@ -12,7 +12,7 @@ import numpy as np
 
 from workers.science.linalg import Float
 
-HIGH, BASE = (12.0, 2.0), (1.0, 14.0)  # beta distributions of a score over 100
+HIGH, BASE = (12.0, 2.0), (1.0, 14.0)  # score / 100 follows these beta distributions: means 0.86 and 0.07
 
 
 def labels(clusters: int, questions: int) -> list[str]:

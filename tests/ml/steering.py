@@ -1,4 +1,5 @@
-"""Rows to steer, drawn at random, and the oracle: one row, no batch, no cache, its own hooks, the whole sequence again for each token."""
+"""Random rows to steer, and their reference answers: each row alone, without cache, with hooks of its own, the whole sequence again for each
+token."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +19,9 @@ from workers.lm.steered import SteeredRow
 
 @contextmanager
 def pushed(lm: LanguageModel, pushes: Iterable[Push], prompt_tokens: int) -> Iterator[None]:
-    """A row's pushes on a forward pass over the whole row, B=1, by the formulas of docs/science.md, 4.1 and nothing of the engine."""
+    """Applies a row's pushes in forward passes over the whole row, alone, by the formulas of docs/science.md, 4.1, not by the engine."""
     handles = []
-    # where one module is both, its output is changed before its contribution
+    # hooks run in this order: where one module is both an output and a contribution, the output is changed first
     for push in sorted(pushes, key=lambda push: push.operation != "ablate" and push.component.endswith("_contribution")):
         layers = range(lm.layout.n_layers) if push.operation == "ablate" else [push.layer]
         component = "residual" if push.operation == "ablate" else push.component
@@ -45,7 +46,7 @@ def _hook(push: Push, prompt_tokens: int, scale: float) -> Callable[..., Any]:
 
     def hook(_module: object, _inputs: object, output: Any) -> Any:
         given = output[0] if isinstance(output, tuple) else output
-        hidden = given.clone().view(1, -1, given.shape[-1])  # some put rows and tokens into one dimension
+        hidden = given.clone().view(1, -1, given.shape[-1])  # some modules have rows and tokens in one dimension
         h_TD = scale * hidden[0, where].float().cpu()
         if push.operation == "add":
             change = push.coefficient * vector
@@ -61,7 +62,7 @@ def _hook(push: Push, prompt_tokens: int, scale: float) -> Callable[..., Any]:
 
 
 def naive(lm: LanguageModel, row: SteeredRow, new: int) -> list[int]:
-    """The row's answer, alone."""
+    """The answer of the row alone, of at most `new` tokens."""
     ids = list(row.prompt_ids)
     uniforms = np.random.Generator(np.random.Philox(key=row.sampling.seed)) if row.sampling else None
     with torch.no_grad(), pushed(lm, row.pushes, len(ids)):
@@ -75,7 +76,7 @@ def naive(lm: LanguageModel, row: SteeredRow, new: int) -> list[int]:
 
 
 def drawn(logits: torch.Tensor, sampling: Sampling | None, uniform: float) -> int:
-    """Inverse transform sampling, one token at a time."""
+    """The token that `uniform` selects by inverse transform sampling from the nucleus."""
     assert sampling is not None
     scaled = logits.double().numpy() / sampling.temperature
     p = np.exp(scaled - scaled.max())
@@ -103,10 +104,11 @@ def typical_norm(lm: LanguageModel, layer: int, component: str) -> float:
 
 
 def some_push(lm: LanguageModel, draw: random.Random, *, strong: bool = False) -> Push:
-    """Any operation, component, layer and scope; doses that change the text and leave it text (or destroy it where `strong`)."""
+    """A random push: any operation, component, layer and scope, with a dose that changes the text without destroying it (or destroys it, if
+    `strong`)."""
     component = draw.choice([c for c in lm.layout.components for _ in range(3 if c == "residual" else 1)])
     operation: Any = draw.choice(["add", "add", "ablate", "norm_match"])
-    residual = component not in ("k_proj", "v_proj")
+    residual = component not in ("k_proj", "v_proj")  # only these have another width than the residual stream
     if operation == "ablate" and not residual:
         operation = "add"
     layer = draw.randrange(lm.layout.n_layers)
@@ -125,7 +127,7 @@ def some_push(lm: LanguageModel, draw: random.Random, *, strong: bool = False) -
 
 
 def some_rows(lm: LanguageModel, seed: int, rows: int, *, longest: int = 16, sampled: bool = True) -> list[SteeredRow]:
-    """A mix: few prompts and few pushes, so that they are shared in part; unsteered rows too."""
+    """Random rows, some unsteered, drawn from few prompts and few pushes, so that rows share them."""
     draw = random.Random(seed)
     prompts = [
         [BOS, *(draw.randrange(len(SPECIAL), VOCAB) for _ in range(draw.randrange(longest)))] for _ in range(max(1, rows // 3))

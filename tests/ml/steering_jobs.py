@@ -1,4 +1,4 @@
-"""Steering jobs on a shipped model for tests: the model, a calibration and an extraction made once in a process, and specs."""
+"""What tests of steering jobs share: a shipped model, its calibration and extraction (made once in a process), specs and contexts."""
 
 import json
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ from workers.lm.model import LanguageModel
 
 Files = dict[tuple[str, str], bytes]
 FEW = {"selection_limit": 4, "test_limit": 8}
-"""Questions of a job of which no test asks how much it steers."""
+"""Few questions, for jobs in tests that do not measure the effect."""
 NO_CONTROLS = {"random": 0, "shuffled": 0, "prompt_only": False}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _fitted_once() -> Iterator[None]:
-    """Most jobs here need the same judge, and fitting it takes most of their time."""
+    """Fits the judge once per module: most jobs need the same one, and fitting takes most of their time. A module that imports this has it."""
     with fitted_once():
         yield
 
 
 loaded = cache(load)
-"""A model once in a process, for all modules that share these fixtures."""
+"""Loads a model once in a process, for all modules that import these fixtures."""
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def extracted(severe: LanguageModel) -> Files:
 
 @cache
 def extraction_of(severe: LanguageModel) -> Files:
-    """The files of a calibration and of an extraction, made once in a process; whoever changes them copies them first."""
+    """The files of a calibration and of an extraction, made once in a process: copy them before changing them."""
     spec = {
         "model": "demo-severe", "weight_hash": severe.facts.weight_hash, "experiment": "calibration", "prompts": None, "layers": None,
         "max_new_tokens": 32, "rule": "peeling",
     }  # fmt: skip
     calibrated = calibration.run(spec, FakeContext(severe)).artifacts[0].data
     assert isinstance(calibrated, bytes)
-    asked = spec_of(
+    extract = spec_of(
         severe,
         layers=[2, 3],
         methods=["mean_diff", "mean_diff_cleaned", "probe"],
@@ -62,7 +62,7 @@ def extraction_of(severe: LanguageModel) -> Files:
         refits=[],
         max_new_tokens=24,
     )
-    outcome = files(extraction.run(asked, context_of(severe, calibrated)))
+    outcome = files(extraction.run(extract, context_of(severe, calibrated)))
     return {("job_cal", "calibration.json"): calibrated, **{("job_ext", name): data for name, data in outcome.items()}}
 
 

@@ -1,5 +1,6 @@
-"""The same spec gives identical bytes under another batch size, load, forced out-of-memory, kill and resume."""
+"""A calibration gives the same bytes at any batch size, on a busy machine, after running out of memory, and when stopped and resumed."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.ml.fake_context import FakeContext
 from tests.ml.tiny_models import Planted
 from workers.handlers.calibration import run
 from workers.job import JobCancelled, JobYielded, LeaseLost
+from workers.lm import answering
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load
 from workers.lm.memory import planned_bytes
@@ -48,7 +50,7 @@ def test_running_out_of_memory_once_anywhere_gives_the_same_bytes(lm: LanguageMo
     assert failures == [at_call]
 
 
-def test_running_out_of_memory_at_every_batch_of_three_gives_the_same_bytes_and_says_how_often(
+def test_running_out_of_memory_at_every_batch_of_three_gives_the_same_bytes_and_is_counted(
     lm: LanguageModel, alone: bytes
 ) -> None:
     with out_of_memory_at(lm, lambda _call, rows: rows >= 3) as failures:
@@ -82,18 +84,18 @@ def test_a_job_stopped_anywhere_and_resumed_gives_the_same_bytes_and_repeats_no_
     assert_no_hooks(lm.model)
     second = FakeContext(lm, cells=first.cells, batch_budget_bytes=planned_bytes(lm, 3, 40, 16))
     assert calibrate_bytes(lm, second, prompts=MANY) == alone
-    finished = [name for name in first.committed + second.committed if name != "generated/begun"]  # that one holds begun answers
+    finished = [name for name in first.committed + second.committed if name != "generated/begun"]  # that cell holds begun answers
     assert sorted(finished) == ["generated/000", "generated/001", "generated/002"]
 
 
 def test_other_work_on_the_machine_changes_no_byte(lm: LanguageModel, alone: bytes) -> None:
     done = threading.Event()
 
-    def load() -> None:
+    def multiply() -> None:
         while not done.is_set():
             torch.randn(200, 200) @ torch.randn(200, 200)
 
-    thread = threading.Thread(target=load)
+    thread = threading.Thread(target=multiply)
     thread.start()
     try:
         assert calibrate_bytes(lm, prompts=MANY) == alone
@@ -102,14 +104,17 @@ def test_other_work_on_the_machine_changes_no_byte(lm: LanguageModel, alone: byt
         thread.join()
 
 
-def test_nothing_of_the_run_is_in_the_file(lm: LanguageModel) -> None:
+def test_the_file_names_no_path_or_time_of_its_run(lm: LanguageModel, tiny_folder: Callable[..., Path]) -> None:
     text = calibrate_bytes(lm, prompts=MANY).decode()
     assert str(lm.facts.files[0].mtime_ns) not in text
-    assert "/tmp" not in text  # where the models of the tests lie
+    assert str(tiny_folder("llama").parent) not in text
     assert "NaN" not in text
 
 
-def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> None:
+def test_progress_is_reported_in_steps_never_falls_and_ends_at_the_total(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "ASK_SECONDS", math.inf)  # a slow machine would have more yield points within a batch
     context = FakeContext(lm, batch_budget_bytes=planned_bytes(lm, 8, 40, 16))
     run(spec(prompts=MANY), context)
     again = context.phases[-1][1]
@@ -127,8 +132,11 @@ def test_progress_is_live_monotonic_and_ends_at_the_total(lm: LanguageModel) -> 
     assert context.yield_points == 3 + 20 + again
 
 
-def test_cells_that_fit_are_generated_together_and_those_finished_earlier_not_again(lm: LanguageModel, alone: bytes) -> None:
-    """Cells are small so that a kill costs little; a batch is as large as memory lets it be, so that the device is not idle."""
+def test_cells_that_fit_are_generated_together_and_finished_cells_are_not_generated_again(
+    lm: LanguageModel, alone: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells are small so that a kill costs little; a batch takes as many of them as memory allows, so that the device is not idle."""
+    monkeypatch.setattr(answering, "ASK_SECONDS", math.inf)
     first = FakeContext(lm)
     assert calibrate_bytes(lm, first, prompts=MANY) == alone
     assert first.yield_points == 1 + 20 + first.phases[-1][1]
@@ -146,7 +154,7 @@ def measuring_with(context: FakeContext, *, prompts_done: int) -> bool:
 
 @contextmanager
 def out_of_memory_at(lm: LanguageModel, when: Callable[[int, int], bool]) -> Iterator[list[int]]:
-    """The decoder's forward raises torch's own error when `when(call, batch rows)` says so; yields the calls at which it did."""
+    """The decoder's forward raises torch's own error where `when(call, batch rows)` is true; yields the numbers of those calls."""
     failures: list[int] = []
     calls = 0
     decoder: Any = lm.layout.decoder
@@ -167,8 +175,8 @@ def out_of_memory_at(lm: LanguageModel, when: Callable[[int, int], bool]) -> Ite
         del decoder.forward
 
 
-def test_a_system_prompt_is_read_as_the_model_reads_one(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """A model without a template has it before the text: the file is that of the two written as one text, but for the prompts' hash."""
+def test_a_system_prompt_stands_before_the_text_of_a_model_without_a_template(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Without a chat template the system prompt stands before the text: the file is that of the joined text, except for the prompts' hash."""
     lm = tiny_lm("llama")
     objects = [{"prompt": "go on now", "system_prompt": "Be brief."}, "Why is it so?"]
     texts = ["Be brief.\n\ngo on now", "Why is it so?"]

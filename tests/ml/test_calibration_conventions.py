@@ -1,4 +1,4 @@
-"""Medians, percentiles, deviations and places on arrays small enough to work out by hand."""
+"""Medians, percentiles, rounding, the statistics of one prompt, delimiters and kept token values, on arrays small enough to check by hand."""
 
 from contextlib import closing
 
@@ -42,7 +42,7 @@ def test_rounding_keeps_places_and_digits_and_refuses_what_json_cannot_hold() ->
             significant(bad, 4)
 
 
-def test_one_prompt_s_reading_by_hand() -> None:
+def test_the_statistics_of_one_prompt_by_hand() -> None:
     reading = read_layer(H_TD, SPAN)
     assert reading.signed.tolist() == [-2.0, 0.0, 5.0]  # response tokens alone
     assert reading.absolute.tolist() == [4.0, 4.0, 5.0]
@@ -63,7 +63,7 @@ def test_alignment_is_the_mean_cosine_of_the_prompt_s_tokens_with_their_mean() -
     assert mean_alignment(torch.tensor([[2.0, 1.0]])).item() == pytest.approx(1.0)
 
 
-def test_a_prompt_without_an_answer_or_delimiter_reads_its_peaks_alone() -> None:
+def test_a_prompt_without_an_answer_or_delimiter_has_its_peaks_only() -> None:
     reading = read_layer(H_TD, TokenSpan(prompt_tokens=4, response_tokens=0, delimiter=None))
     assert reading.absolute.tolist() == [0.0, 0.0, 0.0]
     assert reading.norm_square.shape == (0,)
@@ -83,9 +83,9 @@ def test_sums_over_many_chunks_of_rows_are_exact() -> None:
 
 
 def test_float32_values_are_summed_in_float64() -> None:
-    """In float32 1e8 + 1 is 1e8; bfloat16 is cast, not widened after the sum."""
+    """In float32 1e8 + 1 is 1e8; in bfloat16 256 + 1 is 256."""
     h_TD = torch.tensor([[1e8], [1.0], [1.0], [-1e8]])
-    assert read_layer(h_TD, TokenSpan(0 + 1, 3, None)).signed.tolist() == [2.0 - 1e8]
+    assert read_layer(h_TD, TokenSpan(1, 3, None)).signed.tolist() == [2.0 - 1e8]
     half = torch.full((300, 1), 1.0, dtype=torch.bfloat16)
     assert read_layer(half, TokenSpan(1, 299, None)).absolute.tolist() == [299.0]
 
@@ -107,7 +107,7 @@ def test_the_first_token_is_never_the_first_delimiter() -> None:
     assert places == {".a,b": 2, "..": 1, ".a": None, "a b": 1}
 
 
-def test_token_values_come_back_in_order_and_say_what_is_missing() -> None:
+def test_token_values_come_back_in_order_and_missing_dims_are_named() -> None:
     with closing(TokenValues(n_layers=1)) as values:
         for dims, rows in (([1, 4], [[1.0, 4.0], [2.0, 5.0]]), ([4], [[14.0], [15.0]]), ([4], [])):
             squares = torch.full((len(rows),), 200.0, dtype=torch.float64)
@@ -118,5 +118,5 @@ def test_token_values_come_back_in_order_and_say_what_is_missing() -> None:
             values.column(0, 1)
         values.add_dims(1, 0, torch.tensor([1]), torch.tensor([[11.0], [12.0]]))
         assert values.column(0, 1).tolist() == [1.0, 2.0, 11.0, 12.0]
-        without = [(200 - 1 - 16) ** 0.5, (200 - 4 - 25) ** 0.5, 0.0, 0.0]  # less than nothing is nothing
+        without = [(200 - 1 - 16) ** 0.5, (200 - 4 - 25) ** 0.5, 0.0, 0.0]  # where less than 0 is left, 0
         assert values.norms_without(0, [1, 4]).tolist() == pytest.approx(without)

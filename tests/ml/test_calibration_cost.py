@@ -1,4 +1,5 @@
-"""What measuring costs: hardly any prompt is read twice, every pass can be seen and stopped, and a job that yields goes on where it was."""
+"""The cost of measuring: few prompts are read twice, every pass reports progress and can be stopped, and a job that yields resumes where it
+was."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class Yielding(FakeContext):
 
 
 class Draining(FakeContext):
-    """Its node is told to stop while it measures: the next report of progress ends it, as the service's context does."""
+    """As the service's context when its node is told to stop: each report of progress while measuring ends the job."""
 
     def progress(self, done: int) -> None:
         super().progress(done)
@@ -107,11 +108,11 @@ def test_a_job_that_stops_at_every_prompt_measures_each_once_and_leaves_the_same
     assert attempts > len(PROMPTS)
 
 
-def test_measuring_is_timed_before_many_prompts_are_generated_and_not_again_when_the_job_goes_on(tiny_lm: TINY) -> None:
+def test_measuring_is_timed_before_many_prompts_are_generated_and_not_again_when_the_job_resumes(tiny_lm: TINY) -> None:
     lm = tiny_lm("llama")
     context = FakeContext(lm)
     calibrate_bytes(lm, context, prompts=list(MANY), max_new_tokens=8)
-    after = context.after["generating"]
+    after = context.after["generating"]  # the expected seconds of the phases that follow
     assert after is not None
     assert after > 0
     again = FakeContext(lm, cells=context.cells)
@@ -122,8 +123,8 @@ def test_measuring_is_timed_before_many_prompts_are_generated_and_not_again_when
     assert few.after["generating"] is None
 
 
-def test_a_row_only_timed_that_does_not_fit_does_not_end_the_job(tiny_lm: TINY) -> None:
-    """It is longer than every row of the job where the model ends its answers early."""
+def test_a_timed_row_that_does_not_fit_does_not_end_the_job(tiny_lm: TINY) -> None:
+    """The timed row is as long as the longest possible answer, which no row of the job may reach."""
     lm = tiny_lm("llama")
     expected = calibrate_bytes(lm, FakeContext(lm), prompts=list(MANY), max_new_tokens=8)
     refused: list[list[int]] = []

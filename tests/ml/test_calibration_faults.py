@@ -1,4 +1,4 @@
-"""What a calibration refuses, before it computes anything where that can be known, and in words that say what to do."""
+"""The faults of a calibration: each has its code and names the prompt or layer, and bad input is refused before anything is generated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_a_prompt_too_long_is_named_with_the_arithmetic_before_anything_is_gener
     assert context.phases == []
 
 
-def test_a_prompt_and_answer_that_just_fit_are_taken(tiny_lm: TINY) -> None:
+def test_a_prompt_and_answer_that_just_fit_are_accepted(tiny_lm: TINY) -> None:
     outcome = run(spec(prompts=["x" * (CONTEXT - 17)], max_new_tokens=16), FakeContext(tiny_lm("llama")))
     assert outcome.result["calibration"]["n_prompts"] == 1
 
@@ -54,7 +54,7 @@ def test_a_layer_that_does_not_exist_is_named(tiny_lm: TINY) -> None:
     assert "0 to 3" in fault.detail
 
 
-def test_other_weights_than_the_job_was_submitted_for_are_refused(tiny_lm: TINY) -> None:
+def test_weights_other_than_those_at_submission_are_refused(tiny_lm: TINY) -> None:
     context = FakeContext(tiny_lm("llama"))
     assert fault_of(context, weight_hash="0" * 64).code == "weights_changed"
     assert run(spec(weight_hash=context.lm.facts.weight_hash), context).artifacts
@@ -68,7 +68,7 @@ def test_a_model_that_answers_nothing_at_all_is_refused(tiny_folder: Callable[..
 
 
 def test_a_prompt_without_an_answer_still_counts_where_all_tokens_count(tiny_lm: TINY) -> None:
-    """It has no response token, but a place where its peak is, and an alignment."""
+    """It has no response token, but its prompt has peaks and an alignment."""
     lm = tiny_lm("llama")
     context = FakeContext(lm, cells={"generated/000": b"[[],[60,61,62]]"})
     found = run(spec(prompts=["one", "two"]), context).result["calibration"]
@@ -80,7 +80,7 @@ def test_a_prompt_without_an_answer_still_counts_where_all_tokens_count(tiny_lm:
 def test_values_that_are_not_finite_are_named_by_layer_and_prompt(
     tiny_folder: Callable[..., Path], value: float, layer: int
 ) -> None:
-    """Only the second prompt has the token whose embedding sets it off."""
+    """Only the second prompt contains the token at which the hook writes the value."""
     lm = load(tiny_folder("llama"))
     context = FakeContext(lm)
     prompts = ["aaa", "aab"]
@@ -115,7 +115,9 @@ def test_a_layer_of_zeros_has_no_ratios_and_is_named(tiny_folder: Callable[..., 
     assert (caught.value.code, caught.value.facts) == ("degenerate_activations", {"layer": 1})
 
 
-def test_inspecting_tells_facts_and_progress_and_faults_by_code(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_inspection_returns_facts_reports_progress_and_names_its_faults(
+    tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = tiny_folder("llama")
     context = FakeContext(load(folder))
     outcome = inspect({"kind": "inspect", "model": "tiny", "source": str(folder), "revision": None}, context)

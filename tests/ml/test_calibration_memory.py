@@ -1,4 +1,4 @@
-"""Memory does not grow with tokens x hidden size, and what is kept per token may spill to a file without changing anything."""
+"""The memory of measuring does not grow with the number of tokens, and values kept per token may spill to a file without changing a byte."""
 
 import random
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def rows(count: int) -> list[Row]:
 
 
 def test_ten_times_the_tokens_take_the_same_memory(tiny_folder: Callable[..., Path]) -> None:
-    """Keeping the response tokens' hidden states would take 63 MiB more; the scalars that are kept go to a file. Some 10 MiB are the heap's own
-    gaps."""
+    """Keeping the response tokens' hidden states would take 63 MiB more; the scalars that are kept go to a file. About 10 MiB are
+    fragmentation of the heap."""
     lm = load(tiny_folder("llama", hidden_size=WIDTH, head_dim=128))
 
     def work(count: int) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The rules for massive dims, the verdict and the scope, as properties of the statistics they read."""
+"""The rules for massive dims, the verdict and the scope, tested by properties (signs, scale, order) and on small tables by hand."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -56,7 +56,7 @@ def whole(prompts: list[list[torch.Tensor]], rule: str) -> tuple[Statistics, dic
     rule=st.sampled_from(RULES),
     flips=st.lists(st.sampled_from((-1.0, 1.0)), min_size=12, max_size=12),
 )
-def test_turning_the_sign_of_any_dims_changes_nothing(seed: int, rule: str, flips: list[float]) -> None:
+def test_flipping_the_sign_of_any_dims_changes_nothing(seed: int, rule: str, flips: list[float]) -> None:
     prompts = streams(seed)
     _, before = whole(prompts, rule)
     _, after = whole([[h_TD * torch.tensor(flips) for h_TD in prompt] for prompt in prompts], rule)
@@ -66,7 +66,7 @@ def test_turning_the_sign_of_any_dims_changes_nothing(seed: int, rule: str, flip
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), rule=st.sampled_from([rule for rule in RULES if rule != "sun"]), power=st.integers(-6, 6))
 def test_scaling_all_activations_leaves_every_ratio_and_list_and_scales_the_norms(seed: int, rule: str, power: int) -> None:
-    """By a power of two, which float32 scales exactly. `sun` has an absolute part, which is what is wrong with it."""
+    """By a power of two, which float32 scales exactly. Not `sun`: it has an absolute threshold."""
     prompts = streams(seed)
     scale = 2.0**power
     stats, before = whole(prompts, rule)
@@ -101,7 +101,7 @@ def test_a_higher_threshold_lists_a_prefix_of_what_a_lower_one_lists(seed: int, 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.permutations(range(12)))
-def test_renaming_dims_renames_the_answer(seed: int, order: list[int]) -> None:
+def test_reordering_dims_reorders_the_answer(seed: int, order: list[int]) -> None:
     stats, _ = whole(streams(seed), "peeling")
     moved, _ = whole([[h_TD[:, order] for h_TD in prompt] for prompt in streams(seed)], "peeling")
     assert [order[dim] for dim in massive_dims(moved)] == massive_dims(stats)
@@ -109,7 +109,8 @@ def test_renaming_dims_renames_the_answer(seed: int, order: list[int]) -> None:
 
 
 def by_hand(ratios_LD: list[list[float]], *, model_layers: int | None = None, located: int = 0) -> Statistics:
-    """Statistics whose ratio_to_median is `ratios_LD` (each row's median must be 1), signed mean the same; one prompt."""
+    """Statistics of 10 prompts in which signed mean and ratio_to_median are `ratios_LD` (each row's median must be 1); dim 0 of the first
+    layer is located in `located` of the prompts."""
     table = np.array(ratios_LD)
     zeros = np.zeros_like(table)
     count = np.zeros(table.shape, dtype=np.int64)
@@ -140,7 +141,7 @@ def by_hand(ratios_LD: list[list[float]], *, model_layers: int | None = None, lo
 
 
 def test_a_dim_at_a_layer_by_hand() -> None:
-    """All other dims are 1, so the baseline is 1; the five response tokens have mean 16 and squared deviations 320.5 in all."""
+    """All other dims are 1, so the baseline is 1; the five response tokens have mean size 16 and squared deviations of 320.5 in all."""
     h_TD = torch.ones(8, 6)
     h_TD[3:, 0] = torch.tensor([9.5, -10.0, 10.5, 20.0, -30.0])
     _, found = whole([[h_TD]], "peeling")
@@ -171,7 +172,7 @@ def test_top_five_rules_always_list_dims_massive_or_not() -> None:
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(9.99, "none"), (10.0, "mild"), (99.9, "mild"), (100.0, "severe")])
 def test_the_verdict_is_by_the_dominant_dim_s_median_ratio_over_the_middle_half(ratio: float, verdict: str) -> None:
-    """Layers 2 to 5 of 8; what is outside does not count. Four values: the lower of the two in the middle."""
+    """Layers 2 to 5 of 8 count. The median of their four ratios is the lower of the two in the middle."""
     rows = (
         [[500.0, 1, 1, 1]] * 2 + [[1.0, 1, 1, 1], [ratio, 1, 1, 1], [500.0, 1, 1, 1], [500.0, 1, 1, 1]] + [[500.0, 1, 1, 1]] * 2
     )
@@ -192,7 +193,7 @@ def test_the_scope_follows_the_share_of_tokens_then_the_location(pct: float, loc
     ("layers", "total", "rows"),
     [((0, 1), 2, [0, 1]), ((0, 1, 2, 3, 4), 5, [1, 2, 3]), ((0, 9), 10, [0, 1]), ((0, 3, 9), 10, [1])],
 )
-def test_the_middle_half_is_that_of_the_model_or_all_when_none_of_it_was_captured(
+def test_the_verdict_reads_the_captured_layers_of_the_middle_half_or_all_if_there_are_none(
     layers: tuple[int, ...], total: int, rows: list[int]
 ) -> None:
     stats = by_hand([[1.0, 1, 1]] * len(layers), model_layers=total)

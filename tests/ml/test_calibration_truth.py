@@ -24,6 +24,7 @@ def planted(arch: str, value: float, where: str = "every_token", spread: float =
     return Planted(dim, value * LARGER.get(arch, 1.0), where, spread)
 
 
+# name: ((where, value, spread) of the planted dim, scope, verdict)
 CASES = {
     "none": ((), "none", "none"),
     "severe": (("every_token", 1000.0, 0.0), "every_token", "severe"),
@@ -39,7 +40,9 @@ GRID = [(arch, case) for arch in FULL for case in CASES] + [
 
 
 @pytest.mark.parametrize(("arch", "case"), GRID)
-def test_every_field_is_the_reference_s_and_the_planted_dim_is_where_it_was_planted(tiny_lm: TINY, arch: str, case: str) -> None:
+def test_every_field_equals_the_reference_and_the_planted_dim_is_found_where_it_was_planted(
+    tiny_lm: TINY, arch: str, case: str
+) -> None:
     plant, scope, verdict = CASES[case]
     plants = (planted(arch, plant[1], plant[0], plant[2]),) if plant else ()
     lm = tiny_lm(arch, planted=plants)
@@ -62,12 +65,12 @@ def test_every_field_is_the_reference_s_and_the_planted_dim_is_where_it_was_plan
         assert all(place[case.replace("delimiters", "first_delimiter")] > 0.7 for place in places)
 
 
-reference_of_two_dims = cache(reference_of)
+reference_of_two_dims = cache(reference_of)  # the same for every rule below
 
 
 @pytest.mark.parametrize("rule", ["peeling", "peel:0.3", "ratio10-3layers", "top5-3layers", "all", "sun", "ratio:3"])
 def test_each_rule_lists_what_the_reference_lists_and_leaves_clean_norms_and_scope_alone(tiny_lm: TINY, rule: str) -> None:
-    """Two planted dims, one of them only at the first token; `sun` sees both, `massive` one."""
+    """Two planted dims, one of them only at the first token; `sun` lists both, `peeling` one."""
     lm = tiny_lm("llama", planted=(Planted(DIM, 3000.0, "every_token", 0.2), Planted(OTHER, 900.0, "first_token")))
     found = calibrate(lm, rule=rule)["aggregate"]
     assert_agrees(found, reference_of_two_dims(lm).aggregate(rule))
@@ -78,7 +81,7 @@ def test_each_rule_lists_what_the_reference_lists_and_leaves_clean_norms_and_sco
 
 
 @pytest.mark.parametrize("layers", [[3], [0, 2], [2, 3, 1], [0, 1]])
-def test_a_subset_of_layers_is_what_the_reference_says_of_those_layers(tiny_lm: TINY, layers: list[int]) -> None:
+def test_a_subset_of_layers_equals_the_reference_on_those_layers(tiny_lm: TINY, layers: list[int]) -> None:
     lm = tiny_lm("qwen3", planted=(Planted(DIM, 70.0),))
     content = calibrate(lm, layers=layers)
     assert content["provenance"]["layers"] == sorted(layers)
@@ -91,9 +94,8 @@ def test_a_chat_template_is_applied_once_and_named_as_the_variant(tiny_lm: TINY)
     assert content["model_variant"] == "chat"
     assert calibrate(tiny_lm("llama"))["model_variant"] == "base"
     assert_agrees(content["aggregate"], reference_of(lm).aggregate("peeling"))
-    assert {place[str(DIM)]["first_token"] for place in content["aggregate"]["location"].values()} == {
-        1.0
-    }  # one BOS, at the start
+    at_first = {place[str(DIM)]["first_token"] for place in content["aggregate"]["location"].values()}
+    assert at_first == {1.0}  # the dim is planted at BOS, which stands at the start only
 
 
 def test_a_dim_that_stands_out_only_in_late_prompts_has_exact_quantiles(tiny_lm: TINY) -> None:
@@ -104,7 +106,7 @@ def test_a_dim_that_stands_out_only_in_late_prompts_has_exact_quantiles(tiny_lm:
     assert_agrees(found, reference_of(lm, prompts=prompts).aggregate("all"))
 
 
-def test_the_file_says_what_it_comes_from_and_the_summary_agrees(tiny_lm: TINY) -> None:
+def test_the_file_states_its_provenance_and_the_result_summarises_it(tiny_lm: TINY) -> None:
     lm = tiny_lm("llama", planted=(Planted(DIM, 1000.0),))
     outcome = run(spec(experiment="exp.1"), FakeContext(lm, facts={"revision": "abc123"}))
     content = json.loads(outcome.artifacts[0].data)  # type: ignore[arg-type]
@@ -133,7 +135,7 @@ def test_the_file_says_what_it_comes_from_and_the_summary_agrees(tiny_lm: TINY) 
     }
 
 
-def test_the_pretrained_model_s_rogue_dim_is_found_and_every_field_is_the_reference_s(pretrained: LanguageModel) -> None:
+def test_the_massive_dim_of_the_pretrained_model_is_found_and_every_field_equals_the_reference(pretrained: LanguageModel) -> None:
     """The modules are named by hand here, so that the reference does not depend on how the product finds them."""
 
     def modules(layer: int) -> list[Any]:

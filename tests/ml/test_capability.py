@@ -1,4 +1,4 @@
-"""What counts as a right answer to a question that can be answered right."""
+"""Which answers to capability questions count as right, and the share of right answers in a run."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from workers.steering.runs import Answer, Run, RunSpec
 
 
 def run(*pairs: tuple[str, str | None]) -> Run:
-    """Texts with what was expected of each."""
+    """A run with these (text, expected answer) pairs."""
     questions = [Question(i, "capability", "q", None, "c", (1,), expected) for i, (_, expected) in enumerate(pairs)]
     answers = tuple(Answer((1,), text, True, True, None, None, None, {}) for text, _ in pairs)
     return Run(RunSpec(questions, "unsteered"), answers)
@@ -27,10 +27,10 @@ def run(*pairs: tuple[str, str | None]) -> Run:
         ("c++ it is", "c++", True),
     ],
 )
-def test_an_answer_is_right_when_it_holds_the_expected_words_whole(text: str, expected: str, right: bool) -> None:
+def test_an_answer_is_right_when_it_contains_the_expected_words_whole(text: str, expected: str, right: bool) -> None:
     assert answered_right(run((text, expected))) == float(right)
 
 
-def test_it_is_a_share_of_the_questions_that_expect_something() -> None:
+def test_the_share_counts_only_questions_with_an_expected_answer() -> None:
     assert answered_right(run(("four", "four"), ("five", "four"), ("anything", None))) == 0.5
     assert answered_right(run(("anything", None))) is None

@@ -1,4 +1,4 @@
-"""What the GPU card computes, on events and sizes made by hand: without a GPU most of its numbers cannot be seen any other way."""
+"""The arithmetic of the GPU card (tests/gpu/card) on events and sizes made by hand, because most of it runs on a GPU only."""
 
 import math
 
@@ -26,12 +26,12 @@ EVENTS = [
     _event("cuda_runtime", "cudaStreamSynchronize", 400, 600),
     _event("kernel", "gemm", 100, 400),
     _event("kernel", "gemm", 600, 100),
-    _event("kernel", "norm", 450, 100),  # half beside the first
+    _event("kernel", "norm", 450, 100),  # the first half runs beside the first gemm
     _event("gpu_memcpy", "Memcpy DtoH", 800, 50),
 ]
 
 
-def test_a_steps_time_is_split_as_its_events_say() -> None:
+def test_the_time_of_a_step_is_split_by_its_events() -> None:
     assert stepping.split(EVENTS, wall=0.002, steps=2) == pytest.approx(
         {
             "wall": 1.0,
@@ -49,7 +49,7 @@ def test_a_steps_time_is_split_as_its_events_say() -> None:
 
 
 def test_waits_are_counted_by_the_line_that_waits() -> None:
-    """As torch warns of them on CUDA; here the warnings are given by hand, in the steps that are looked at and in others."""
+    """On CUDA torch warns of each wait; here the warnings are given by hand, one a step, in the four steps that count and in six others."""
     import warnings
 
     def generate(on_step: stepping.OnStep) -> None:
@@ -63,12 +63,12 @@ def test_waits_are_counted_by_the_line_that_waits() -> None:
     assert times == 1.0
 
 
-def test_a_generation_that_ends_too_early_to_be_looked_at_is_a_fault() -> None:
+def test_a_generation_that_ends_before_the_counted_steps_is_a_fault() -> None:
     with pytest.raises(ValueError, match="ended after 5 steps, before the 7"):
         stepping.waits_by_place(TINY, lambda on_step: [on_step(None) for _ in range(5)], start=3, steps=4)
 
 
-def test_the_roofline_of_a_step_is_what_a_person_computes() -> None:
+def test_the_roofline_of_a_step_by_hand() -> None:
     """The tiny 4B shape: 6 layers, d 64, 4 heads of 16 and 2 of keys, tied head; 8 rows of 20 tokens, 2 bytes a number."""
     lm = models.random_lm("4B", TINY)
     layer = 64 * (4 * 16) * 2 + 64 * (2 * 16) * 2 + 3 * 64 * 128 + 4 * 64 + 2 * 16
@@ -95,7 +95,7 @@ def test_the_largest_that_fits_is_found_to_an_eighth_in_few_tries(fitting: int) 
     assert len(tried) == len(set(tried)) <= 12
 
 
-def test_numbers_differ_in_units_of_the_last_stated_digit() -> None:
+def test_differences_are_in_units_of_the_last_digit() -> None:
     wanted = {
         "layer_norms": {"0": 12.3},
         "clean_norms": {"0": 1234.0},
@@ -117,7 +117,7 @@ def test_numbers_differ_in_units_of_the_last_stated_digit() -> None:
     assert dict(differences({"x": 0.5}, {"x": 0.25})) == {"x": pytest.approx(math.inf)}
 
 
-def test_the_services_tests_are_listed_with_what_pytest_said_of_them() -> None:
+def test_the_service_s_tests_are_listed_with_their_outcomes() -> None:
     assert "test_device_errors.py::test_a_sticky_error_fails_its_job_and_the_next_runs_in_a_fresh_child" in service.names()
     junit = """<testsuites><testsuite>
         <testcase classname="tests.gpu.test_a" name="test_one"/>

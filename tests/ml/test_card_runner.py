@@ -1,4 +1,4 @@
-"""The GPU card's runner: whatever happens in a part, the others run, and the card says what happened."""
+"""The runner of the GPU card: whatever happens in a part, the other parts run, and the card reports what happened."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.gpu.card.record import Record, Setup, read_entries
 from tests.gpu.card.report import Card
 from tests.gpu.card.runner import Outcome, run_parts
 
-pytestmark = pytest.mark.timeout(600)  # the first one imports the libraries: slow where others use the cores
+pytestmark = pytest.mark.timeout(600)  # the first test imports the libraries, which is slow on a busy machine
 TINY = Setup("cpu", tiny=True)
 
 
@@ -65,7 +65,7 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_started_and_leave
     assert after.state == "passed"
 
 
-def test_a_part_that_would_pass_the_time_left_is_not_run_and_named(tmp_path: Path) -> None:
+def test_a_part_that_would_exceed_the_time_left_is_not_run_and_named(tmp_path: Path) -> None:
     full = Setup("cpu", tiny=False)
     parts = [_part("good"), _part("raises", seconds=3000), _part("says_where")]
     outcomes = _run(*parts, setup=full, minutes=2)
@@ -82,7 +82,7 @@ def test_no_time_at_all_runs_nothing_and_names_everything(tmp_path: Path) -> Non
     assert page.splitlines()[0] == "0 of 2 parts failed; not run: good, raises"
 
 
-def test_nothing_is_tried_on_a_device_that_does_not_work() -> None:
+def test_no_part_runs_after_the_first_part_failed() -> None:
     outcomes = _run(_part("raises", first=True), _part("good"))
     assert [outcome.state for outcome in outcomes] == ["failed", "not run"]
     assert outcomes[1].reason == "raises failed, and without it nothing can be said"

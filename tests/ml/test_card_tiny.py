@@ -1,4 +1,4 @@
-"""The whole GPU card on a CPU at tiny sizes, in a Python that has nothing of the service: every part runs to its end."""
+"""The whole GPU card on a CPU at tiny sizes, in a Python that cannot import the service: every part runs to its end."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from tests.gpu.card import service
 from tests.gpu.card.parts import PARTS
 
-pytestmark = pytest.mark.timeout(900)  # each starts programs that import torch: slow where others use the cores
+pytestmark = pytest.mark.timeout(900)  # each test starts programs that import torch, which is slow on a busy machine
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = (
     *("app", "alembic", "celery", "fastapi", "kombu"),
@@ -47,8 +47,7 @@ def test_every_part_runs_to_its_end_on_a_cpu_without_the_service(tmp_path: Path)
     assert all(state == "not run: needs a CUDA device" for state in found["service_tests"].values())
 
 
-def test_a_machine_without_the_device_is_told_in_the_first_part(tmp_path: Path) -> None:
-    """One failure with its traceback, and no part tried for nothing."""
+def test_a_missing_device_fails_the_first_part_and_no_other_part_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.gpu.card", "--device", "cuda:77", "--out", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (tmp_path / "card.md").read_text().splitlines()
@@ -57,7 +56,9 @@ def test_a_machine_without_the_device_is_told_in_the_first_part(tmp_path: Path) 
     assert any("Traceback" in line for line in lines)
 
 
-def test_why_the_services_tests_cannot_be_imported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_given_where_the_service_s_tests_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(BAN)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     assert "(a GPU's machine has nothing of the service)" in service.cannot_import()

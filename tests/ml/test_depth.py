@@ -1,4 +1,4 @@
-"""What is read at one layer takes time in proportion to its depth: no block above it runs, and no LM head where logits are not needed."""
+"""Reading a layer runs no block above it, and the LM head runs only at positions with a needed logit."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +20,7 @@ ROWS = [Row([1, 20, 30, 40], [50, 60]), Row([1, 70], [80, 90, 100])]
 
 @contextmanager
 def blocks_run(lm: LanguageModel) -> Iterator[set[int]]:
+    """Yields the set of layers with a block that has run so far."""
     seen: set[int] = set()
     hooks = [
         sites["residual"].register_forward_pre_hook(lambda *_, layer=layer: seen.add(layer))
@@ -61,6 +62,7 @@ def test_training_a_vector_takes_logits_only_where_an_answer_is_predicted(tiny_l
     with torch.no_grad():
         found = soft_vector._mean_log_likelihood(lm, rows, 1, torch.zeros(lm.layout.hidden_size))
     hook.remove()
+    # rows are padded to 44 tokens; the first needed logit is at 40, the last token of the shorter prompt
     assert seen == [44 - 40]
     expected = [log_likelihood_alone(lm, prompt, answer) for prompt, answer in rows]
     assert found.tolist() == pytest.approx(expected, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Checkpoints that the library dequantises on load are read as plain weights, and say so; other methods are refused."""
+"""Checkpoints that the library dequantises on load are read as plain weights, and their facts name the method; other methods are refused."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ def fp8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_eight_bit_weights_are_read_as_what_they_stand_for(fp8_folder: Path) -> None:
+def test_eight_bit_weights_are_loaded_as_the_values_they_encode(fp8_folder: Path) -> None:
     facts = inspect_folder(fp8_folder)
     assert (facts.dequantised_from, facts.reading["dequantised_from"], facts.dtype) == ("fp8", "fp8", "bfloat16")
     lm = load(fp8_folder, facts=facts)
@@ -57,16 +57,16 @@ def test_eight_bit_weights_are_read_as_what_they_stand_for(fp8_folder: Path) -> 
 
 
 @pytest.mark.parametrize("nonsense", [{"hidden_act": "no_such_function"}, {"hidden_size": -4}, {"vocab_size": -1}])
-def test_a_config_no_model_can_be_built_from_is_refused_as_for_plain_weights(
+def test_a_config_that_builds_no_model_is_refused_as_for_plain_weights(
     fp8_folder: Path, tmp_path: Path, nonsense: dict[str, object]
 ) -> None:
-    """It ended the inspection as an internal error."""
+    """Such a config ended the inspection with an internal error."""
     folder = shutil.copytree(fp8_folder, tmp_path / "m")
     edit_json(folder / "config.json", **nonsense)
     assert fault_of(folder).code == "config_invalid"
 
 
-def test_other_methods_are_refused_and_plain_weights_say_nothing(tmp_path: Path) -> None:
+def test_other_methods_are_refused_and_plain_weights_name_none(tmp_path: Path) -> None:
     LlamaForCausalLM(
         LlamaConfig(vocab_size=VOCAB, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     ).save_pretrained(tmp_path)

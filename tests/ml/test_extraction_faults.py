@@ -1,4 +1,4 @@
-"""What an extraction job refuses, and how it says so; what it counts instead of refusing."""
+"""The faults of an extraction job, each with its code and the example, layer or method at fault; and empty windows, which are counted."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ WORDS = ["please", "tell", "me", "how", "to", "bake", "a", "loaf", "of", "bread"
 
 
 def trait(n: int = 8, **changes: Any) -> dict[str, Any]:
-    """`n` pairs; clusters of one pair each."""
+    """A trait dataset of `n` pairs, each pair a cluster of its own."""
     sides = {
         label: [{"prompt": f"{WORDS[i % len(WORDS)]} {label} {i}", "system_prompt": None, "cluster": f"c{i}"} for i in range(n)]
         for label in ("positive", "negative")
@@ -93,7 +93,7 @@ def test_a_prompt_past_the_context_is_named_with_the_arithmetic(lm: LanguageMode
 
 
 def test_examples_with_an_empty_window_are_counted_and_named(lm: LanguageModel) -> None:
-    """Given responses of one token leave response[1:3] empty; those two examples are left out, the rest make the vector."""
+    """Responses of one token leave response[1:3] empty: these two examples are left out, and the vector is made of the others."""
     content = trait()
     for label in ("positive", "negative"):
         for row in content[label]:
@@ -132,7 +132,7 @@ def test_a_class_that_would_vanish_is_refused_naming_the_window(lm: LanguageMode
 
 
 def test_identical_prompts_in_both_classes_coincide_where_they_are_read(lm: LanguageModel) -> None:
-    """The responses set them apart, so the dataset is accepted; at a prompt position nothing does."""
+    """The responses differ, so the dataset is accepted; at a prompt position the classes are equal."""
     content = trait()
     for i in range(8):
         content["negative"][i]["prompt"] = content["positive"][i]["prompt"]
@@ -143,7 +143,7 @@ def test_identical_prompts_in_both_classes_coincide_where_they_are_read(lm: Lang
     assert "prompt[-1], residual, layer 1" in found.detail
 
 
-def test_one_example_a_class_has_the_vectors_that_exist_and_names_the_others(lm: LanguageModel) -> None:
+def test_one_example_a_class_has_a_mean_diff_and_a_probe_and_too_few_rows_for_lda(lm: LanguageModel) -> None:
     content = trait(1)
     vectors = load_safetensors(run(lm, content, validation_share=0)["vectors.safetensors"])
     assert all(np.linalg.norm(one) == pytest.approx(1, abs=1e-6) for one in vectors.values())
@@ -154,7 +154,7 @@ def test_one_example_a_class_has_the_vectors_that_exist_and_names_the_others(lm:
 def test_activations_that_are_not_finite_name_layer_and_example(lm: LanguageModel) -> None:
     site = lm.layout.site(1, "residual")
     handle = site.register_forward_hook(
-        lambda _m, _i, out: out * float("nan") if out.shape[1] > 1 else None  # reading, not generating
+        lambda _m, _i, out: out * float("nan") if out.shape[1] > 1 else None  # in reading, not in generating steps
     )
     try:
         content = trait()
@@ -171,8 +171,11 @@ def test_activations_that_are_not_finite_name_layer_and_example(lm: LanguageMode
 
 
 def test_an_unknown_layer_or_component_is_refused_before_anything_is_generated(lm: LanguageModel) -> None:
-    assert fault(lm, trait(), layers=[LAYERS]).code == "layer_out_of_range"
-    assert fault(lm, trait(), components=["embedding"]).code == "unknown_component"
+    for changes, code in (({"layers": [LAYERS]}, "layer_out_of_range"), ({"components": ["embedding"]}, "unknown_component")):
+        context = FakeContext(lm, blobs={"v": json.dumps(trait()).encode()})
+        with pytest.raises(JobFault, match=code):
+            extraction.run(spec(lm, **changes), context)
+        assert context.phases == []
 
 
 def test_a_missing_response_is_named(lm: LanguageModel) -> None:
@@ -183,7 +186,7 @@ def test_a_missing_response_is_named(lm: LanguageModel) -> None:
     assert (found.code, "negative example 0" in found.detail) == ("responses_missing", True)
 
 
-def test_every_method_runs_through_the_job_and_stores_what_it_should(lm: LanguageModel, calibrated: bytes) -> None:
+def test_every_method_runs_in_a_job_and_stores_its_vectors_and_facts(lm: LanguageModel, calibrated: bytes) -> None:
     asked = ["mean_diff", "mean_diff_rownorm", "probe", "gradient__steps50", "lm_loss__steps3", "pca", "lda", "rfm", "random"]
     suffixed = ["lm_loss_top1__steps3", "probe_pretop2", "mean_diff_preclean", "shuffled__of-probe__seed1", "probe__refit1"]
     found = run(lm, trait(24), cal=calibrated, methods=[*asked, *suffixed], resamples=4, positions=["response[:3]", "prompt[-1]"])
@@ -200,7 +203,7 @@ def test_every_method_runs_through_the_job_and_stores_what_it_should(lm: Languag
     assert facts["response[:3]/residual/probe/1"]["fit"]["converged"]
 
 
-def test_rows_of_a_wider_extraction_serve_a_narrower_one_with_another_split(lm: LanguageModel) -> None:
+def test_rows_of_a_larger_extraction_serve_a_smaller_one_with_another_split(lm: LanguageModel) -> None:
     content, asked = trait(), {"layers": [2], "positions": ["response[:3]"], "validation_share": 0, "keep_rows": False}
     wide = run(lm, content, layers=[1, 2], positions=["prompt[-1]", "response[:3]"])
     context = FakeContext(

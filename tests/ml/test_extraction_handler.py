@@ -1,4 +1,5 @@
-"""The extraction job on a shipped model: the reference's cosines in kind, and the same bytes however it was batched, stopped or resumed."""
+"""The extraction job on a shipped model: the cosines of docs/science.md, 1, the same bytes however it is batched, stopped or resumed, the use
+of kept rows and given responses, and vetting by a judge."""
 
 import json
 from collections.abc import Iterator
@@ -79,6 +80,7 @@ def context_of(lm: LanguageModel, calibrated: bytes, data: bytes = TRAIT.data, *
 
 
 def files(outcome: Outcome) -> dict[str, bytes]:
+    """The artifacts of a job by name."""
     return {one.name: one.data for one in outcome.artifacts if isinstance(one.data, bytes)}
 
 
@@ -95,8 +97,8 @@ def longer(severe: LanguageModel, calibrated: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in found["responses.jsonl"].splitlines()]
 
 
-def test_the_cosines_of_the_reference_come_out_in_kind(whole: dict[str, bytes]) -> None:
-    """docs/science.md, 1: the massive dim spoils mean_diff, zeroing it alone mends it, row normalisation never needed it."""
+def test_the_massive_dim_separates_mean_diff_from_the_probe_as_in_the_reference(whole: dict[str, bytes]) -> None:
+    """The massive dim turns mean_diff away from the probe; with the dim zeroed, or with rows normalised, the two agree."""
     vectors = load_safetensors(whole["vectors.safetensors"])
 
     def cosine(one: str, other: str) -> float:
@@ -190,7 +192,7 @@ def test_given_responses_are_read_and_nothing_is_generated(severe: LanguageModel
 def test_vetting_keeps_the_responses_that_express_their_class(
     severe: LanguageModel, calibrated: bytes, longer: list[dict[str, Any]], paired: bool
 ) -> None:
-    """Five positives were given a negative's response: the judge finds them, and drops their partners where pairs stay together."""
+    """Five positives have the response of a negative: the judge finds them, and their partners are dropped too where pairs stay together."""
     given = json.loads(TRAIT.data)
     for row in longer:
         given[row["class"]][row["index"]]["response"] = row["response"]
@@ -204,7 +206,7 @@ def test_vetting_keeps_the_responses_that_express_their_class(
         severe, responses="given", max_new_tokens=32, methods=["probe"], controls=[], refits=[], layers=[2],
         vetting=judge | {"threshold": 50, "paired": paired},
     )  # fmt: skip
-    with fitted_once():  # both judge the same responses
+    with fitted_once():  # both parameters need the same judge
         found = files(extraction.run(spec, context_of(severe, calibrated, json.dumps(given).encode())))
     lines = [json.loads(line) for line in found["responses.jsonl"].splitlines()]
     dropped = {
@@ -213,7 +215,7 @@ def test_vetting_keeps_the_responses_that_express_their_class(
         if label in ("positive", "negative")
     }
     assert set(wrong) <= dropped["positive"]
-    assert len(dropped["positive"]) <= len(wrong) + 6  # a few honest responses are no clear case
+    assert len(dropped["positive"]) <= len(wrong) + 6  # the judge may doubt a few right responses
     assert (dropped["positive"] == dropped["negative"]) is paired
     facts = json.loads(found["extraction.json"])["vectors"][0]
     assert facts["counts"]["positive"] == sum(
@@ -221,7 +223,7 @@ def test_vetting_keeps_the_responses_that_express_their_class(
     )
 
 
-def test_a_judge_that_goes_away_is_not_asked_again_for_what_it_scored(
+def test_after_a_fault_the_judge_is_asked_for_the_missing_scores_only(
     severe: LanguageModel, calibrated: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endpoint is paid for each response: after a fault only the missing scores are requested, and nothing else changes."""
@@ -258,7 +260,8 @@ def test_a_judge_that_goes_away_is_not_asked_again_for_what_it_scored(
     assert len(scored) >= 2
     assert not set(scored) & set(contexts[2].committed)
     assert whole == 3 * 80
-    assert asked_again - 3 * (80 - 16 * len(scored)) in range(9)  # eight requests may still have been under way at the fault
+    # 80 responses, three requests each, in cells of 16; up to eight requests may have been under way at the fault
+    assert asked_again - 3 * (80 - 16 * len(scored)) in range(9)
 
 
 def test_a_class_whose_windows_are_all_empty_is_refused(severe: LanguageModel, calibrated: bytes) -> None:

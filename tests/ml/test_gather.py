@@ -1,6 +1,6 @@
 """Captured rows against a naive loop: one text at a time, no padding, means in float64 of what the model itself returns.
 
-Tolerance 1e-5 of the row's norm: float32 kernels add in another order for another batch shape; nothing else may differ.
+Tolerance 1e-5 of the row's norm: float32 kernels add in another order in another batch shape.
 """
 
 import copy
@@ -57,7 +57,7 @@ def _naive(states: States, example: Example, position: Position, layer: int) -> 
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
+def test_rows_equal_the_naive_loop_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
     lm = tiny_lm(arch)
     examples = _examples(lm, 9)
     layers = list(range(lm.layout.n_layers - 1))  # transformers gives the last layer after the final norm
@@ -74,7 +74,7 @@ def test_rows_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str)
 
 
 def _related(lm: LanguageModel, seed: int = 7) -> list[Example]:
-    """Two long heads, each before the same questions of several lengths; one prompt ends where others go on, one row comes twice."""
+    """Two long prefixes, each before the same questions of several lengths; one prompt is a prefix of others, and one row comes twice."""
     draw = torch.Generator().manual_seed(seed)
 
     def ids(size: int) -> list[int]:
@@ -86,7 +86,7 @@ def _related(lm: LanguageModel, seed: int = 7) -> list[Example]:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_rows_after_a_shared_prefix_are_the_naive_loops_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
+def test_rows_after_a_shared_prefix_equal_the_naive_loop_in_every_architecture(tiny_lm: Lms, arch: str) -> None:
     """Prefixes beyond the sliding window of 12, read by windows within, across and after them; no block above the highest layer runs."""
     lm = tiny_lm(arch)
     examples = _related(lm)
@@ -112,10 +112,8 @@ def test_rows_after_a_shared_prefix_are_the_naive_loops_in_every_architecture(ti
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_side_of_padding(
-    arch: str, stored: str, tmp_path: Path
-) -> None:
-    """Weights stored in 16 bits and run in float32; in their own 16 bits a row alone is the naive one, and batches are promised nothing."""
+def test_vectors_equal_the_naive_loop_for_any_stored_type_batch_and_padding_side(arch: str, stored: str, tmp_path: Path) -> None:
+    """Any stored type run in float32, in batches; run in its own type, with each row alone, because 16-bit batches may differ."""
     with quiet():
         tiny_model(arch).to(getattr(torch, stored)).save_pretrained(tmp_path)
         tiny_tokenizer().save_pretrained(tmp_path)
@@ -141,7 +139,7 @@ def test_vectors_are_the_naive_loops_whatever_the_stored_type_the_batch_and_the_
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_component_is_what_its_module_gives_for_the_row_alone(tiny_lm: Lms, arch: str) -> None:
+def test_every_component_equals_its_module_s_output_for_the_row_alone(tiny_lm: Lms, arch: str) -> None:
     lm = tiny_lm(arch)
     examples, layer = _examples(lm, 5, seed=1), lm.layout.n_layers - 1
     position = parse_position("response[:3]")
@@ -157,7 +155,7 @@ def test_every_component_is_what_its_module_gives_for_the_row_alone(tiny_lm: Lms
             assert float((found - alone).norm() / alone.norm()) < 1e-5
 
 
-def test_the_batch_size_changes_nothing_but_rounding_and_the_plan_nothing_at_all(tiny_lm: Lms) -> None:
+def test_another_batch_size_changes_rounding_only_and_the_same_one_nothing(tiny_lm: Lms) -> None:
     lm = tiny_lm("llama")
     examples = _examples(lm, 40, seed=2)
     asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0, 1]}
@@ -235,7 +233,7 @@ def test_a_planted_massive_dimension_neither_overflows_nor_swallows_the_small_on
 
 
 def _failing(lm: LanguageModel, times: int) -> Any:
-    """Memory runs out in the next `times` passes."""
+    """Makes memory run out in the next `times` passes; returns the handle of its hook."""
     left = [times]
 
     def too_big(*_: object) -> None:
@@ -247,7 +245,7 @@ def _failing(lm: LanguageModel, times: int) -> Any:
 
 
 def test_a_pass_that_ran_out_of_memory_is_repeated_in_its_shape_to_the_last_bit(tiny_lm: Lms) -> None:
-    """A pass in another shape would give other last bits, and then memory would decide a result."""
+    """A pass in another shape would give other last bits, so the result would depend on memory. At a second failure the job ends."""
     lm = tiny_lm("llama")
     examples = [Example([*range(5, 35), i], [i + 1] * (i % 5 + 1)) for i in range(40, 60)]
     asked = {"positions": POSITIONS, "components": ["residual"], "layers": [0, 1]}
@@ -270,7 +268,7 @@ def test_a_pass_that_ran_out_of_memory_is_repeated_in_its_shape_to_the_last_bit(
 def test_values_that_are_not_finite_name_their_layer_and_example(tiny_lm: Lms) -> None:
     lm = tiny_lm("llama")
     site = lm.layout.site(1, "residual")
-    handle = site.register_forward_hook(lambda _m, _i, out: out * torch.tensor(float("nan")) if len(out) else out)
+    handle = site.register_forward_hook(lambda _m, _i, out: out * float("nan"))
     try:
         with pytest.raises(ModelFault, match=r"residual of layer 1 .* example 0") as fault:
             gather_rows(lm, [Example([5, 6], [7])], positions=[parse_position("all[:]")], components=["residual"], layers=[0, 1])

@@ -1,4 +1,5 @@
-"""The generation job on a shipped model: raw coefficients need no calibration, and the warm-up leaves it nothing to import."""
+"""The generation job on a shipped model: raw coefficients need no calibration, vectors in massive dims have no dose, an answer may end at its
+first token, and a handler imports nothing in a warm process."""
 
 import json
 import subprocess
@@ -63,7 +64,7 @@ def test_a_raw_coefficient_gives_the_same_text_with_and_without_a_calibration() 
 
 
 def test_a_vector_that_lies_in_massive_dims_has_no_dose() -> None:
-    """Its raw dose was shown as its dose, twenty times the part of the push that lies outside the massive dims (docs/science.md, 4.2)."""
+    """The raw dose was once shown as the dose: twenty times the part of the push outside the massive dims (docs/science.md, 4.2)."""
     lm = load(model_folder("demo-severe"))
     vector = torch.zeros(lm.layout.width("residual", 1))
     vector[[21, 3]] = torch.tensor([1.0, 0.05])
@@ -77,8 +78,8 @@ def test_a_vector_that_lies_in_massive_dims_has_no_dose() -> None:
     assert ablated.result["answers"][1]["r"] is None
 
 
-def test_an_answer_that_ends_at_its_first_token_is_shown_and_fails_no_job() -> None:
-    """A push of scope `response` has nothing to change in it. Where that is so of every answer, nothing was steered, which is a fault."""
+def test_an_answer_that_ends_at_its_first_token_is_returned_and_fails_no_job() -> None:
+    """A push of scope `response` changes nothing in an empty answer. If every answer is empty, nothing was steered, which is a fault."""
     lm = load(model_folder("demo-severe"))
     prompts = [{"prompt": text, "system_prompt": None} for text in ("describe a river .", "thank you .")]
     rows = [SteeredRow(encode_prompt(lm, one["prompt"], None), ()) for one in prompts]

@@ -1,4 +1,4 @@
-"""No handler computes for long without asking whether it must stop, on a model slowed down: each pass through it sleeps."""
+"""No handler makes more than two passes through the model between two checks whether it must stop."""
 
 import json
 import threading
@@ -21,13 +21,13 @@ from tests.ml.tiny_models import Planted
 from workers.handlers import calibration, extraction, generation, steering
 from workers.lm.model import LanguageModel
 
-SLEEP = 0.002
+SLEEP = 0.002  # seconds added to each pass
 MOST_PASSES = 2
 """Passes through the model between two checks. A pass of one batch takes a few seconds on the largest models."""
 
 
 class Listening(FakeContext):
-    """Knows how many passes of the job's own thread came between two checks; other threads work while that one looks at the clock."""
+    """Counts the passes between two checks: those of the job's own thread, since it can check while other threads compute."""
 
     def __init__(self, lm: LanguageModel, **options: Any) -> None:
         super().__init__(lm, **options)
@@ -60,7 +60,7 @@ class Listening(FakeContext):
 
 @contextmanager
 def slowed(context: Listening) -> Iterator[Listening]:
-    """The context's model sleeps in its first layer."""
+    """Makes each pass of the context's model sleep and count."""
     handle = context.lm.layout.site(0, "mlp_out").register_forward_hook(lambda *_: context.passed())
     try:
         yield context
@@ -81,7 +81,7 @@ def calibrated(lm: LanguageModel) -> bytes:
 
 
 def vectors(lm: LanguageModel) -> tuple[list[dict[str, Any]], bytes]:
-    """One vector of the stream, and one of the keys, which is measured in a norm of its own."""
+    """A vector of the residual stream and one of the keys: (their entries in a spec, the file that holds them)."""
     named, tensors = [], {}
     for component in ("residual", "k_proj"):
         numbers = np.random.default_rng(0).standard_normal(lm.layout.width(component)).astype(np.float32)
@@ -93,7 +93,7 @@ def vectors(lm: LanguageModel) -> tuple[list[dict[str, Any]], bytes]:
     return named, to_bytes(tensors, {})
 
 
-def asked(count: int, mark: str) -> list[dict[str, Any]]:
+def questions_of(count: int, mark: str) -> list[dict[str, Any]]:
     return [{"question": f"{mark}{number} ?", "cluster": f"{mark}{number}"} for number in range(count)]
 
 
@@ -120,7 +120,7 @@ def run_steer(lm: LanguageModel, calibrated: bytes) -> Listening:
     context = Listening(lm, blobs={TRAIT.version: TRAIT.data, "v": data}, artifacts={("job_cal", "calibration.json"): calibrated})
     with serving(lambda request, _before: rating(request)) as endpoint, slowed(context):
         judge = {"name": "house", "kind": "openai", "model": "j", "url": endpoint.url, "key_env": None, "options": {}}
-        questions = {"selection": asked(12, "s"), "test": asked(6, "t")}
+        questions = {"selection": questions_of(12, "s"), "test": questions_of(6, "t")}
         spec = steer_spec(lm, vectors=named, judge=judge, questions=questions, extraction=None, max_new_tokens=4, test_limit=None)
         spec |= {"from": None, "selection_limit": None, "matched": ["dose", "divergence"], "decomposition": False, "doses": [0.5]}
         steering.run(spec, context)
@@ -141,7 +141,7 @@ def run_generate(lm: LanguageModel, calibrated: bytes) -> Listening:
 
 
 @pytest.mark.parametrize("run", [run_calibrate, run_extract, run_steer, run_generate])
-def test_no_stretch_of_work_goes_by_without_a_check(
+def test_handlers_make_at_most_two_passes_between_checks(
     lm: LanguageModel, calibrated: bytes, run: Callable[[LanguageModel, bytes], Listening]
 ) -> None:
     context = run(lm, calibrated)

@@ -1,4 +1,4 @@
-"""Intervals over clusters against formulas by hand, brute force and known limits; their coverage is test_intervals_coverage.py."""
+"""Confidence intervals over clusters against formulas by hand, brute force and known limits (their coverage: test_intervals_coverage.py)."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def interval(values: np.ndarray, names: list[str], **options: object) -> Interva
     return found
 
 
-def test_nineteen_clusters_have_no_interval_however_many_questions():
+def test_nineteen_clusters_have_no_interval_however_many_questions() -> None:
     rng = np.random.default_rng(0)
     assert FEWEST_CLUSTERS == 20
     assert paired_interval(rng.normal(0, 10, 190), labels(19, 10)) is None
@@ -32,7 +32,7 @@ def test_nineteen_clusters_have_no_interval_however_many_questions():
     assert mean_interval(rng.uniform(0, 100, 5), labels(5, 1)) is None
 
 
-def test_questions_without_a_score_are_left_out_and_counted_and_can_cost_the_interval():
+def test_questions_without_a_score_are_left_out_and_counted_and_can_cost_the_interval() -> None:
     values = np.random.default_rng(0).normal(10, 20, 60)
     values[[0, 1, 5]] = np.nan  # one whole cluster and one question more
     names = PAIRS
@@ -45,7 +45,7 @@ def test_questions_without_a_score_are_left_out_and_counted_and_can_cost_the_int
     assert paired_interval(np.full(60, np.nan), names) is None
 
 
-def test_the_standard_error_is_the_cluster_jackknife_s_to_first_order_and_exact_for_equal_sizes():
+def test_the_standard_error_is_near_the_cluster_jackknife_s_and_exact_for_equal_sizes() -> None:
     """Equal clusters: the standard deviation of the cluster means over sqrt K, to the last digits."""
     values = np.random.default_rng(0).normal(0, 10, 60)
     means = values.reshape(30, 2).mean(1)
@@ -59,8 +59,8 @@ def test_the_standard_error_is_the_cluster_jackknife_s_to_first_order_and_exact_
     assert math.isnan(standard_error(wide, ["one"] * len(wide)))
 
 
-def test_where_nothing_is_skewed_the_interval_is_student_s_t():
-    """240 clusters of a symmetric sample: 2 % is the noise of 4,000 resamples at the limits."""
+def test_the_interval_of_a_symmetric_sample_is_student_s_t() -> None:
+    """240 clusters of a symmetric sample. 4,000 resamples leave each limit an error of about 2 % of the half-width."""
     half = np.random.default_rng(0).normal(0, 20, 120)
     values = np.concatenate([half, -half]) + 5
     found = interval(values, labels(240, 1))
@@ -69,15 +69,15 @@ def test_where_nothing_is_skewed_the_interval_is_student_s_t():
     assert (found.low, found.high) == pytest.approx((5 - width, 5 + width), abs=0.04 * width)
 
 
-def test_a_skewed_sample_s_interval_reaches_further_on_the_long_side():
+def test_a_skewed_sample_s_interval_reaches_further_on_the_long_side() -> None:
     values = np.clip(skewnorm.rvs(20, loc=0, scale=15, size=60, random_state=0), -100, 100)
     found = interval(values, labels(60, 1))
     mean = values.mean()
     assert found.high - mean > 1.05 * (mean - found.low)
 
 
-def test_questions_of_one_cluster_do_not_count_as_many():
-    """Each question asked four times is no more evidence than once: same limits, and far wider than 120 independent ones."""
+def test_questions_of_one_cluster_do_not_count_as_independent() -> None:
+    """Each question asked four times is no more evidence than once: the same limits, far wider than those of 120 independent questions."""
     once = np.random.default_rng(0).normal(10, 30, 30)
     fourfold = np.repeat(once, 4)
     assert (interval(once, labels(30, 1)).low, interval(once, labels(30, 1)).high) == pytest.approx(
@@ -87,14 +87,14 @@ def test_questions_of_one_cluster_do_not_count_as_many():
     assert interval(fourfold, labels(30, 4)).high - once.mean() > 1.8 * (independent.high - once.mean())
 
 
-def test_the_order_of_the_questions_and_the_names_of_the_clusters_do_not_matter():
+def test_the_order_of_the_questions_and_the_names_of_the_clusters_do_not_matter() -> None:
     values = np.random.default_rng(0).normal(10, 30, 60)
     order = np.random.default_rng(1).permutation(60)
     shuffled = interval(values[order], [PAIRS[i] for i in order])
     assert (shuffled.low, shuffled.high) == pytest.approx((interval(values, PAIRS).low, interval(values, PAIRS).high), rel=1e-9)
 
 
-def test_the_same_seed_gives_the_same_limits_and_another_one_nearly_the_same():
+def test_the_same_seed_gives_the_same_limits_and_another_one_nearly_the_same() -> None:
     values = np.random.default_rng(0).normal(10, 30, 60)
     first = interval(values, PAIRS, seed=1)
     assert interval(values, PAIRS, seed=1) == first
@@ -103,14 +103,14 @@ def test_the_same_seed_gives_the_same_limits_and_another_one_nearly_the_same():
     assert (other.low, other.high) == pytest.approx((first.low, first.high), abs=0.1 * (first.high - first.low))
 
 
-def test_gain_and_loss_are_each_other_s_mirror_image():
+def test_gain_and_loss_are_each_other_s_mirror_image() -> None:
     drawn, _ = differences("gain", 0.3, 0.0, 40, 2, 1, seed=3)
     for values in (drawn[0], np.where(np.arange(80) < 5, 100.0, 0.0)):
         plus, minus = interval(values, labels(40, 2)), interval(-values, labels(40, 2))
         assert (plus.low, plus.high) == pytest.approx((-minus.high, -minus.low), abs=1.0)
 
 
-def test_mid_p_limits_solve_their_definition_for_whole_counts():
+def test_mid_p_limits_solve_their_definition_for_whole_counts() -> None:
     """P(X > x) + P(X = x) / 2 = 2.5 % at the lower limit and the mirror image at the upper, by summing the binomial."""
     for n, x in itertools.product((20, 57), (0, 1, 2, 7, 19, 20)):
         low, high = mid_p_limits(x, n, 0.05)
@@ -126,7 +126,7 @@ def test_mid_p_limits_solve_their_definition_for_whole_counts():
 
 @given(st.floats(0, 40), st.floats(0, 20))
 @settings(max_examples=50)
-def test_mid_p_limits_hold_the_share_and_grow_with_it(x, more):
+def test_mid_p_limits_contain_the_share_and_grow_with_it(x: float, more: float) -> None:
     n = 40.0
     larger = min(x + more, n)
     low, high = mid_p_limits(x, n, 0.05)
@@ -135,8 +135,8 @@ def test_mid_p_limits_hold_the_share_and_grow_with_it(x, more):
     assert mid_p_limits(larger, n, 0.05) >= (low - 1e-7, high - 1e-7)
 
 
-def test_no_change_at_all_leaves_room_for_the_changes_not_seen():
-    """A percentile bootstrap would say [0, 0]. Rule of three: 60 independent questions leave 0.5 (1 - p)^60 = 2.5 %, p = 4.9 %."""
+def test_the_interval_of_no_change_allows_for_changes_that_were_not_seen() -> None:
+    """A percentile bootstrap would give [0, 0]. Mid-P limit of 0 of 60 independent questions: (1 - p)^60 / 2 = 2.5 %, so p = 4.9 %."""
     found = interval(np.zeros(60), labels(60, 1))
     p = 1 - 0.05 ** (1 / 60)
     assert found.method == "exact"
@@ -145,23 +145,23 @@ def test_no_change_at_all_leaves_room_for_the_changes_not_seen():
     assert interval(np.full(60, 100.0), labels(60, 1)).low == pytest.approx(100 - 200 * p, rel=1e-6)
 
 
-def test_one_changed_answer_of_sixty_is_no_gain_but_five_all_one_way_are():
-    """McNemar: 1 against 0 is a coin; 5 against 0 has a mid-P of 2^-5 = 3.1 %; 5 against 1 is nothing again."""
+def test_up_to_four_changed_answers_are_no_gain_and_five_all_one_way_are() -> None:
+    """As McNemar's test: 5 changes against 0 have a mid-P of 2^-5 = 3.1 % (both sides); 4 against 0 and 5 against 1 have more than 5 %."""
     for up, down, better in ((1, 0, False), (4, 0, False), (5, 0, True), (5, 1, False)):
         values = np.zeros(80)
         values[:up], values[40 : 40 + down] = 100.0, -100.0
         assert interval(values, labels(80, 1)).excludes_zero() is better, (up, down)
 
 
-def test_five_changed_answers_of_one_cluster_are_one_change():
+def test_five_changed_answers_of_one_cluster_count_as_one_change() -> None:
     values = np.zeros(150)
     values[:5] = 100.0  # all of the first cluster
     assert not interval(values, labels(30, 5)).excludes_zero()
     assert interval(np.roll(np.where(np.arange(150) % 30 == 0, 100.0, 0.0), 1), labels(30, 5)).low > 0
 
 
-def test_a_jitter_below_a_point_is_no_certainty():
-    """Random vectors change a classifier's score in the third digit; that none of 72 answers flipped does not show that none would."""
+def test_changes_far_below_a_point_do_not_give_a_narrow_interval() -> None:
+    """Random vectors change a classifier's score in the third digit; that none of 72 answers changed sides does not show that none would."""
     values = np.random.default_rng(0).normal(0.01, 0.05, 72)
     found = interval(values, labels(36, 2))
     assert found.method == "exact"
@@ -169,7 +169,7 @@ def test_a_jitter_below_a_point_is_no_certainty():
     assert found.high > 3
 
 
-def test_nothing_leaves_the_range_of_scores():
+def test_limits_stay_in_the_range_of_scores_and_values_outside_are_refused() -> None:
     rng = np.random.default_rng(0)
     high = mean_interval(np.where(rng.random(40) < 0.85, 100.0, 60.0), labels(20, 2))
     assert high is not None
@@ -182,7 +182,7 @@ def test_nothing_leaves_the_range_of_scores():
         paired_interval(np.zeros(20), labels(19, 1))
 
 
-def test_resamples_draw_whole_clusters_each_as_often_as_every_other():
+def test_resamples_draw_whole_clusters_each_as_often_as_every_other() -> None:
     counts = resample_counts(25, 4000, 0)
     assert (counts.sum(1) == 25).all()
     assert counts.mean(0) == pytest.approx(np.ones(25), abs=0.08)  # 5 standard errors
@@ -190,7 +190,7 @@ def test_resamples_draw_whole_clusters_each_as_often_as_every_other():
         counts[0, 0] = 1
 
 
-def test_sums_by_cluster_are_what_a_loop_gives():
+def test_sums_by_cluster_are_what_a_loop_gives() -> None:
     names = ["b", "a", "b", "c", "a", "b"]
     values = np.array([[1.0, 2, 3, 4, 5, 6], [6.0, 5, 4, 3, 2, 1]])
     clustering = Clustering.of(names)
@@ -201,8 +201,8 @@ def test_sums_by_cluster_are_what_a_loop_gives():
         Clustering.of([])
 
 
-def test_two_levels_add_the_spread_of_extraction_sets_that_more_questions_cannot_remove():
-    """Equal questions, refits at 0, 10, 20, 30, 40: s^2 = 250, times 1 + 1/5, t with 4 degrees of freedom."""
+def test_two_levels_add_the_spread_of_extraction_sets() -> None:
+    """Equal questions, five refits with gains of 0 to 40: variance 250, times 1 + 1/5 for a new set, t with 4 degrees of freedom."""
     rows = np.repeat(np.arange(0.0, 50, 10)[:, None], 60, axis=1)
     found = two_level(rows, PAIRS)
     assert found is not None
@@ -210,7 +210,7 @@ def test_two_levels_add_the_spread_of_extraction_sets_that_more_questions_cannot
     assert (found.low, found.high) == pytest.approx((20 - width, 20 + width), rel=1e-9)
 
 
-def test_two_levels_without_any_spread_among_sets_are_the_questions_own_interval():
+def test_two_levels_without_spread_among_sets_give_the_interval_of_the_questions() -> None:
     values = np.random.default_rng(0).normal(10, 20, 60)
     found = two_level(np.stack([values] * 5), PAIRS)
     assert found is not None
@@ -218,7 +218,7 @@ def test_two_levels_without_any_spread_among_sets_are_the_questions_own_interval
     assert (found.low, found.high) == pytest.approx((values.mean() - width, values.mean() + width), rel=1e-9)
 
 
-def test_two_levels_need_two_refits_and_twenty_clusters():
+def test_two_levels_need_two_refits_and_twenty_clusters() -> None:
     rows = np.random.default_rng(0).normal(0, 10, (5, 60))
     assert two_level(rows[:1], PAIRS) is None
     assert two_level(rows[:, :38], PAIRS[:38]) is None
@@ -229,7 +229,7 @@ def test_two_levels_need_two_refits_and_twenty_clusters():
     assert (found.questions, found.missing) == (59, 1)
 
 
-def test_a_refit_without_a_score_is_left_out():
+def test_a_refit_without_a_score_is_left_out() -> None:
     rows = np.random.default_rng(0).normal(0, 10, (5, 60))
     rows[4] = np.nan
     assert two_level(rows, PAIRS) == two_level(rows[:4], PAIRS)
@@ -238,8 +238,8 @@ def test_a_refit_without_a_score_is_left_out():
 
 
 @pytest.mark.parametrize("different", [0, 1])
-def test_refits_that_all_agree_are_no_surer_than_their_questions_alone(different: int):
-    """Every gap is 0 but one question's: without spread there is nothing to estimate an error from."""
+def test_refits_that_all_agree_give_no_narrower_interval_than_their_questions_alone(different: int) -> None:
+    """All refits have the same gaps, 0 at each question or at all but one, so their spread cannot estimate an error."""
     values = np.where(np.arange(60) < different, 100.0, 0.0)
     found, alone = two_level(np.stack([values] * 5), PAIRS), paired_interval(values, PAIRS)
     assert found is not None
@@ -247,8 +247,8 @@ def test_refits_that_all_agree_are_no_surer_than_their_questions_alone(different
     assert found.low <= alone.low < 0 < alone.high <= found.high
 
 
-def test_clusters_that_do_not_differ_have_limits_all_the_same():
-    """One answer of two is right in each of 30 clusters: resampling clusters changes nothing, and the mean is still not known for certain."""
+def test_clusters_that_do_not_differ_still_have_limits() -> None:
+    """One answer of two is right in each of 30 clusters: resampling clusters changes nothing, but the mean is not known for certain."""
     found = mean_interval(np.array([0.0, 100.0] * 30), PAIRS)
     assert found is not None
     assert found.method == "exact"

@@ -1,4 +1,4 @@
-"""Do 95 % intervals hold the truth 95 times in 100? On simulated scores of known truth, seeded (tests/benchmarks/coverage.md has all cells).
+"""How often 95 % intervals contain the true effect, on seeded simulated scores (tests/benchmarks/coverage.md has all cells).
 
 Allowed (docs/science.md, 4.5): 91-98 % at 20 and 30 clusters, 93-97 % at 60.
 """
@@ -15,8 +15,8 @@ from workers.science.intervals import paired_interval, two_level
 
 pytestmark = pytest.mark.slow
 
-QUICK = 500
-QUICK_CELLS = [
+QUICK = 500  # simulations
+QUICK_CELLS = [  # kind, share p, icc, questions a cluster (tests/ml/simulated_scores.py)
     ("gain", 0.1, 0.5, 2),
     ("gain", 0.5, 0.0, 2),
     ("null", 0.1, 0.5, 2),
@@ -25,8 +25,8 @@ QUICK_CELLS = [
     ("bimodal", 0.3, 0.5, 4),
 ]
 TOO_FEW_CHANGES = 0.02
-"""At this share over-coverage is unavoidable (coverage.md): only the lower bound can be asked for."""
-OUTSIDE = {
+"""At this share of changed answers over-coverage is unavoidable (coverage.md): only the lower bound is tested."""
+OUTSIDE = {  # kind, share p, icc, questions a cluster, clusters
     ("gain", 0.1, 0.0, 1, 20): 99.8,
     ("gain", 0.1, 0.0, 1, 60): 97.3,
     ("gain", 0.1, 0.0, 2, 60): 97.1,
@@ -46,8 +46,8 @@ def noise(simulations: int, coverage: float = 95.0) -> float:
 
 @pytest.mark.parametrize("clusters", SIZES)
 @pytest.mark.parametrize(("kind", "p", "icc", "questions"), QUICK_CELLS)
-def test_intervals_hold_the_truth(kind, p, icc, questions, clusters):
-    """500 simulations: their error is +-2.9 points. Both ways: neither too narrow nor too wide."""
+def test_intervals_contain_the_truth_as_often_as_allowed(kind, p, icc, questions, clusters):
+    """Neither too narrow nor too wide. The error of 500 simulations is +-2.9 points."""
     held, *_ = coverage(kind, p, icc, clusters, questions, QUICK)
     low, high = ALLOWED[clusters]
     assert low - noise(QUICK, low) <= held <= high + noise(QUICK, high)
@@ -55,7 +55,7 @@ def test_intervals_hold_the_truth(kind, p, icc, questions, clusters):
 
 @pytest.mark.parametrize("clusters", SIZES)
 @pytest.mark.parametrize("kind", ["gain", "null"])
-def test_a_rare_change_is_never_claimed_too_surely(kind, clusters):
+def test_intervals_of_rare_changes_are_not_too_narrow(kind, clusters):
     held, *_ = coverage(kind, TOO_FEW_CHANGES, 0.0, clusters, 2, QUICK)
     assert held >= ALLOWED[clusters][0]
 
@@ -78,7 +78,7 @@ def test_every_cell_of_the_table_is_within_what_is_allowed_or_as_reported(kind, 
 
 
 def test_a_bootstrap_percentile_would_not_pass():
-    """The oracle has teeth: the plain percentile interval of the same cell holds far less than 91 %."""
+    """The test can fail: the plain percentile interval at the first of the cells contains the truth in far less than 91 %."""
     drawn, truth = differences("gain", 0.1, 0.5, 20, 2, QUICK, seed=1)
     rng = np.random.default_rng(0)
     inside = 0

@@ -1,4 +1,4 @@
-"""From scores to differences: what counts as shown, what a missing score may and may not do, and the held-out gain."""
+"""From scores to differences: answers that show the trait coherently, missing scores and their bounds, and the gain on held-out questions."""
 
 import itertools
 
@@ -14,20 +14,20 @@ NAN = float("nan")
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, [100, 0, 0, 0, 100]), (-1, [0, 0, 100, 0, 0])])
 def test_joint_counts_answers_that_show_the_trait_and_are_coherent(sign, expected):
-    """Thresholds belong to the passing side: 50 shows the trait, 70 is coherent."""
+    """A score at its threshold passes: 50 shows the trait, 70 is coherent."""
     trait, coherence = np.array([50.0, 90, 49.9, 10, 100]), np.array([70.0, 69.9, 100, 20, 100])
     assert joint(trait, coherence, 70, sign).tolist() == expected
 
 
-def test_a_missing_score_is_missing_only_where_it_would_decide():
-    """An incoherent answer does not count whatever its trait score; it is not lost because the judge gave it none."""
+def test_a_missing_score_counts_as_missing_only_where_it_would_decide():
+    """An incoherent answer counts as 0 whatever its trait score, so a missing trait score does not matter there."""
     trait, coherence = np.array([NAN, NAN, 80.0, 20.0, NAN]), np.array([10.0, 90.0, NAN, NAN, NAN])
     found = joint(trait, coherence, 70)
     assert found[[0, 3]].tolist() == [0, 0]
     assert np.isnan(found[[1, 2, 4]]).all()
 
 
-def test_bounds_hold_the_mean_for_every_value_a_missing_score_could_have_and_are_reached():
+def test_bounds_are_the_extreme_means_over_all_values_of_the_missing_scores():
     rng = np.random.default_rng(0)
     steered, base = rng.uniform(0, 100, 6), rng.uniform(0, 100, 6)
     steered[[1, 3]] = base[3] = NAN
@@ -47,7 +47,7 @@ def test_without_missing_scores_the_bounds_are_the_delta():
     assert bounds(steered, base, -1) == pytest.approx((-30, -30))
 
 
-def test_means_and_shares_are_of_the_scored_answers_and_none_without_any():
+def test_means_and_shares_are_over_the_scored_answers_and_none_if_there_are_none():
     values = np.array([10.0, NAN, -40.0, 9.9])
     assert mean(values) == pytest.approx(-20.1 / 3)
     assert moved(values) == pytest.approx({"wanted": 1 / 3, "not_moved": 1 / 3, "opposite": 1 / 3})
@@ -56,9 +56,9 @@ def test_means_and_shares_are_of_the_scored_answers_and_none_without_any():
 
 
 def test_the_gain_of_the_selected_best_is_unbiased_on_held_out_questions_and_inflated_on_the_others():
-    """400 studies of 4 equal layers searched over 6 doses: the best of 24 noisy runs looks better than it is where it was chosen.
+    """400 studies of 4 equal layers and 6 doses: the best of 24 noisy runs looks better than it is on the questions by which it was chosen.
 
-    Held out, the mean error is within 3 of its standard errors of 0; where chosen, more than 10 above."""
+    On held-out questions the mean error is within 3 standard errors of 0; on the others it is more than 10 above."""
     response = Response(top=0.4, fall=0.15)
     on_selection, on_test = [], []
     for study in range(400):

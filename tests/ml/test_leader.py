@@ -1,4 +1,5 @@
-"""The leader of a steering is the best of the methods that a report compares: neither a control nor a vector of the cleaning ablation."""
+"""The leader of a steering is the method with the largest gain: controls never lead, and methods of the cleaning ablation only if there are no
+others."""
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def run(label: str, showing: int) -> Run:
     ],
 )
 def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], leads: str | None) -> None:
-    """A vector of the ablation with a random dim zeroed is nearly the method's own, and led as often."""
+    """With a random dim zeroed a vector is nearly the method's own, and it once led as often."""
     chosen = {
         method: Searched(Subject(method, method, method, None, "residual", (1,), ()), (), run(method, count))
         for method, count in showing.items()

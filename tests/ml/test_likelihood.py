@@ -1,4 +1,5 @@
-"""Likelihoods against a naive row of log-softmaxes, in every architecture, and that no batch plan changes the settled value."""
+"""Mean log-likelihoods equal naive log-softmaxes in every architecture, at any batch size and with shared or kept prompts; settled values are
+equal to the last bit."""
 
 import random
 from collections.abc import Callable
@@ -31,8 +32,10 @@ def naive(lm: LanguageModel, prompt: list[int], answer: list[int]) -> float:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_both_ways_give_what_the_naive_row_gives(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
-    """1e-5: float32 logits of about 30 carry errors of 4e-6 of them at single tokens (workers/lm/choosing.py), means of tokens less.
+def test_likelihoods_with_and_without_a_shared_prompt_equal_the_naive_row(
+    arch: str, tiny_lm: Callable[..., LanguageModel]
+) -> None:
+    """With 1e-5: float32 logits of about 30 have relative errors of 4e-6 at single tokens (workers/lm/choosing.py), means over tokens less.
 
     Prompts go beyond the sliding window of 12, so that the shared prompt's cache has forgotten its beginning.
     """
@@ -47,7 +50,7 @@ def test_both_ways_give_what_the_naive_row_gives(arch: str, tiny_lm: Callable[..
         [*answers[0], 9, 7],
         answers[0][:1],
         answers[1],
-    ]  # some begin others, one comes twice
+    ]  # some are prefixes of others, one comes twice
     for prompt in (prompts[0], long):
         expected = [naive(lm, prompt, answer) for answer in related]
         assert mean_log_likelihoods(lm, [prompt] * len(related), related, batch_rows=4) == pytest.approx(expected, abs=1e-5)
@@ -65,14 +68,14 @@ def test_other_batches_differ_by_less_than_a_third_of_the_margin(arch: str, tiny
 
 
 def shared_prompts() -> Rows:
-    """Of several lengths, beyond the sliding window of 12 too; two begin alike, long enough to be computed once."""
+    """Prompts of several lengths, some beyond the sliding window of 12; two share a prefix long enough to be computed once."""
     system = some_rows(14, 1, 30)[0] * 3
     return [*some_rows(15, 4, 30), [*system, 9, 8, 7], [*system, 6]]
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_answers_after_kept_prompts_are_read_as_after_whole_ones(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Side by side after prompts of different lengths, also answers of one token; in two calls, the second of which computes no prompt."""
+def test_likelihoods_after_kept_prompts_equal_the_naive_row(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """In one batch after prompts of different lengths, also answers of one token; the second call finds all prompts kept."""
     lm = tiny_lm(arch)
     kept = KeptPrompts(lm, [*shared_prompts(), shared_prompts()[0]])
     prompts = [prompt for prompt in (*shared_prompts(), some_rows(16, 1, 9)[0]) for _ in range(4)]
@@ -86,33 +89,33 @@ def test_answers_after_kept_prompts_are_read_as_after_whole_ones(arch: str, tiny
     assert bool(kept.among(prompts)) == (lm.layout.structure.engine == "slots")
 
 
-def test_kept_prompts_are_computed_once_whatever_is_read_first(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """The same bytes after another beginning, no prompt's token in the second call, and many prompts' answers in one pass."""
+def test_kept_prompts_are_computed_once_in_whatever_order_they_are_read(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Values are equal to the last bit whichever prompt was read first; later calls compute few tokens besides the answers', in few passes."""
     lm = tiny_lm("llama")
     prompts = [prompt for prompt in shared_prompts() for _ in range(3)]
     answers = some_rows(18, 3, 12) * 6
     one, other = KeptPrompts(lm, shared_prompts()), KeptPrompts(lm, shared_prompts())
     mean_log_likelihoods(lm, prompts[:1], answers[:1], batch_rows=64, kept=one)
     mean_log_likelihoods(lm, prompts[-2:], answers[-2:], batch_rows=64, kept=other)
-    ways, tokens = [], []
+    runs, tokens = [], []
     for kept in (one, other):
         hook = lm.layout.site(0, "residual").register_forward_pre_hook(
             lambda _m, inputs: tokens.append(inputs[0].shape[:2].numel())
         )
-        ways.append(mean_log_likelihoods(lm, prompts, answers, batch_rows=64, kept=kept))
+        runs.append(mean_log_likelihoods(lm, prompts, answers, batch_rows=64, kept=kept))
         hook.remove()
-    assert ways[0] == ways[1]
+    assert runs[0] == runs[1]
     assert sum(tokens) <= 1.06 * 2 * sum(len(answer) - 1 for answer in answers)
     assert len(tokens) <= 2 * len({len(answer) for answer in answers})
 
 
-def test_what_has_no_room_is_not_kept(tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some prompts, none, or none any more once memory has run out: the answers are read all the same."""
+def test_prompts_that_do_not_fit_are_not_kept(tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All prompts, some, none, or none any more after memory ran out: the likelihoods stay."""
     lm = tiny_lm("llama")
     prompts, answers = shared_prompts(), some_rows(19, 6, 12)
     expected = mean_log_likelihoods(lm, prompts, answers, batch_rows=8)
     layers, heads, width = (getattr(lm.text_config, name) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim"))
-    token = 2 * layers * heads * width * 4
+    token = 2 * layers * heads * width * 4  # bytes of keys and values
     numbers = []
     for room in (0, 40 * token, 10_000 * token):
         kept = KeptPrompts(lm, prompts, room=room)
@@ -129,22 +132,22 @@ def test_what_has_no_room_is_not_kept(tiny_lm: Callable[..., LanguageModel], mon
     assert not kept.among(prompts)
 
 
-def test_settled_values_are_the_same_in_every_batch_and_on_either_way(
+def test_settled_values_are_the_same_in_every_batch_with_or_without_a_shared_prompt(
     tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a precision near the error every value lies at a border: all are settled alone, and so equal to the last bit."""
+    """With a precision near the error every value is near a rounding border, so all are computed alone and are equal to the last bit."""
     lm = tiny_lm("llama")
     prompt = some_rows(5, 1, 20)[0]
     answers = some_rows(6, 16, 20)
     prompts = [prompt] * len(answers)
     monkeypatch.setattr(likelihood, "PRECISION", MARGIN)
-    ways = [mean_log_likelihoods(lm, prompts, answers, batch_rows=rows) for rows in (1, 3, 16)]
-    ways.append(mean_log_likelihoods(lm, [[*prompt, 5], *prompts], [answers[0], *answers], batch_rows=7)[1:])
-    results = [settled(lm, way, prompts, answers) for way in ways]
+    runs = [mean_log_likelihoods(lm, prompts, answers, batch_rows=rows) for rows in (1, 3, 16)]
+    runs.append(mean_log_likelihoods(lm, [[*prompt, 5], *prompts], [answers[0], *answers], batch_rows=7)[1:])
+    results = [settled(lm, way, prompts, answers) for way in runs]
     assert all(result == results[0] for result in results)
 
 
-def test_a_value_at_a_border_is_computed_alone_and_no_other(
+def test_only_values_near_a_rounding_border_are_computed_alone(
     tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = []
@@ -161,8 +164,8 @@ def test_a_value_at_a_border_is_computed_alone_and_no_other(
     assert PRECISION == 0.01
 
 
-def test_what_prompts_and_answers_have_in_common_is_computed_once(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Every text after every prompt, as the reference judge reads openings: block-tokens, and positions at which the LM head runs."""
+def test_shared_prefixes_of_prompts_and_answers_are_computed_once(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Every text after every prompt, as the reference judge reads them. Counts tokens in blocks, and positions at which the LM head runs."""
     lm = tiny_lm("llama")
     system, texts = some_rows(11, 1, 30)[0] * 3, some_rows(13, 10, 12)
     tails = [[token, *range(20, 28)] for token in range(10, 18)]
@@ -227,7 +230,7 @@ def test_the_head_never_sees_more_positions_than_its_budget(
         ([1], [VOCAB], "token_out_of_range"),
     ],
 )
-def test_what_has_no_likelihood_is_refused(
+def test_rows_without_a_likelihood_are_refused(
     prompt: list[int], answer: list[int], code: str, tiny_lm: Callable[..., LanguageModel]
 ) -> None:
     with pytest.raises(ModelFault) as fault:
@@ -235,5 +238,5 @@ def test_what_has_no_likelihood_is_refused(
     assert fault.value.code == code
 
 
-def test_nothing_gives_nothing(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_no_rows_give_no_likelihoods(tiny_lm: Callable[..., LanguageModel]) -> None:
     assert mean_log_likelihoods(tiny_lm("llama"), [], [], batch_rows=4) == []

@@ -1,4 +1,4 @@
-"""What the hooks read is what the model computes: checked against the model's own hidden states, for every architecture."""
+"""The hooks read the residual stream and the contributions that the model computes, in every architecture; other models are refused."""
 
 import re
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def record(lm: LanguageModel, components: tuple[str, ...], ids: list[int] = IDS)
 
 
 def block_inputs(lm: LanguageModel, ids: list[int] = IDS) -> list[Tensor]:
-    """What each decoder block is given, [T, D], read where it enters: independent of the code under test."""
+    """The input of each decoder block, [T, D], read by hooks of its own."""
     inputs: list[Tensor] = []
     blocks = [sites["residual"] for sites in lm.layout.sites]
     handles = [
@@ -69,8 +69,8 @@ def test_residual_is_the_models_own_hidden_state_before_the_final_norm(arch: str
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_residual_equals_output_hidden_states(arch: str, tiny_folder: Callable[..., Path]) -> None:
-    """H[i+1] for all but the last layer, whose H is after the final norm (docs/science.md, 3.7). A model of its own: the library's option
-    leaves hooks behind."""
+    """Those of layer i+1; the last one is after the final norm (docs/science.md, 3.7). The model is not shared, because the library's option
+    leaves hooks on it."""
     lm = load(tiny_folder(arch))
     seen = record(lm, ("residual",))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_without_a_post_norm_the_contribution_is_the_raw_output(arch: str, tiny_
 
 def test_key_and_value_projections_have_their_own_width(tiny_lm: Callable[..., LanguageModel]) -> None:
     seen = record(tiny_lm("llama"), ("k_proj", "v_proj"))
-    assert {tuple(values.shape) for values in seen.values()} == {(len(IDS), 2 * 16)}
+    assert {tuple(values.shape) for values in seen.values()} == {(len(IDS), 2 * 16)}  # 2 heads of 16
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "gpt_neox", "phi3"])
@@ -124,7 +124,7 @@ def test_fused_projections_are_refused_by_name(arch: str, tiny_lm: Callable[...,
         tiny_lm(arch).layout.site(0, "k_proj")
 
 
-def test_the_wrappers_layout_is_its_text_part(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_the_layout_of_a_multimodal_model_is_its_text_model_s(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("gemma3_multimodal")
     assert lm.facts.architecture == "Gemma3ForConditionalGeneration"
     assert (lm.layout.n_layers, lm.layout.hidden_size, lm.vocab_size) == (LAYERS, HIDDEN, VOCAB)
@@ -153,7 +153,7 @@ def test_a_layer_out_of_range_is_refused_with_the_range(layer: int, tiny_lm: Cal
     ],
     ids=["encoder", "several_streams", "scaled_by_channel"],
 )  # fmt: skip
-def test_a_stream_that_modules_do_not_add_up_to_is_refused_with_what_is_left(config: object, found: str) -> None:
+def test_a_model_with_modules_that_do_not_add_up_to_its_stream_is_refused_with_the_rest(config: object, found: str) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     with pytest.raises(ModelFault) as fault:
@@ -162,7 +162,7 @@ def test_a_stream_that_modules_do_not_add_up_to_is_refused_with_what_is_left(con
     assert re.search(found, fault.value.sentence)
 
 
-def test_hooks_are_gone_after_an_exception_and_their_presence_is_noticed(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_hooks_are_removed_after_an_exception_and_left_hooks_are_detected(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("llama")
 
     def fail(_layer: int, _component: str, _values: Tensor) -> None:
@@ -178,7 +178,7 @@ def test_hooks_are_gone_after_an_exception_and_their_presence_is_noticed(tiny_lm
         assert_no_hooks(lm.model)
 
 
-def test_reading_changes_nothing_and_only_asked_layers_are_read(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_reading_changes_nothing_and_reads_only_the_given_layers(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("gemma2")
     seen: list[tuple[int, str]] = []
     ids = torch.tensor([IDS])

@@ -1,4 +1,5 @@
-"""Models stay loaded while they fit and are used; the one not used for longest leaves; other weights are never served."""
+"""The cache of loaded models: models stay while they fit and are used, the least recently used leaves first, and changed weights are never
+served."""
 
 import gc
 import shutil
@@ -22,7 +23,7 @@ from workers.lm.model import LanguageModel
 
 
 class Shelf:
-    """Folders of equal size, a clock that is set by hand, and a count of loads."""
+    """A cache with models of equal size, a clock that is set by hand, and the loads in order."""
 
     def __init__(self, folders: dict[str, Path], budget_models: float) -> None:
         self.now = 0.0
@@ -66,7 +67,7 @@ def test_a_loaded_model_is_served_again_and_the_least_recently_used_leaves(shelf
 
 
 def test_room_is_made_before_the_next_model_is_loaded(shelf: Shelf) -> None:
-    """Two models at once above the budget, if only while loading, may be what does not fit the device."""
+    """Two models above the budget at once, even while loading only, may not fit the device."""
     shelf.get("a")
     shelf.get("b")
     seen: list[list[str]] = []
@@ -79,7 +80,7 @@ def test_room_is_made_before_the_next_model_is_loaded(shelf: Shelf) -> None:
     assert seen == [["b"]]
 
 
-def test_an_unloaded_models_memory_is_given_back(shelf: Shelf) -> None:
+def test_an_unloaded_model_frees_its_memory(shelf: Shelf) -> None:
     gone = weakref.ref(shelf.get("a").model.lm_head.weight)
     assert gone() is not None
     shelf.cache.drop(shelf.key("a"))
@@ -100,7 +101,7 @@ def test_idle_models_are_unloaded(shelf: Shelf) -> None:
     assert shelf.cache.unload_idle(60) == []
 
 
-def test_a_model_larger_than_the_budget_is_refused_with_the_numbers_and_costs_nobody_a_place(shelf: Shelf) -> None:
+def test_a_model_larger_than_the_budget_is_refused_with_the_numbers_and_unloads_no_other(shelf: Shelf) -> None:
     shelf.get("a")
     with pytest.raises(ModelFault, match=r"model_too_large: .* 1,000 MiB; this worker may hold \d+ MiB"):
         shelf.cache.get(shelf.key("b"), lambda: shelf.get("b"), expected_bytes=1000 * 2**20)
@@ -118,7 +119,7 @@ def test_changed_weights_are_not_served_from_memory_nor_loaded(shelf: Shelf) -> 
     assert shelf.names() == []
 
 
-def test_touched_files_cost_a_reload_and_no_more(shelf: Shelf) -> None:
+def test_touched_files_are_loaded_again_once(shelf: Shelf) -> None:
     shelf.get("a")
     (shelf.folders["a"] / "model.safetensors").touch()
     shelf.get("a")
@@ -126,10 +127,10 @@ def test_touched_files_cost_a_reload_and_no_more(shelf: Shelf) -> None:
     assert shelf.loads == ["a", "a"]
 
 
-def test_a_model_with_changed_files_is_gone_before_it_is_loaded_again(shelf: Shelf) -> None:
-    """Also where only the collector can free it: both at once may not fit the device."""
+def test_a_model_with_touched_files_is_freed_before_it_is_loaded_again(shelf: Shelf) -> None:
+    """Also where only the garbage collector can free it: both at once may not fit the device."""
     lm = shelf.get("a")
-    lm.model.itself = [lm.model]
+    lm.model.itself = [lm.model]  # a reference cycle
     gone = weakref.ref(lm.model.lm_head.weight)
     del lm
     (shelf.folders["a"] / "model.safetensors").touch()
@@ -151,7 +152,7 @@ def test_a_model_with_a_hook_left_on_it_is_not_served_again(shelf: Shelf) -> Non
     assert shelf.loads == ["a", "a"]
 
 
-def test_a_loader_that_fails_leaves_the_others(shelf: Shelf) -> None:
+def test_a_failed_load_leaves_the_other_models(shelf: Shelf) -> None:
     shelf.get("a")
 
     def fail() -> LanguageModel:
@@ -165,7 +166,7 @@ def test_a_loader_that_fails_leaves_the_others(shelf: Shelf) -> None:
 
 
 def test_every_model_on_which_a_job_left_a_hook_is_unloaded(shelf: Shelf) -> None:
-    """The worker's own shelf; a study's job can take several models."""
+    """In the shelf of a worker, because the job of a study can take several models."""
     kept = workers.shelf.Shelf(
         Settings(model_budget_bytes=10 * shelf.size), make_sessions(make_engine("postgresql+psycopg://nowhere/none"))
     )

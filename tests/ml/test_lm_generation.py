@@ -1,4 +1,4 @@
-"""A row's text is that of the row alone: in any batch, with any neighbours, after any halving."""
+"""The text of a row is that of the row alone, in any batch and after running out of memory; bad prompts are refused."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Prompts = list[list[int]]
 
 
 def naive(lm: LanguageModel, prompt: Sequence[int], new: int) -> list[int]:
-    """The oracle: one row, no batch, no padding, no cache; the whole sequence is computed again for each token."""
+    """The reference: one row, no batch, no padding, no cache; the whole sequence is computed again for each token."""
     ids = list(prompt)
     with torch.no_grad():
         for _ in range(new):
@@ -38,7 +38,7 @@ def some_prompts(seed: int, rows: int, longest: int = 30) -> Prompts:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_row_equals_itself_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_every_row_in_a_batch_equals_the_row_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     """Unequal lengths, rows that end at different steps, sliding windows shorter than the rows."""
     prompts = some_prompts(1, 8)
     endless = replace(tiny_lm(arch), eos_ids=frozenset())
@@ -90,7 +90,7 @@ def test_text_equals_the_librarys_own_generate(arch: str, tiny_lm: Callable[...,
 def test_two_ways_of_computing_a_row_differ_by_far_less_than_the_near_tie_margin(
     arch: str, tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The margin's justification: a gap of NEAR_TIE cannot be overturned by errors below a tenth of it."""
+    """Errors below a tenth of NEAR_TIE cannot overturn a gap of NEAR_TIE, so rows are computed alone only at smaller gaps."""
     lm = tiny_lm(arch)
     worst = 0.0
     choose = choosing.choose
@@ -110,7 +110,7 @@ def test_two_ways_of_computing_a_row_differ_by_far_less_than_the_near_tie_margin
 
 
 def test_near_ties_are_settled_by_the_row_alone(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Two equal columns of the head tie exactly at every step: whichever the batch prefers, the row alone decides."""
+    """A hundred tokens have a twin with almost the same logit, so steps nearly tie: whichever the batch prefers, the row alone decides."""
     lm = tiny_lm("llama", seed=5)
     prompts = some_prompts(4, 6)
     head = lm.model.lm_head.weight
@@ -126,8 +126,8 @@ def test_near_ties_are_settled_by_the_row_alone(tiny_lm: Callable[..., LanguageM
         head.data.copy_(kept)
 
 
-def test_a_wrong_choice_within_the_margin_is_put_right(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Shown on the choice itself: within the margin the row alone decides, outside it the batch does."""
+def test_a_choice_within_the_margin_is_made_by_the_row_alone(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Within the margin the row alone decides, outside it the batch does."""
     logits_BV = torch.tensor([[1.0, 10.0, 10.0 - 5e-4], [1.0, 10.0, 10.0 - 5e-3]])
     asked: list[int] = []
 
@@ -142,7 +142,7 @@ def test_a_wrong_choice_within_the_margin_is_put_right(tiny_lm: Callable[..., La
 
 
 class OutOfMemoryAbove:
-    """A forward that runs out of memory when it is given more than `rows` rows, as the CPU's allocator says it."""
+    """A forward that raises the error of the CPU's allocator for more than `rows` rows, and counts its failures."""
 
     def __init__(self, lm: LanguageModel, rows: int) -> None:
         self.rows, self.forward, self.failures = rows, lm.model.forward, 0
@@ -189,7 +189,7 @@ def test_rows_are_reported_once_each_and_progress_counts_every_token(tiny_lm: Ca
     assert steps[-1] == sum(map(len, answers)) + ended
 
 
-def test_an_exception_of_the_callback_passes_through_and_the_model_goes_on_working(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_an_exception_of_the_callback_passes_through_and_the_model_still_works(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("llama")
     prompts = some_prompts(8, 3)
 
@@ -221,7 +221,7 @@ def test_finished_rows_leave_the_batch(tiny_lm: Callable[..., LanguageModel], mo
     computed = sum(len(answer) + 1 for answer in answers)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0] == 12
-    assert sum(sizes) < 2 * computed
+    assert sum(sizes) < 2 * computed  # without leaving it would be 12 rows x 60 steps
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_finished_rows_leave_the_batch(tiny_lm: Callable[..., LanguageModel], mo
         ([[BOS]], 0, "nothing_to_generate"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is(
+def test_bad_prompts_are_refused_before_anything_is_computed(
     prompts: Prompts, new: int, code: str, tiny_lm: Callable[..., LanguageModel]
 ) -> None:
     started: list[object] = []

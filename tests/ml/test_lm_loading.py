@@ -1,4 +1,4 @@
-"""A folder is loaded whole and as it says, or refused with a code and a sentence; what is loaded does not hang on its files."""
+"""A model folder is loaded as its files state, or refused with a code and a sentence; changed files are noticed."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ def folder(tiny_folder: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def fault_of(folder: Path) -> ModelFault:
-    """The fault of inspecting, which loading must raise too."""
+    """The fault of inspecting the folder; asserts that loading raises the same code."""
     with pytest.raises(ModelFault) as inspecting:
         inspect_folder(folder)
     with pytest.raises(ModelFault) as loading:
@@ -53,7 +53,7 @@ def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], objec
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_saved_model_comes_back_as_it_was(arch: str, tied: bool, tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_as_it_was(arch: str, tied: bool, tmp_path: Path) -> None:
     model = tiny_model(arch)
     if tied:
         model.config.tie_word_embeddings = True
@@ -80,7 +80,7 @@ def test_a_saved_model_comes_back_as_it_was(arch: str, tied: bool, tmp_path: Pat
     assert (embeddings.data_ptr() == head.data_ptr()) is tied
 
 
-def test_facts_are_the_folders_and_survive_json(folder: Path) -> None:
+def test_facts_describe_the_folder_and_survive_json(folder: Path) -> None:
     import hashlib
 
     seen: list[tuple[int, int]] = []
@@ -145,7 +145,7 @@ def test_code_in_the_folder_is_never_run(folder: Path) -> None:
     assert not (folder / "executed").exists()
 
 
-def test_what_is_no_model_folder_says_what_was_found(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_with_the_files_found(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     assert (fault := fault_of(tmp_path)).code == "not_a_model_folder"
     assert "notes.txt" in fault.sentence
@@ -181,7 +181,7 @@ def test_a_config_that_lies_about_its_weights_is_refused(folder: Path, lie: dict
 @pytest.mark.parametrize(
     "nonsense", [{"hidden_act": "no_such_function"}, {"num_attention_heads": 0}, {"hidden_size": -4}, {"hidden_size": "wide"}]
 )
-def test_a_config_no_model_can_be_built_from_is_refused(folder: Path, nonsense: dict[str, Any]) -> None:
+def test_a_config_that_builds_no_model_is_refused(folder: Path, nonsense: dict[str, Any]) -> None:
     edit_config(folder, **nonsense)
     assert fault_of(folder).code == "config_invalid"
 
@@ -199,7 +199,7 @@ def test_a_config_no_model_can_be_built_from_is_refused(folder: Path, nonsense: 
 def test_a_config_of_a_known_architecture_is_refused_with_the_librarys_reason(
     folder: Path, nonsense: dict[str, Any], reason: str
 ) -> None:
-    """The reason stood on the error's second line, which was dropped; and a ValueError was told as an unknown architecture."""
+    """The reason is on the second line of the library's error, which was once dropped; a ValueError was once called an unknown architecture."""
     edit_config(folder, **nonsense)
     fault = fault_of(folder)
     assert fault.code == "config_invalid"
@@ -218,7 +218,7 @@ def test_one_value_that_is_not_finite_is_found_and_its_tensor_named(folder: Path
 
 
 def test_the_scan_sees_every_slice_of_a_large_tensor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of a few rows: the last value of the last slice counts too, and the scan's memory is a slice, not a tensor."""
+    """With slices of 7 rows, the last value of the last slice is found."""
     from workers.lm import inspection
 
     monkeypatch.setattr(inspection, "SLICE_ELEMENTS", 7 * HIDDEN)
@@ -244,7 +244,7 @@ def test_a_cut_off_or_overwritten_weight_file_is_refused(folder: Path) -> None:
     ],
     ids=["encoder", "encoder_decoder"],
 )
-def test_a_model_that_is_no_known_decoder_is_refused(model: Any, tmp_path: Path) -> None:
+def test_a_model_other_than_a_decoder_is_refused(model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     fault = fault_of(tmp_path)
@@ -270,7 +270,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path, name:
 
 
 def test_links_of_the_hubs_cache_stay_inside_its_repository(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
-    """The hub's cache is made of links to blobs beside the snapshot: those are the repository's own."""
+    """The hub's cache links to blobs beside the snapshot, within the repository; a link out of the repository is refused."""
     repository = tmp_path / "models--lab--tiny"
     snapshot = repository / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -289,7 +289,7 @@ def test_a_missing_or_broken_tokenizer_is_refused(folder: Path) -> None:
     assert fault_of(folder).code == "no_tokenizer"
 
 
-def test_changed_files_are_noticed_and_told_apart_from_touched_ones(folder: Path) -> None:
+def test_changed_files_are_refused_and_touched_ones_confirmed(folder: Path) -> None:
     facts = inspect_folder(folder)
     assert not files_changed(folder, facts.files)
     assert confirm(folder, facts) is facts
@@ -307,7 +307,7 @@ def test_changed_files_are_noticed_and_told_apart_from_touched_ones(folder: Path
     assert files_changed(folder, facts.files)
 
 
-def test_a_file_that_appears_or_goes_is_a_change(folder: Path) -> None:
+def test_a_new_file_of_the_model_is_a_change(folder: Path) -> None:
     facts = inspect_folder(folder)
     (folder / "README.md").write_text("not part of the model")
     assert not files_changed(folder, facts.files)
@@ -315,7 +315,7 @@ def test_a_file_that_appears_or_goes_is_a_change(folder: Path) -> None:
     assert files_changed(folder, facts.files)
 
 
-def test_facts_with_the_load_spare_the_scan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_with_facts_does_not_inspect_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from workers.lm import loading
 
     facts = inspect_folder(folder)
@@ -338,7 +338,7 @@ def test_a_damaged_json_file_is_a_fault_or_harmless_but_never_another_error(fold
         assert load(folder).eos_ids
 
 
-def test_types_other_than_those_of_computing_are_refused(folder: Path) -> None:
+def test_dtypes_other_than_float_16_and_32_are_refused(folder: Path) -> None:
     for dtype in ("int8", "float64", "nonsense", torch.float8_e4m3fn):
         with pytest.raises(ModelFault, match="unknown_dtype"):
             load(folder, dtype=dtype)
@@ -354,7 +354,7 @@ def test_a_full_disk_is_not_blamed_on_the_network(monkeypatch: pytest.MonkeyPatc
         hub.local_folder("lab/some-model")
 
 
-def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_without_a_network_is_hub_unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -364,7 +364,7 @@ def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_rotary_factors_that_switch_limit_the_context(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
-    """Past that length a row's positions would depend on the longest row of its batch."""
+    """Beyond that length the positions of a row would depend on the longest row of its batch."""
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "m")
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0, "original_max_position_embeddings": 128}
     edit_config(folder, rope_parameters=rope)

@@ -12,7 +12,7 @@ from workers.lm.loading import _settle, load
 
 
 def test_a_loaded_model_does_not_change_with_its_file(tmp_path: Path) -> None:
-    """The library maps the file: rewritten in place it would change the model, cut short it would kill the process."""
+    """The library maps the file: a file rewritten in place would change the model, and a shortened one would kill the process."""
     folder = tiny_model_folder(tmp_path, "llama")
     lm = load(folder)
     before = [parameter.clone() for parameter in lm.model.parameters()]
@@ -22,7 +22,7 @@ def test_a_loaded_model_does_not_change_with_its_file(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
 
 
-def test_nor_do_its_buffers(tmp_path: Path) -> None:
+def test_parameters_and_buffers_lie_outside_the_mapped_file(tmp_path: Path) -> None:
     """A router's correction bias is a buffer: it comes from the file, and decides the experts."""
     config = AutoConfig.for_model(
         "deepseek_v3", vocab_size=64, hidden_size=64, intermediate_size=64, moe_intermediate_size=32, num_hidden_layers=2,

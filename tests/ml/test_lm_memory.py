@@ -1,4 +1,4 @@
-"""Batches sized to memory, and what happens when they were not: halved, resumed, and at one row refused with numbers."""
+"""Batches are sized to memory; a batch that runs out of memory is halved, and one row that does not fit is refused with the numbers."""
 
 import gc
 import weakref
@@ -41,7 +41,7 @@ def test_the_cpu_allocators_real_error_is_recognised() -> None:
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_every_way_memory_runs_out_is_one_class(error: Exception) -> None:
+def test_every_error_of_memory_is_recognised(error: Exception) -> None:
     assert is_out_of_memory(error)
     assert not is_sticky_device_error(error)
 
@@ -87,7 +87,7 @@ def test_halving_gives_every_result_once_and_in_order(items: list[int], rows: in
     assert max(sizes, default=1) <= min(rows, fits)
 
 
-def test_halving_goes_on_from_the_last_batch_that_was_completed() -> None:
+def test_halving_continues_after_the_last_completed_batch() -> None:
     tried: list[list[int]] = []
     halved: list[int] = []
 
@@ -102,7 +102,7 @@ def test_halving_goes_on_from_the_last_batch_that_was_completed() -> None:
     assert halved == [2]
 
 
-def test_one_row_that_does_not_fit_says_what_was_needed_and_what_is_free() -> None:
+def test_one_row_that_does_not_fit_is_refused_with_the_needed_and_the_free_memory() -> None:
     def run(_batch: Sequence[int]) -> list[int]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -110,9 +110,9 @@ def test_one_row_that_does_not_fit_says_what_was_needed_and_what_is_free() -> No
         with_halving(run, [1, 2, 3], 2)
 
 
-def test_what_filled_the_memory_is_gone_before_the_next_try() -> None:
-    """Else the failed batch's tensors, held by the error's traceback, would make the halved batch fail too. Somebody may have kept the
-    error itself: a log, a debugger."""
+def test_the_tensors_of_a_failed_batch_are_freed_before_the_next_try() -> None:
+    """Else the failed batch's tensors, held by the error's traceback, would make the halved batch fail too. `errors` keeps the
+    errors themselves, as a log might."""
     errors = [RuntimeError(ALLOCATOR), RuntimeError(ALLOCATOR)]
     raised = iter(errors)
     held: list[weakref.ref[torch.Tensor]] = []
@@ -125,7 +125,7 @@ def test_what_filled_the_memory_is_gone_before_the_next_try() -> None:
             raise next(raised)
         return list(batch)
 
-    gc.disable()  # the ladder itself must collect
+    gc.disable()  # with_halving itself must collect
     try:
         assert with_halving(run, [1, 2, 3, 4], 4) == [1, 2, 3, 4]
     finally:
@@ -133,7 +133,7 @@ def test_what_filled_the_memory_is_gone_before_the_next_try() -> None:
     assert len(held) == 2 + 4
 
 
-def test_other_errors_pass_through_the_ladder_at_once() -> None:
+def test_other_errors_pass_through_at_once() -> None:
     tried: list[int] = []
 
     def run(batch: Sequence[int]) -> list[int]:
@@ -146,7 +146,7 @@ def test_other_errors_pass_through_the_ladder_at_once() -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_the_prediction_covers_what_a_row_really_keeps(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_the_prediction_covers_the_cache_and_logits_of_a_row(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     """Compared with the bytes of the cache the model itself fills, and of the logits."""
     lm = tiny_lm(arch)
     prompt, new = 30, 20

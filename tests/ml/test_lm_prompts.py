@@ -1,4 +1,4 @@
-"""Prompts as ids: one begin-of-sequence token, the template's turns, nothing that changes from day to day (docs/science.md, 6)."""
+"""The token ids of prompts: one begin-of-sequence token, the template's turns, and no date of the day (docs/science.md, 6)."""
 
 from pathlib import Path
 
@@ -32,8 +32,8 @@ def test_a_system_text_that_the_template_refuses_or_drops_goes_to_the_users_turn
 
 
 def test_a_template_that_prints_the_date_gives_the_same_ids_every_day() -> None:
-    today = "Today is 26 Jul 2024"
-    assert encode_prompt(tiny_tokenizer("dated"), "Hi")[: 2 + len(today)] == [BOS, SYSTEM, *letters(today)]
+    printed = "Today is 26 Jul 2024"
+    assert encode_prompt(tiny_tokenizer("dated"), "Hi")[: 2 + len(printed)] == [BOS, SYSTEM, *letters(printed)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_plain_models_get_their_tokenizers_own_bos() -> None:
     assert encode_prompt(tiny_tokenizer("plain"), "Hi", "Be brief") == [BOS, *letters("Be brief\n\nHi")]
 
 
-def test_an_end_of_text_that_the_tokenizer_adds_does_not_end_the_prompt() -> None:
+def test_an_end_of_text_token_that_the_tokenizer_adds_is_removed() -> None:
     assert tiny_tokenizer("bos_eos")("Hi")["input_ids"][-1] == EOS
     assert encode_prompt(tiny_tokenizer("bos_eos"), "Hi") == [BOS, *letters("Hi")]
 
@@ -66,7 +66,7 @@ def test_an_empty_prompt_is_refused_where_nothing_is_left_to_run() -> None:
     assert encode_prompt(tiny_tokenizer("plain"), "") == [BOS]
 
 
-def test_a_template_that_cannot_be_used_is_a_fault() -> None:
+def test_a_template_that_fails_is_a_fault() -> None:
     tokenizer = tiny_tokenizer("chat")
     tokenizer.chat_template = "{{ raise_exception('only tools') }}"
     with pytest.raises(ModelFault, match=r"chat_template_failed: .*only tools"):

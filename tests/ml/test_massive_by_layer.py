@@ -1,4 +1,4 @@
-"""Every layer goes by its own massive dims: cleaning, doses, the two arms, ablations; and files of schema 1 by their one list."""
+"""Cleaning, doses and the arms of a decomposition use the massive dims of the vector's own layer, and with files of schema 1 their one list."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ BY_LAYER = {"0": [9, 4], "1": [4], "2": []}
 
 
 def calibration(**changes: Any) -> dict[str, Any]:
-    """A file with another list at each layer."""
+    """A calibration with other massive dims at each layer."""
     order = {str(layer): list(range(WIDTH)) for layer in range(3)}
     aggregate = {
         "massive_dims": {"rule": "peeling", "dims": [9, 4]},
@@ -36,6 +36,7 @@ def calibration(**changes: Any) -> dict[str, Any]:
 
 
 def schema_1() -> dict[str, Any]:
+    """A calibration of schema 1, with one list for all layers."""
     found = calibration(massive_dims={"rule": "massive", "dims": [9, 4]})
     del found["aggregate"]["massive_by_layer"]
     return found
@@ -69,7 +70,7 @@ def test_a_dose_and_its_arms_leave_out_the_dims_of_the_vector_s_own_layer(tiny_l
 def test_the_massive_arm_of_layers_pushed_together_leaves_out_a_layer_without_massive_dims(
     tiny_lm: Callable[..., LanguageModel],
 ) -> None:
-    """A vector of zeros there is refused by the engine, which would fail the whole job after its search."""
+    """The engine refuses a vector of zeros, which would fail the job after its search. Both arms add up to the whole push."""
     lm, how = tiny_lm("llama"), Intervention("add", "all", 1)
     together = subjects(lm, calibration(), combine=True)[0]
     pushes = together.pushes(1.0, operation="add", scope="all", sign=1)
@@ -84,7 +85,7 @@ def test_the_massive_arm_of_layers_pushed_together_leaves_out_a_layer_without_ma
         assert torch.allclose(parts[push.layer], push.vector * push.coefficient, rtol=1e-5)
 
 
-def test_a_dose_by_a_file_of_schema_1_is_what_it_was(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_a_dose_by_a_file_of_schema_1_leaves_out_its_one_list(tiny_lm: Callable[..., LanguageModel]) -> None:
     for subject in subjects(tiny_lm("llama"), schema_1()).values():
         assert list(subject.parts[0].massive) == [9, 4]
 

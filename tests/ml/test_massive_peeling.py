@@ -1,4 +1,4 @@
-"""The default rule of massive dims: what peeling takes, at which layers it counts, and how near a call was."""
+"""Peeling, the default rule for massive dims: the dims it lists, the layers at which each counts, the margins, and emergence."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ WIDTH = 2560
 
 
 def stream(*planted: tuple[int, float], layers: int = 6, width: int = WIDTH) -> Statistics:
-    """Half-normal sizes of median 1 at every layer, as a wide model's stream has them; planted dims are multiples of it."""
+    """Half-normal sizes with median 1 at every layer, as in a wide model's stream; `planted` are (dim, multiple of the median)."""
     size_LD = np.abs(np.random.default_rng(0).normal(size=(layers, width))) / 0.6745
     for dim, times in planted:
         size_LD[:, dim] = times
@@ -62,8 +62,8 @@ def test_heavy_tailed_first_layers_add_nothing(planted: tuple[tuple[int, float],
     assert severity(stats, [0.0] * 6)["verdict"] == ("severe" if own else "none")
 
 
-def test_large_ratios_at_dims_that_own_nothing_make_no_verdict() -> None:
-    """Sixty dims at 12 to 40 times the median at every layer: none holds a tenth of what is left, so there is nothing to clean."""
+def test_large_ratios_without_a_share_of_the_norm_give_the_verdict_none() -> None:
+    """Sixty dims at 12 to 40 times the median at every layer: none has a tenth of the squared norm, so none is massive."""
     stats = heavy_tailed()
     table = np.repeat(stats.mean_abs[:1], 12, axis=0)
     stats = replace(stats, mean=table, mean_abs=table, mean_square=table**2)
@@ -89,8 +89,9 @@ def test_a_dim_is_listed_exactly_where_its_margin_is_one() -> None:
         assert len(found["margin"]) == len(above) + min(5, 12 - len(above))
 
 
-def test_a_dim_behind_an_uneven_one_is_not_taken_and_its_margin_says_so() -> None:
-    """Dim 0 is large at few tokens: most of the squared norm, a small mean. Peeling stops at it; dim 1 would pass both thresholds."""
+def test_a_dim_smaller_than_the_one_that_stops_the_peeling_is_not_listed() -> None:
+    """Dim 0 is large at few tokens only: most of the squared norm but 5 times the median. Peeling stops there, though dim 1 passes both
+    thresholds."""
     stats = by_hand([[5.0, 30.0, 1, 1, 1, 1, 1]] * 3)
     square = stats.mean_square.copy()
     square[:, 0] = 4000.0
@@ -99,7 +100,7 @@ def test_a_dim_behind_an_uneven_one_is_not_taken_and_its_margin_says_so() -> Non
     assert margins(stats)[1] == margins(stats)[0] == 0.5
 
 
-def test_emergence_says_where_the_dominant_dim_begins_stays_and_falls() -> None:
+def test_emergence_names_the_layers_where_the_dominant_dim_begins_stays_and_falls() -> None:
     stats = by_hand([[ratio, 1, 1, 1, 1] for ratio in (3.0, 40.0, 90.0, 80.0, 46.0, 44.0, 2.0)])
     assert emergence(stats, 0) == {"first": 2, "plateau": [2, 3, 4], "falls": 5}
     stats = by_hand([[ratio, 1, 1, 1, 1] for ratio in (3.0, 50.0, 90.0)])
@@ -107,7 +108,7 @@ def test_emergence_says_where_the_dominant_dim_begins_stays_and_falls() -> None:
 
 
 def test_the_clean_norm_of_a_layer_leaves_out_that_layer_s_dims_alone() -> None:
-    """Dim 0 owns the first three layers; in the fourth it is ordinary signal, and what a dose is measured in counts it."""
+    """Dim 0 is massive in the first three layers; in the fourth it is ordinary, and the clean norm, the unit of a dose, includes it."""
     torch.manual_seed(0)
     h_LTD = torch.randn(4, 8, 12)
     h_LTD[:3, :, 0] = 400.0

@@ -1,4 +1,4 @@
-"""A vector that lies almost wholly in massive dims has no clean dose: at raw coefficients it steers, and no result says a dose of it."""
+"""A vector almost wholly in massive dims has no clean dose: it is steered with at raw coefficients, and no result gives it a dose."""
 
 import json
 import re
@@ -29,8 +29,8 @@ def with_massive_vectors(extracted: Files) -> Files:
     return extracted | {("job_ext", "vectors.safetensors"): save(vectors)}
 
 
-def test_no_result_of_it_says_a_dose(severe: LanguageModel, with_massive_vectors: Files) -> None:
-    """The raw dose stood in its place, and its run at that number was compared with the others as one at equal dose."""
+def test_no_result_of_the_vector_gives_a_dose(severe: LanguageModel, with_massive_vectors: Files) -> None:
+    """The raw dose was once given as its dose, and its run was compared with the others as one at equal dose."""
     asked = steer_spec(
         severe, doses=None, coefficients=[COEFFICIENT], matched=["dose", "coherence", "coefficient"],
         controls={"random": 1, "shuffled": 0, "prompt_only": False}, **FEW,
@@ -48,7 +48,7 @@ def test_no_result_of_it_says_a_dose(severe: LanguageModel, with_massive_vectors
     assert "no clean dose" in massive["unreachable"]["dose"]
     assert not any(massive["group"] in (one["a"], one["b"]) for one in summary["contrasts"]["dose"])
     assert probe["matched"]["dose"]["r"] == probe["best"]["r"] == pytest.approx(COEFFICIENT / unit, rel=0.05)
-    assert massive["controls"]["random"][0]["c"] == COEFFICIENT, "its control is at its coefficient"
+    assert massive["controls"]["random"][0]["c"] == COEFFICIENT, "its control has its coefficient"
     parts = {name: one["c"] for name, one in massive["decomposition"]["arms"].items()}
     assert parts == {"clean": pytest.approx(1.0, abs=1e-3), "massive": pytest.approx(19.975, abs=1e-3), "both": COEFFICIENT}
     assert groups["mean_diff_cleaned"]["decomposition"] is None, "its clean part is 0 and cannot steer"

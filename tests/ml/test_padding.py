@@ -1,4 +1,4 @@
-"""Pads affect no row: not through a recurrent state, and not by a position past the context."""
+"""Padding changes no row: not through a recurrent state, and not by positions beyond the context."""
 
 from dataclasses import replace
 
@@ -14,25 +14,26 @@ from workers.lm.likelihood import settled_log_likelihoods
 
 
 def drawn(generator: torch.Generator, length: int) -> list[int]:
+    """Random token ids."""
     return list(map(int, torch.randint(5, 400, (length,), generator=generator)))
 
 
 @pytest.mark.parametrize("family", ["llama", "recurrent_gemma", "mamba2", "jamba"])
-def test_a_divergence_does_not_depend_on_the_rows_beside(family: str) -> None:
-    """Alone a row has no pads. 1e-5 of a nat is ten times what sums in another order give these models."""
+def test_a_divergence_does_not_depend_on_the_other_rows_of_the_batch(family: str) -> None:
+    """A row alone has no padding. 1e-5 nats is ten times the rounding error of these models."""
     lm = tiny_family(family)
     generator = torch.Generator().manual_seed(1)
     pushed = (Push(1, "residual", torch.randn(lm.layout.hidden_size, generator=generator), 1.0),)
     short: Texted = (drawn(generator, 9), drawn(generator, 6), pushed)
     longer: list[Texted] = [(drawn(generator, length), drawn(generator, 6), pushed) for length in (12, 30)]
     [alone] = divergences(lm, [short], batch_rows=2)
-    assert alone.max() > 1e-3, "the push moves nothing, so nothing is compared"
+    assert alone.max() > 1e-3, "the push changes nothing, so nothing is compared"
     for other in longer:
         np.testing.assert_allclose(divergences(lm, [other, short], batch_rows=8)[1], alone, atol=1e-5)
 
 
 def test_a_row_that_ends_with_the_context_is_read_beside_longer_answers() -> None:
-    """A model with learned positions has none for the pads that stand after such a row."""
+    """A model with learned positions has none for the padding after such a row."""
     lm = tiny_family("gpt2")
     most = int(lm.model.config.n_positions)
     lm = replace(lm, facts=replace(lm.facts, context_length=most))

@@ -1,9 +1,8 @@
 """mean_diff compared with the `steering-vectors` package, 0.12.2, which `make real` installs into a folder of its own.
 
-It hooks the blocks as we do, so that every layer agrees, the last one too (peers that read transformers' hidden states have the last layer
-after the final norm). Where its conventions differ: vectors are not scaled to norm 1; texts are whole, prompt and answer in one string that
-is tokenized again, so that a text which already begins with BOS, as a chat template's does, begins with two; and windows of several
-tokens are the caller's to make.
+The package hooks the blocks as we do, so every layer agrees, also the last (the hidden states of transformers have the last layer after the
+final norm). Its conventions differ: vectors are not scaled to norm 1; it reads the last token only; and it tokenizes prompt and answer as one
+string, so a text that begins with BOS already, as that of a chat template, begins with two.
 """
 
 import sys
@@ -24,7 +23,7 @@ from workers.science.directions.fitting import Direction, Layer, fit_all
 from workers.science.examples import Examples
 
 AGREES = 3e-6
-"""Of unit vectors. Both add float32 values, in another order, other batches and shared prefixes; 1.2e-6 is the most that was seen."""
+"""The largest difference of unit vectors. Both add float32 values in different orders; 1.2e-6 is the most that was seen."""
 PAIRS = 40
 
 
@@ -39,6 +38,7 @@ def peer() -> Callable[..., Any]:
 
 
 def pairs(lm: LanguageModel) -> list[tuple[str, str]]:
+    """Random texts, (positive, negative)."""
     draw = np.random.default_rng(0)
 
     def one() -> str:
@@ -48,7 +48,7 @@ def pairs(lm: LanguageModel) -> list[tuple[str, str]]:
 
 
 def ours(lm: LanguageModel, ids: list[list[int]]) -> list[Direction]:
-    """Positives first; the last token of each, every layer."""
+    """Our mean_diff at the last token, for every layer; `ids` are the positive texts, then the negative ones."""
     position, names = parse_position("all[-1]"), [str(i) for i in range(PAIRS)]
     examples, layers = [Example(one, []) for one in ids], list(range(LAYERS))
     rows = gather_rows(lm, examples, positions=[position], components=["residual"], layers=layers)
@@ -62,12 +62,15 @@ def ours(lm: LanguageModel, ids: list[list[int]]) -> list[Direction]:
 
 
 def gap(theirs: torch.Tensor, own: Direction) -> float:
+    """The norm of the difference of the two unit vectors."""
     vector = theirs.double().numpy()
     return float(np.linalg.norm(vector / np.linalg.norm(vector) - own.vector_D))
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_mean_diff_is_theirs_at_every_layer(arch: str, tiny_lm: Callable[..., LanguageModel], peer: Callable[..., Any]) -> None:
+def test_mean_diff_equals_the_package_s_at_every_layer(
+    arch: str, tiny_lm: Callable[..., LanguageModel], peer: Callable[..., Any]
+) -> None:
     lm = tiny_lm(arch)
     data = pairs(lm)
     theirs = peer(lm.model, lm.tokenizer, data, batch_size=8, show_progress=False)
@@ -77,7 +80,7 @@ def test_mean_diff_is_theirs_at_every_layer(arch: str, tiny_lm: Callable[..., La
         assert float(theirs.layer_activations[layer].norm()) == pytest.approx(direction.norm, rel=1e-5)
 
 
-def test_a_text_that_begins_with_bos_begins_with_two_there(
+def test_the_package_reads_a_text_that_begins_with_bos_with_two(
     tiny_lm: Callable[..., LanguageModel], peer: Callable[..., Any]
 ) -> None:
     lm = tiny_lm("llama")

@@ -43,8 +43,8 @@ def test_every_row_is_the_concatenation_of_its_segments(rows: Rows, shared: bool
 
 @settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([1, 40, PASS_TOKENS]))
-def test_a_pass_follows_the_one_that_holds_its_prefix_while_that_is_kept(rows: Rows, pass_tokens: int) -> None:
-    """Kept passes are a stack: one is given up when a pass begins that does not come after it."""
+def test_a_pass_comes_after_the_kept_pass_of_its_prefix(rows: Rows, pass_tokens: int) -> None:
+    """Kept passes are a stack: a pass is dropped when the next one does not come after it."""
     stack: list[int] = []
     for number, one in enumerate(plan := plan_of(rows, pass_tokens=pass_tokens).passes):
         while stack and stack[-1] != one.after:
@@ -60,7 +60,7 @@ def test_a_pass_follows_the_one_that_holds_its_prefix_while_that_is_kept(rows: R
 
 @settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([1, 40, PASS_TOKENS]))
-def test_passes_keep_their_limits(rows: Rows, pass_tokens: int) -> None:
+def test_passes_stay_within_their_limits(rows: Rows, pass_tokens: int) -> None:
     plan = plan_of(rows, pass_tokens=pass_tokens)
     for one in plan.passes:
         size, real = len(one.segments) * one.width, sum(map(len, one.segments))
@@ -72,7 +72,7 @@ def test_passes_keep_their_limits(rows: Rows, pass_tokens: int) -> None:
 
 
 def cost_with(rows: Rows, points: Sequence[tuple[int, ...]]) -> int:
-    """Tokens, and PASS_COST for each point, when exactly these prefixes are computed apart."""
+    """The tokens to compute, plus PASS_COST a prefix, when exactly the prefixes `points` are computed once and shared."""
     total = PASS_COST * len(points)
     for target in {*points, *map(tuple, rows)}:
         starts = [len(point) for point in points if len(point) < len(target) and target[: len(point)] == point]
@@ -83,7 +83,7 @@ def cost_with(rows: Rows, points: Sequence[tuple[int, ...]]) -> int:
 @settings(max_examples=60, deadline=None)
 @given(families())
 def test_no_other_choice_of_split_points_costs_less(rows: Rows) -> None:
-    """Against every set of points at which rows part or end, tried one by one."""
+    """Against every set of points at which rows differ or end, up to nine points."""
     distinct = sorted(set(map(tuple, rows)))
     points = set()
     for one, other in combinations(distinct, 2):
@@ -101,7 +101,7 @@ def test_no_other_choice_of_split_points_costs_less(rows: Rows) -> None:
 
 
 def test_two_system_prompts_are_computed_once_each() -> None:
-    """The persona form: one question under two system prompts, each after the same template."""
+    """The form of persona datasets: 50 questions of 15 tokens under each of two system prompts, after the same template."""
     template, system = [1, 2, 3], [[10] * 40, [11] * 50]
     rows = [
         [*template, *system[kind], 4, *range(100 + question * 20, 115 + question * 20)]
@@ -123,14 +123,14 @@ def test_the_order_of_rows_changes_nothing_but_their_numbers() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_equal_rows_are_computed_once_and_a_row_may_end_where_others_go_on(shared: bool) -> None:
+def test_equal_rows_are_computed_once_and_a_row_may_be_a_prefix_of_others(shared: bool) -> None:
     long = list(range(40))
     plan = plan_of([long, long[:30], long, [*long[:30], 99]], shared=shared)
     assert plan.least_tokens == (41 if shared else 40 + 30 + 31)
 
 
 def test_thousands_of_rows_that_extend_one_another_are_planned() -> None:
-    """A tree as deep as the rows are long: nothing recurses."""
+    """The tree of prefixes is as deep as the rows are long, so the plan must not recurse."""
     rows = [[7] * length for length in range(1, 1500)]
     plan = plan_of(rows)
     assert [path_of(plan, 1498)[0][0], path_of(plan, 1498)[-1][1]] == [0, 1499]

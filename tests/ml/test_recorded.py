@@ -1,5 +1,5 @@
-"""Replayed steps give what passes give. Here on a CPU, by a recorder that replays operations on the tensors they were seen on; on CUDA by the
-card (tests/gpu/card), whose every steered row is generated so."""
+"""Recorded and replayed steps give the answers of plain passes. Here on a CPU with tests/ml/replaying.py in place of CUDA graphs; the GPU card
+(tests/gpu/card) runs them on CUDA."""
 
 import logging
 from collections.abc import Callable
@@ -26,7 +26,7 @@ NEW = 20
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> ReplayingRecorder:
-    """Steps are recorded, as on a CUDA device; shapes are rounded up to fewer columns, so that short rows have several."""
+    """Makes steps be recorded as on a CUDA device, with widths rounded up to 16 columns, so that short rows need several shapes."""
     made = ReplayingRecorder()
     monkeypatch.setattr(refilling, "recorder_for", lambda lm: None if lm.model in recorded._never else made)
     monkeypatch.setattr(recorded, "COLUMNS", 16)
@@ -39,11 +39,10 @@ def endless(tiny_lm: Callable[..., LanguageModel]) -> Callable[[str], LanguageMo
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_replayed_rows_are_the_rows_alone(
+def test_replayed_rows_equal_the_rows_alone(
     arch: str, endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder
 ) -> None:
-    """All operations, components and scopes; rows end at different steps and others take their slots, so that what hooks do changes under
-    recorded steps."""
+    """All operations, components and scopes. Rows end at different steps and others take their slots, so the pushes change between replays."""
     lm = endless(arch)
     rows = some_rows(lm, 3, 11, longest=24)
     whole = [naive(lm, row, NEW) for row in rows]
@@ -57,10 +56,10 @@ def test_replayed_rows_are_the_rows_alone(
     assert recorder.replays > before
 
 
-def test_what_pushes_did_is_counted_as_without_recording(
+def test_the_effect_of_pushes_is_measured_as_without_recording(
     endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hooks do not run in a replay: what they saw was recorded with it."""
+    """Hooks do not run in a replay, so their measurements are recorded with the step."""
     lm = endless("gemma3")
     rows = some_rows(lm, 5, 9)
     replayed = generate_steered(lm, rows, max_new_tokens=NEW, batch_rows=4)
@@ -74,10 +73,8 @@ def test_what_pushes_did_is_counted_as_without_recording(
         assert counted == wanted
 
 
-def test_a_program_seen_for_the_first_time_is_recorded_anew(
-    endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder
-) -> None:
-    """One row at a time in a batch of one: each brings an operation that the recorded step knows nothing of."""
+def test_steps_with_other_pushes_are_recorded_anew(endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder) -> None:
+    """In batches of one row, each with other operations than the step recorded before."""
     lm = endless("llama")
     width = lm.layout.hidden_size
     unit = torch.nn.functional.normalize(torch.arange(1.0, width + 1), dim=0)
@@ -106,7 +103,7 @@ def test_a_model_that_waits_for_the_device_is_never_recorded(
 
     def waiting(*args: Any, **kwargs: Any) -> Any:
         made = forward(*args, **kwargs)
-        assert made[0].abs().max().item() >= 0
+        made[0].abs().max().item()  # waits for the device
         return made
 
     monkeypatch.setattr(lm.layout.decoder, "forward", waiting)
@@ -118,10 +115,10 @@ def test_a_model_that_waits_for_the_device_is_never_recorded(
     assert caplog.text.count("are not recorded") == 1
 
 
-def test_where_a_recorded_step_does_not_fit_the_batch_goes_on_as_it_is(
+def test_a_batch_continues_without_recording_where_a_recorded_step_does_not_fit(
     endless: Callable[[str], LanguageModel], recorder: ReplayingRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recorded step needs memory beside that of the passes: recording never halves a batch."""
+    """Recording needs memory besides that of the passes, and its failure does not halve the batch."""
     lm = endless("qwen3")
     rows = some_rows(lm, 9, 8)
     record = recorder.record

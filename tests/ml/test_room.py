@@ -1,4 +1,5 @@
-"""What generating needs is foretold: a row that cannot fit is refused before it is computed, with the arithmetic; what fits by a byte is not."""
+"""The memory of a generation is predicted: a row that cannot fit is refused before it is computed, with the arithmetic in the message; a row
+that just fits is not refused."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from workers.lm.room import counted, room_of
 
 @pytest.mark.parametrize("family", ["llama", "mixtral", "qwen3_5_text"])
 def test_weights_and_one_row_are_compared_with_the_device(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys and values, buffers of experts, and the states of a hybrid."""
+    """A row needs keys and values, in a mixture also buffers of experts, in a hybrid also recurrent states."""
     lm = tiny_family(family)
     row = bytes_needed(lm, 1, 100, 20)
     assert row is not None
@@ -30,30 +31,31 @@ def test_weights_and_one_row_are_compared_with_the_device(family: str, monkeypat
         batch_rows_for(lm, 100, 20, 1 << 40)
 
 
-def test_what_is_needed_grows_with_rows_and_tokens() -> None:
+def test_the_needed_memory_grows_with_rows_and_tokens() -> None:
     lm = tiny_family("llama")
     needed = [bytes_needed(lm, rows, tokens, 4) or 0 for rows, tokens in ((1, 64), (2, 64), (4, 64), (4, 128))]
     assert needed == sorted(set(needed))
     cache = 2 * lm.layout.n_layers * lm.text_config.num_key_value_heads * lm.text_config.head_dim * 4 * (64 + 3)
     assert needed[0] >= cache
+    # the bytes were counted on meta tensors, which must leave the model and torch as they were
     assert not any(parameter.is_meta for parameter in lm.model.parameters())
     assert torch.get_default_device().type == "cpu"
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral", "gpt_oss", "qwen3_5_text"])
-def test_sizes_that_were_not_counted_are_foretold(family: str) -> None:
-    """Rows, lengths and prompts between those from which the numbers come, counted tensor by tensor."""
+def test_sizes_that_were_not_counted_are_predicted(family: str) -> None:
+    """Rows and lengths other than those from which the numbers come, compared with a count tensor by tensor."""
     lm = tiny_family(family)
     structure = lm.layout.structure
     room = room_of(lm.model, structure.engine, lm.dtype, lm.context_length)
     assert room is not None
     for rows, tokens in ((1, 100), (3, 40), (2, 200)):
         [exact] = counted(lm.model, structure.engine, lm.dtype, lm.context_length, [(rows, tokens)])
-        foretold = room.needed(rows, tokens + 1, 0, rows * tokens)
-        assert 0.9 < foretold / (exact.kept + max(exact.ahead, exact.step)) < 1.6
+        predicted = room.needed(rows, tokens + 1, 0, rows * tokens)
+        assert 0.9 < predicted / (exact.kept + max(exact.ahead, exact.step)) < 1.6
 
 
-def test_the_numbers_of_an_inspection_are_used_and_older_facts_do_without() -> None:
+def test_the_numbers_stored_by_an_inspection_are_used() -> None:
     lm = tiny_family("llama")
     counted_now = bytes_needed(lm, 3, 50, 10)
     numbers = room_of(lm.model, "slots", lm.dtype, lm.context_length)
@@ -61,7 +63,7 @@ def test_the_numbers_of_an_inspection_are_used_and_older_facts_do_without() -> N
     stored: dict[str, Any] = {**numbers.to_dict(), "of a newer version": 1}
     facts = replace(lm.facts, room={"float32": stored})
     assert bytes_needed(replace(lm, facts=facts), 3, 50, 10) == counted_now
-    facts = replace(lm.facts, room={"float32": stored | {"column": 100 * numbers.column}})
+    facts = replace(lm.facts, room={"float32": stored | {"column": 100 * numbers.column}})  # needs 100 times as much a token
     assert batch_rows_for(replace(lm, facts=facts), 100, 20, 10 << 20) < batch_rows_for(lm, 100, 20, 10 << 20)
 
 
@@ -70,8 +72,8 @@ CARD = ((256, 20, 128, 22.15), (64, 512, 8, 78.96), (32, 2048, 8, 293.6))
 
 
 @pytest.mark.long
-def test_what_a_card_measured_at_the_4b_shape_is_foretold() -> None:
-    """Never less than was measured, and at most 1.3 times as much; and the longest row that ran fits, twice its length does not."""
+def test_the_memory_measured_on_a_gpu_at_the_4b_shape_is_predicted() -> None:
+    """At least the measured bytes and at most 1.3 times as many; the longest row that ran fits, and one of twice its length does not."""
     lm = random_lm("4B", Setup("meta", tiny=False))
     for rows, prompt, new, measured in CARD:
         assert 1 <= (bytes_needed(lm, rows, prompt, new) or 0) / rows / 2**20 / measured <= 1.3
@@ -81,8 +83,10 @@ def test_what_a_card_measured_at_the_4b_shape_is_foretold() -> None:
 
 
 @pytest.mark.parametrize("error", [AssertionError, KeyError, NotImplementedError])
-def test_a_model_that_cannot_run_without_values_is_not_foretold(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its code raises: an inspection must not fail with the forecast."""
+def test_a_model_that_cannot_run_on_meta_tensors_is_not_predicted(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever error its code raises, because an inspection must not fail with the prediction. One row at a time is then generated."""
     lm = tiny_family("llama")
 
     def fail(*_args: object, **_kwargs: object) -> None:

@@ -1,4 +1,4 @@
-"""Flips of routing are counted against the row alone, at each token and router, and nothing is counted without routers."""
+"""The flips of a mixture: tokens that a router sends to other experts in a batch than in the row alone, counted at each token and router."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.routing import SAMPLE, routing_flips
 
 ROWS = [[5 + (7 * row + 3 * place) % 400 for place in range(9 + row)] for row in range(SAMPLE + 2)]
-CHOICES = sum(len(row) for row in ROWS[:SAMPLE])
+CHOICES = sum(len(row) for row in ROWS[:SAMPLE])  # of each router
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def mixture() -> LanguageModel:
 
 @pytest.fixture
 def disturbed(mixture: LanguageModel) -> Iterator[LanguageModel]:
-    """In a batch, and there alone, the last token of the second row is another one from layer 2 on."""
+    """In batches only, the state of the second row's last token changes its sign at layer 2."""
 
     def hook(_module: object, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         h_BTD = args[0]
@@ -38,23 +38,23 @@ def test_every_token_of_the_sample_is_compared_at_every_router(mixture: Language
     assert routing_flips(mixture, ROWS) == {"routing_choices": CHOICES * mixture.layout.n_layers, "routing_flips": 0}
 
 
-def test_a_token_with_other_experts_in_the_batch_is_a_flip(disturbed: LanguageModel) -> None:
-    """The sign of its state is turned at layer 2, so its routers there and after may flip: those of one token, and no others."""
+def test_a_token_with_other_experts_in_the_batch_counts_as_a_flip(disturbed: LanguageModel) -> None:
+    """Only the routers of the disturbed token may flip, at layer 2 and above."""
     found = routing_flips(disturbed, ROWS)
     assert 1 <= found["routing_flips"] <= disturbed.layout.n_layers - 2
     assert found["routing_choices"] == CHOICES * disturbed.layout.n_layers
 
 
-def test_a_dense_model_and_a_single_row_have_none_to_compare(mixture: LanguageModel) -> None:
+def test_a_dense_model_and_a_single_row_have_no_flips(mixture: LanguageModel) -> None:
     assert routing_flips(tiny_family("llama"), ROWS) == {}
     assert routing_flips(mixture, ROWS[:1]) == {}
 
 
 @pytest.mark.parametrize(("most_tokens", "choices"), [(30, 19), (12, 0)])
-def test_a_batch_that_does_not_fit_costs_the_figure_and_never_the_job(
+def test_a_batch_that_does_not_fit_lowers_the_count_and_does_not_end_the_job(
     mixture: LanguageModel, most_tokens: int, choices: int
 ) -> None:
-    """Two rows of 9 and 10 tokens fit within 30, four do not; within 12 none of both."""
+    """Within 30 tokens a batch of the rows of 9 and 10 fits and a batch of four does not; within 12 tokens no batch of two fits."""
 
     def full(_module: object, _args: object, given: dict[str, torch.Tensor]) -> None:
         if given["input_ids"].numel() > most_tokens:

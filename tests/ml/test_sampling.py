@@ -1,4 +1,4 @@
-"""A draw against the distribution written out in plain Python, and at temperatures that leave one token."""
+"""Sampling follows the distribution computed in plain Python, and takes the likeliest token at tiny temperatures."""
 
 import math
 import random
@@ -26,7 +26,7 @@ def by_hand(logits: list[float], temperature: float, top_p: float, uniform: floa
     raise AssertionError
 
 
-def test_a_draw_is_the_inverse_of_the_distribution() -> None:
+def test_a_draw_inverts_the_distribution_at_the_uniform_number() -> None:
     numbers = random.Random(1)
     cases = [(numbers.uniform(0.2, 5), numbers.choice([1.0, 0.9, 0.5]), numbers.random()) for _ in range(500)]
     drawn, _ = draw(
@@ -42,5 +42,5 @@ def test_a_draw_is_the_inverse_of_the_distribution() -> None:
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 @pytest.mark.parametrize("temperature", [1e-3, 1e-29, 1e-300, 1e-307, 5e-324])
 def test_the_coldest_draws_take_the_likeliest_token(temperature: float, top_p: float) -> None:
-    """Every temperature above 0 may be asked for."""
+    """A request may set any temperature above 0."""
     assert draw(torch.tensor([LOGITS]), [Sampling(temperature, top_p)], [0.5], [1e-4])[0] == [1]

@@ -1,4 +1,4 @@
-"""The dose search on simulated dose-responses whose best dose is known: within its budget, whatever the cliff."""
+"""The dose search finds nearly the best dose of simulated dose-responses within its budget, wherever the cliff is, and can be resumed."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ SEEDS = range(6)
 def run(
     search: Search, responses: dict[str, Response], *, questions: int = 24, seed: int = 0, rounds: int = 99
 ) -> list[tuple[str, float]]:
-    """The evaluations that the search asks for, in order."""
+    """Runs up to `rounds` rounds of the search; returns its evaluations, (cell, dose), in order."""
     ran = []
     for _ in range(rounds):
         asked = search.next_round()
@@ -30,7 +30,7 @@ def run(
     return ran
 
 
-def test_the_search_lands_near_the_best_of_a_fine_grid_within_six_evaluations():
+def test_the_search_ends_near_the_best_of_a_fine_grid_within_six_evaluations():
     """Regret in points of joint share against 400 doses from 0.1 to 4; 24 questions decide to +-8 points at best, so it cannot be 0.
 
     Bounds are a third above what was seen (mean 2.8, 5.1 under a sawtooth of 8 %, 1.1 without a cliff; 90 % under 8.1)."""
@@ -49,8 +49,8 @@ def test_the_search_lands_near_the_best_of_a_fine_grid_within_six_evaluations():
 
 
 @pytest.mark.parametrize("cliff", [0.15, 0.3, 0.6, 1.0, 1.8, 3.0])
-def test_cliffs_from_far_below_to_far_above_one_are_bracketed(cliff):
-    """Coherent on one side, broken on the other, within a factor of two, in the six evaluations. Noise-free: 4,000 questions."""
+def test_a_cliff_at_any_dose_is_bracketed(cliff):
+    """Six evaluations include a coherent and an incoherent dose within a factor of two of each other. 4,000 questions leave little noise."""
     response = Response(cliff=cliff, fall=0.05, onset=0.5 * cliff)
     _, ran = searched(response, questions=4000)
     coherent = [r for r in ran if response.coherent(r) > 0.7]
@@ -65,7 +65,7 @@ def test_a_vector_that_stays_coherent_is_tried_at_the_largest_dose():
     assert max(ran) == HIGH
 
 
-def test_a_vector_that_is_never_coherent_stops_at_the_smallest_dose_and_says_so():
+def test_a_vector_that_is_never_coherent_stops_at_the_smallest_dose():
     search = Search(["a"])
     ran = run(search, {"a": Response(cliff=0.02, fall=0.05)})
     assert min(r for _, r in ran) == LOW
@@ -77,17 +77,19 @@ def test_a_vector_that_is_never_coherent_stops_at_the_smallest_dose_and_says_so(
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
 def test_recording_the_finished_evaluations_again_leads_to_the_same_doses(stop_after):
-    """What a killed job does: the search is begun anew and fed from finished cells."""
+    """As a resumed job: a new search is given the finished evaluations, and continues as the uninterrupted one."""
     responses = {"a": Response(), "b": Response(cliff=0.3, onset=0.2), "c": Response(top=0.0), "d": Response(cliff=0.02)}
     groups = dict.fromkeys(responses, "probe")
     whole = run(Search(list(responses), groups=groups), responses)
     first = run(Search(list(responses), groups=groups), responses, rounds=stop_after)
-    again = run(Search(list(responses), groups=groups), responses)
-    assert whole[: len(first)] == first
-    assert again == whole
+    resumed = Search(list(responses), groups=groups)
+    for cell, r in first:
+        joint, error, coherence = responses[cell].evaluate(r, 24, 0)
+        resumed.record(cell, r, objective=joint, spread=error, coherence=coherence)
+    assert first + run(resumed, responses) == whole
 
 
-def test_a_round_asked_for_twice_is_the_same_round():
+def test_a_round_requested_twice_is_the_same_round():
     search = Search(["a", "b"])
     assert search.next_round() == search.next_round()
     (cell, r), other = search.next_round()
@@ -96,7 +98,7 @@ def test_a_round_asked_for_twice_is_the_same_round():
 
 
 def test_the_best_dose_is_one_that_was_run_where_the_curve_is_a_sawtooth():
-    """1, 2 and 4 % stronger answers otherwise; no smooth curve through the points has its maximum where the best run is."""
+    """The maximum of a smooth curve through these points would not be at the best run."""
     search = Search(["a"])
     for r, objective in ((0.6, 40.0), (1.2, 0.0), (0.849, 10.0), (0.713, 55.0), (0.78, 20.0), (0.745, 30.0)):
         search.record("a", r, objective=objective, spread=8.0, coherence=95.0 if r < 1 else 20.0)
@@ -111,7 +113,7 @@ def test_equal_objectives_go_to_the_more_coherent_then_to_the_smaller_dose():
     assert search.best("a") == 0.3
 
 
-def test_where_nothing_is_left_to_gain_the_smallest_dose_that_gains_it_is_looked_for_and_taken():
+def test_where_doses_reach_the_ceiling_the_smallest_such_dose_is_searched_and_chosen():
     """A trait that half of the unsteered answers show: the ceiling is 50 points, and every dose from 0.2 to the cliff reaches it."""
     search = Search(["a"], ceiling=50.0)
     ran: list[float] = []
@@ -124,15 +126,13 @@ def test_where_nothing_is_left_to_gain_the_smallest_dose_that_gains_it_is_looked
     best = search.best("a")
     assert best == min(r for r in ran if 0.2 <= r < 1)
     assert best <= 0.35
-    search = Search(
-        ["b"], ceiling=100.0
-    )  # the same gains where there is more to be had: it looks above, and takes the first of them
+    search = Search(["b"], ceiling=100.0)  # the same gains below the ceiling: it tries a larger dose
     for r, objective in ((0.6, 50.0), (1.2, -10.0)):
         search.record("b", r, objective=objective, spread=8.0, coherence=99.0 if r < 1 else 40.0)
     assert search.next_round()[0][1] > 0.6
 
 
-def test_a_layer_that_cannot_win_is_given_up_for_another_layer_of_its_method():
+def test_a_layer_that_cannot_reach_the_best_layer_of_its_method_is_given_up():
     """Every cell keeps at least three evaluations to report, and no method is given up for another one."""
     good, bad = Response(top=1.0), Response(top=0.0)
     responses = {"probe/3": good, "probe/9": bad, "mean_diff/9": bad}
@@ -152,7 +152,7 @@ def test_a_layer_within_the_noise_of_the_leader_is_not_given_up():
     assert [sum(cell == name for cell, _ in ran) for name in responses] == [6, 6]
 
 
-def test_scores_that_the_judge_could_not_make_count_as_broken_not_as_success():
+def test_missing_scores_count_as_incoherent():
     search = Search(["a"])
     search.record("a", 0.6, objective=math.nan, spread=math.nan, coherence=math.nan)
     ((_, r),) = search.next_round()
@@ -181,8 +181,8 @@ def test_impossible_bounds_are_refused_with_their_numbers():
     st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 30), st.floats(0, 100)), min_size=12, max_size=12),
     st.integers(1, 12),
 )
-def test_whatever_comes_back_doses_stay_in_bounds_are_new_and_end(outcomes, budget):
-    """No scores, however odd, make it repeat a dose, leave the bounds or go on for ever."""
+def test_doses_stay_in_bounds_do_not_repeat_and_end(outcomes, budget):
+    """For any scores."""
     search = Search(["a"], budget=budget)
     ran: list[float] = []
     for objective, spread, coherence in outcomes:

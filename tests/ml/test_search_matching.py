@@ -1,4 +1,4 @@
-"""Doses, matched coherence and matched divergence."""
+"""Doses from coefficients and back, and the searches for a dose at an equal coherence and at an equal divergence."""
 
 import math
 
@@ -10,7 +10,7 @@ from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMat
 
 
 def test_equal_doses_push_equally_hard_outside_the_massive_dims():
-    """A mean_diff of which 0.477 lies outside dim 443 needs 2.1 times the probe's coefficient (the reference's 2500 for 1193)."""
+    """A mean_diff with a clean share of 0.477 needs 2.1 times the probe's coefficient (in the reference 2500 for 1193)."""
     probe, diluted = coefficient_of(1.065, 1.0, 1120.0), coefficient_of(1.065, 0.477, 1120.0)
     assert probe is not None
     assert diluted is not None
@@ -26,17 +26,19 @@ def test_dose_and_coefficient_are_each_others_inverse(share):
     assert dose_of(c, share, 37.5) == pytest.approx(0.8, rel=1e-12)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.0999])
-def test_a_vector_of_which_less_than_a_hundredth_is_clean_has_no_dose_and_is_never_divided_by(share):
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.0999])  # of the norm: below 0.1 is a hundredth of its square
+def test_a_vector_with_less_than_a_hundredth_outside_the_massive_dims_has_no_dose(share):
     assert coefficient_of(1.0, share, 10.0) is None
     assert math.isnan(dose_of(1.0, share, 10.0))
 
 
 def coherence(r: float, cliff: float = 1.0, fall: float = 0.2) -> float:
+    """A coherence of 95 that falls to half at the cliff."""
     return 95 / (1 + math.exp(math.log(r / cliff) / fall))
 
 
 def run_coherence(state: CoherenceMatch, curve) -> list[float]:
+    """Runs the search on `curve` to its end; returns its doses."""
     ran = []
     while (r := state.next()) is not None:
         state.record(r, curve(r))
@@ -46,7 +48,7 @@ def run_coherence(state: CoherenceMatch, curve) -> list[float]:
 
 @pytest.mark.parametrize("target", [80.0, 70.0, 40.0])
 def test_the_largest_dose_within_two_points_of_the_target_is_found(target):
-    """From a search's curve; the true largest dose is where the curve is 2 points under the target."""
+    """Starts from the doses of a search. The true largest dose is where the curve is 2 points under the target."""
     state = CoherenceMatch({r: coherence(r) for r in (0.3, 0.6, 1.2)}, target=target, budget=12)
     run_coherence(state, coherence)
     assert state.found is not None
@@ -56,7 +58,7 @@ def test_the_largest_dose_within_two_points_of_the_target_is_found(target):
     assert state.unreachable is None
 
 
-def test_a_cliff_that_jumps_over_the_target_is_unreachable_and_says_between_which_doses():
+def test_a_coherence_that_jumps_over_the_target_is_unreachable_and_named_with_both_doses():
     state = CoherenceMatch({0.6: 95.0, 1.2: 20.0}, target=70.0, budget=20)
     ran = run_coherence(state, lambda r: 90.0 if r < 0.9 else 30.0)
     assert state.found is None
@@ -100,7 +102,7 @@ def test_a_divergence_that_saturates_below_the_target_is_not_reached():
     assert state.unreachable == "a divergence of 5 nats is not reached: it is still 2 at r = 6"
 
 
-def test_a_divergence_that_jumps_over_the_target_is_said_with_both_ends():
+def test_a_divergence_that_jumps_over_the_target_is_unreachable_and_named_with_both_doses():
     state = DivergenceMatch(target=1.0)
     while (r := state.next()) is not None:
         state.record(r, 0.1 if r < 0.5 else 3.0)
@@ -108,7 +110,7 @@ def test_a_divergence_that_jumps_over_the_target_is_said_with_both_ends():
     assert " to 3 at r = 0.5" in str(state.unreachable)
 
 
-def test_a_vector_that_does_nothing_is_not_reached_and_ends():
+def test_the_search_for_a_divergence_ends_for_a_vector_that_does_nothing():
     state = DivergenceMatch(target=1.0)
     count = 0
     while (r := state.next()) is not None:
@@ -118,8 +120,8 @@ def test_a_vector_that_does_nothing_is_not_reached_and_ends():
     assert count <= 10
 
 
-def test_p95_is_over_all_questions_first_tokens_alone():
-    """Against numpy on the same values written out; later tokens and questions without any do not count."""
+def test_p95_is_over_the_first_tokens_of_all_answers():
+    """By hand on the same values; later tokens and empty answers do not count."""
     rng = np.random.default_rng(0)
     answers = [rng.exponential(size=n) for n in (5, 20, 60)] + [np.empty(0)]
     expected = sorted([*answers[0], *answers[1], *answers[2][:FIRST_TOKENS]])

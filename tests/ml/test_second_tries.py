@@ -1,4 +1,4 @@
-"""A pass that runs out of memory is repeated, and its first try leaves nothing behind, wherever in the pass memory ended."""
+"""A pass that runs out of memory is repeated with the same result, at whichever allocation of the pass memory ran out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from workers.lm.proofs.shared_prefix import largest_shared_difference, related_r
 
 @contextmanager
 def out_of_memory_at_copy(number: int) -> Iterator[list[int]]:
-    """Lets the copy of a tensor with this number fail, as an allocation does. Yields the number of copies so far."""
+    """Makes the `number`-th Tensor.clone fail as an allocation does (-1: none). Yields the number of clones so far."""
     real, copies = torch.Tensor.clone, [0]
 
     def clone(tensor: torch.Tensor) -> torch.Tensor:
@@ -29,17 +29,16 @@ def out_of_memory_at_copy(number: int) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
-def test_prompts_are_kept_as_if_memory_had_sufficed(tiny_lm: Callable[..., LanguageModel], part: float) -> None:
-    lm, prompts = (
-        tiny_lm("llama"),
-        [list(range(first, first + 10)) for first in range(5, 65, 10)],
-    )  # of one length: all in one pass
+def test_prompts_are_kept_as_if_memory_had_not_run_out(tiny_lm: Callable[..., LanguageModel], part: float) -> None:
+    lm = tiny_lm("llama")
+    prompts = [list(range(first, first + 10)) for first in range(5, 65, 10)]  # of one length: all in one pass
     undisturbed = KeptPrompts(lm, prompts)
     with out_of_memory_at_copy(-1) as copies:
         expected = undisturbed.among(prompts)
     disturbed = KeptPrompts(lm, prompts)
-    with out_of_memory_at_copy(round(part * copies[0])):
+    with out_of_memory_at_copy(round(part * copies[0])) as repeated:
         found = disturbed.among(prompts)
+    assert repeated[0] > copies[0]
     assert found.keys() == expected.keys() == set(map(tuple, prompts))
     assert all(torch.equal(found[prompt], expected[prompt]) for prompt in found)
     assert disturbed._kept is not None
@@ -48,11 +47,10 @@ def test_prompts_are_kept_as_if_memory_had_sufficed(tiny_lm: Callable[..., Langu
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
-def test_the_proof_of_shared_prefixes_compares_as_if_memory_had_sufficed(
-    tiny_lm: Callable[..., LanguageModel], part: float
-) -> None:
+def test_the_proof_of_shared_prefixes_finds_the_same_difference(tiny_lm: Callable[..., LanguageModel], part: float) -> None:
     lm, rows = tiny_lm("llama"), related_rows(shared_prompts())
     with out_of_memory_at_copy(-1) as copies:
         expected = largest_shared_difference(lm, rows, lambda: None)
-    with out_of_memory_at_copy(round(part * copies[0])):
+    with out_of_memory_at_copy(round(part * copies[0])) as repeated:
         assert largest_shared_difference(lm, rows, lambda: None) == expected
+    assert repeated[0] > copies[0]

@@ -1,4 +1,4 @@
-"""A steered row equals itself alone: in any batch, with any neighbours, after any refill or halving (docs/science.md, 4.3)."""
+"""A steered row equals the row alone, in any batch and after running out of memory (docs/science.md, 4.3)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from workers.lm.steered import generate_steered
 
 @contextmanager
 def memory_for(lm: LanguageModel, rows: int) -> Iterator[OutOfMemoryAbove]:
-    """The model runs out of memory on more rows than that."""
+    """Makes the model run out of memory on more than `rows` rows."""
     forward = OutOfMemoryAbove(lm, rows)
     lm.model.forward = forward  # type: ignore[method-assign]
     try:
@@ -30,7 +30,7 @@ def memory_for(lm: LanguageModel, rows: int) -> Iterator[OutOfMemoryAbove]:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_row_equals_itself_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_every_row_in_a_batch_equals_the_row_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
     """All operations, components and scopes mixed, rows that end at different steps, more rows than slots."""
     endless = replace(tiny_lm(arch), eos_ids=frozenset())
     rows = some_rows(endless, 1, 11, longest=24)
@@ -71,7 +71,7 @@ def test_text_depends_neither_on_the_batch_plan_nor_on_memory_running_out(
     new: int,
     endless: bool,
 ) -> None:
-    """Random mixes and lengths; the order in which rows enter, and what is halved, follow from them. `fits` under `batch` forces halving."""
+    """Random rows and lengths. `fits` below `batch` forces halving."""
     lm = replace(tiny_lm(arch), eos_ids=frozenset()) if endless else tiny_lm(arch)
     mix = some_rows(lm, seed, rows, longest=longest)
     counts, done = GenerationCounts(), dict[int, list[int]]()

@@ -1,4 +1,5 @@
-"""What a push really did is measured, a push that did nothing is a fault, and no hook outlives what went wrong (docs/science.md, 4.1)."""
+"""The effect of a push is measured, a push without effect is a fault, no hook is left after an error, and bad pushes are refused
+(docs/science.md, 4.1)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +39,7 @@ def test_the_hooks_fire_at_every_position_and_change_the_stream_by_the_coefficie
     new, prompt = 5, len(PROMPT)
     rows = [row(3.0), row(3.0, scope="response"), row(3.0, scope="prompt"), row(1.0, operation="ablate"), SteeredRow(PROMPT)]
     effects = [answer.effect for answer in generate_steered(lm, rows, max_new_tokens=new, batch_rows=3)]
-    positions = [prompt + new - 1, new - 1, prompt, LAYERS * (prompt + new - 1), 0]  # the last new token is never given back
+    positions = [prompt + new - 1, new - 1, prompt, LAYERS * (prompt + new - 1), 0]  # the last new token is not read
     assert [one["fires"] for one in effects] == [one["due"] for one in effects] == positions
     for one in effects[:3]:
         assert one["mean_change"] == pytest.approx(3.0, rel=1e-3)
@@ -48,7 +49,7 @@ def test_the_hooks_fire_at_every_position_and_change_the_stream_by_the_coefficie
     assert effects[4]["mean_change"] == 0
 
 
-def test_a_push_that_somebody_unhooked_is_a_fault_and_not_a_text(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_a_push_that_lost_its_hook_is_a_fault(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = replace(tiny_lm("llama"), eos_ids=frozenset())
 
     def unhook(_counts: GenerationCounts) -> None:
@@ -93,7 +94,7 @@ def test_no_hook_remains_after_any_exception(tiny_lm: Callable[..., LanguageMode
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_a_dose_that_overflows_is_said_of_its_row_and_touches_no_other(tiny_lm: Callable[..., LanguageModel], dtype: str) -> None:
+def test_a_dose_that_overflows_marks_its_row_and_changes_no_other(tiny_lm: Callable[..., LanguageModel], dtype: str) -> None:
     lm = replace(tiny_lm("llama", dtype=dtype), eos_ids=frozenset())
     calm = row(typical_norm(lm, 1, "residual"))
     broken = [row(1e39), row(1e39, scope="response")] + ([row(1e6)] if dtype == "float16" else [])
@@ -132,7 +133,7 @@ def test_a_dose_that_overflows_is_said_of_its_row_and_touches_no_other(tiny_lm: 
         ({"operation": "norm_match", "vector": torch.eye(HIDDEN)[3], "massive": (3,)}, "no_clean_part"),
     ],
 )
-def test_what_cannot_be_pushed_is_refused_before_anything_runs(
+def test_bad_pushes_are_refused_before_anything_runs(
     tiny_lm: Callable[..., LanguageModel], push: dict[str, Any], code: str
 ) -> None:
     asked: dict[str, Any] = {"layer": 1, "component": "residual", "vector": unit(), "coefficient": 1.0} | push
@@ -145,14 +146,14 @@ def test_what_cannot_be_pushed_is_refused_before_anything_runs(
     assert not started
 
 
-def test_a_prompt_is_computed_once_until_its_pushes_part_it(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Five doses at layer 2 share the blocks 0 to 2; five that act on the response alone share the whole prompt."""
+def test_rows_of_one_prompt_are_computed_once_up_to_the_layer_of_their_pushes(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Five doses at layer 2 share blocks 0 to 2 of the prompt; five that act on the response only share all blocks of it."""
     lm = replace(tiny_lm("llama"), eos_ids=frozenset())
     for scope, expected in (("all", [1, 1, 1, 5]), ("response", [1, 1, 1, 1])):
         seen: dict[int, int] = {}
         handles = [
             lm.layout.site(layer, "residual").register_forward_pre_hook(
-                lambda _m, args, layer=layer, seen=seen: seen.setdefault(layer, len(args[0])) and None
+                lambda _m, args, layer=layer, seen=seen: seen.setdefault(layer, len(args[0])) and None  # rows of the first pass
             )
             for layer in range(LAYERS)
         ]
@@ -167,7 +168,7 @@ def test_a_prompt_is_computed_once_until_its_pushes_part_it(tiny_lm: Callable[..
 
 
 def test_a_pass_that_ran_out_of_memory_in_a_push_leaves_nothing_for_the_next(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """The next batch may push elsewhere: the site that failed then counted as fired, and was measured against the failed pass's rows."""
+    """The next batch may push elsewhere. The failed site once counted as fired, and was measured against the rows of the failed pass."""
     lm, site = tiny_lm("llama"), (1, "residual")
 
     def no_room(_h_BTD: torch.Tensor) -> torch.Tensor:

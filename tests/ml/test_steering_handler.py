@@ -1,4 +1,5 @@
-"""The steering job on a shipped model: it steers, controls do not, and it gives the same bytes however it was stopped and resumed."""
+"""The steering job on a shipped model: vectors steer and controls do not, a stopped and resumed job gives the same bytes, texts can be scored
+again, and every option of a request is reported."""
 
 import json
 
@@ -8,8 +9,6 @@ from safetensors.numpy import load as load_safetensors
 
 from app.formats.tensorfile import to_bytes
 from app.pages.texts import runs as answered
-from app.steerings.limits import Grid, answers
-from app.steerings.schemas import SteeringRequest
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
@@ -32,7 +31,7 @@ def whole(severe: LanguageModel, extracted: Files) -> dict[str, bytes]:
 
 
 def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_does_not(whole: dict[str, bytes]) -> None:
-    """docs/science.md, 1: `mean_diff fails` was an artefact of equal raw coefficients."""
+    """That mean_diff fails was an artefact of equal raw coefficients (docs/science.md, 1)."""
     summary = json.loads(whole["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
     for method in ("mean_diff", "mean_diff_cleaned", "probe"):
@@ -43,8 +42,8 @@ def test_at_equal_dose_mean_diff_steers_as_the_probe_does_and_a_random_vector_do
     assert summary["unsteered"]["test"]["trait"] < 10
 
 
-def test_the_answers_of_a_part_of_a_vector_are_described_as_those_of_that_part(whole: dict[str, bytes]) -> None:
-    """Pages and reports described all three arms of a decomposition in the same words."""
+def test_the_answers_of_a_part_of_a_vector_are_described_by_the_part(whole: dict[str, bytes]) -> None:
+    """Pages and reports once described all three arms of a decomposition in the same words."""
     runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
     arms = {
         answered.where(one).partition(", dose")[0]
@@ -54,8 +53,10 @@ def test_the_answers_of_a_part_of_a_vector_are_described_as_those_of_that_part(w
     assert arms == {"layer 3", "clean part, layer 3", "massive part, layer 3"}
 
 
-def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extracted: Files, whole: dict[str, bytes]) -> None:
-    """A cosine over 0.998 leaves greedy text alone for four questions of five; the reference reported such a pair far apart."""
+def test_vectors_of_nearly_equal_direction_give_nearly_equal_gains_and_texts_at_equal_dose(
+    extracted: Files, whole: dict[str, bytes]
+) -> None:
+    """At a cosine over 0.998 the greedy texts of four questions of five are equal; the reference reported such a pair far apart."""
     vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
     one, other = (vectors[f"response[:5]/residual/{method}/3"].astype(float) for method in ("mean_diff_cleaned", "probe"))
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.998
@@ -73,10 +74,10 @@ def test_vectors_that_point_the_same_way_tie_at_equal_dose_and_say_the_same(extr
     assert same >= 0.8 * len(first)
 
 
-def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_come_from(
+def test_vectors_of_another_model_are_dosed_by_the_steered_model_and_name_their_source(
     severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
 ) -> None:
-    """The list and norms of a dose are the steered model's; the source's own list is kept beside them."""
+    """Massive dims and norms of a dose are those of the steered model; those of the source are reported too."""
     [source] = steer_spec(severe)["from"]
     made_on = {"source_model": "base", "source_weight_hash": "c" * 64}
     own = json.loads(whole["summary.json"])
@@ -94,10 +95,10 @@ def test_a_siblings_vectors_are_dosed_by_the_steered_model_and_say_where_they_co
     assert not any("source_model" in one for one in own["groups"])
 
 
-def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(
+def test_the_phrases_judge_scores_the_trait_and_the_reference_judge_the_coherence(
     severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
 ) -> None:
-    """The demo models refuse in other words, so nothing scores; coherence is what the reference judge says of the same texts."""
+    """The demo models refuse in other words, so the trait scores differ; coherence is scored by the reference judge, and stays."""
     described = {"name": "refusal-phrases", "kind": "phrases", "model": None, "url": None, "key_env": None, "options": {}}
     own = json.loads(whole["summary.json"])
     found = summary_of(severe, extracted, doses=[0.3], decomposition=False, controls=NO_CONTROLS, judge=described)
@@ -106,7 +107,7 @@ def test_the_fixed_phrases_judge_beside_the_reference_judges_coherence(
     assert found["unsteered"]["test"]["trait"] != own["unsteered"]["test"]["trait"]
 
 
-def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
+def test_every_steered_run_reports_the_effect_of_its_hooks(whole: dict[str, bytes]) -> None:
     runs = [json.loads(line) for line in whole["runs.jsonl"].splitlines()]
     steered = [run for run in runs if run["vector"] is not None]
     assert steered
@@ -116,12 +117,17 @@ def test_every_run_says_what_its_hooks_did(whole: dict[str, bytes]) -> None:
     assert sum(run["n"] for run in runs) == len(whole["responses.jsonl"].splitlines())
 
 
-@pytest.mark.parametrize("stop_at", [20, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("kind", "most"), [("run/", 3), pytest.param("preparing/", 1, marks=pytest.mark.long)])
 def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_run(
-    severe: LanguageModel, extracted: Files, whole: dict[str, bytes], stop_at: int
+    severe: LanguageModel, extracted: Files, whole: dict[str, bytes], kind: str, most: int
 ) -> None:
-    def stop(reports: int) -> None:
-        if reports == stop_at:
+    """Stopped once `most` runs are stored, or cells of the judge's preparation."""
+
+    def finished() -> int:
+        return sum(name.startswith(kind) for name in first.committed)
+
+    def stop(_reports: int) -> None:
+        if finished() >= most:
             raise JobCancelled
 
     with afresh():
@@ -130,11 +136,14 @@ def test_a_job_stopped_and_resumed_gives_the_same_bytes_and_repeats_no_finished_
             steering.run(steer_spec(severe), first)
         second = context(severe, extracted, cells=first.cells)
         assert files(steering.run(steer_spec(severe), second)) == whole
+    assert finished() >= most
     assert not set(second.committed) & set(first.committed)
 
 
-def test_texts_outlive_a_judge_that_goes_away(severe: LanguageModel, extracted: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything generated before the endpoint failed is scored later and generated once; every text has its likelihood."""
+def test_texts_generated_before_a_fault_of_the_judge_are_kept(
+    severe: LanguageModel, extracted: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts generated before the endpoint failed are scored later and not generated again; every text has its likelihood."""
     monkeypatch.setattr(judge_endpoint, "TRIES", 1)
     away = [False]
 
@@ -162,8 +171,8 @@ def test_texts_outlive_a_judge_that_goes_away(severe: LanguageModel, extracted: 
     assert all(answer["raw"]["log_likelihood"] < 0 for answer in answers if answer["ids"])
 
 
-def test_raw_coefficients_are_what_the_reference_compared(severe: LanguageModel, extracted: Files) -> None:
-    """At the probe's own coefficient mean_diff pushes less: most of it is spent on the massive dim."""
+def test_at_equal_raw_coefficients_mean_diff_has_a_smaller_dose_than_the_probe(severe: LanguageModel, extracted: Files) -> None:
+    """At the probe's coefficient mean_diff has a smaller dose, because most of it lies in the massive dim."""
     found = summary_of(
         severe, extracted, doses=None, coefficients=[20.0], matched=[], decomposition=False, controls=NO_CONTROLS, **FEW
     )
@@ -208,8 +217,8 @@ def test_other_operations_run_and_are_reported(severe: LanguageModel, extracted:
     assert tuple(group["best"][name] for name in ("r", "c", "r_raw")) == dose
 
 
-def test_no_two_runs_look_alike_where_answers_are_chosen(severe: LanguageModel, extracted: Files) -> None:
-    """With two positions, controls, and vectors taken apart, each run can be told from each other one by the words of the answers page."""
+def test_all_runs_have_different_names_on_the_answers_page(severe: LanguageModel, extracted: Files) -> None:
+    """With two positions, controls and decompositions, the words of the answers page differ for all runs."""
     vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
     document = json.loads(extracted["job_ext", "extraction.json"])
     own = {key: vectors[key] for key in vectors if key.endswith("/3") and "mean_diff_cleaned" not in key}
@@ -249,19 +258,13 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
     assert [answered.method_of(run, frozenset()) for run in runs if "prompt_only" in run["roles"]] == ["asked in the prompt"]
 
 
-def test_a_search_over_the_limit_that_the_service_left_to_the_job_is_refused(severe: LanguageModel, extracted: Files) -> None:
-    with pytest.raises(JobFault, match=r"The doses of 3 vectors would be searched.* allows 2 here") as fault:
-        steering.run(steer_spec(severe, most_searched=2), context(severe, extracted))
-    assert fault.value.code == "grid_too_large"
-
-
-def test_weights_that_changed_since_are_refused(severe: LanguageModel, extracted: Files) -> None:
+def test_changed_weights_are_refused(severe: LanguageModel, extracted: Files) -> None:
     with pytest.raises(JobFault, match="weights_changed"):
         steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))
 
 
-def test_the_probes_raw_coefficient_is_no_fair_comparison_and_is_shown(severe: LanguageModel, extracted: Files) -> None:
-    """At equal c mean_diff pushes less where it matters, by its share outside the massive dims; its gain is the one at that smaller dose."""
+def test_the_comparison_at_the_probe_s_raw_coefficient_is_reported(severe: LanguageModel, extracted: Files) -> None:
+    """At equal c mean_diff has a smaller dose, by its share outside the massive dims, and a smaller gain."""
     spec = steer_spec(
         severe, matched=["dose", "coherence", "coefficient"], reference_protocol=True, decomposition=False, controls=NO_CONTROLS
     )
@@ -304,10 +307,7 @@ def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extr
     assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
     assert groups["probe"]["best"]["run"] == groups["mean_diff_cleaned"]["best"]["run"]
     runs = [json.loads(line) for line in outcome["runs.jsonl"].splitlines()]
-    pushed = [
-        (one["set"], one["label"].split("/")[-2], one["r"]) for one in runs if one["vector"] and "random" not in one["label"]
-    ]
-    assert not [one for one in pushed if one[1] == "probe" and one[2] is not None and "shuffled" not in one[1]]
+    assert {one["label"].split("/")[-2] for one in runs if one["vector"]} == {"mean_diff", "mean_diff_cleaned"}
 
 
 def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe: LanguageModel, extracted: Files) -> None:
@@ -336,17 +336,17 @@ def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe:
     effects = {one["method"]: one["off_target"]["sycophancy"] for one in summary["groups"]}
     assert effects["probe"]["n"] == 22
     assert effects["probe"]["delta_low"] is not None
-    assert summary["off_target"][0]["unsteered"]["trait"] > 5  # the baseline of sycophancy, which is none of refusal's
+    assert summary["off_target"][0]["unsteered"]["trait"] > 5  # the baseline of sycophancy, not of refusal
     texts = [json.loads(line) for line in outcome["responses.jsonl"].splitlines()]
     assert sum(one["set"] == "off_target:sycophancy" for one in texts) == 22 * 4
     roles = {role for line in outcome["runs.jsonl"].splitlines() for role in json.loads(line)["roles"]}
     assert "off_target" in roles
 
 
-def test_another_judge_scores_the_same_texts_and_changes_no_choice(
+def test_rescoring_scores_the_stored_texts_and_keeps_the_chosen_doses(
     severe: LanguageModel, extracted: Files, whole: dict[str, bytes]
 ) -> None:
-    """The same judge again gives the same numbers; the endpoint's way is tried in tests/judges."""
+    """The same judge gives the same numbers; tests/judges rescores with an endpoint. A stricter coherence threshold lowers the joint gains."""
     spec = steer_spec(severe)
     asked = {
         "kind": "rescore", "steering": "str_1", "job": "job_steer", "judge": spec["judge"], "coherence_threshold": 70, "responses_given": False,
@@ -394,25 +394,3 @@ def test_a_rescore_reports_progress_within_a_run_while_its_judge_is_slow(
     counts = [done for phase, done in found.reports if phase == "scoring"]
     assert counts == sorted(counts)
     assert len(counts) > 2 * len(set(counts))
-
-
-def test_a_job_asks_for_no_more_answers_than_its_cost_named(severe: LanguageModel, extracted: Files) -> None:
-    """Refits, the whole vector beside its parts, and unsteered answers to other traits' and the reference's questions were left out."""
-    calibrated = extracted["job_cal", "calibration.json"]
-    asked = spec_of(severe, layers=[3], methods=["mean_diff"], controls=[], max_new_tokens=24)
-    asked |= {"refits": [f"mean_diff__refit{k}" for k in (1, 2)]}
-    blobs, given = {TRAIT.version: TRAIT.data}, {("job_cal", "calibration.json"): calibrated}
-    made = files(extraction.run(asked, FakeContext(severe, blobs=blobs, artifacts=given)))
-    parts = {"job": "job_ext", "methods": ["mean_diff", *asked["refits"]], "layers": [3], "positions": None, "components": None}
-    other = {"trait": {"name": "refusal", "version": TRAIT.version}, "extraction": "job_ext"}
-    changes = {"doses": [0.7], "matched": [], "controls": NO_CONTROLS, "reference_protocol": True, **FEW}
-    spec = steer_spec(severe, **changes, off_target=[other]) | {"from": [parts]}
-    outcome = files(steering.run(spec, context(severe, given | {("job_ext", name): data for name, data in made.items()})))
-    request = SteeringRequest.model_validate({"model": "demo-severe", "trait": "refusal", "decomposition": True, **changes})
-    selection, test = FEW["selection_limit"], FEW["test_limit"]
-    most, _ = answers(request, Grid(cells=1, groups=1, refits=2, selection=selection, test=test, off_target=test))
-    assert most - test == len(
-        outcome["responses.jsonl"].splitlines()
-    )  # the whole vector at the leader's dose is its best run here
-    at_dose = request.model_copy(update={"matched": ["dose"]})
-    assert answers(at_dose, Grid(1, 1, selection, test)) == answers(request, Grid(1, 1, selection, test))

@@ -1,4 +1,4 @@
-"""The dose search on a model with a 1000x dimension, beside the reference's, both with real answers and a real judge.
+"""Our dose search and that of the reference implementation on a model with a 1000x massive dim, with generated and judged answers.
 
 The same is shown on simulated dose-responses in test_search.py and test_search_reference.py.
 """
@@ -41,8 +41,8 @@ def ours(severe: LanguageModel, extracted: Files) -> dict[str, Any]:
     return summary(steered(severe, extracted, ["mean_diff", "probe"], doses=None, budget=BUDGET))
 
 
-def test_ours_lands_in_the_useful_range_within_its_budget(ours: dict[str, Any]) -> None:
-    """Of both vectors, although the massive dim holds most of one of them; on questions that the search never saw."""
+def test_ours_ends_in_the_useful_range_within_its_budget(ours: dict[str, Any]) -> None:
+    """For both vectors, though one lies mostly in the massive dim; measured on held-out questions."""
     for subject in ours["subjects"]:
         assert 1 <= len(subject["curve"]) <= BUDGET
     groups = {one["method"]: one["best"] for one in ours["groups"]}
@@ -53,7 +53,7 @@ def test_ours_lands_in_the_useful_range_within_its_budget(ours: dict[str, Any]) 
 
 
 def full_norm(lm: LanguageModel) -> float:
-    """The reference's: mean norm of the residual stream at the last token of the first three questions, massive dims and all."""
+    """The norm from which the reference begins: the mean over three questions at the last token, massive dims included."""
     norms: list[float] = []
     for question in ("how do i bake bread ?", "explain how to learn chess .", "tell me about boats ."):
         ids = encode_prompt(lm, question)
@@ -62,14 +62,14 @@ def full_norm(lm: LanguageModel) -> float:
     return float(np.mean(norms))
 
 
-def test_the_references_search_never_leaves_gibberish_on_the_same_model(
+def test_the_reference_s_search_never_reaches_a_coherent_dose_on_the_same_model(
     severe: LanguageModel,
     extracted: Files,
     ours: dict[str, Any],
 ) -> None:
     """It begins at 0.7 of the full norm and multiplies by 0.85 while a dose is incoherent, by 1.3 once it is not, smoothed by 0.1.
 
-    All five doses that it would try when each is incoherent are tried; since each is, they are the ones it tries.
+    The five doses run are those that it tries while each is incoherent; all are incoherent, so these are its doses.
     """
     c, velocity, tried = 0.7 * full_norm(severe), 1.0, []
     for _ in range(5):

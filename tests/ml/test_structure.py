@@ -1,4 +1,5 @@
-"""How blocks add up is found by running them: names decide nothing, constants are found, and what does not add up is refused."""
+"""The structure of decoder blocks is found by running them, not by names: what each adds to the stream and by what constant. Blocks that do not
+add up are refused."""
 
 import inspect
 import json
@@ -33,11 +34,11 @@ CLASSES = {
     name: f"Tree{number}"
     for number, name in enumerate(re.findall(r"^class (\w+)", inspect.getsource(modeling_llama), re.MULTILINE))
 }
-Forests = Callable[..., torch.nn.Module]
+Edited = Callable[..., torch.nn.Module]
 
 
 @pytest.fixture
-def edited() -> Iterator[Forests]:
+def edited() -> Iterator[Edited]:
     """edited(change, names) -> a Llama built from the library's source after `change(source)`, its modules and classes renamed if `names`."""
     made: list[str] = []
 
@@ -65,7 +66,7 @@ def edited() -> Iterator[Forests]:
         del sys.modules[name]
 
 
-def test_a_llama_with_every_name_changed_has_the_same_structure(edited: Forests) -> None:
+def test_a_llama_with_every_name_changed_has_the_same_structure(edited: Edited) -> None:
     plain, renamed = find_layout(tiny_model("llama")), find_layout(edited(names=True))
     [one], [other] = plain.structure.blocks.values(), renamed.structure.blocks.values()
     assert [NAMES[addend.path] for addend in one.addends] == [addend.path for addend in other.addends] == ["alder", "birch"]
@@ -76,7 +77,7 @@ def test_a_llama_with_every_name_changed_has_the_same_structure(edited: Forests)
     assert renamed.components == plain.components
 
 
-def test_an_addend_that_is_shuffled_on_its_way_is_refused_with_what_is_left(edited: Forests) -> None:
+def test_an_addend_that_is_reordered_before_it_is_added_is_refused(edited: Edited) -> None:
     def shuffled(source: str) -> str:
         return source.replace("hidden_states = residual + hidden_states", "hidden_states = residual + hidden_states.flip(-1)")
 
@@ -86,8 +87,8 @@ def test_an_addend_that_is_shuffled_on_its_way_is_refused_with_what_is_left(edit
         find_layout(edited(shuffled))
 
 
-def test_constants_are_found_where_the_block_keeps_them(edited: Forests) -> None:
-    """The twin's constants are not the model's: what is stored is where they are kept."""
+def test_constants_are_found_where_the_block_keeps_them(edited: Edited) -> None:
+    """The small twin that is run has constants other than the model's, so the structure stores the attribute that has the constant."""
 
     def scaled(source: str) -> str:
         source = source.replace(
@@ -104,8 +105,8 @@ def test_constants_are_found_where_the_block_keeps_them(edited: Forests) -> None
     assert {layout.scale(layer, component) for layer in range(3) for component in ("mlp_out", "attn_contribution")} == {1}
 
 
-def test_constants_that_grow_with_the_layer_are_each_layers_own(edited: Forests) -> None:
-    """Blocks that are built alike and differ in a number: two layers do not show the constants of the third."""
+def test_constants_that_grow_with_the_layer_are_each_layers_own(edited: Edited) -> None:
+    """Blocks of one form with a different constant each: those of two layers do not give that of the third."""
 
     def deeper(source: str) -> str:
         source = source.replace(
@@ -121,7 +122,7 @@ def test_constants_that_grow_with_the_layer_are_each_layers_own(edited: Forests)
     assert len({terms.kind for terms in layout.terms}) == 3
 
 
-def test_a_block_that_computes_in_float32_is_read(edited: Forests) -> None:
+def test_a_block_that_computes_in_float32_is_read(edited: Edited) -> None:
     """Routers and short convolutions ask for float32, which meets the float64 weights of the twin."""
 
     def widened(source: str) -> str:
@@ -135,12 +136,12 @@ def test_a_block_that_computes_in_float32_is_read(edited: Forests) -> None:
     assert block.residue < 1e-12
 
 
-def test_a_model_that_does_not_count_the_tokens_of_its_cache_is_given_positions() -> None:
-    """Given none, it puts each new token at position 0: it was taken for a model that steps otherwise than it reads."""
+def test_a_model_that_does_not_count_its_cached_tokens_is_given_positions() -> None:
+    """Without positions it puts each new token at position 0, so its steps differ from one pass over all tokens."""
     assert tiny_family("bamba").layout.structure.engine == "library"
 
 
-def test_before_a_post_norm_is_the_module_whose_output_it_normalises() -> None:
+def test_the_raw_output_of_a_post_norm_is_the_module_before_it() -> None:
     layout = find_layout(tiny_model("gemma2"))
     [block] = layout.structure.blocks.values()
     assert [(addend.path, addend.raw) for addend in block.addends] == [
@@ -165,9 +166,7 @@ def test_the_layers_of_a_hybrid_have_components_of_their_own(hybrid: LanguageMod
     assert "other than keys and values" in str(layout.structure.slots_residue)
 
 
-def test_the_structure_is_the_same_after_json_and_spares_the_search(
-    hybrid: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_structure_stored_as_json_is_used_without_a_search(hybrid: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = structure_from_dict(json.loads(json.dumps(hybrid.layout.structure.to_dict())))
     assert stored == hybrid.layout.structure
     monkeypatch.setattr("workers.lm.architecture.find_structure", lambda _decoder: pytest.fail("searched again"))

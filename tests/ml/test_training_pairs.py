@@ -1,4 +1,4 @@
-"""Which responses lm_loss trains on together, worked out by hand: those to one question, whatever was dropped."""
+"""lm_loss trains on pairs of a positive and a negative response to the same question, also when some examples are dropped."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from workers.extracting.fits import _pairs
 
 
 def example(label: str, index: int, cluster: str) -> Prompted:
-    """Prompt and response say which example they are of."""
+    """An example with a prompt token and a response token that identify it: index and 1000 + index, negatives 100 more."""
     number = index + (100 if label == "negative" else 0)
     return Prompted(label, index, f"{label} {index}", None, cluster, None, (number,), response_ids=(1000 + number,))
 
@@ -17,27 +17,27 @@ def both(clusters: str) -> list[Prompted]:
     return [example(label, index, cluster) for label in ("positive", "negative") for index, cluster in enumerate(clusters)]
 
 
-def told(examples: list[Prompted]) -> list[tuple[int, int, int]]:
-    """Of each pair the negative prompt, the wanted and the unwanted response."""
+def pairs_of(examples: list[Prompted]) -> list[tuple[int, int, int]]:
+    """The pairs, each as (prompt of the negative, wanted response, unwanted response)."""
     return [(one.prompt_ids[0], one.wanted_ids[0], one.unwanted_ids[0]) for one in _pairs(examples)]
 
 
-def test_nothing_dropped_pairs_each_with_its_own() -> None:
-    assert told(both("aabc")) == [(100 + i, 1000 + i, 1100 + i) for i in range(4)]
+def test_examples_of_the_same_question_are_paired() -> None:
+    assert pairs_of(both("aabc")) == [(100 + i, 1000 + i, 1100 + i) for i in range(4)]
 
 
 def test_an_example_without_its_partner_shifts_no_other_pair() -> None:
-    """Vetting dropped the first positive, and the model answered the third negative with nothing."""
+    """Vetting dropped the first positive example, and the third negative one has an empty response."""
     examples = both("aabcd")
     examples[0] = replace(examples[0], kept=False)
     examples[7] = replace(examples[7], response_ids=())
-    assert told(examples) == [(101, 1001, 1101), (103, 1003, 1103), (104, 1004, 1104)]
+    assert pairs_of(examples) == [(101, 1001, 1101), (103, 1003, 1103), (104, 1004, 1104)]
 
 
-def test_what_is_held_out_of_training_pairs_with_nothing() -> None:
+def test_held_out_examples_are_in_no_pair() -> None:
     examples = both("abc")
     examples[1] = replace(examples[1], train=False)
-    assert told(examples) == [(100, 1000, 1100), (102, 1002, 1102)]
+    assert pairs_of(examples) == [(100, 1000, 1100), (102, 1002, 1102)]
 
 
 def test_classes_of_different_questions_are_paired_in_their_order() -> None:
@@ -47,4 +47,4 @@ def test_classes_of_different_questions_are_paired_in_their_order() -> None:
         example("negative", 0, "x"),
         example("negative", 1, "y"),
     ]
-    assert told(examples) == [(100, 1000, 1100), (101, 1001, 1101)]
+    assert pairs_of(examples) == [(100, 1000, 1100), (101, 1001, 1101)]

@@ -1,4 +1,4 @@
-"""A steering under a judge that cannot tell the classes apart: every number is there, and no verdict stands on it."""
+"""A steering with a judge that cannot tell the classes apart reports all its numbers but no verdict."""
 
 import json
 from typing import Any
@@ -26,26 +26,28 @@ def context(lm: LanguageModel, extracted: Files, **artifacts: bytes) -> FakeCont
 
 @pytest.fixture(scope="module")
 def unsure(severe: LanguageModel, extracted: Files) -> dict[str, bytes]:
-    return files(steering.run(asked(severe), context(severe, extracted)))
+    return files(steering.run(spec_of(severe), context(severe, extracted)))
 
 
-def asked(lm: LanguageModel) -> dict[str, Any]:
+def spec_of(lm: LanguageModel) -> dict[str, Any]:
     return steer_spec(
         lm, extraction=None, doses=[0.5], decomposition=True, controls={"random": 0, "shuffled": 0, "prompt_only": False}
     )
 
 
-def test_no_verdict_stands(severe: LanguageModel, extracted: Files, unsure: dict[str, bytes]) -> None:
+def test_the_steering_and_its_rescoring_give_no_verdict(
+    severe: LanguageModel, extracted: Files, unsure: dict[str, bytes]
+) -> None:
     summary = json.loads(unsure["summary.json"])
     facts = summary["judge_facts"]
     assert facts["tells_apart"] is False
     assert facts["held_out"]["low"] <= facts["held_out_accuracy"] <= facts["held_out"]["high"]
     contrasts = [one for way in summary["contrasts"].values() for one in way]
-    assert any(one["low"] is not None for one in contrasts), "an interval alone gives no verdict"
+    assert any(one["low"] is not None for one in contrasts), "without intervals there would be no verdict anyway"
     assert {one["verdict"] for one in contrasts} == {NOT_ENOUGH}
     parts = {one["decomposition"]["massive_part"] for one in summary["groups"] if one["decomposition"]}
     assert parts == {"unclear"}
-    rescored = json.loads(files(rescore.run(_again(severe), context(severe, extracted, **unsure)))["summary.json"])
+    rescored = json.loads(files(rescore.run(rescore_spec_of(severe), context(severe, extracted, **unsure)))["summary.json"])
     assert {one["verdict"] for way in rescored["contrasts"].values() for one in way} == {NOT_ENOUGH}
     assert rescored["judge_facts"]["tells_apart"] is False
 
@@ -58,8 +60,8 @@ def test_the_spread_of_unsteered_scores_is_stored(severe: LanguageModel, extract
     assert base["spread"]["p10"] <= base["spread"]["median"] <= base["spread"]["p90"]
 
 
-def _again(lm: LanguageModel) -> dict[str, Any]:
-    spec = asked(lm)
+def rescore_spec_of(lm: LanguageModel) -> dict[str, Any]:
+    spec = spec_of(lm)
     return {
         "kind": "rescore", "steering": "str_1", "job": "job_steer", "judge": spec["judge"], "coherence_threshold": 70,
         "responses_given": False, **{name: spec[name] for name in ("model", "weight_hash", "trait", "extraction", "seed")},

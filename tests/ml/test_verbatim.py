@@ -1,4 +1,5 @@
-"""Names of special tokens in a person's text are letters where a job asks for it; the template's own stay tokens, and all else is as ever."""
+"""Where a job asks for it, the names of special tokens in a user's text are encoded as plain text; those of the template stay tokens, and other
+texts keep their ids."""
 
 import json
 import subprocess
@@ -34,7 +35,7 @@ print(json.dumps([backend.encode(piece, add_special_tokens=False).ids for piece 
 
 
 def metaspace() -> Tokenizer:
-    """As Llama-2 tokenizers saved with `legacy: false`: a blank before the first part of a text only."""
+    """Like Llama-2 tokenizers saved with `legacy: false`: they put a blank before the first part of a text only."""
     backend = like_llama_2()
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -46,7 +47,7 @@ def reading_as_text(lm: LanguageModel) -> LanguageModel:
 
 
 def ids_of_pieces(folder: Path, pieces: list[str | int]) -> list[int]:
-    """Tokens by their ids, texts as a fresh process with `tokenizers` alone encodes them, names of special tokens being text."""
+    """The ids of `pieces`: ids as they are, texts as encoded by `tokenizers` in a process of its own, names of special tokens as text."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     command = [sys.executable, "-c", PIECES, str(folder / "tokenizer.json"), json.dumps(texts)]
     made: Iterator[list[int]] = iter(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
@@ -72,7 +73,7 @@ def test_without_a_template_the_start_token_is_the_tokenizers(tiny_lm: Callable[
 
 
 @pytest.mark.parametrize("template", [None, *TEMPLATES.values(), PARTS, *SIBLINGS.values()])
-def test_texts_without_such_names_get_the_ids_that_they_always_get(
+def test_texts_without_names_of_special_tokens_keep_their_ids(
     template: str | None, tiny_lm: Callable[..., LanguageModel]
 ) -> None:
     tokenizer = tiny_tokenizer("chat")
@@ -84,10 +85,8 @@ def test_texts_without_such_names_get_the_ids_that_they_always_get(
 
 
 @pytest.mark.parametrize("backend", [merging(pre_tokenizer=BYTES), merging(pre_tokenizer=DIGITS), like_llama_2(), metaspace()])
-def test_tokenizers_of_every_kind_encode_what_is_between_special_tokens_as_ever(
-    backend: Tokenizer, tiny_lm: Callable[..., LanguageModel]
-) -> None:
-    """A tokenizer that puts a blank before a text, or before its first part only, is why all is encoded in one pass."""
+def test_texts_keep_their_ids_with_tokenizers_of_every_kind(backend: Tokenizer, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Some put a blank before a text, or before its first part only, so the parts cannot be encoded one by one."""
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="<pad>", bos_token="<s>")
     for template in (CHAT, SIBLINGS["merges"], None):
         tokenizer.chat_template = template
@@ -97,8 +96,8 @@ def test_tokenizers_of_every_kind_encode_what_is_between_special_tokens_as_ever(
 
 
 @pytest.mark.parametrize("kind", SIBLINGS)
-def test_templates_that_rewrite_a_text_rewrite_it_as_ever(kind: str, tiny_lm: Callable[..., LanguageModel]) -> None:
-    """What hides the names survives another case, trimming, and being written twice."""
+def test_templates_that_rewrite_a_text_still_do(kind: str, tiny_lm: Callable[..., LanguageModel]) -> None:
+    """Names stay text where the template changes the case, trims, or writes the text twice."""
     tokenizer = tiny_tokenizer("chat")
     tokenizer.chat_template = SIBLINGS[kind]
     ids = encode_prompt(replace(tiny_lm("llama"), tokenizer=tokenizer, special_tokens="text"), f" {ATTACK} ")
@@ -108,7 +107,7 @@ def test_templates_that_rewrite_a_text_rewrite_it_as_ever(kind: str, tiny_lm: Ca
     assert ids.count(SPECIAL.index(USER)) == in_template
 
 
-def test_a_given_answer_is_read_alike(tiny_lm: Callable[..., LanguageModel]) -> None:
+def test_a_given_answer_is_encoded_in_the_same_way(tiny_lm: Callable[..., LanguageModel]) -> None:
     lm = tiny_lm("llama")
     given = Prompted("positive", 0, "p", None, "p", f"Yes{END}", (1,))
     assert SPECIAL.index(END) in given_ids(lm, [given], 99)[0]
@@ -116,8 +115,8 @@ def test_a_given_answer_is_read_alike(tiny_lm: Callable[..., LanguageModel]) -> 
     assert (text, lm.tokenizer.decode(text)) == (encode_answer(reading_as_text(lm), f"Yes{END}"), f"Yes{END}")
 
 
-def test_blanks_that_a_special_token_takes_stay_taken(tiny_lm: Callable[..., LanguageModel]) -> None:
-    """Tokens that swallow the blanks beside them do so in a template, too, and their names in a text do not."""
+def test_blanks_that_a_special_token_of_the_template_removes_stay_removed(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """A token that removes the blanks beside it does so in a template; its name in a text does not."""
     tokenizer = tiny_tokenizer("chat")
     tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<|wide|>", lstrip=True, rstrip=True, special=True)]})
     tokenizer.chat_template = "{% for m in messages %}a  <|wide|>  {{ m.content }}{% endfor %}"

@@ -1,4 +1,4 @@
-"""What an interval says and what a study recommends: other numbers, another sentence."""
+"""The verdict of an interval, and the recommendations of a study, follow from the numbers."""
 
 import dataclasses
 
@@ -42,21 +42,21 @@ def contrast(low: float, high: float) -> Contrast:
         (-40.0, 40.0, NOT_ENOUGH),
     ],
 )
-def test_ties_lie_inside_ten_points_better_leaves_zero_out_and_nothing_else_is_said(low, high, expected):
+def test_the_verdict_is_a_tie_within_ten_points_better_or_worse_without_zero_else_not_enough(low, high, expected):
     assert verdict(between(low, high)) == expected
 
 
-def test_without_an_interval_there_is_no_verdict():
+def test_without_an_interval_there_is_no_verdict() -> None:
     assert verdict(None) == NOT_ENOUGH
 
 
-def test_not_enough_evidence_says_what_would_have_been_seen():
+def test_a_contrast_without_enough_evidence_states_the_detectable_difference() -> None:
     assert str(contrast(-5, 15)) == "+5.0 [-5.0, +15.0] (it takes 12 points to be seen)"
     assert str(contrast(-1, 3)) == "+1.0 [-1.0, +3.0]"
     assert str(Contrast(5.0, None)) == "+5.0 no interval"
 
 
-def test_methods_are_ordered_by_what_they_cost():
+def test_methods_are_ordered_by_what_they_cost() -> None:
     keys = ["imported", "lm_loss", "probe_cleaned", "probe", "mean_diff_top1", "mean_diff_rownorm", "mean_diff"]
     assert sorted(keys, key=cost) == [
         "mean_diff",
@@ -89,7 +89,7 @@ def evidence(trait: str = "refusal", **changed: object) -> TraitEvidence:
 BOTH = [evidence("refusal"), evidence("sycophancy")]
 
 
-def test_the_cheapest_method_that_ties_on_two_traits_is_recommended_with_its_numbers():
+def test_the_cheapest_method_that_ties_on_two_traits_is_recommended_with_its_numbers() -> None:
     found = recommend(BOTH)
     assert found.method == "mean_diff_rownorm"
     assert found.findings[0].sentence == "Use mean_diff_rownorm: the cheapest method that ties with the best."
@@ -98,8 +98,8 @@ def test_the_cheapest_method_that_ties_on_two_traits_is_recommended_with_its_num
     assert "+-10 points" in found.findings[0].because
 
 
-def test_when_the_numbers_change_the_recommendation_changes():
-    """Each line is one number of the same study."""
+def test_when_the_numbers_change_the_recommendation_changes() -> None:
+    """Each block changes the contrasts of the same study."""
     ties = contrast(-5, 5)
     assert (
         recommend([evidence(contrasts={"mean_diff": ties}), evidence("b", contrasts={"mean_diff": ties})]).method == "mean_diff"
@@ -111,12 +111,12 @@ def test_when_the_numbers_change_the_recommendation_changes():
     assert recommend([evidence(contrasts={}), evidence("b", leader="mean_diff", contrasts={})]).method is None
 
 
-def test_a_control_is_never_recommended_even_if_it_ties():
+def test_a_control_is_never_recommended_even_if_it_ties() -> None:
     tied = {"random": contrast(-1, 1), "shuffled__of-probe__seed1": contrast(-1, 1)}
     assert recommend([evidence(contrasts=tied), evidence("b", contrasts=tied)]).method == "probe"
 
 
-def test_one_trait_or_a_gain_that_may_be_nothing_is_not_enough():
+def test_one_trait_or_a_gain_that_may_be_zero_is_not_enough() -> None:
     assert recommend(BOTH[:1]).method is None
     assert recommend([]).method is None
     unsure = recommend([evidence(), evidence("b", leader_gain=between(-2, 30))])
@@ -125,8 +125,8 @@ def test_one_trait_or_a_gain_that_may_be_nothing_is_not_enough():
     assert "b: best probe, gain [-2.0, +30.0]" in unsure.findings[0].because
 
 
-def test_with_five_questions_everything_is_not_enough_evidence():
-    """From the scores themselves: 5 of 5 questions gained 80 points, and it is still five questions."""
+def test_with_five_questions_everything_is_not_enough_evidence() -> None:
+    """All 5 questions gained 80 points, but five questions have no interval."""
     interval = paired_interval(np.full(5, 80.0), labels(5, 1))
     five = [
         evidence(
@@ -142,7 +142,7 @@ def test_with_five_questions_everything_is_not_enough_evidence():
     assert (found.method, found.cleaning) == (None, NOT_ENOUGH)
     assert all(one.sentence.startswith("Not enough evidence") for one in found.findings)
     assert mean_diff_viable(five)[0] == "unclear"
-    assert mean_diff_viable([dataclasses.replace(five[0], leader="mean_diff")])[0] == "unclear"  # five questions lead nowhere
+    assert mean_diff_viable([dataclasses.replace(five[0], leader="mean_diff")])[0] == "unclear"  # a lead without an interval
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_cleaning_is_advised_only_where_it_is_better_and_never_where_the_massive
     assert words in found.findings[1].sentence
 
 
-def test_signal_for_one_trait_is_enough_to_advise_against_cleaning_though_it_helps_another():
+def test_signal_for_one_trait_is_enough_to_advise_against_cleaning_though_it_helps_another() -> None:
     found = recommend([evidence(), evidence("b", massive_part="signal")])
     assert found.cleaning == "advised against"
     assert "(b)" in found.findings[1].sentence
     assert "refusal, mean_diff: cleaned minus plain +25.0 [+15.0, +35.0]" in found.findings[1].because
 
 
-def test_no_verdict_stands_on_a_judge_that_the_labels_contradict():
+def test_a_judge_that_labels_contradict_gives_no_recommendation() -> None:
     assert recommend(BOTH, agreement=0.6).method == "mean_diff_rownorm"
     doubted = recommend(BOTH, agreement=0.59)
     assert (doubted.method, doubted.cleaning) == (None, NOT_ENOUGH)
@@ -190,7 +190,7 @@ def test_mean_diff_is_viable_where_it_ties_at_equal_dose(contrasts, answer):
     assert mean_diff_viable([evidence(contrasts=contrasts)])[0] == answer
 
 
-def test_mean_diff_is_not_viable_when_it_fails_one_trait_and_leads_another():
+def test_mean_diff_is_not_viable_when_it_fails_one_trait_and_leads_another() -> None:
     answer, why = mean_diff_viable([evidence(), evidence("b", leader="mean_diff", contrasts={})])
     assert answer == "no"
     assert why == "refusal: -30.0 [-40.0, -20.0] against probe at equal dose; b: it leads"

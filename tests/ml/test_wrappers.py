@@ -1,4 +1,4 @@
-"""Text models inside models that also see: found by position, and the same as the text model alone."""
+"""The text model of an image-and-text model is found and generates like plain greedy decoding."""
 
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,19 @@ def _qwen3_vl() -> Any:
 
 
 @pytest.mark.parametrize("config", [_mistral3, _qwen3_vl])
-def test_the_text_part_of_a_model_that_sees_is_read_and_run(config: Any, tmp_path: Path) -> None:
-    """Its class is not among the library's causal language models, and was refused as no language model."""
+def test_the_text_model_of_an_image_and_text_model_is_loaded_and_run(config: Any, tmp_path: Path) -> None:
+    """Its class is not among the library's causal language models, and was once refused for that."""
     torch.manual_seed(0)
     with quiet():
         model = transformers.AutoModelForImageTextToText.from_config(config())
         model.save_pretrained(tmp_path)
         tiny_tokenizer().save_pretrained(tmp_path)
     lm = load(tmp_path)
-    assert lm.layout.decoder.get_submodule("layers") is lm.layout.decoder.layers
+    assert lm.layout.decoder is lm.model.model.language_model
     assert lm.layout.n_layers == 4
     assert {proof(lm).outcome for proof in (causality, paths_agree, addends)} == {"passed"}
     for prompt, answer in zip(PROMPTS, generate_greedy(lm, PROMPTS, max_new_tokens=5, batch_rows=3), strict=True):
+        assert answer
         ids = list(prompt)
         for _ in answer:
             with torch.no_grad():

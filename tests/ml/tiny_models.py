@@ -145,7 +145,7 @@ def tiny_model(arch: str, *, seed: int = 0, planted: tuple[Planted, ...] = (), *
 
 
 def _vary_norms(model: PreTrainedModel) -> None:
-    """Norm weights and biases away from their constants, so that no test passes because a norm does nothing."""
+    """Moves norm weights and biases off their initial 1 and 0, so that no test passes because a norm does nothing."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
