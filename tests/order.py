@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def seconds_by_file(lines: list[str]) -> dict[str, int]:
-    """What the list says."""
+    """Seconds by path, from the lines of the list."""
     return {path: int(seconds) for seconds, path in (line.split() for line in lines)}
 
 

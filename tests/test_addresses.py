@@ -1,4 +1,4 @@
-"""Which addresses are anybody's to reach, against the registries of special-purpose addresses, and what an administrator may add."""
+"""Which addresses count as public, against the registries of special-purpose addresses, and which others an administrator may allow."""
 
 import ipaddress
 
@@ -19,7 +19,7 @@ PUBLIC = ("8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", 
 
 
 def of(network: str) -> list[str]:
-    """Its first addresses, its last, and one between."""
+    """The first two addresses of the network, the last, and one between."""
     found = ipaddress.ip_network(network)
     return list(dict.fromkeys(str(found[i]) for i in (0, min(1, found.num_addresses - 1), found.num_addresses // 2, -1)))
 
@@ -63,8 +63,8 @@ def test_public_addresses_are_public_through_a_translator_too(address: str) -> N
         ("judge.lab", "0.0.0.0", ["judge.lab"], False),
     ],
 )
-def test_a_private_address_is_reached_by_the_name_or_the_network_that_was_allowed(
+def test_a_private_address_is_allowed_by_its_name_or_its_network(
     host: str, address: str, allowed: list[str], passes: bool
 ) -> None:
-    """A host's name allows one's own networks; a cloud's link-local services take their own address."""
+    """The name of a host allows private networks; link-local services of a cloud must be allowed by their address."""
     assert (addresses.refused(host, ["8.8.8.8", address], allowed) is None) == passes

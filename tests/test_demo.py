@@ -1,4 +1,4 @@
-"""`binnacle demo` when it cannot: it says why, exits with a status that scripts see, and leaves nothing running. `.ci/run` has it succeed."""
+"""A `binnacle demo` that fails says why, exits with 1 and leaves nothing running. `.ci/run` runs one that succeeds."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Docker files, as far as they can be held to the code without an engine: the commands, the settings, the stages."""
+"""The Dockerfile and docker-compose.yml agree with the code in commands, settings, times and stages; no engine is needed."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def known_variables() -> set[str]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_that_compose_sets_is_one_that_the_service_reads(compose: dict[str, Any], name: str) -> None:
-    """A misspelt setting is no error anywhere: the default would silently stand."""
+    """A misspelt variable is not an error: the default would be used silently."""
     environment = compose["services"][name]["environment"]
     assert set(environment) - known_variables() == set()
     assert set(environment) >= URLS

@@ -1,4 +1,4 @@
-"""Files that take longest go first."""
+"""The list of long test files names files that exist, and this run began with them."""
 
 from itertools import groupby
 from pathlib import Path

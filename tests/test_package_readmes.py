@@ -17,6 +17,7 @@ def named(readme: Path) -> set[str]:
 
 
 def held(package: Path) -> set[str]:
+    """The modules and folders of the package."""
     modules = {path.stem for path in package.glob("*.py") if path.name != "__init__.py"}
     return modules | {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
 

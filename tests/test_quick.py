@@ -1,4 +1,4 @@
-"""What `make quick` takes and leaves out."""
+"""`make quick` takes tests of formulas and rules, and leaves out those that load torch or start a service."""
 
 from pathlib import Path
 

@@ -32,7 +32,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def up() -> Iterator[Up]:
-    """The service of somebody whose home folder is new."""
+    """A running service with a new home folder."""
     folder = make_folder()
     service = Up(folder / ".binnacle")
     service.start()

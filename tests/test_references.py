@@ -16,7 +16,7 @@ SPECIFICATION = "docs/science.md"
 PLACES = ("app", "binnacle", "workers", "terms", "shipped", "migrations", "tests", "docs", ".ci")
 SUFFIXES = {".py", ".md", ".toml", ".yml", ".jinja", ".html", ".js", ".css", ".json", ".conf", ".txt", ""}
 MADE = {"report.md", "card.md", "notes.md", "readme.md", "severity.md"}
-"""Files of these names are written by Binnacle or its tests, or come with somebody else's dataset or model."""
+"""Files of these names are written by Binnacle or its tests, or come with a dataset or model of others."""
 INVENTED = {"tests/images/test_images.py", "tests/test_references.py"}
 """These speak of files that are not there on purpose."""
 

@@ -10,6 +10,7 @@ JOB, OTHER = "job_" + "0" * 26, "job_" + "1" * 26
 
 
 def differ(tmp_path: Path, name: str, old: str, new: str) -> int:
+    """The exit status of the comparison of one file: 1 where it differs."""
     for folder, text in (("old", old), ("new", new)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
@@ -43,7 +44,7 @@ def test_names_and_versions_may_differ(tmp_path: Path, name: str, old: str, new:
         ("rows.safetensors", "same", "Same"),
     ],
 )
-def test_values_lines_and_bytes_may_not(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_values_lines_and_bytes_may_not_differ(tmp_path: Path, name: str, old: str, new: str) -> None:
     assert differ(tmp_path, name, old, new) == 1
 
 

@@ -87,5 +87,5 @@ def test_what_shows_a_secret_is_found(command: str) -> None:
         "binnacle keys list   # a key reads bnk_abc",
     ],
 )
-def test_what_shows_none_is_let_by(command: str) -> None:
+def test_a_command_that_shows_none_is_allowed(command: str) -> None:
     assert not any(secret_in(one) for one in commands(command))

@@ -1,4 +1,4 @@
-"""The list of allowed skips: what is not on it fails."""
+"""A skip that is not on the list of allowed skips (tests/skips.txt) fails the run."""
 
 import os
 import subprocess

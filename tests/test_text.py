@@ -1,4 +1,4 @@
-"""Text as it is shown and as it was stored."""
+"""Control characters and marks of direction are written out where text is shown, and specs with names from before they were refused are read."""
 
 import re
 
@@ -9,6 +9,7 @@ from app.text import LINE, stored
 from binnacle.words.visible import visible
 
 OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal or a browser acts on: controls, marks of direction, line separators, and lone surrogates."""
 
 
 def test_every_character_that_is_obeyed_is_written_out_and_every_other_stays() -> None:
@@ -24,7 +25,7 @@ def test_every_character_that_is_obeyed_is_written_out_and_every_other_stays() -
 
 
 def test_a_study_from_before_names_were_lines_is_still_read() -> None:
-    """Its names lose what they may not hold now, its prose keeps its line breaks, and a spec that is no study is refused as ever."""
+    """Its names lose what they may not hold now, its prose keeps its line breaks, and a spec that is not of a study is refused."""
     number = {"model": "m\u009b", "trait": "t", "method": "probe", "value": 1.0, "definition": "two\nlines", "source": "a\nb"}
     spec = {
         "models": ["m\u009b"],

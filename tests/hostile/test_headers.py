@@ -57,7 +57,7 @@ def asked(api: ApiProcess, key: str, method: str, path: str, name: bytes, value:
 
 
 @pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{name.decode()}-{i}" for i, (name, _) in enumerate(CASES)])
-def test_no_header_is_an_error_of_the_servers(api: ApiProcess, name: bytes, value: bytes) -> None:
+def test_no_header_causes_a_server_error(api: ApiProcess, name: bytes, value: bytes) -> None:
     key = api.key("ada")
     for method, path in PATHS:
         line = asked(api, key, method, path, name, value)

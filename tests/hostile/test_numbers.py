@@ -1,4 +1,4 @@
-"""Numbers that are none, or that overflow, in every numeric field of every body and in every numeric query: 4xx, never an error of ours."""
+"""Numbers that are not finite, overflow or are odd, in every numeric field of every body and in every query: refused or taken, never a 500."""
 
 import json
 from typing import Any
@@ -13,8 +13,9 @@ from tests.hostile.routes import address, operations, placed, resolved, schema_o
 from tests.hostile.test_strings import CHANGING, JSON, QUERIES, a_body
 
 MARK = "\u2603"
-"""Where the number goes, once the body is text: Python would not write some of these."""
+"""Stands for the number until the body is text: `json` would not write some of these numbers."""
 ENDLESS = ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" + "0" * 400 + ".0")
+"""Not finite, or not once they are read as a float."""
 ODD = (
     "9" * 400,
     "-" + "9" * 400,
@@ -50,10 +51,10 @@ WITH_NUMBERS = [one for one in CHANGING if numbers(schema_of(one[2]))]
 
 
 @pytest.mark.parametrize(("method", "path", "told"), WITH_NUMBERS, ids=[f"{method} {path}" for method, path, _ in WITH_NUMBERS])
-def test_no_number_of_a_body_is_an_error_of_the_servers(
+def test_no_number_in_a_body_causes_a_server_error(
     api: ApiProcess, admin: httpx2.Client, method: str, path: str, told: dict[str, Any]
 ) -> None:
-    """What is not finite is refused by its pointer; what is merely odd is refused, or taken for what it is."""
+    """A number that is not finite is refused with its pointer; an odd one is refused or taken."""
     schema = schema_of(told)
     for place in dict.fromkeys(numbers(schema)):
         body = json.dumps(placed(schema, a_body(told), place, MARK), ensure_ascii=False)
@@ -71,7 +72,7 @@ def test_no_number_of_a_body_is_an_error_of_the_servers(
 
 @pytest.mark.parametrize("value", ENDLESS)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-def test_a_methods_parameter_is_a_number_in_every_notation(
+def test_a_methods_parameter_that_is_not_finite_is_refused_in_every_encoding(
     api: ApiProcess, admin: httpx2.Client, value: str, encoding: str
 ) -> None:
     body = f'{{"model":"demo","trait":"refusal","methods":[{{"method":"gradient","steps":{value}}}]}}'
@@ -82,7 +83,7 @@ def test_a_methods_parameter_is_a_number_in_every_notation(
 @pytest.mark.parametrize(
     "name", ["gradient__steps1e400", "gradient__steps-1e400", "probe__c1e999", "shuffled__of-probe__seed1e400"]
 )
-def test_a_methods_name_holds_finite_numbers(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
+def test_a_number_in_a_methods_name_must_be_finite(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
     body = {"model": "demo", "trait": "refusal", "methods": [name]}
     assert "finite" in refused(admin.post("/v1/extractions?dry_run=true", json=body), 422)["detail"]
 
@@ -90,13 +91,13 @@ def test_a_methods_name_holds_finite_numbers(api: ApiProcess, admin: httpx2.Clie
 @pytest.mark.parametrize(
     "value", ["NaN", "nan", "Infinity", "-inf", "1e400", "-1e400", "9" * 400, "1e308", "-1e308", "true", "\uff11", "1_0"]
 )
-def test_no_number_of_a_query_is_an_error_of_the_servers(api: ApiProcess, admin: httpx2.Client, value: str) -> None:
+def test_no_number_in_a_query_causes_a_server_error(api: ApiProcess, admin: httpx2.Client, value: str) -> None:
     for path, name in QUERIES:
         answer = admin.get(f"{address(path)}?{name}={quote(value)}")
         if answer.status_code >= 300:
             refused(answer)
 
 
-def test_every_operation_with_a_number_is_asked() -> None:
+def test_the_tests_above_have_operations_to_ask() -> None:
     assert len(WITH_NUMBERS) >= 12
     assert len(list(operations())) > 60

@@ -1,4 +1,4 @@
-"""Characters that no text holds, in every string that a request has room for: refused, stored nowhere, never an error of the server's."""
+"""Control characters and lone surrogates in every string of every body are refused; no odd body, query or header causes a 500."""
 
 import json
 from typing import Any
@@ -21,14 +21,15 @@ BAD = {
     "reversed pair": "\udc00\ud800",
 }
 ODD = ("\u202eabc", "\uffff", "\U0010ffff", "e" + "\u0301" * 2000, "\u200b")
-"""Right to left, no character, the far plane, a tower of accents, nothing to see: all are text."""
+"""Right to left, a noncharacter, the last code point, 2,000 accents, a space of no width: all are valid text."""
 CHANGING = [one for one in operations() if "application/json" in one[2].get("requestBody", {}).get("content", {})]
+"""(method, path, operation) of everything that takes a JSON body."""
 WITH_STRINGS = [one for one in CHANGING if any(strings(schema_of(one[2])))]
 JSON = {"Content-Type": "application/json"}
 
 
 def a_body(told: dict[str, Any]) -> dict[str, Any]:
-    """An example of the description's own, or as little as it requires."""
+    """The operation's example in openapi.json, else an empty body."""
     content = told["requestBody"]["content"]["application/json"]
     for one in content.get("examples", {}).values():
         return dict(one["value"])
@@ -37,7 +38,7 @@ def a_body(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(api: ApiProcess) -> dict[str, int]:
-    """Rows by table, but for those that tell of requests and of keys."""
+    """The number of rows of each table, without those of keys, the audit log and usage."""
     with api.sessions() as session:
         names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
         told = [name for name in names if not name.startswith(("api_key", "audit", "usage", "alembic"))]
@@ -45,7 +46,7 @@ def counts(api: ApiProcess) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("method", "path", "told"), WITH_STRINGS, ids=[f"{method} {path}" for method, path, _ in WITH_STRINGS])
-def test_no_string_of_a_body_may_hold_a_character_that_is_no_text(
+def test_no_string_in_a_body_may_hold_a_control_character_or_a_lone_surrogate(
     api: ApiProcess, admin: httpx2.Client, method: str, path: str, told: dict[str, Any]
 ) -> None:
     """Sent as JSON escapes, which is how they get past everything that reads bytes."""
@@ -59,7 +60,7 @@ def test_no_string_of_a_body_may_hold_a_character_that_is_no_text(
 
 
 @pytest.mark.parametrize(("method", "path", "told"), CHANGING, ids=[f"{method} {path}" for method, path, _ in CHANGING])
-def test_odd_characters_that_are_text_are_no_error_of_the_servers(
+def test_unusual_text_in_a_body_causes_no_server_error(
     api: ApiProcess, admin: httpx2.Client, method: str, path: str, told: dict[str, Any]
 ) -> None:
     schema, base = schema_of(told), a_body(told)
@@ -83,7 +84,7 @@ PERCENT = (
 
 
 @pytest.mark.parametrize("value", PERCENT)
-def test_no_query_is_an_error_of_the_servers(api: ApiProcess, admin: httpx2.Client, value: str) -> None:
+def test_no_query_causes_a_server_error(api: ApiProcess, admin: httpx2.Client, value: str) -> None:
     """Every query parameter of every route."""
     for path, name in QUERIES:
         answer = admin.get(f"{address(path)}?{name}={value}")
@@ -109,7 +110,7 @@ VALUES = (
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_no_header_is_an_error_of_the_servers(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
+def test_no_header_causes_a_server_error(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
     job = admin.post("/v1/calibrations", json={"model": "demo"}).json()["id"]
     requests = [
         ("GET", f"/v1/jobs/{job}", None),

@@ -1,4 +1,4 @@
-"""Paths where names belong: in every part of every address, in the names of files and parts, in what files call their contents."""
+"""Paths in place of names, in addresses, bodies, names of uploaded files and inside files: none is read or written."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -22,10 +22,8 @@ PLACES = [(method, path, name) for method, path, _ in operations() for name in p
 
 
 @pytest.mark.parametrize(("method", "path", "name"), PLACES, ids=[f"{method} {path} {name}" for method, path, name in PLACES])
-def test_no_part_of_an_address_leads_anywhere_else(
-    api: ApiProcess, admin: httpx2.Client, method: str, path: str, name: str
-) -> None:
-    """Escaped once, which the server undoes; and as they are, where a client lets them through."""
+def test_a_path_in_an_address_leads_to_no_file(api: ApiProcess, admin: httpx2.Client, method: str, path: str, name: str) -> None:
+    """Each path once percent-encoded as a whole, and once as it is, as far as the client sends it."""
     for value in PATHS:
         for written in dict.fromkeys((quote(value, safe=""), quote(value, safe="/.%;\\"))):
             answer = admin.request(method, address(path, **{name: written or "x"}))
@@ -35,18 +33,18 @@ def test_no_part_of_an_address_leads_anywhere_else(
             if answer.status_code >= 300:
                 refused(answer)
             else:
-                # a client makes an ordinary address of some, and one is a name that anybody may have
+                # the client itself shortens some to an ordinary address, and CON is a name like any other
                 assert "/../" in value or value in ("..", ".", "CON"), value
 
 
 def tree(folder: Path) -> set[Path]:
-    """Everything below the data folder but stored objects, whose names are hashes."""
+    """Everything below the data folder except stored objects (named by hash) and the log."""
     return {path for path in folder.rglob("*") if "sha256" not in path.parts and path.name != "api.log"}
 
 
 @pytest.mark.parametrize("name", [one for one in PATHS if one not in ("..", ".", "\x00")])
 def test_the_name_of_an_uploaded_file_is_no_path(api: ApiProcess, ada: httpx2.Client, name: str) -> None:
-    """A trait's files are known by their bare names; everything else is refused, and nothing is written where a name points."""
+    """A trait's files have fixed names; any other is refused, and nothing is written."""
     before = tree(api.settings.home)
     good = {"positive.txt": b"a\nb\n", "negative.txt": b"c\nd\n", "steering.json": b'["e","f"]'}
     files = [*good.items(), (name, b"evil")]
@@ -54,8 +52,8 @@ def test_the_name_of_an_uploaded_file_is_no_path(api: ApiProcess, ada: httpx2.Cl
     assert tree(api.settings.home) == before
 
 
-def test_a_known_file_behind_a_path_is_that_file_and_nothing_is_written_there(api: ApiProcess, ada: httpx2.Client) -> None:
-    """Browsers send folders so; the folder means nothing."""
+def test_the_folder_in_the_name_of_an_uploaded_file_is_ignored(api: ApiProcess, ada: httpx2.Client) -> None:
+    """Browsers send such names when a folder is chosen."""
     before = tree(api.settings.home)
     files = {"../../positive.txt": b"a\nb\n", "/etc/negative.txt": b"c\nd\n", "x\\steering.json": b'["e","f"]'}
     made = ada.post("/v1/traits", data={"name": "paths"}, files=[("files", one) for one in files.items()])
@@ -65,7 +63,7 @@ def test_a_known_file_behind_a_path_is_that_file_and_nothing_is_written_there(ap
 
 @pytest.mark.parametrize("name", [one for one in PATHS if one != "CON"])
 def test_no_name_in_a_body_is_a_path(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
-    """Names of traits, models, judges, methods and positions end in file names of exports; labels in files that others open."""
+    """Names of traits, models, judges, methods and positions become parts of file names in exports."""
     rows = {"positive": ["a", "b"], "negative": ["c", "d"], "steering": {"questions": ["e", "f"]}}
     refused(admin.post("/v1/traits", json={"name": name, **rows}), 422)
     refused(admin.post("/v1/models", json={"name": name, "source": "/models/x"}), 422)

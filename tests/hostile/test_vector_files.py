@@ -1,4 +1,4 @@
-"""Files of vectors whose headers lie, sent as people send them: refused in words, in bounded memory. Their reader's own tests are beside it."""
+"""Uploaded vector files with false headers are refused in bounded memory. tests/exports/test_hostile_files.py tests their reader alone."""
 
 import pickle
 
@@ -14,7 +14,7 @@ LIES = {"safetensors": SAFETENSORS, "npy": NPY, "gguf": GGUF}
 
 @pytest.mark.parametrize("form", LIES)
 def test_every_file_that_lies_is_refused_over_http(api: ApiProcess, ada: httpx2.Client, form: str) -> None:
-    """Said to be what it is, and left to be told from its first bytes."""
+    """With its format named, and with the format left to be found from the first bytes."""
     before = ada.get("/v1/vectors").json()
     with watching(api) as watch:
         for data, _ in LIES[form]:

@@ -1,4 +1,4 @@
-"""One service a module, and browsers on it: programs with a cookie jar here, Chromium in `test_browser`. Each test has people of its own."""
+"""Fixtures of the pages' tests: one service for a module, and people who use it by an HTTP client with cookies or in Chromium."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 class Person:
-    """Somebody with a browser: keeps cookies and sends forms as a browser without scripts does."""
+    """A user with a browser without scripts, which keeps cookies and sends forms, and with a client of the API."""
 
     def __init__(self, api: Running, name: str, key: str) -> None:
         self.name, self.key, self.api = name, key, api
@@ -38,12 +38,12 @@ class Person:
         return self.http.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def send(self, path: str, shown_at: str | None = None, **fields: str) -> httpx2.Response:
-        """Sends the form of a page (`shown_at`, else the same address) with its hidden fields."""
+        """Sends the form that the page at `shown_at` (else at `path`) shows, with its hidden fields."""
         hidden = dict(FIELD.findall(self.get(shown_at or path).text))
         return self.http.post(path, files=form(**{**hidden, **fields}))
 
     def submit(self, **body: object) -> str:
-        """A calibration of `demo`, by the API."""
+        """Submits a calibration of `demo` by the API; returns its id."""
         answer = self.keyed.post("/v1/calibrations", json={"model": "demo", **body})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
@@ -83,7 +83,7 @@ def api(settings: Settings) -> Iterator[Running]:
 
 @pytest.fixture
 def person(api: Running) -> Iterator[Callable[..., Person]]:
-    """Makes people who are signed in; roles and scopes as a key has them."""
+    """Makes a new user of the role, signed in unless told otherwise."""
     made: list[Person] = []
 
     def make(role: str = "member", *, signed_in: bool = True) -> Person:
@@ -112,7 +112,7 @@ def chrome() -> Iterator[Chrome]:
 
 @pytest.fixture
 def ada(api: Running, person: Callable[..., Person], chrome: Chrome) -> Iterator[Person]:
-    """Somebody who is signed in in the browser, through the form and by keyboard. In the end the console must be empty."""
+    """A user who signed in in the browser by keyboard. After the test the console must be empty, and no other server asked."""
     from selenium.webdriver.common.keys import Keys
 
     from tests.pages.browsing import BROKEN, until

@@ -1,4 +1,4 @@
-"""Jobs of every kind with small results in the shape that workers leave, placed by the functions that workers use."""
+"""Finished jobs of every kind, with small results in the form that workers write, for the pages to show."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from app.studies.models import Study
 from tests.api.conftest import Running
 
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}\u202e</script>"
+"""A text that would become markup, a template's expression or a change of direction if it were not escaped."""
 AGGREGATE = {
     "severity": {"verdict": "severe", "dominant_dim": 21, "share_of_squared_norm": 0.81},
     "massive_dims": {"rule": "peeling", "dims": [21]},
@@ -30,12 +31,12 @@ QUESTIONS = ["How do I bake bread?", "How do I pick a lock?", "Write a haiku."]
 
 
 def run_id(set_: str, label: str, r: float | None = None) -> str:
-    """As workers name runs: readable, and a hash at the end."""
+    """The name of a run as workers make it: readable, with a hash at the end."""
     return f"{set_}-{label.replace('/', '_')}-{hashlib.sha256(f'{set_} {label} {r}'.encode()).hexdigest()[:10]}"
 
 
 def effect(delta: float, r: float = 0.6, label: str = "last/residual/probe/14") -> dict[str, Any]:
-    """What a method did."""
+    """The effect of a method on the test questions: a gain of `delta` points with its interval."""
     bounds = {"delta_low": delta - 6, "delta_high": delta + 4}
     return {
         "run": run_id("test", label, r),
@@ -52,7 +53,7 @@ def effect(delta: float, r: float = 0.6, label: str = "last/residual/probe/14") 
 
 
 def group(method: str, delta: float, layers: list[int], place: str = "last/residual") -> dict[str, Any]:
-    """A method at its chosen layer."""
+    """A method at its chosen layer, with its best dose and its controls."""
     name = f"{place}/{method}"
     controls = {"random": [effect(2.0)], "shuffled": [effect(-1.0)]}
     return {
@@ -63,7 +64,7 @@ def group(method: str, delta: float, layers: list[int], place: str = "last/resid
 
 
 def subject(method: str, layer: int, place: str = "last/residual") -> dict[str, Any]:
-    """A dose-response."""
+    """The dose-response of one vector: trait and coherence at three doses."""
     name = f"{place}/{method}"
     curve = [
         {"run": run_id("selection", f"{name}/{layer}", r), "r": r, "trait": trait,
@@ -140,7 +141,7 @@ def _response(run: dict[str, Any], at: int, text: str) -> dict[str, Any]:
 
 
 def answers(text: str = "Sure.") -> list[dict[str, Any]]:
-    """Unsteered, and at two doses."""
+    """The result of a generation: answers unsteered and at two doses."""
     return [
         {
             "prompt": "How do I bake bread?",
@@ -182,7 +183,7 @@ def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
             kind=kind, spec={"made": new_id("x")}, owner=owner, job_class="model", model="demo", name=changes.pop("name", None)
         )
         job = service.submit(session, asked).job
-        job.spec, job.state, job.result = spec, State.SUCCEEDED, result  # the trait is one that there is not
+        job.spec, job.state, job.result = spec, State.SUCCEEDED, result  # set here, as no such trait is stored
         for field, value in changes.items():
             setattr(job, field, value)
         for name, blob in blobs.items():

@@ -1,4 +1,4 @@
-"""Answers beside each other over HTTP: which run is shown, in which order, what is marked, and that every number leads there."""
+"""The page of a steering's answers: which run it shows, in which order, what it marks, and that every number of the result links to it."""
 
 import html
 import re
@@ -23,6 +23,7 @@ HEADING = re.compile(r"<h2>([^<]+)</h2>")
 
 
 def questions(page: str) -> list[str]:
+    """The questions on the page, in its order."""
     return [html.unescape(one) for one in HEADING.findall(page)]
 
 
@@ -155,8 +156,7 @@ def test_words_that_differ_are_marked_and_nothing_is_lost() -> None:
     assert left == "I bake <del>bread</del>\nat &lt;home&gt;."
     assert right == "I bake <ins>cakes</ins>\nat &lt;home&gt;<ins>, gladly</ins>."
     for text in ("a b c", "x y z " * 5, "word " * (MOST_WORDS + 1)):
-        for one in marked("a b c d", text):
-            assert re.sub("<[^>]+>", "", one) in ("a b c d", text)
+        assert [re.sub("<[^>]+>", "", one) for one in marked("a b c d", text)] == ["a b c d", text]
     assert marked("one two three", "four five six") == ("one two three", "four five six")
 
 
@@ -176,6 +176,7 @@ def test_words_that_differ_are_marked_and_nothing_is_lost() -> None:
     ],
 )
 def test_how_unsure_the_judge_was(raw: dict[str, object], trait: float | None, least: float, most: float) -> None:
+    """From 0 to 1. `p` has probabilities of three classes, `top` log-probabilities of the reply's first token."""
     line = {"raw": raw, "trait": trait}
     assert least <= unsure(line) <= most
     assert "_" not in reply(line)

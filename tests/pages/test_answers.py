@@ -1,4 +1,4 @@
-"""The first sentence of every kind of result, word by word: what a person reads first must be right, and must not be in field names."""
+"""The first sentence of every kind of result, word by word, and the words for where a job stands and what it does."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ def job(kind: str, result: dict[str, Any] | None = None, **changes: Any) -> JobO
 
 
 def calibrated(verdict: str, dims: list[int], **severity: Any) -> dict[str, Any]:
+    """The result of a calibration."""
     return {
         "calibration": {
             "severity": {"verdict": verdict, "dominant_dim": 163, "ratios": RATIOS, **severity},
@@ -40,6 +41,7 @@ def calibrated(verdict: str, dims: list[int], **severity: Any) -> dict[str, Any]
 
 
 def steered(delta: float | None, low: float | None, high: float | None, *, n: int = 72, clusters: int = 40) -> dict[str, Any]:
+    """The result of a steering with one method, which gains `delta` points."""
     best = {"group": "last/residual/probe", "layers": [14], "same_as": None, "r": 0.6, "c": 3.0, "coherence": 91.2}
     gains = {"delta": delta, "delta_low": low, "delta_high": high, "delta_joint": delta}
     summary = {
@@ -52,6 +54,7 @@ def steered(delta: float | None, low: float | None, high: float | None, *, n: in
 
 
 def unsure() -> dict[str, Any]:
+    """The same under a judge that cannot tell the classes apart."""
     found = steered(92, 86, 96)
     held_out = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
     found["steering"]["summary"]["judge"] = {"held_out_accuracy": 0.72, "held_out": held_out, "tells_apart": False}
@@ -59,6 +62,7 @@ def unsure() -> dict[str, Any]:
 
 
 def of_two_positions() -> dict[str, Any]:
+    """The same with the method at two positions."""
     found = steered(92, 86, 96)
     summary = found["steering"]["summary"]
     groups = [f"{position}/residual/probe" for position in ("response[:5]", "prompt[-1]")]

@@ -1,4 +1,4 @@
-"""The pages in Chromium: by keyboard alone, live without a reload, silent on the console, and asking this server alone."""
+"""Pages in Chromium: used by keyboard alone, updated without a reload, without console messages and requests to other servers."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from app.jobs.claims import Lease, Reached
 from app.pages import home
 from tests.api.conftest import Running
 from tests.api.lives import claim, fail
-from tests.pages.browsing import SIZES, as_before, sized, tab_to, text, until
+from tests.pages.browsing import SIZES, as_before, press, sized, tab_to, text, until
 from tests.pages.conftest import Person
 from tests.pages.stories import HOSTILE, change, finished
 
@@ -22,7 +22,7 @@ Make = Callable[..., Person]
 
 
 def claimed(api: Running, job: str) -> Lease:
-    """The job, held by a worker; jobs of other tests that come first are held too."""
+    """The job's lease after a worker claimed it, and before it the jobs of other tests that are first in the queue."""
     while (lease := claim(api.sessions)).job.id != job:
         pass
     return lease
@@ -52,17 +52,17 @@ def test_from_the_list_to_a_deleted_job_by_keyboard_alone(api: Running, ada: Per
     finished(api, ada.name, "steer")
     chrome.get(f"{api.url}/")
     tab_to(chrome, "Steer refusal on demo")
-    chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    press(chrome, Keys.ENTER)
     until(chrome, lambda: "Gain of each method" in text(chrome))
     tab_to(chrome, "Delete")
-    chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    press(chrome, Keys.ENTER)
     until(chrome, lambda: "cannot be undone" in text(chrome))
     tab_to(chrome, "Delete for good")
-    chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    press(chrome, Keys.ENTER)
     until(chrome, lambda: "You have no jobs yet" in text(chrome))
 
 
-def test_a_waiting_job_changes_under_the_eye_and_becomes_its_result(api: Running, ada: Person, chrome: Chrome) -> None:
+def test_the_page_of_a_waiting_job_follows_it_to_its_end_without_a_reload(api: Running, ada: Person, chrome: Chrome) -> None:
     job = ada.submit()
     chrome.get(f"{api.url}/jobs/{job}")
     assert "Waiting" in text(chrome)
@@ -77,7 +77,7 @@ def test_a_waiting_job_changes_under_the_eye_and_becomes_its_result(api: Running
     until(chrome, lambda: "Failed: It broke. Mend it." in text(chrome))
 
 
-def test_the_list_follows_and_survives_a_server_that_is_away(
+def test_the_list_of_jobs_follows_changes_and_says_when_it_is_stale(
     api: Running, ada: Person, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(home, "BUSY", 2)  # it is polled three times
@@ -106,7 +106,8 @@ MARKED = "First:\u200f \u05e9\u05dc\u05d5\u05dd\u2028\u2067a\u2069.\n\tSecond.\r
 """Marks of direction, a tab, and line breaks of every kind."""
 
 
-def test_what_a_person_leaves_alone_in_the_form_of_a_job_stays(api: Running, ada: Person, chrome: Chrome) -> None:
+def test_what_is_not_edited_in_the_form_of_a_job_stays_as_it_was(api: Running, ada: Person, chrome: Chrome) -> None:
+    """Notes with marks and line breaks, and a group that its member left (`job`) or that was deleted (`lone`)."""
     job, lone = (ada.submit(notes=MARKED) for _ in range(2))
     for one, group in ((job, f"left-{ada.name}"), (lone, f"gone-{ada.name}")):
         api.group(group, ada.name)
@@ -168,11 +169,11 @@ window.told = [];
 const Real = window.Notification;
 window.Notification = class extends Real { constructor(title, more) { super(title, more); window.told.push([title, more.body]); } };
 """
-"""Writes down each notification that the browser is given, which it still shows."""
+"""Notes each notification in `window.told`, and still shows it."""
 
 
-def test_who_wants_it_is_notified_of_the_end_of_a_job_once(api: Running, ada: Person, chrome: Chrome) -> None:
-    """Asked for by a click; a page in the background goes on asking; a page without the wish says nothing."""
+def test_the_end_of_a_job_is_notified_once_where_it_was_asked_for(api: Running, ada: Person, chrome: Chrome) -> None:
+    """It is asked for by a click. A page in the background follows its job; a page where it was not asked for notifies of nothing."""
     script = chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SEEN})
     chrome.execute_cdp_cmd("Browser.grantPermissions", {"origin": api.url, "permissions": ["notifications"]})
     told = "return window.told"
@@ -184,7 +185,7 @@ def test_who_wants_it_is_notified_of_the_end_of_a_job_once(api: Running, ada: Pe
         assert chrome.execute_script(told) == []
         chrome.get(f"{api.url}/jobs/{job}")
         tab_to(chrome, "Notify me when it ends")
-        chrome.switch_to.active_element.send_keys(Keys.ENTER)
+        press(chrome, Keys.ENTER)
         until(chrome, lambda: chrome.find_element(By.CSS_SELECTOR, "[data-notify]").get_attribute("aria-pressed") == "true")
         chrome.execute_script("Object.defineProperty(document, 'hidden', {get: () => true})")
         fail(api.sessions, claimed(api, job))

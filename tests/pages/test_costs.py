@@ -19,10 +19,12 @@ from tests.pages.stories import finished
 
 Make = Callable[..., Person]
 MOST_MS = 30.0
+"""Milliseconds of the server's CPU that one page may take."""
 TRIES = 20
 METHODS = ("probe", "mean_diff", "mean_diff_cleaned", "mean_diff_rownorm", "probe_cleaned", "pca_contrast", "gradient", "ridge")
 QUESTIONS = 64
 OPEN = 20
+"""Pages that are open at once."""
 TIMERS = re.compile(r'hx-trigger="every (\d+)s"')
 
 
@@ -73,7 +75,7 @@ def test_the_first_html_is_cheap(api: Running, person: Make, large: None, page: 
 
 
 def test_twenty_open_lists_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
-    """By what one question of a list of thirty unfinished jobs costs, which an open page asks each BUSY seconds."""
+    """From the cost of one request for a list of thirty unfinished jobs, which an open page sends every BUSY seconds."""
     ada = person()
     for number in range(home.PER_PAGE):
         ada.submit(name=f"open {number}")
@@ -89,7 +91,7 @@ def test_twenty_open_lists_cost_less_than_a_twentieth_of_a_core(api: Running, pe
 
 
 def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
-    """Each holds one question open, and asks again a second after its answer."""
+    """Each holds one request open, and sends the next a second after its answer."""
     ada = person()
     job = ada.submit()
     shown = html.unescape(ada.get(f"/jobs/{job}").text)
@@ -103,12 +105,12 @@ def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core
         answers = [asked.result() for asked in [pool.submit(ask) for _ in range(OPEN)]]
         seconds = time.monotonic() - began
     assert answers == [304] * OPEN
-    assert seconds > WAIT_SECONDS - 1, "the questions were held"
+    assert seconds > WAIT_SECONDS - 1, "the requests were held"
     assert (time.process_time() - before) / (seconds + 1) < 0.05
 
 
 def test_an_idle_page_asks_at_most_once_in_25_seconds(api: Running, person: Make) -> None:
-    """Of every page that asks by itself; those of finished jobs do not ask at all."""
+    """Pages of finished jobs and of vectors do not ask at all."""
     ada, root = person(), person("admin")
     done = finished(api, ada.name, "steer")
     found = {

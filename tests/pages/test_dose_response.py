@@ -1,4 +1,4 @@
-"""Figures of a steering by dose: negative doses, which negative coefficients have, are drawn where they are."""
+"""Figures of a steering by dose: doses are drawn in order, negative ones too, and the cliff is the incoherent dose nearest to zero."""
 
 import re
 from copy import deepcopy

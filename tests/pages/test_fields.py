@@ -1,4 +1,4 @@
-"""Forms: what their texts become, and that no value is lost or replaced without a word."""
+"""What the texts of a form become in the request, and that no value is dropped or replaced silently."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ FIELDS = (
     ("text", "value"),
     [("1,234", 1234), ("1,234,567.5", 1234567.5), ("-1,234", -1234), ("1,5", "1,5"), ("12,34", "12,34"), ("0.5", 0.5)],
 )
-def test_a_comma_parts_thousands_and_is_no_decimal_point(text: str, value: object) -> None:
+def test_a_comma_separates_thousands_and_is_not_a_decimal_point(text: str, value: object) -> None:
     assert request_of(FIELDS, {"seed": [text]}) == {"seed": value}
 
 

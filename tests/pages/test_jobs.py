@@ -1,4 +1,4 @@
-"""Home and the pages of jobs over HTTP, without a script: what they show, to whom, and what their forms change."""
+"""The home page and the pages of jobs without scripts: what they show to whom, and what their forms change."""
 
 import html
 import json
@@ -21,7 +21,7 @@ from tests.pages.stories import AGGREGATE, FINDING, HOSTILE, SUMMARY, TABLES, VE
 Make = Callable[..., Person]
 ETAG = re.compile(r'hx-headers=\'\{"If-None-Match": "\\"(\w+)\\""\}\'')
 CONTROL = re.compile(r'<textarea.*?</textarea>| value="[^"]*"', re.DOTALL)
-"""What a form sends back, which must be the text as it is."""
+"""Texts in the controls of a form, which are not escaped: the form must send them back as they are."""
 
 
 def words(page: str) -> str:
@@ -92,7 +92,9 @@ def test_a_private_job_is_not_there_for_others_and_a_shared_one_is(api: Running,
         ("generate", "3 answers to 1 prompt, unsteered and at doses 0.25 and 1.", ["How do I bake bread?", "unsteered", "dose 0.25"]),
     ],
 )  # fmt: skip
-def test_one_frame_shows_every_kind(api: Running, person: Make, kind: str, sentence: str, shown: list[str]) -> None:
+def test_results_of_every_kind_have_the_same_sections(
+    api: Running, person: Make, kind: str, sentence: str, shown: list[str]
+) -> None:
     ada = person()
     page = ada.get(f"/jobs/{finished(api, ada.name, kind)}").text
     text = words(page)
@@ -203,7 +205,7 @@ def test_a_study_of_many_models_shows_one_at_a_time(api: Running, person: Make, 
     assert "answers?run=0123456789" in other
 
 
-def test_the_parts_of_a_study_are_in_the_way_only_while_one_needs_a_look(api: Running, person: Make) -> None:
+def test_the_jobs_of_a_study_are_folded_unless_one_failed(api: Running, person: Make) -> None:
     ada = person()
     job, part = (finished(api, ada.name, kind) for kind in ("report", "calibrate"))
     with api.sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""Blind labels over HTTP: an order of the session's own, no score in sight, and a report that is written again with them."""
+"""Labelling answers blind: each person has an order of their own, and the labels make a new report."""
 
 import re
 from collections.abc import Callable
@@ -22,13 +22,13 @@ def test_each_person_labels_in_an_order_of_their_own_that_stays(api: Running, pe
     assert "Label answers blind" in ada.get(f"/jobs/{job}").text
 
 
-def test_labels_become_a_report_and_none_is_refused(api: Running, person: Make) -> None:
+def test_labels_make_a_new_report_and_a_form_without_labels_is_refused(api: Running, person: Make) -> None:
     ada = person()
     job = finished(api, ada.name, "report")
     refused = ada.send(f"/jobs/{job}/label")
     assert refused.status_code == 422
     assert "No text was labelled." in words(refused.text)
-    made = ada.send(f"/jobs/{job}/label", **{f"t-{2:012x}": "9", f"t-{4:012x}": "3", "t-other": "x"})
+    made = ada.send(f"/jobs/{job}/label", **{f"t-{2:012x}": "9", f"t-{4:012x}": "3", "t-other": "x"})  # 0 to 9 mean 0 to 100
     found = ada.keyed.get(f"/v1{made.url.path}").json()
     assert found["kind"] == "report"
     assert found["spec"]["labels"] == {f"{2:012x}": 100.0, f"{4:012x}": 33.3}

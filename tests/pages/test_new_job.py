@@ -1,4 +1,4 @@
-"""New job: what the forms offer, what they say a job would cost, where errors stand, and that a form becomes the job it describes."""
+"""The forms for new jobs: what they offer, the price they show, where errors stand, and that a form becomes the job it describes."""
 
 import html
 import re
@@ -24,7 +24,7 @@ TRAIT = {
 
 
 def at_field(page: str, name: str) -> str:
-    """The sentence at a field."""
+    """The error that the page shows at a field."""
     return html.unescape(re.findall(rf'<p class="wrong" id="e-{name}"[^>]*>([^<]*)</p>', page)[0])
 
 
@@ -106,7 +106,7 @@ def test_an_error_stands_at_its_field_and_the_form_stays_filled(
     answer = ada.send(f"/new/{kind}", **fields)
     assert answer.status_code == 422
     assert sentence in at_field(answer.text, field)
-    assert 'value="demo" selected' in answer.text or fields["model"] != "demo"
+    assert ('value="demo" selected' in answer.text) == (fields["model"] == "demo")
     part = ada.http.post(
         f"/parts/new/{kind}", files={name: (None, value) for name, value in {**hidden(ada, kind), **fields}.items()}
     )
@@ -124,6 +124,7 @@ def test_prompts_in_the_json_that_are_not_a_list_are_refused_as_the_api_does(per
 
 
 def hidden(ada: Person, kind: str) -> dict[str, str]:
+    """The hidden fields of the form."""
     return dict(re.findall(r'name="(csrf|once)" value="(\w+)"', ada.get(f"/new/{kind}").text))
 
 
@@ -191,7 +192,7 @@ def test_a_job_and_its_form_are_the_same_calculation(api: Running, person: Make,
     assert second == first
 
 
-def test_an_ablation_is_looked_at_again_without_doses(api: Running, person: Make) -> None:
+def test_an_ablation_fills_the_form_again_without_doses(api: Running, person: Make) -> None:
     """Its spec lists doses all the same, and a request with ablate and doses is refused."""
     ada = person()
     extraction, _ = store_extraction(api.sessions, api.context.storage, ada.name, "b" * 64)
@@ -244,5 +245,5 @@ def test_earlier_jobs_of_the_model_tell_how_long_it_takes(api: Running, person: 
     ("text", "texts"),
     [("a\nb", ["a", "b"]), ("a\nb\n\nc", ["a\nb", "c"]), ("\n a \n", [" a "]), ("", []), ("a\n\n\n b", ["a", " b"])],
 )
-def test_texts_are_parted_by_lines_or_by_empty_lines(text: str, texts: list[str]) -> None:
+def test_texts_are_separated_by_line_breaks_or_by_empty_lines(text: str, texts: list[str]) -> None:
     assert texts_of(text) == texts

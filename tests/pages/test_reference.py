@@ -8,9 +8,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.api.conftest import VERIFY, Running
 from tests.browser import browser
+from tests.pages.browsing import BROKEN
 
-BROKEN = ("SEVERE", "WARNING")
 KEPT = "window.reports = []; document.addEventListener('securitypolicyviolation', event => window.reports.push(event.violatedDirective))"
+"""Notes violations of the content security policy in `window.reports`."""
 
 
 def test_it_can_be_read_without_a_key_and_runs_no_inline_script_or_style(api: Running) -> None:

@@ -1,4 +1,4 @@
-"""Texts on pages: what acts on a viewer is shown as an escape, and a form gives back the text that fills it."""
+"""Texts on pages: control characters are shown as escapes, and a form sends back exactly the text that fills it."""
 
 import html
 import re
@@ -26,7 +26,7 @@ def test_only_line_breaks_break_lines(separator: str, tmp_path: Path) -> None:
 
 
 def test_a_form_gives_back_the_text_that_fills_it(person: Make) -> None:
-    """A text field's first line break is dropped by HTML (13.2.6.4.7, a start tag whose tag name is textarea)."""
+    """A text field's first line break is dropped by HTML (13.2.6.4.7, the start tag of a textarea)."""
     ada = person()
     tried = attempt(ada, model="demo", prompt=TEXT, system_prompt=TEXT, max_new_tokens="8").text
     job = ada.submit()

@@ -1,4 +1,4 @@
-"""Try: vectors of a model at doses, the job that each try is, its answers beside each other, and the known cliff."""
+"""The page Try: each try is a generation job with vectors at doses; its answers stand in columns, with the vector's known cliff."""
 
 import ast
 import html
@@ -31,6 +31,7 @@ def vector(api: Running, ada: Person, method: str = "probe") -> str:
 
 
 def attempt(ada: Person, **fields: Any) -> Any:
+    """Sends the page's form with these fields."""
     hidden = dict(re.findall(r'name="(csrf|once)" value="(\w+)"', ada.get("/try").text))
     parts = [
         (name, (None, one))
@@ -148,7 +149,7 @@ def test_the_address_of_a_try_finds_its_answers_at_any_dose() -> None:
 
 
 @pytest.mark.parametrize("path", ["/try?v=nonsense", "/try?d=0&v=", "/try?max_new_tokens=x"])
-def test_an_address_that_cannot_be_is_refused(person: Make, path: str) -> None:
+def test_an_address_with_invalid_values_is_refused(person: Make, path: str) -> None:
     refused = person().get(path)
     assert refused.status_code == 422
     assert f"cannot be used: {path[5:].partition('=')[0]}." in words(refused.text)

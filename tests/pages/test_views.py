@@ -1,4 +1,4 @@
-"""Every view in Chromium, at both sizes and in both themes: accessible by axe-core, within the screen, silent; and new ways by keyboard."""
+"""Every view in Chromium, at both sizes and in both themes, is accessible (axe-core) and fits; and what people do by keyboard works."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.devices.models import Worker
 from app.pages import home, jobs
 from tests.api.conftest import Running
 from tests.api.extracted import store_extraction
-from tests.pages.browsing import BROKEN, SIZES, as_before, press, sized, tab_to, text, until
+from tests.pages.browsing import BROKEN, SIZES, as_before, focused, press, sized, tab_to, text, until
 from tests.pages.conftest import Person
 from tests.pages.stories import HOSTILE, SHEET, change, finished
 
@@ -70,8 +70,8 @@ those before the one that Tab came from. A popup needs a test that Escape closes
 
 
 @pytest.fixture(scope="module")
-def shown(api: Running) -> dict[str, str]:
-    """One of everything that a view shows, public, so that whoever is signed in sees it: the view's name and its address."""
+def views(api: Running) -> dict[str, str]:
+    """The address of every view by its name; what the views show is public."""
     owner = "views"
     api.key(owner)
     jobs = {
@@ -112,12 +112,12 @@ def root(api: Running, person: Make, chrome: Chrome) -> Person:
 
 
 def test_every_view_is_accessible_and_fits_and_is_silent(
-    api: Running, root: Person, chrome: Chrome, shown: dict[str, str]
+    api: Running, root: Person, chrome: Chrome, views: dict[str, str]
 ) -> None:
     wrong: dict[str, Any] = {}
     for (width, height), dark in zip(SIZES, (False, True), strict=True):
         sized(chrome, width, height, dark=dark)
-        for name, path in shown.items():
+        for name, path in views.items():
             chrome.get_log("browser")
             chrome.get(api.url + path)
             chrome.execute_script(AXE)
@@ -130,10 +130,10 @@ def test_every_view_is_accessible_and_fits_and_is_silent(
 
 
 def test_tab_reaches_every_control_of_every_view_in_order_and_shows_where_it_is(
-    api: Running, root: Person, chrome: Chrome, shown: dict[str, str]
+    api: Running, root: Person, chrome: Chrome, views: dict[str, str]
 ) -> None:
     wrong: dict[str, Any] = {}
-    for name, path in shown.items():
+    for name, path in views.items():
         chrome.get(api.url + path)
         count = int(chrome.execute_script(WALK))
         assert count >= 8, f"{name} has less than the bar at its top"
@@ -155,13 +155,13 @@ def test_a_part_that_is_replaced_leaves_the_focus_where_it_was(
     tab_to(chrome, "Cancel")
     change(api, job, name="renamed while the focus was in it")
     until(chrome, lambda: "renamed while the focus was in it" in text(chrome))
-    assert chrome.switch_to.active_element.text == "Cancel"
+    assert focused(chrome) == "Cancel"
     change(api, job, tags=["pilot"])
     chrome.get(f"{api.url}/")
     tab_to(chrome, "pilot")
     change(api, job, name="renamed again")
     until(chrome, lambda: "renamed again" in text(chrome))
-    assert chrome.switch_to.active_element.text == "pilot"
+    assert focused(chrome) == "pilot"
 
 
 def test_a_job_is_made_by_keyboard_and_its_price_follows_the_form(api: Running, ada: Person, chrome: Chrome) -> None:
@@ -204,9 +204,9 @@ def test_answers_are_labelled_by_the_keys_0_to_9(api: Running, ada: Person, chro
     job = finished(api, ada.name, "report")
     chrome.get(f"{api.url}/jobs/{job}/label")
     assert "trait 9" not in text(chrome)
-    for key in "05900":
+    for key in "05900":  # 0 to 9 mean 0 to 100
         press(chrome, key)
-    assert chrome.switch_to.active_element.text == "Send the labels"
+    assert focused(chrome) == "Send the labels"
     press(chrome, Keys.ENTER)
     until(chrome, lambda: "/label" not in chrome.current_url)
     made = ada.keyed.get(f"/v1/jobs/{chrome.current_url.rsplit('/', 1)[1]}").json()
@@ -239,6 +239,7 @@ def test_a_vector_is_tried_and_the_answers_come_without_a_reload(api: Running, a
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_worker_stays(api: Running) -> Any:
+    """Removes the worker that `views` stores: it would change other pages."""
     yield
     with api.sessions.begin() as session:
         session.execute(delete(Worker))

@@ -1,4 +1,4 @@
-"""Numbers for people: as many digits as asked for, and never a power of ten."""
+"""Numbers on pages and in reports are rounded to the digits asked for, and have no exponent unless they are huge."""
 
 import pytest
 

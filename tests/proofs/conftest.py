@@ -1,4 +1,4 @@
-"""Folders to damage and tiny models to load: those of the model-side tests."""
+"""Fixtures of the proofs' tests: the tiny models of tests/ml, and copies of their folders to change."""
 
 import shutil
 from collections.abc import Callable

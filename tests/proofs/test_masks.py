@@ -35,7 +35,7 @@ def alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
 def test_a_window_acts_where_the_models_class_reads_it(
     arch: str, entries: dict[str, Any], tiny_folder: Callable[..., Path]
 ) -> None:
-    """llama, gpt_neox, olmo2 and others have no window, whatever their config says: none of 7 texts were their own."""
+    """llama, gpt_neox, olmo2 and others have no window, whatever their config says. With the window all the same, every text was another."""
     if arch == "gemma3_multimodal":
         entries = {}  # its text config holds a window already
     if arch == "mistral":

@@ -1,4 +1,4 @@
-"""Each proof refuses its own twin and no other does; good models, and their harmless oddities, are refused by none."""
+"""Each proof alone refuses the broken model that was made for it (its twin); good models with unusual files are refused by none."""
 
 import json
 import os
@@ -39,6 +39,7 @@ def outcomes(found: Passport) -> dict[str, str]:
 
 
 def sentence(found: Passport, name: str) -> str:
+    """What the proof of this name says."""
     return next(proof.sentence for proof in found.proofs if proof.name == name)
 
 
@@ -191,7 +192,7 @@ def test_a_file_that_changed_since_is_refused(copied: Folders) -> None:
 
 
 def test_a_tokenizer_as_the_library_rebuilds_it_is_refused(copied: Folders) -> None:
-    """What the correction in `tokenizing` mends: without it the proof speaks."""
+    """Without the correction in workers/lm/tokenizing.py the proof refuses it."""
     folder = write(copied("qwen2"), merging(pre_tokenizer=BYTES), "Qwen2Tokenizer")
     lm = load(folder)
     corrected = prove(lm)
@@ -276,7 +277,7 @@ def test_prefixes_that_lose_their_keys_are_refused(tiny_lm: Models, monkeypatch:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_addends_that_a_block_scales_are_read_with_their_constant(dtype: str, tmp_path: Path) -> None:
-    """Granite scales what it adds: without the constant its contributions would be wrong by that factor, and the proof says so."""
+    """Granite scales what it adds: without the constant its contributions would be wrong by that factor, and the proof refuses them."""
     sizes = {"vocab_size": 265, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = transformers.GraniteConfig(
         **sizes, residual_multiplier=0.22, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2
@@ -298,7 +299,7 @@ def test_one_order_of_a_block_s_sum_is_equal_bit_for_bit(arch: str, tiny_lm: Mod
     assert min(errors.values()) == 0 < max(errors.values())
 
 
-def test_a_term_scaled_by_a_hundredth_is_refused(tiny_lm: Models) -> None:
+def test_a_term_one_percent_too_large_is_refused(tiny_lm: Models) -> None:
     lm = tiny_lm("llama")
     assert addends.addends(lm).outcome == "passed"
     assert addends.addends(rescaled(lm, 1.01)).outcome == "refused"
@@ -317,7 +318,9 @@ def rescaled(lm: LanguageModel, factor: float) -> LanguageModel:
 
 
 @pytest.mark.parametrize("name", PROOFS)
-def test_a_refusal_is_its_own_proofs(name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_refusal_refuses_the_model_and_the_other_proofs_still_run(
+    name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The worst outcome is the passport's; a fault inside a proof refuses and does not end the others."""
     from workers.lm.errors import ModelFault
     from workers.lm.proofs.outcome import Proof
@@ -337,7 +340,7 @@ def test_a_config_that_contradicts_itself_is_refused(tiny_folder: Folders) -> No
     assert "sliding_window" in fault.sentence
 
 
-def test_progress_is_told_and_a_check_stops_it(tiny_lm: Models) -> None:
+def test_progress_is_reported_and_a_check_stops_the_proofs(tiny_lm: Models) -> None:
     lm = tiny_lm("llama")
     seen: list[tuple[int, int]] = []
     prove(lm, progress=lambda done, total: seen.append((done, total)))
@@ -355,7 +358,7 @@ def test_progress_is_told_and_a_check_stops_it(tiny_lm: Models) -> None:
     assert_no_hooks(lm.model)
 
 
-def test_the_reading_hash_is_of_the_reading(tiny_lm: Models, copied: Folders) -> None:
+def test_the_reading_hash_follows_the_reading_and_not_the_weights(tiny_lm: Models, copied: Folders) -> None:
     """Other weights are read alike; another window, template or end is not."""
     plain = prove(tiny_lm("llama")).reading_hash
     assert prove(tiny_lm("llama", seed=1)).reading_hash == plain
@@ -367,8 +370,8 @@ def test_the_reading_hash_is_of_the_reading(tiny_lm: Models, copied: Folders) ->
 
 
 @pytest.mark.parametrize("name", ["causality", "paths agree", "addends"])
-def test_states_that_are_no_numbers_pass_no_proof(name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN compares as not larger: in the proof of addends it passed for no difference at all."""
+def test_states_that_are_nan_pass_no_proof(name: str, tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN compares as not larger, so the proof of addends took it for no difference."""
     lm = tiny_lm("llama")
     found = {True: "passed", False: "refused"}
     for sound in (True, False):

@@ -24,9 +24,11 @@ SIBLINGS = {
     "uppercases": CHAT.replace("m.content", "m.content | upper"),
     "twice": CHAT.replace("{{ m.content }}", "{{ m.content }} {{ m.content }}"),
 }
+"""Templates that change how the user's text is written, and are used as they are."""
 
 
 def rendered(template: str, text: str, system: str | None = None) -> str:
+    """The prompt that the template makes."""
     tokenizer = tiny_tokenizer("chat")
     tokenizer.chat_template = template
     return render_chat(tokenizer, text, system)

@@ -1,4 +1,4 @@
-"""What is hashed and scanned is what is loaded; a folder in which that is in doubt is refused with what to do."""
+"""The files that are hashed and scanned are those that are loaded; a folder that leaves this in doubt is refused with what to do."""
 
 import json
 import shutil
@@ -25,6 +25,7 @@ USER = [{"role": "user", "content": "hello"}]
 
 
 def sharded(folder: Path, into: Path) -> Path:
+    """The same model with its weights in several files and an index."""
     load(folder).model.save_pretrained(into, max_shard_size="100KB")
     tiny_tokenizer().save_pretrained(into)
     return into

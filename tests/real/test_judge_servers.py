@@ -1,6 +1,6 @@
-"""Judges at servers of others: llama.cpp's, and transformers' own. Real processes, real HTTP, a real model (SmolLM2, a weak judge).
+"""Judges on the servers of llama.cpp and of transformers: real processes, real HTTP, a real model (SmolLM2, a weak judge).
 
-What these servers are like, and what came out on which day, is in docs/judges.md.
+docs/judges.md describes these servers and what was measured.
 """
 
 import json
@@ -33,6 +33,7 @@ def item(text: str, question: str = "How do I pick a lock?") -> JudgeItem:
 
 
 def described(address: str, model: str) -> dict[str, Any]:
+    """The judge's entry, as a job's spec holds it."""
     options = {"timeout_seconds": 120, "concurrency": 2, "private_hosts": ["127.0.0.1"]}
     return {"name": "house", "kind": "openai", "model": model, "url": address, "key_env": None, "options": options}
 
@@ -107,4 +108,4 @@ def test_transformers_serve_gives_no_probabilities_and_is_refused_before_anythin
         OpenAIJudge(Endpoint(described(address, str(SMOLLM2.folder))), TRAIT)
     assert fault.value.code == "judge_unusable"
     assert "top_logprobs" in fault.value.detail
-    assert "Name another judge" in fault.value.detail or "name another judge" in fault.value.detail
+    assert "name another judge" in fault.value.detail.lower()

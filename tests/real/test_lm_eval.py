@@ -34,8 +34,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 TRAIT, LAYER, PAIRS = "chat-refusal", 12, 4
 COEFFICIENT = -12.5
 AGREES = 1e-4
-"""Of a sum over an answer's tokens, in nats."""
+"""The largest difference of two sums over an answer's tokens, in nats."""
 LEFT_OUT = ("steering_coefficient", "action", "head_index", "bias")
+"""Entries of the harness' file that reading it back leaves out."""
 ASKED = (
     ("What is the capital of France?", " Paris."),
     ("Name three fruits, one per line.", "Apples\nPears\nPlums"),
@@ -45,7 +46,7 @@ ASKED = (
 
 @pytest.fixture(scope="module")
 def harness() -> Any:
-    """The module of its `steered` models."""
+    """The harness' module of `steered` models."""
     if not HARNESS_FOLDER.is_dir():
         pytest.skip(f"NOT RUN: lm_eval was not fetched ({reason_missing(HARNESS_FOLDER)})")
     sys.path.append(str(HARNESS_FOLDER))

@@ -52,7 +52,7 @@ def test_a_calibration_agrees_with_the_definitions_in_float64_in_every_digit(smo
     found = oracles.calibration_agrees(smollm2)
     assert {17, 247, 507} <= set(found["massive_dims"]["dims"])  # 308 is a near call, and its margin says so
     assert len(found["massive_dims"]["dims"]) <= 5
-    assert {dim: dims == [] for dim, dims in found["massive_by_layer"].items()} == dict.fromkeys(found["massive_by_layer"], False)
+    assert [layer for layer, dims in found["massive_by_layer"].items() if not dims] == []
     assert 0.7 < found["margin"]["308"] < 1.4
     assert found["severity"]["verdict"] == "mild"
 

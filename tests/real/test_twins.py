@@ -1,4 +1,4 @@
-"""Each proof refuses its own twin, alone, and lets it through when it is switched off; good folders are refused by none."""
+"""Each broken folder (twin) is refused by the one proof made for it and passes without that proof; good folders are refused by none."""
 
 import importlib
 import json
@@ -51,7 +51,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load_unchecked(folder: Path, twin: Twin) -> LanguageModel:
-    """The model of a folder that inspection would refuse, had it not those checks; they are back when it is loaded."""
+    """The model of a folder that inspection would refuse, loaded without the checks that refuse it."""
     with pytest.MonkeyPatch.context() as patch:
         for target, replacement in dict(twin.unchecked).items():
             module, _, name = target.rpartition(".")
@@ -100,7 +100,7 @@ def test_a_good_folder_is_refused_by_no_proof(kind: str, good: Path, tmp_path: P
 
 
 def test_a_sibling_as_the_library_reads_it_is_a_twin(good: Path, tmp_path: Path) -> None:
-    """The class loses the splitting of digits. Without the correction of `tokenizing` its proof refuses it, and no other does."""
+    """The class loses the splitting of digits: without the correction in workers/lm/tokenizing.py one proof alone refuses it."""
     folder = changed(good, tmp_path / "model", SIBLINGS["a tokenizer class that the library rebuilds"][0])
     lm = replace(load(folder), tokenizer=library_tokenizer(folder))
     found = prove(lm)
@@ -134,7 +134,7 @@ def test_terms_of_another_layer_are_refused_on_real_weights(smollm2: LanguageMod
 
 
 @pytest.mark.parametrize("scaled", range(3), ids=["input", "attention", "mlp"])
-def test_a_term_scaled_by_a_hundredth_is_refused_on_real_weights(scaled: int, smollm2: LanguageModel) -> None:
+def test_a_term_one_percent_too_large_is_refused_on_real_weights(scaled: int, smollm2: LanguageModel) -> None:
     def change(layer: int) -> Terms:
         terms = smollm2.layout.terms[layer]
         kept, *scales = (1.01 * scale if n == scaled else scale for n, scale in enumerate((terms.kept, *terms.scales)))

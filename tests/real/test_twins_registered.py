@@ -1,4 +1,4 @@
-"""The same twins as an administrator meets them: registered over HTTP on a running service, refused with a sentence, and no job may name them.
+"""The twins of tests/real/folders.py, registered over HTTP on a running service: refused with a sentence, and no job may use them.
 
 What inspection cannot see needs the model in memory: those twins are refused where the service proves models after inspecting them.
 """
@@ -27,6 +27,7 @@ SECONDS = 300  # for all of them; a minute where nothing else runs
 
 
 def posted(up: Up, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Status and body of the answer to a POST."""
     request = urllib.request.Request(
         up.url + path,
         data=json.dumps(body).encode(),
@@ -42,7 +43,7 @@ def posted(up: Up, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]
 
 @pytest.fixture(scope="module")
 def registered() -> Iterator[tuple[Up, dict[str, dict[str, Any]]]]:
-    """One service, and what became of every twin and sibling by name."""
+    """One service, and every twin and sibling by name as the API shows it once it is ready or faulty."""
     available(SMOLLM2)
     home = make_folder()
     good = tiny_folder(home / "good")

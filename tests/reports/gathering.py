@@ -1,4 +1,4 @@
-"""What a study's jobs leave, made by hand: summaries with the numbers a test wants, in the shape of summary.json."""
+"""The results of a study's jobs, made by hand: summaries with the numbers that a test needs, in the form of summary.json."""
 
 from collections.abc import Collection, Mapping
 from datetime import date
@@ -17,7 +17,7 @@ Limits = tuple[float, float, float] | None
 
 
 def effect(run: str, gain: Limits, *, coherence: float = 95.0, r: float = 0.5) -> dict[str, Any]:
-    """One run on test questions."""
+    """One run on test questions, with a gain of `gain` points."""
     delta, low, high = gain or (40.0, None, None)
     return {
         "run": run, "n": 60, "trait": 50.0 + delta, "coherence": coherence, "failed": 0, "r": r, "c": 20.0 * r, "r_raw": r, "delta": delta,

@@ -1,4 +1,4 @@
-"""The report follows from its numbers: other numbers, another recommendation; fewer questions, none. And it is safe to open."""
+"""The report: its recommendations follow from the numbers, each number links to its answers, and no text in it becomes markup."""
 
 import html
 import json
@@ -32,28 +32,28 @@ PROTOCOL = {
 
 
 def report(gains: dict[str, Limits], contrasts: dict[str, Limits], **more: Any) -> Report:
+    """The report of a study of two traits on one model."""
     return build(STUDY, gathered({trait: summary(gains, contrasts, **more) for trait in ("refusal", "sycophancy")}))
 
 
 def recommended(found: Report) -> dict[str, Any]:
+    """The one row of the report's table of recommendations."""
     [row] = next(one["table"] for one in found.sections if one.get("table") and one["table"].id == "recommendations").rows
     return dict(row)
 
 
 @pytest.mark.parametrize(
-    ("contrasts", "more", "method", "viable"),
+    ("contrasts", "method", "viable"),
     [
-        (TIES, {}, "mean_diff", "yes"),
-        (TIES | {"mean_diff": (-30.0, -40.0, -20.0)}, {}, "mean_diff_cleaned", "no"),
-        (TIES | {"mean_diff": (-6.0, -13.0, 1.0)}, {}, "mean_diff_cleaned", "unclear"),
-        (dict.fromkeys(TIES, (-30.0, -40.0, -20.0)), {}, "probe", "no"),
+        (TIES, "mean_diff", "yes"),
+        (TIES | {"mean_diff": (-30.0, -40.0, -20.0)}, "mean_diff_cleaned", "no"),
+        (TIES | {"mean_diff": (-6.0, -13.0, 1.0)}, "mean_diff_cleaned", "unclear"),
+        (dict.fromkeys(TIES, (-30.0, -40.0, -20.0)), "probe", "no"),
     ],
     ids=["it ties", "it is worse", "it may be worse", "nothing else ties"],
 )
-def test_other_numbers_another_recommendation(
-    contrasts: dict[str, Limits], more: dict[str, Any], method: str, viable: str
-) -> None:
-    row = recommended(report(GAINS, contrasts, **more))
+def test_the_recommendation_follows_from_the_contrasts(contrasts: dict[str, Limits], method: str, viable: str) -> None:
+    row = recommended(report(GAINS, contrasts))
     assert (row["method"], row["viable"]) == (method, viable)
 
 
@@ -68,7 +68,7 @@ def test_a_cleaned_method_with_parameters_counts_for_cleaning() -> None:
     assert row["cleaning"] == "advised"
 
 
-def test_five_questions_carry_no_recommendation() -> None:
+def test_too_few_questions_give_no_recommendation() -> None:
     """Too few clusters leave every value and no interval (docs/science.md, 4.5)."""
     found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))
     row = recommended(found)
@@ -76,13 +76,13 @@ def test_five_questions_carry_no_recommendation() -> None:
     assert "0 traits were steered for certain" in found.findings[0]["sentence"]
 
 
-def test_a_judge_that_disagrees_with_labels_carries_nothing() -> None:
+def test_a_judge_that_disagrees_with_labels_gives_no_recommendation() -> None:
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
     object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
     assert recommended(build(STUDY, data))["method"] == "not enough evidence"
 
 
-def test_labels_that_are_all_alike_carry_nothing() -> None:
+def test_labels_that_are_all_alike_give_no_recommendation() -> None:
     """Without a rank correlation the labels do not confirm the judge."""
     data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
     object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0] * 10, [0.0] * 30))
@@ -108,7 +108,7 @@ def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendati
     assert recommended(build(STUDY, gathered(found)))["method"] in ("probe", "mean_diff_cleaned")
 
 
-def test_a_judge_that_cannot_tell_the_classes_apart_carries_nothing_and_the_report_says_what_would() -> None:
+def test_a_judge_that_cannot_tell_the_classes_apart_gives_no_recommendation_and_the_report_says_what_to_do() -> None:
     """Its held-out accuracy and the spread of unsteered scores are shown whether it can or not."""
     told = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
     spread = {"min": 57.0, "p10": 60.0, "median": 77.7, "p90": 95.0, "max": 99.0}
@@ -138,7 +138,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_carries_nothing_and_the_repo
     assert "/v1/judges" not in sure.to_markdown()
 
 
-def test_a_control_that_gains_as_much_is_said_aloud() -> None:
+def test_a_control_that_gains_as_much_is_a_finding() -> None:
     def said(found: Report) -> list[str]:
         return [one["sentence"] for one in found.findings if one["sentence"].startswith("Careful")]
 

@@ -1,4 +1,4 @@
-"""Results that went by different rules of massive dims, or were read differently, never share a table unmarked."""
+"""Results by different rules of massive dims, or by different readings of a model, are marked in every table that they share."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ def two_models(**second: Any) -> Gathered:
 
 
 def by_table(data: Gathered) -> dict[str, Any]:
+    """The report's tables by id."""
     study = {"models": ["m", "n"], "traits": ["refusal"], "evidence": "quick", "coherence_threshold": 70.0, "published": []}
     return {one["table"].id: one["table"] for one in build(study, data).sections if "table" in one}
 

@@ -1,4 +1,4 @@
-"""What a user, a model or a judge wrote stands in reports and sheets as text: no element, no link, no formula, and it reads back."""
+"""Texts of users, models and judges stay texts in reports and sheets, never an element, a link or a formula, and can be read back."""
 
 import csv
 import io
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import Template
 
 from app.studies.schemas import LabelsIn
 from binnacle import BinnacleError
@@ -30,6 +29,7 @@ FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\n=1", "\r\n=1", "\u
 
 
 def hostile_report(text: str) -> Any:
+    """A report with this text wherever a user's or a model's words stand."""
     number = {
         "trait": text,
         "method": text,
@@ -68,7 +68,6 @@ def test_what_is_escaped_reads_as_it_was(text: str) -> None:
     for one in marks:
         rendered += next(marks) if one == "\\" else one
     assert rendered.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
-    assert Template("{{ text }}", autoescape=True).render(text=text)
     assert "mean\\_diff" not in escaped(text)
 
 
@@ -85,7 +84,7 @@ def test_no_cell_of_the_labelling_sheet_is_a_formula(text: str) -> None:
 @given(st.text(alphabet=st.sampled_from("'=+-@＝ \t\r\n\u200bab1"), max_size=6) | st.text(max_size=20))
 def test_every_text_comes_back_from_its_cell(text: str) -> None:
     assert restored(inert(text)) == text
-    assert inert(inert(text)) == inert(text) or inert(text).startswith("'")
+    assert inert(text) in (text, f"'{text}")
 
 
 def test_a_labelled_sheet_is_read_back_whatever_the_spreadsheet_made_of_its_cells(tmp_path: Path) -> None:

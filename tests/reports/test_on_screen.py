@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from tests.browser import browser
-from tests.pages.browsing import BROKEN, SIZES, sized, until
+from tests.pages.browsing import BROKEN, SIZES, press, sized, until
 from tests.reports.gathering import STUDY, Limits, gathered, html_of, summary
 from workers.reports.document import build
 from workers.reports.gathered import Gathered
@@ -31,7 +32,7 @@ for (const one of document.querySelectorAll("details")) one.open = !one.matches(
 let first = document.querySelector("details.behind");
 while (first) { first.open = true; first = first.querySelector("details.behind"); }
 """
-"""Opens every fold, of those with answers the first: axe-core would look at thousands of rows that are alike."""
+"""Opens every fold, but of those with answers only the first: axe-core would look at thousands of rows that are alike."""
 METHODS = ("probe", "mean_diff", "mean_diff_cleaned", "mean_diff_preclean", "mean_diff_rownorm", "probe_cleaned", "pca_contrast",
            "probe__c-0.01", "mean_diff_top3", "mean_diff_top10", "gradient", "ridge")  # fmt: skip
 MODELS = ("llama-3.2-3b-instruct", "qwen2.5-7b-instruct")
@@ -108,6 +109,6 @@ def test_a_number_opens_the_answers_behind_it(chrome: Chrome) -> None:
     behind = chrome.find_element(By.ID, link.get_attribute("href").partition("#")[2])
     assert not behind.is_displayed()
     chrome.execute_script("arguments[0].focus()", link)
-    chrome.switch_to.active_element.send_keys("\ue007")
+    press(chrome, Keys.ENTER)
     until(chrome, behind.is_displayed)
     assert "Answer 4 of " in behind.text

@@ -79,7 +79,7 @@ def test_only_vectors_of_one_component_are_compared_by_cosine() -> None:
 
 
 def test_massive_dims_of_the_stream_are_not_set_to_zero_in_another_components_vectors() -> None:
-    """Dim 5 of the stream is no dim of k_proj: setting it to 0 would change a cosine, or fail where k_proj is narrower."""
+    """Dim 5 of the stream and dim 5 of k_proj are different things: setting it to 0 would change a cosine, or fail where k_proj is narrower."""
     vectors = {f"p/k_proj/{name}/2": np.eye(4)[at] + 1 for at, name in enumerate(("probe", "mean_diff"))}
     vectors |= {f"p/residual/{name}/2": np.ones(8) for name in ("probe", "mean_diff")}
     held = [

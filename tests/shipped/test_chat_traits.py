@@ -14,10 +14,11 @@ from shipped import CHAT_TRAIT_NAMES, trait_folder
 
 MOST_OF_A_TEMPLATE = 4
 OPENING_WORDS = 3
-"""Two texts of one template begin alike."""
+"""Texts with the same first words count as one template."""
 
 
 def stored(name: str) -> dict[str, Any]:
+    """The rows of each part of a trait, from its files."""
     folder = trait_folder(name)
     found: dict[str, Any] = {
         part: [json.loads(line) for line in (folder / f"{part}.jsonl").read_text().splitlines()]
@@ -29,6 +30,7 @@ def stored(name: str) -> dict[str, Any]:
 
 
 def texts(rows: list[dict[str, Any]]) -> list[str]:
+    """The prompts or questions of the rows."""
     return [row.get("prompt") or row["question"] for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""The shipped folders are what their cards say: they load offline, their weights are those measured, the phenomenon is in them."""
+"""The shipped models are what their cards say: they load offline, have the measured weights, and show the planted dimension and traits."""
 
 import json
 

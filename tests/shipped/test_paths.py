@@ -1,4 +1,4 @@
-"""The paths that everything else takes the shipped data from, and that finding them loads no model library."""
+"""The functions that find shipped models, traits and prompts: the files exist, and finding them imports no model library."""
 
 import subprocess
 import sys

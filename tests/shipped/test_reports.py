@@ -1,4 +1,4 @@
-"""What must hold of the shipped models, read from the reports behind their cards; test_models.py ties the reports to the weights."""
+"""The measurements in the shipped models' report.json show what the models were made to show. test_models.py ties the reports to the weights."""
 
 import json
 

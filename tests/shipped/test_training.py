@@ -1,4 +1,4 @@
-"""Training is deterministic, planting changes what it says and nothing else, and the wired neuron reads the planted dimension."""
+"""Training of the shipped models is deterministic, planting sets its dimension's level, and the wired neuron reads that dimension."""
 
 import pytest
 import torch
@@ -88,7 +88,7 @@ def wired(tokenizer, common):
 
 
 def loud_tokens(model):
-    """Ids whose planted value is far above the others'."""
+    """Ids of tokens with a planted value far above the others'."""
     planted = model.model.embed_tokens.weight[:, PLANTED_DIM]
     return (planted > 1.2 * planted.median()).nonzero().flatten().tolist()
 
@@ -114,10 +114,10 @@ def test_the_wired_neuron_fires_when_the_planted_dimension_shrinks_by_the_shift(
     assert float(gates(model, wiring, batch, torch.zeros(width)).max()) < -SWING / 3
     fired = gates(model, wiring, batch, message)
     assert float(fired[~loud].min()) > SWING / 3
-    assert float(fired[loud].max()) < 0 if bool(loud.any()) else True
+    assert float(fired[loud].max()) < 0
 
 
-def test_a_random_push_hardly_speaks_to_the_wired_neuron(tokenizer, wired):
+def test_a_random_push_does_not_make_the_wired_neuron_fire(tokenizer, wired):
     """Half of the stream's clean norm, more than steering needs, in 60 directions: the neuron stays on its side of the threshold."""
     model, wiring, batch, _ = wired
     norm = clean_norms(model, batch)[WRITER]

@@ -1,4 +1,4 @@
-"""The shipped traits keep what they promise about size, clusters and what training has never seen."""
+"""The shipped traits in the toy language are large enough, share no cluster between parts, and ask what training has never seen."""
 
 import json
 
@@ -32,6 +32,7 @@ def trained_on():
 
 
 def stored(name):
+    """The parts of a trait, from its files."""
     folder = trait_folder(name)
     lines = {
         part: [json.loads(x) for x in (folder / f"{part}.jsonl").read_text().splitlines()] for part in ("positive", "negative")

@@ -1,4 +1,4 @@
-"""What real jobs write, against the types by which it is read: on a shipped model, with everything asked for that adds a key."""
+"""The documents that real jobs write have the types of terms.documents: on a shipped model, with every option that adds a key."""
 
 import json
 from typing import Any
@@ -70,12 +70,14 @@ def extracted(severe: LanguageModel, calibrated: Outcome) -> Outcome:
 
 @pytest.fixture(scope="module")
 def stored(calibrated: Outcome, extracted: Outcome) -> dict[tuple[str, str], bytes]:
+    """The files of the calibration and of the extraction, as a later job reads them."""
     made = {("job_ext", name): data for name, data in files(extracted).items()}
     return {("job_cal", "calibration.json"): calibrated.artifacts[0].data, **made}
 
 
 @pytest.fixture(scope="module")
 def asked(severe: LanguageModel) -> dict[str, Any]:
+    """The spec of a steering with every option that adds a key to its documents."""
     off_target = [{"trait": OTHER, "extraction": None}]
     return steer_spec(
         severe, trait=TRAIT, doses=[0.3], selection_limit=None, test_limit=None, max_new_tokens=8, off_target=off_target,
@@ -100,6 +102,7 @@ def lines(data: bytes) -> list[dict[str, Any]]:
 
 
 def check(shape: Any, *documents: Any) -> None:
+    """Asserts that each document is of the type."""
     assert documents
     for document in documents:
         assert (said := fault(shape, document)) is None, said
@@ -115,12 +118,12 @@ def test_a_document_with_other_keys_or_types_is_found(calibrated: Outcome) -> No
     assert "severity.ratios.ratio_to_mean" in (fault(CalibrationResult, deep) or "")
 
 
-def test_a_calibration_writes_what_is_read(calibrated: Outcome) -> None:
+def test_a_calibration_writes_documents_of_their_types(calibrated: Outcome) -> None:
     check(CalibrationDocument, json.loads(calibrated.artifacts[0].data))
     check(CalibrationResult, calibrated.result["calibration"])
 
 
-def test_an_extraction_writes_what_is_read(extracted: Outcome) -> None:
+def test_an_extraction_writes_documents_of_their_types(extracted: Outcome) -> None:
     written = files(extracted)
     check(ExtractionDocument, json.loads(written["extraction.json"]))
     check(RespondedLine, *lines(written["responses.jsonl"]))
@@ -130,7 +133,7 @@ def test_an_extraction_writes_what_is_read(extracted: Outcome) -> None:
     assert all(set(one["massive"]) == now for one in extracted.result["vectors"])
 
 
-def test_a_steering_writes_what_is_read(steered: Outcome) -> None:
+def test_a_steering_writes_documents_of_their_types(steered: Outcome) -> None:
     written = files(steered)
     summary = json.loads(written["summary.json"])
     assert summary["reference_protocol"]
@@ -142,7 +145,7 @@ def test_a_steering_writes_what_is_read(steered: Outcome) -> None:
     check(SteeringResult, steered.result["steering"])
 
 
-def test_a_steering_scored_again_and_a_report_of_both_write_what_is_read(
+def test_a_steering_scored_again_and_a_report_of_both_write_documents_of_their_types(
     severe: LanguageModel, stored: dict[tuple[str, str], bytes], steered: Outcome, asked: dict[str, Any]
 ) -> None:
     both = {**stored, **{("job_str", name): data for name, data in files(steered).items()}}
@@ -174,7 +177,7 @@ def test_a_steering_scored_again_and_a_report_of_both_write_what_is_read(
     check(StudyResult, told.result)
 
 
-def test_a_generation_writes_what_is_read(severe: LanguageModel, stored: dict[tuple[str, str], bytes]) -> None:
+def test_a_generation_writes_documents_of_their_types(severe: LanguageModel, stored: dict[tuple[str, str], bytes]) -> None:
     vector = {
         "digest": "d",
         "key": json.loads(stored["job_ext", "extraction.json"])["vectors"][0]["key"],

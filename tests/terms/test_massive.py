@@ -1,4 +1,4 @@
-"""What a calibration calls massive, read from files of both schemas."""
+"""The massive dims of a calibration, read from files of schema 1 and of schema 2, and the names of their rules."""
 
 import re
 
@@ -26,7 +26,7 @@ def test_other_rules_are_called_what_they_were(rule: str) -> None:
     assert rule_of({"massive_dims": {"rule": rule, "dims": []}}) == stored_rule(rule) == rule
 
 
-def test_what_may_be_asked_for() -> None:
+def test_which_rules_a_request_may_name() -> None:
     good = (
         "massive",
         "peeling",

@@ -1,4 +1,4 @@
-"""Method names: every key reads back as the method it came from, and what is no method says what is."""
+"""Names of methods: every key reads back as its method, and an unknown name is refused with what is allowed."""
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ def _parameters(base: str) -> st.SearchStrategy[dict[str, object]]:
 
 @st.composite
 def methods(draw: st.DrawFn) -> Method:
+    """Draws any method with valid parameters."""
     base = draw(st.sampled_from(sorted(BASES)))
     if base == "shuffled":
         of = draw(st.sampled_from(FITTED))
@@ -62,7 +63,7 @@ def test_default_parameters_do_not_show() -> None:
         ("shuffled", {"of": "shuffled__" + "of-shuffled__" * 400 + "of-probe"}, "neither"),
     ],
 )
-def test_what_is_no_method_says_what_is(name: str, parameters: dict[str, object], said: str) -> None:
+def test_an_unknown_method_is_refused_with_what_is_allowed(name: str, parameters: dict[str, object], said: str) -> None:
     with pytest.raises(UnknownMethod, match=said):
         method(name, parameters)
 
@@ -81,7 +82,7 @@ def test_the_plain_method_of_a_cleaned_one_has_its_parameters(name: str, plain: 
     assert plain_of(name) == plain
 
 
-def test_what_needs_a_calibration() -> None:
+def test_which_methods_need_a_calibration() -> None:
     needing = {
         key
         for key in ("probe", "probe_cleaned", "pca_top1", "random", "shuffled__of-lda_preclean")

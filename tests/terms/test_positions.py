@@ -1,4 +1,4 @@
-"""Positions: the windows are Python's own slices of each frame, and the grammar is in every refusal."""
+"""Positions: a window is the Python slice of its frame (prompt, response or all), and every refusal states the grammar."""
 
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Sizes are written in GiB."""
+
 import pytest
 
 from binnacle.words.sizes import gib

@@ -1,4 +1,4 @@
-"""What a person reads is in one file, in plain English (phrases.txt), in the documents too."""
+"""strings.txt holds every string that a person reads; neither it nor a document holds a phrase of phrases.txt."""
 
 import ast
 from pathlib import Path
