@@ -67,7 +67,7 @@ def audit(
     """The jobs named `label`, of which the service acknowledged these; `poison` and `cancelled` are those meant to end so.
 
     lost: acknowledged but no row; a success whose result, file or cell is gone; a gap in the history.
-    doubled: a row that nobody was told of; a second ending; a cell written twice; a write or an ending by who held no lease.
+    doubled: a row that was not acknowledged; a second ending; a cell written twice; a write or an ending without a lease.
     stuck: not ended. failed: ended otherwise than meant.
     """
     rows = {row["id"]: row for row in connection.execute("SELECT * FROM jobs WHERE name = %s", [label])}
