@@ -97,7 +97,7 @@ def _whole_books(postgres_url_factory: Callable[[], str], tmp_path_factory: pyte
 
 @pytest.fixture
 def books(_whole_books: Books, tmp_path: Path) -> Iterator[Books]:
-    """The set, whose doctoring is undone after the test."""
+    """The same set for each test: what a test doctors is undone after it."""
     made = copy.copy(_whole_books)
     made.acknowledged = list(made.acknowledged)
     made.objects = Path(shutil.copytree(made.objects, tmp_path / "objects"))

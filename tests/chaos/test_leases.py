@@ -139,4 +139,4 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
             time.sleep(5)
         campaign.finish(120)
         rows = arena.sql("SELECT worker_id, max(losses) AS losses FROM jobs WHERE name = %s GROUP BY worker_id", title)
-        assert all(row["losses"] == 0 for row in rows), "nobody lost anything"
+        assert all(row["losses"] == 0 for row in rows), "no job lost its worker"
