@@ -48,7 +48,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 class _Page(SimpleHTTPRequestHandler):
-    """Serves files under the content security policy that the service gave them, and says nothing."""
+    """Serves files under the content security policy that the service gave them, and logs nothing."""
 
     def __init__(self, *args: object, policy: str, **named: object) -> None:
         self.policy = policy
@@ -64,7 +64,7 @@ class _Page(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path, policy: str) -> Iterator[str]:
-    """The address under which a folder's files are served with `policy`, as the service does for somebody with a key."""
+    """The address under which a folder's files are served with `policy`, as the service does for a person with a key."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Page, directory=str(folder), policy=policy))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,6 +1,6 @@
-"""While tests are collected, and of what is there then, Python collects no cycles: modules and tests stay, however often it looks.
+"""Keeps Python's garbage collector off while pytest collects tests, and then away from all objects that exist by then, some 800,000.
 
-Some 800,000 objects are there once the suite is collected. Tests that ask for a collection get one of all that came later.
+Modules and tests stay for the whole run, so looking through them again and again only costs time. Objects made later are collected as ever.
 """
 
 import gc
@@ -11,14 +11,14 @@ import pytest
 from app.collector import still
 
 YOUNG = 10_000
-"""Objects made since the last collection that start one."""
+"""So many new objects start a collection."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collects nothing meanwhile, and less often from then on."""
+    """Runs the collection of tests without the garbage collector, which then starts less often."""
     with still(keep=True):
         collected = yield
-        import hypothesis  # noqa: F401 - it looks up who refers to what others gave it, which cannot be seen once it is kept
+        import hypothesis  # noqa: F401 - before the freeze: it calls gc.get_referrers, which skips frozen objects
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     return collected

@@ -1,5 +1,5 @@
 """Plugins of the whole suite: real services, the quick start of commands, the table of several hosts, allowed skips, the order of files,
-and what is not collected."""
+and a garbage collector that leaves the collected tests alone."""
 
 pytest_plugins = [
     "tests.services",

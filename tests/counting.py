@@ -1,4 +1,4 @@
-"""Counts what a process sends to Postgres, between the two: exact where CPU times are not."""
+"""Counts what a process sends to Postgres: its statements from within, or its messages with a proxy between the two."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def statements() -> Iterator[list[str]]:
 
 
 class Proxy:
-    """A way to the database that counts the client's turns, messages sent before the server said something, and the commits among them."""
+    """A proxy before the database that counts the client's turns (all that it sends before the server answers) and its commits."""
 
     def __init__(self, database_url: str) -> None:
         self._url = urlsplit(database_url.replace("+psycopg", ""))
@@ -35,7 +35,7 @@ class Proxy:
         self.commits = 0
 
     def start(self) -> str:
-        """Serves from a thread of its own until the program ends; the database's URL through it."""
+        """Serves from a thread of its own until the program ends; returns the database's URL through the proxy."""
         loop = asyncio.new_event_loop()
         Thread(target=loop.run_forever, daemon=True).start()
         server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._one, "127.0.0.1", 0), loop).result()

@@ -1,4 +1,4 @@
-"""Processes of our commands that need not import everything again: `python -m MODULE ...`, forked from a process that did.
+"""Runs our commands, `python -m MODULE ...`, in forks of a process that has imported everything, so that tests start them quickly.
 
 A command imports for seconds what it then uses for milliseconds. The process that is forked has read no setting and opened nothing, so each
 command reads its own environment, as one that `python` started does; it has its own memory, streams, signals and exit status.
@@ -39,7 +39,7 @@ PRELOADED = (
     "celery.bin.worker",
     "celery.worker",
 )
-"""No module that runs as a command, and none that reads a setting when it is imported."""
+"""None of these runs as a command or reads a setting when it is imported."""
 
 
 class Forked:
@@ -62,7 +62,7 @@ class Forked:
         return found
 
     def send_signal(self, number: int) -> None:
-        """Nothing where it has ended."""
+        """Sends the signal; does nothing where the command has ended."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -119,7 +119,7 @@ class Forking:
 
 @pytest.fixture(scope="session")
 def forking() -> Iterator[Forking]:
-    """One such process for the tests of this one; it ends with it."""
+    """One process to fork from for all tests of this pytest process."""
     forking = Forking()
     yield forking
     forking.close()
@@ -151,7 +151,7 @@ def _serve() -> None:
 def _write_statuses(started: dict[int, Path]) -> None:
     """Writes the exit status of each that has ended, whole at once."""
     for pid, file in list(started.items()):
-        with suppress(ChildProcessError):  # a signal came in between, and its handler was here before
+        with suppress(ChildProcessError):  # a signal came in between, and its handler has already taken the status
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended and started.pop(pid, None):
                 written = file.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""What the statistics cost: a calibration's time over the same generation without them, and its memory as tokens grow tenfold.
+"""What a calibration's statistics cost: its time over that of its generation alone, and its memory as tokens grow tenfold.
 
     python -m tests.benchmarks.bench_calibration [--rounds 5] [--threads 1]
 
@@ -44,7 +44,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def generate_only(lm: LanguageModel, prompts: list[str]) -> None:
-    """What the handler generates, in the same batch."""
+    """Generates what the handler generates, in the same batch, and reads nothing."""
     ids = [encode_prompt(lm, text) for text in prompts]
     generate_greedy(lm, ids, max_new_tokens=NEW_TOKENS, batch_rows=MOST_ROWS)
 

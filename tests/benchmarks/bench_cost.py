@@ -1,4 +1,4 @@
-"""What a calibration of a pretrained model costs on a running service: seconds of each phase, memory, and whether the ends it named came.
+"""What a calibration of a pretrained model costs on a running service: seconds of each phase, memory, and how good its ETAs were.
 
     python -m tests.benchmarks.bench_cost [--model smollm2 | gemma3] [--prompts 50] [--tokens 128]
 
@@ -38,15 +38,15 @@ def post(up: Up, path: str, body: dict[str, Any]) -> Any:
 
 @dataclass
 class Watched:
-    """What was seen of a job: the ends it named (seconds from its start when it was asked, and to the end it named), each phase's total, and
-    the workers' largest resident memory in GiB."""
+    """What was seen of a job: its ETAs (seconds from its start to the question, and to the end that was promised), each phase's total, and the
+    workers' largest resident memory in GiB."""
 
-    named: list[tuple[float, float]] = field(default_factory=list)
+    etas: list[tuple[float, float]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     memory: float = 0.0
 
 
-def watched(up: Up, job: str) -> tuple[dict[str, Any], Watched]:
+def watch(up: Up, job: str) -> tuple[dict[str, Any], Watched]:
     """The job when it is over, and what was seen of it."""
     found = Watched()
     while True:
@@ -57,7 +57,7 @@ def watched(up: Up, job: str) -> tuple[dict[str, Any], Watched]:
         if seen["eta_at"] and seen["started_at"]:
             start = datetime.fromisoformat(seen["started_at"])
             now = datetime.now(start.tzinfo)
-            found.named.append(((now - start).total_seconds(), (datetime.fromisoformat(seen["eta_at"]) - start).total_seconds()))
+            found.etas.append(((now - start).total_seconds(), (datetime.fromisoformat(seen["eta_at"]) - start).total_seconds()))
         found.memory = max([found.memory, *(psutil.Process(pid).memory_info().rss / GIB for pid in up.processes("spawn_main"))])
         time.sleep(1)
 
@@ -85,7 +85,7 @@ def main() -> None:
             post(up, "/v1/models", {"name": "real", "source": str(model.folder)})
             until(lambda: up.get("/v1/models/real")[1]["state"] == "ready", 300, "the model's proofs")
             spec = {"model": "real", "prompts": shipped_prompts()[: chosen.prompts], "max_new_tokens": chosen.tokens}
-            job, found = watched(up, post(up, "/v1/calibrations", spec)["id"])
+            job, found = watch(up, post(up, "/v1/calibrations", spec)["id"])
             assert job["state"] == "succeeded", job["error"]
             took = phases(up, job)
         finally:
@@ -97,7 +97,7 @@ def main() -> None:
     print(f"workers' memory at most: {found.memory:.2f} GiB; metrics: {job['metrics']}")
     start, end = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
     lasted = (end - start).total_seconds()
-    after = {asked: promised / lasted for asked, promised in found.named if asked > 0.2 * lasted}
+    after = {asked: promised / lasted for asked, promised in found.etas if asked > 0.2 * lasted}
     off = [f"{ratio:.2f} at {asked:.0f} s" for asked, ratio in after.items() if not 1 / 1.5 <= ratio <= 1.5]
     print(
         f"the job: {lasted:.0f} s. Promised over taken, asked {len(after)} times after a fifth of it: median "

@@ -20,14 +20,14 @@ from workers.science.contrasts import simultaneous
 from workers.science.intervals import paired_interval, two_level
 from workers.science.linalg import Float
 
-SIZES = (20, 30, 60)
-DESIGNS = ((0.0, 1), (0.0, 2), (0.0, 4), (0.5, 2), (0.5, 4))
+SIZES = (20, 30, 60)  # clusters
+DESIGNS = ((0.0, 1), (0.0, 2), (0.0, 4), (0.5, 2), (0.5, 4))  # correlation within a cluster, questions a cluster
 KINDS = [
     (kind, p)
     for kind, shares in (("gain", (0.02, 0.1, 0.5)), ("null", (0.02, 0.1, 0.5)), ("bimodal", (0.1, 0.3, 0.5)))
     for p in shares
 ]
-ALLOWED = {20: (91.0, 98.0), 30: (91.0, 98.0), 60: (93.0, 97.0)}
+ALLOWED = {20: (91.0, 98.0), 30: (91.0, 98.0), 60: (93.0, 97.0)}  # percent held, by clusters; others get a *
 
 
 def coverage(
@@ -121,7 +121,7 @@ def other_methods(simulations: int) -> Iterator[str]:
 
 
 def contrasts_table(simulations: int) -> Iterator[str]:
-    """All of J contrasts against one method, every true difference 0."""
+    """How often all of J contrasts against one method hold the truth, 0 for each; a quarter of the simulations, for each fits J intervals."""
     yield "| contrasts | clusters | all hold, simultaneous | all hold, each at 95 % |"
     yield "|---|---|---|---|"
     for contrasts in (3, 8):
@@ -138,7 +138,7 @@ def contrasts_table(simulations: int) -> Iterator[str]:
 
 
 def two_level_table(simulations: int) -> Iterator[str]:
-    """One extraction set of many: its own effect, its bootstrap refits around it, questions in clusters."""
+    """How often an interval from one extraction set and its bootstrap refits holds 10, the mean effect over such sets."""
     yield "| refits | sd among extraction sets | two-level | questions alone |"
     yield "|---|---|---|---|"
     for refits in (5, 10):

@@ -29,7 +29,7 @@ from tests.api.process import ApiProcess
 from tests.services import make_folder
 
 CROWD, MODELS, TRAITS = 22, 4, 20
-PATIENCE = 900.0
+PATIENCE = 900.0  # seconds
 console = Console(width=110)
 
 
@@ -44,14 +44,14 @@ def trait(name: str) -> dict[str, object]:
 
 
 def many_words(seed: int, texts: int = 4000, size: int = 4_000_000) -> dict[str, object]:
-    """A trait of that many texts, each of words that no other text has."""
+    """A trait of `texts` texts, `size` bytes in all; each text is of words that no other has."""
     each = size // texts // 8
     rows = [" ".join(f"{seed}{i:04x}{word:02x}" for word in range(each)) for i in range(texts)]
     return {"name": f"big{seed}", "positive": rows[::2], "negative": rows[1:-2:2], "steering": {"questions": rows[-1:]}}
 
 
-def asked(service: ApiProcess, path: str, seconds: list[tuple[float, int]], done: threading.Event) -> None:
-    """A colleague asks for something again and again."""
+def keep_asking(service: ApiProcess, path: str, seconds: list[tuple[float, int]], done: threading.Event) -> None:
+    """GETs the path as a colleague until `done`; adds each answer's seconds and status (0: none came) to the list."""
     with service.client("bob") as client:
         while not done.is_set():
             began = time.monotonic()
@@ -64,10 +64,10 @@ def asked(service: ApiProcess, path: str, seconds: list[tuple[float, int]], done
 
 
 def beside(service: ApiProcess, work: Callable[[], object]) -> tuple[float, dict[str, list[tuple[float, int]]]]:
-    """Seconds of the work, and what others' requests took meanwhile."""
+    """Seconds of the work, and by path the seconds and status of each request of others meanwhile."""
     done = threading.Event()
     taken: dict[str, list[tuple[float, int]]] = {"/livez": [], "/readyz": [], "/v1/jobs": []}
-    threads = [threading.Thread(target=asked, args=(service, path, into, done)) for path, into in taken.items()]
+    threads = [threading.Thread(target=keep_asking, args=(service, path, into, done)) for path, into in taken.items()]
     for thread in threads:
         thread.start()
     began = time.monotonic()
@@ -101,7 +101,7 @@ def report(table: Table, what: str, seconds: float, statuses: object, taken: dic
 
 
 def plans(service: ApiProcess, table: Table) -> None:
-    """The crowd of dry runs, after one alone."""
+    """One dry run, then the crowd of them."""
     names = [f"t{i}" for i in range(TRAITS)]
     study = {"models": [f"m{i}" for i in range(MODELS)], "traits": names, "layers": [2], "evidence": "full"}
     with service.client("ada") as client:
@@ -119,7 +119,7 @@ def plans(service: ApiProcess, table: Table) -> None:
 
 
 def uploads(service: ApiProcess, table: Table) -> None:
-    """Eight at once, and a download beside them."""
+    """One upload, then eight at once with a download beside them."""
     bodies = [json.dumps(many_words(i)).encode() for i in range(8)]
 
     def send(i: int) -> int:

@@ -1,4 +1,4 @@
-"""Extraction's speed against steering-vectors and repeng, called as their READMEs say, on the same random weights; and the probe's.
+"""Extraction's speed against steering-vectors and repeng, called as their READMEs say, on the same random weights; and the probe's speed.
 
     pip install --no-deps --target /some/folder steering-vectors==0.12.2 repeng==0.4.0
     python -m tests.benchmarks.bench_extraction [--peers /some/folder] [--rounds 5] [--pairs 64 200]
@@ -39,10 +39,10 @@ def texts(lm: LanguageModel, pairs: int, seed: int = 0) -> list[tuple[str, str]]
     """Random token texts of 12 to 40 tokens that the tokenizer reads back."""
     draw = np.random.default_rng(seed)
 
-    def one() -> str:
+    def text() -> str:
         return str(lm.tokenizer.decode(draw.integers(10, 200, int(draw.integers(12, 40))).tolist()))
 
-    return [(one(), one()) for _ in range(pairs)]
+    return [(text(), text()) for _ in range(pairs)]
 
 
 def ids_of(lm: LanguageModel, text: str) -> list[int]:

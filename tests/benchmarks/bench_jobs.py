@@ -28,6 +28,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - registers the job kind `probe`
+from app.auth.keys import ensure_first_key
 from app.db import make_engine, make_sessions
 from app.embedded.broker import Broker
 from app.embedded.postgres import Postgres
@@ -80,7 +81,8 @@ def fill(url: str, rows: int) -> None:
     engine.dispose()
 
 
-def claim_times(url: str, claimers: int, each: int = 200) -> list[float]:
+def claim_times(url: str, claimers: int, each: int) -> list[float]:
+    """Seconds of every claim, of so many claimers at once with `each` claims each."""
     engine = make_engine(url, pool_size=claimers)
     sessions = make_sessions(engine)
 
@@ -149,8 +151,6 @@ def bench_submits(postgres: Postgres, broker: Broker, folder: Path, table: Table
         **os.environ, "DATABASE_URL": postgres.url, "BROKER_URL": broker.url, "STORAGE_URL": f"file://{folder}/objects",
         "BINNACLE_BROKER_PREFIX": "bench-api:", "BINNACLE_KEY_PEPPER": "pepper",
     }  # fmt: skip
-    from app.auth.keys import ensure_first_key
-
     os.environ.update(environment)
     engine = make_engine(postgres.url)
     sessions = make_sessions(engine)

@@ -1,4 +1,4 @@
-"""How long the database takes for what people look at often, when it holds 100,000 jobs: `python -m tests.benchmarks.bench_lists [JOBS]`.
+"""How long the pages and lists that people look at most take in a database of 100,000 jobs: `python -m tests.benchmarks.bench_lists [JOBS]`.
 
 Milliseconds at the client, median and worst of 30 after two to warm up; default settings of the planner, fsync off, one client.
 """

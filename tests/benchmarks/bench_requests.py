@@ -68,24 +68,22 @@ def cpu_ms(pid: int) -> float:
     return sum(int(one.read_text().split()[0]) for one in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
 
 
-def requests(queued: str, extraction: str, study: bool) -> dict[str, tuple[str, str, object]]:
+def requests(queued: str, extraction: str) -> dict[str, tuple[str, str, object]]:
     """By name: method, path and body. `queued`: a calibration."""
     steer = {"model": "demo", "trait": "warm", "methods": ["probe"], "layers": [2]}
-    alone = {"model": "demo", "trait": "warm", "extraction": extraction, "calibration": queued}
-    found: dict[str, tuple[str, str, object]] = {
+    given = {"model": "demo", "trait": "warm", "extraction": extraction, "calibration": queued}
+    return {
         "submit a calibration": ("POST", "/v1/calibrations", {"model": "demo"}),
         "submit a generation": ("POST", "/v1/generations", {"model": "demo", "prompts": [{"prompt": "Hello."}]}),
-        "submit a steering": ("POST", "/v1/steerings", alone),
+        "submit a steering": ("POST", "/v1/steerings", given),
         "submit one with its extraction and calibration": ("POST", "/v1/steerings", steer),
         "GET a queued job": ("GET", f"/v1/jobs/{queued}", None),
         "list 50 jobs": ("GET", "/v1/jobs?limit=50", None),
         "GET /v1/me": ("GET", "/v1/me", None),
-    }
-    if study:
-        found["dry run of a study of 6 jobs"] = (
+        "dry run of a study of 6 jobs": (
             "POST", "/v1/studies?dry_run=true", {"models": ["demo"], "traits": ["warm"], "layers": [2]},
-        )  # fmt: skip
-    return found
+        ),
+    }  # fmt: skip
 
 
 @contextmanager
@@ -113,7 +111,7 @@ def service(folder: Path) -> Iterator[tuple[Postgres, Settings]]:
 
 @asynccontextmanager
 async def prepared(api: ApiProcess) -> AsyncIterator[tuple[str, str, str]]:
-    """A key, and the ids of a queued calibration and a queued extraction."""
+    """A key, and the ids of a queued calibration, the first of 61, and of a queued extraction."""
     with api.sessions.begin() as session:
         if session.get(Model, "demo") is None:
             session.add(Model(name="demo", source="/models/demo", state="ready", facts=FACTS, created_by="a"))
@@ -132,7 +130,7 @@ async def alone(api: ApiProcess, count: int) -> dict[str, tuple[float, list[floa
     """By request: CPU milliseconds each, and each one's wall seconds."""
     found = {}
     async with prepared(api) as (key, queued, extraction), Connection(api.url, key) as client:
-        for name, (method, path, body) in requests(queued, extraction, study=True).items():
+        for name, (method, path, body) in requests(queued, extraction).items():
             for _ in range(20):
                 status, answer = await client.ask(method, path, body)
                 assert status < 300, answer
@@ -152,7 +150,7 @@ async def counted(settings: Settings, folder: Path) -> dict[str, int]:
     found = {}
     with ApiProcess(settings, folder, DATABASE_URL=through) as api:
         async with prepared(api) as (key, queued, extraction), Connection(api.url, key) as client:
-            for name, (method, path, body) in requests(queued, extraction, study=True).items():
+            for name, (method, path, body) in requests(queued, extraction).items():
                 each = []
                 for _ in range(9):
                     before = proxy.turns
@@ -168,7 +166,7 @@ async def crowd(api: ApiProcess, clients: int, each: int) -> tuple[float, list[f
 
     async def one(number: int) -> None:
         async with Connection(api.url, api.key(f"u{number % 20}")) as client:
-            gate.release()
+            connected.release()
             await start.wait()
             for _ in range(each):
                 began = time.perf_counter()
@@ -176,10 +174,10 @@ async def crowd(api: ApiProcess, clients: int, each: int) -> tuple[float, list[f
                 assert status == 202, answer
                 times.append(time.perf_counter() - began)
 
-    gate, start = asyncio.Semaphore(0), asyncio.Event()
+    connected, start = asyncio.Semaphore(0), asyncio.Event()
     tasks = [asyncio.create_task(one(n)) for n in range(clients)]
     for _ in range(clients):
-        await gate.acquire()
+        await connected.acquire()
     began = time.perf_counter()
     start.set()
     await asyncio.gather(*tasks)

@@ -166,16 +166,13 @@ def bench_repeng(lm: LanguageModel, clock: Clock, rounds: int) -> None:
 def bench_steered(lm: LanguageModel, clock: Clock, rounds: int) -> None:
     print("\n| 256 rows x 24 new tokens | unsteered, tok/s | steered, tok/s | steered over unsteered (range) | goal |")
     print("|---|---|---|---|---|")
-    one = [vector_row for [vector] in [vectors(1)] for vector_row in _with(Push(4, "residual", vector, 4.0))]
+    [vector] = vectors(1)
+    one = [SteeredRow(prompt, (Push(4, "residual", vector, 4.0),)) for prompt in prompts(256)]
     for name, rows in (("1 steering", one), ("256 distinct steerings over 8 layers", distinct(256))):
         plain = [SteeredRow(row.prompt_ids) for row in rows]
         slow, fast, ratio = compare(clock, rounds, lambda rows=plain: ours(lm, rows, 256), lambda rows=rows: ours(lm, rows, 256))
         tokens = 256 * NEW_TOKENS
         print(f"| {name} | {tokens / slow:,.0f} | {tokens / fast:,.0f} | {ratio} | 0.95 |", flush=True)
-
-
-def _with(push: Push) -> list[SteeredRow]:
-    return [SteeredRow(prompt, (push,)) for prompt in prompts(256)]
 
 
 def bench_refilling(lm: LanguageModel, clock: Clock, rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""What each rule's list of massive dims does to vectors: cosine kept, cosine with the probe, unit of dose, on the pretrained test models.
+"""How vectors and the unit of dose change when each rule's massive dims are zeroed in them, on the pretrained test models.
 
     python -m tests.benchmarks.compare_rules [MODEL FOLDER ...]
 

@@ -1,6 +1,6 @@
-"""`make chaos`: the whole fault suite, its table on the terminal and in docs/faults.md.
+"""`make chaos`: runs the whole fault suite, prints its table and writes it to docs/faults.md.
 
-Arguments go to pytest, and then no page is written.
+Arguments go to pytest, and then the page is not written.
 """
 
 import os
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _files() -> list[str]:
-    """Those with a test of the suite: to look for it in every file is minutes of imports in each of the processes."""
+    """The files with tests of the suite. Were pytest to look for them, each of its processes would import every file, which takes minutes."""
     return sorted(str(file) for file in ROOT.glob("tests/**/test_*.py") if "mark.chaos" in file.read_text())
 
 

@@ -1,6 +1,6 @@
-"""A whole running service that is there to be harmed: `binnacle up` with chosen nodes, and the means to find whom to harm.
+"""A whole running service for tests to harm: `binnacle up` with chosen nodes, and the means to find the processes and jobs to strike.
 
-Looks at the database with plain SQL, and at processes by their ids; jobs are submitted as the API submits them.
+Reads the database with plain SQL; jobs are submitted as the API submits them.
 """
 
 import json
@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-import tests.worker.probe  # noqa: F401
+import tests.worker.probe  # noqa: F401 - registers the job kind `probe`
 from app.auth.viewer import Viewer
 from app.bell import Bell
 from app.db import make_engine, make_sessions
@@ -52,7 +52,7 @@ class _ChosenUp(Up):
 
 
 class Arena:
-    """Settings of leases are the product's own, unless `environment` says otherwise."""
+    """The running service. Leases are the product's own, unless `environment` sets others."""
 
     def __init__(self, nodes: Sequence[NodePlan] = TWO_LIGHT, environment: Mapping[str, str] | None = None) -> None:
         self.folder = make_quick_folder()
@@ -76,12 +76,12 @@ class Arena:
         self.until(lambda: self.registered() >= {node.name for node in self.nodes}, 90, "the nodes to register")
 
     def registered(self) -> set[str]:
-        """Names of the nodes that are there now."""
+        """Names of the nodes that registered within the last hour."""
         rows = self.sql("SELECT id FROM workers WHERE started_at > now() - interval '1 hour'")
         return {row["id"].split("@")[0] for row in rows}
 
     def close(self) -> None:
-        """Stops everything, kindly; what is left is killed."""
+        """Stops everything and kills what is left."""
         if self.up.process and self.up.process.poll() is None:
             self.up.stop()
         for pid in self.up.everything():
@@ -124,7 +124,7 @@ class Arena:
                 time.sleep(0.1)
 
     def held(self, label: str, *, node: str = "") -> list[Row]:
-        """Jobs running now that no fault has hit since their last finished part, by how long they have run."""
+        """Running jobs that no fault has hit since their last finished part, the oldest start first."""
         statement = (
             "SELECT * FROM jobs WHERE name = %s AND state = 'running' AND losses = 0 AND worker_id LIKE %s ORDER BY started_at"
         )
@@ -141,7 +141,7 @@ class Arena:
         return self.up.processes("tests.chaos.server")[0]
 
     def until(self, true: Callable[[], Any], seconds: float, what: str) -> Any:
-        """Waits for something to become true, and says for what when it does not."""
+        """The first true value of `true()`; fails, naming `what` was waited for, when there is none in time."""
         deadline = time.monotonic() + seconds
         while not (found := true()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.up.output()[-3000:]}\n{self.logs()}"

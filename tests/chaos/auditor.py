@@ -67,14 +67,14 @@ def audit(
     """The jobs named `label`, of which the service acknowledged these; `poison` and `cancelled` are those meant to end so.
 
     lost: acknowledged but no row; a success whose result, file or cell is gone; a gap in the history.
-    doubled: a row that nobody was told of; a second ending; a cell written twice; a write or an ending by who held no lease.
+    doubled: a row that was not acknowledged; a second ending; a cell written twice; a write or an ending without a lease.
     stuck: not ended. failed: ended otherwise than meant.
     """
     rows = {row["id"]: row for row in connection.execute("SELECT * FROM jobs WHERE name = %s", [label])}
     told = set(acknowledged)
     found = Audit(jobs=len(told | rows.keys()))
     found.lost |= dict.fromkeys(told - rows.keys(), "acknowledged, but the database does not know it")
-    found.doubled |= dict.fromkeys(rows.keys() - told, "nobody was told of this one: one submission made two jobs")
+    found.doubled |= dict.fromkeys(rows.keys() - told, "it was not acknowledged: one submission made two jobs")
     events = _by_job(connection, "SELECT * FROM job_events WHERE job_id = ANY(%s) ORDER BY seq", rows)
     cells = _by_job(connection, "SELECT * FROM job_cells WHERE job_id = ANY(%s)", rows)
     files = _by_job(connection, "SELECT * FROM artifacts WHERE job_id = ANY(%s)", rows)
@@ -110,7 +110,7 @@ def _doubled(history: list[Row]) -> str | None:
             held = True
         elif what in RETURNS or what in {"cell", "phase", "succeeded"}:
             if not held:
-                return f"{what} by somebody who held no lease"
+                return f"{what} by a worker without the lease"
             held = what not in RETURNS
         if what == "cell":
             seen[event["data"]["cell"]] += 1

@@ -1,4 +1,4 @@
-"""One fault of the suite: the jobs it befalls, the moments at which it struck, and the line of the table that comes of it."""
+"""One fault of the suite: the jobs that it hits, the moments at which it strikes, and its line of the table."""
 
 import contextlib
 import time
@@ -59,7 +59,7 @@ class Campaign:
         return int(self.arena.sql(ENDED, self.title)[0]["n"])
 
     def finish(self, seconds: float, *, note: str = "") -> Audit:
-        """Waits for every job to end, until none has for so long; audits them, adds the line to the table, and fails when anything is wrong."""
+        """Waits for every job to end, at most `seconds` from one end to the next; audits them, adds the line, and fails if anything is wrong."""
         ended, moved = -1, time.monotonic()
         while ended < len(self.told) and time.monotonic() < moved + seconds:
             before, ended = ended, self.ended()

@@ -1,4 +1,4 @@
-"""Faults on real processes. The service fixtures are those of the worker tests, with servers that a test may kill."""
+"""Fixtures of the fault tests: those of the worker tests, a connection to Postgres that can be cut, and the ledger of the suite."""
 
 import contextlib
 import os
@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+import sqlalchemy
 
+from app.jobs.models import Artifact
 from tests.chaos.ledger import FOLDER, Ledger
 from tests.services import make_folder
 from tests.worker.conftest import Service, live, make_service  # noqa: F401
@@ -32,7 +34,7 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """From now on nothing gets through in either direction, and nobody is told."""
+        """From now on nothing gets through in either direction, and neither side is told."""
         self._cut.set()
 
     def mend(self) -> None:
@@ -84,16 +86,18 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 
 class Ended:
-    """The one thing every fault must leave true."""
+    """What must hold of a job after every fault."""
 
     @staticmethod
     def well(service: Service, job_id: str, *, seconds: float = 60) -> None:
-        """The job succeeded, and did so exactly once."""
+        """Fails unless the job succeeded, ended once, and left its files in the storage."""
         job = service.ended(job_id, seconds)
         assert job.state == "succeeded", (job.state, job.error)
         types = service.event_types(job_id)
         assert [t for t in types if t in ("succeeded", "failed", "cancelled")] == ["succeeded"]
         assert types[-1] == "succeeded"
         assert types.count("started") == job.attempt
-        files = list(Path(service.folder).glob("objects/**/*"))
-        assert files
+        with service.sessions() as session:
+            digests = session.scalars(sqlalchemy.select(Artifact.digest).where(Artifact.job_id == job_id)).all()
+        assert digests
+        assert all(Path(service.folder, "objects", "sha256", digest).is_file() for digest in digests)

@@ -19,7 +19,7 @@ HANDLERS["graph"] = HANDLERS["probe"]
 
 
 class Graph(Probe):
-    """Cancelled as a study is: its unfinished nodes, and then it runs on what there is."""
+    """Cancelled as a study is: its unfinished nodes are cancelled, and then it runs on what there is."""
 
     name = "graph"
     handler_version = 1
@@ -32,7 +32,7 @@ GRAPH = Graph()
 
 
 def plant(session: Session, name: str, owner: str, nodes: int, seconds: float) -> tuple[str, list[str]]:
-    """A study in pairs of nodes, the second of each after the first; its Job and its nodes."""
+    """Submits a study of pairs of nodes, the second of each after the first; returns its job's id and its nodes' ids."""
     made: list[str] = []
     for number in range(nodes):
         after = [Edge(job=made[-1], needs="success")] if number % 2 else []

@@ -1,4 +1,4 @@
-"""What only some machines let a test have: a small disk, a memory limit, another clock. Each says why when it is not to be had."""
+"""What only some machines allow a test: a small disk, a memory limit, another clock. Elsewhere each raises Unavailable with the reason."""
 
 import contextlib
 import subprocess
@@ -11,7 +11,7 @@ FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1
 
 
 class Unavailable(Exception):
-    """This machine does not have it; the reason in words."""
+    """This machine does not allow it; the message is the reason."""
 
 
 @contextlib.contextmanager

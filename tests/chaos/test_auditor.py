@@ -1,4 +1,4 @@
-"""The auditor finds what it is there to find: a healthy set of jobs, then the same set doctored in one way after the other."""
+"""The auditor reports a healthy set of jobs as healthy, and each way of doctoring one job under the right heading."""
 
 import copy
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import tests.worker.probe  # noqa: F401
+import tests.worker.probe  # noqa: F401 - registers the job kind `probe`
 from app.auth.viewer import Viewer
 from app.db import make_engine, make_sessions
 from app.jobs import claims, endings, service
@@ -21,7 +21,7 @@ from tests.chaos.auditor import Audit, Strike, audit, connect, recoveries, setba
 
 pytestmark = pytest.mark.chaos
 LABEL = "audited"
-ALIVE = {"owner": "ann", "job_class": "light", "name": LABEL}
+SUBMITTED = {"owner": "ann", "job_class": "light", "name": LABEL}
 
 
 class Books:
@@ -58,7 +58,7 @@ class Books:
 
     def _job(self, number: int, *, lost: int = 0, cancel: bool = False) -> str:
         with self._sessions.begin() as session:
-            submission = Submission(kind="probe", spec={"n": number}, **ALIVE)
+            submission = Submission(kind="probe", spec={"n": number}, **SUBMITTED)
             job_id = service.submit(session, submission).job.id
             if cancel:
                 service.cancel(session, job_id, Viewer("ann", "admin"))
@@ -97,7 +97,7 @@ def _whole_books(postgres_url_factory: Callable[[], str], tmp_path_factory: pyte
 
 @pytest.fixture
 def books(_whole_books: Books, tmp_path: Path) -> Iterator[Books]:
-    """The set, whose doctoring is undone after the test."""
+    """The same set for each test: what a test doctors is undone after it."""
     made = copy.copy(_whole_books)
     made.acknowledged = list(made.acknowledged)
     made.objects = Path(shutil.copytree(made.objects, tmp_path / "objects"))
@@ -195,14 +195,15 @@ def test_a_doctored_job_is_found_in_its_column_and_in_no_other(
     assert (found.jobs, found.poison, found.cancelled) == (12, 1, 1)
 
 
-def test_poison_that_names_no_signal_and_poison_nobody_meant_are_failures(books: Books) -> None:
+def test_poison_without_a_signal_and_unintended_poison_count_as_failures(books: Books) -> None:
     books.doctor("UPDATE jobs SET error = jsonb_set(error, '{detail}', '\"last: lease_expired\"') WHERE id = %s", books.poison)
-    assert list(books.audit().failed) == [books.poison]
-    books.poison = books.jobs[0]
-    assert set(books.audit().failed) == {books.jobs[0], books.acknowledged[10]}
+    poisoned = books.poison
+    assert list(books.audit().failed) == [poisoned]
+    books.poison = books.jobs[0]  # now a job that succeeded is meant to be poison, and the poisoned one is not
+    assert set(books.audit().failed) == {books.jobs[0], poisoned}
 
 
-def test_recovery_is_from_the_fault_to_what_follows_it(books: Books) -> None:
+def test_recovery_is_measured_from_the_fault_to_the_event_that_ends_it(books: Books) -> None:
     began = books.connection.execute("SELECT '2026-01-01 12:00Z'::timestamptz AS at").fetchone()
     assert began is not None
     first, second = books.jobs[:2]
@@ -214,4 +215,4 @@ def test_recovery_is_from_the_fault_to_what_follows_it(books: Books) -> None:
     strikes = [Strike(began["at"], "start", first), Strike(began["at"], "commit"), Strike(began["at"], "submission")]
     assert recoveries(books.connection, LABEL, strikes) == [7.0, 2.0, 5.0]
     assert recoveries(books.connection, LABEL, [Strike(began["at"], "start", second)]) == []
-    assert [strike.job for strike in setbacks(books.connection, LABEL)] == [books.poison] * 2
+    assert [strike.job for strike in setbacks(books.connection, LABEL)] == [books.poison] * 2  # its third loss ended it

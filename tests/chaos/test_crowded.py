@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psycopg
 import pytest
+import redis
 
 import binnacle
 from app.embedded.broker import Broker, connect
@@ -27,13 +28,15 @@ NARROW = 24
 
 
 def test_broker_full(ledger: Ledger, own_broker: Broker) -> None:
-    """It answers every ping and takes no bell: workers look at the database by themselves."""
+    """It answers pings but accepts no notification: workers find jobs because they look at the database by themselves."""
     arena = Arena(environment={"BROKER_URL": own_broker.url})
     try:
         campaign = Campaign(arena, ledger, "broker full")
         for _ in range(5):
             with connect(own_broker.url) as client:
                 client.config_set("maxmemory", "1")
+                with pytest.raises(redis.OutOfMemoryError):
+                    client.set("full", "1")
                 first = campaign.submit(1, steps=2, seconds=0.1)[0]
                 strike = campaign.strike("start", first)
                 campaign.submit(15, steps=2, seconds=0.1)
@@ -101,7 +104,7 @@ def _all_connections(postgres: Postgres, url: str) -> Iterator[None]:
 
 
 def test_study_cancelled(ledger: Ledger) -> None:
-    """Each study has nodes that finish just then, and waiting ones; the API cancels it while two nodes release and finish jobs."""
+    """Studies are cancelled over HTTP while two worker nodes finish some of their jobs and release others."""
     arena = Arena()
     try:
         campaign = Campaign(arena, ledger, "studies cancelled under load")
@@ -130,7 +133,7 @@ def _ended(arena: Arena, jobs: list[str]) -> int:
 
 
 def test_upload_storm(ledger: Ledger) -> None:
-    """Eight uploads at a time, each of the costliest content that the limits allow, while others submit and read."""
+    """Eight uploads at a time, each as costly as the limits allow, delay neither submissions nor reads by others for long."""
     arena = Arena([NodePlan("model-0"), NodePlan("light-0")])
     try:
         campaign = Campaign(arena, ledger, "a storm of uploads")
@@ -176,7 +179,7 @@ def _reading(arena: Arena) -> Iterator[list[float]]:
 
 @contextlib.contextmanager
 def _uploading(arena: Arena, name: str, count: int) -> Iterator[list[httpx2.Response]]:
-    """So many uploads at once; their answers are complete when the block is left."""
+    """Sends `count` uploads at once; the list holds their answers when the block has been left."""
     answers: list[httpx2.Response] = []
     content = {side: _unique_words(1_900, side) for side in ("positive", "negative")}
 

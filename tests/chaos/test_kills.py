@@ -22,7 +22,7 @@ PROMPTS = [f"please tell me {n} things about boats and harbours ." for n in rang
 @pytest.fixture(scope="module")
 def arena() -> Iterator[Arena]:
     """One service that suffers every fault of this file, one after the other, and is never started afresh but by a fault."""
-    assert set(CLASSES) == {"model", "light"}
+    assert set(CLASSES) == {"model", "light"}, "a node of every class is struck"
     made = Arena([*TWO_LIGHT, NodePlan("model-0")])
     with binnacle.Client(made.up.url, made.up.key) as client:
         if TINY not in {model["name"] for model in client.models()}:
@@ -95,7 +95,7 @@ def test_database(arena: Arena, ledger: Ledger) -> None:
 
 
 def test_broker(arena: Arena, ledger: Ledger) -> None:
-    """Struck while every worker is idle, and the job is submitted to a dead broker: else nobody would notice."""
+    """Killed while every worker is idle, and a job is submitted before it is back: a busy worker would not notice."""
     campaign = Campaign(arena, ledger, "kill -9 of the embedded broker")
     for _ in range(5):
         pid = arena.broker_pid()
@@ -136,16 +136,18 @@ def test_poison(arena: Arena, ledger: Ledger) -> None:
 
 
 def test_hung(arena: Arena, ledger: Ledger) -> None:
-    """A handler that lives but never looks up: its phase stands still for longer than it said it may."""
+    """A handler that lives but never reports: each hangs once, and is killed when its phase has stood still for `stall` seconds."""
     campaign = Campaign(arena, ledger, "a hung handler")
     for n in range(6):
         campaign.submit(1, do="deaf", at=1, steps=3, stall=5, hang_seconds=600, count_in=str(arena.folder / f"hung-{n}"))
         campaign.submit(15, steps=2, seconds=0.1)
     campaign.finish(240)
+    hung = arena.sql("SELECT attempt FROM jobs WHERE name = %s AND spec ->> 'do' = 'deaf'", campaign.title)
+    assert [row["attempt"] for row in hung] == [2] * 6
 
 
 def test_starved(arena: Arena, ledger: Ledger) -> None:
-    """A native call that holds the interpreter lock: for half a lease nothing happens, past it the child is killed in time."""
+    """A native call holds the interpreter lock: for half a lease that is harmless; for longer the child is killed before its lease ends."""
     campaign = Campaign(arena, ledger, "heartbeat starved for longer than a lease")
     short = campaign.submit(2, do="hang", hang_seconds=30, steps=2)
     campaign.submit(2, do="hang", at=1, hang_seconds=600, steps=3, count_in=str(arena.folder / "starved"), times=2)

@@ -1,4 +1,4 @@
-"""The long suite, 3: two workers that both believe to hold a job, leases and clocks that jump."""
+"""The long suite, 3: two workers that both believe that they hold a job, leases and clocks that jump."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def arena() -> Iterator[Arena]:
 
 
 def _forge(session: Session, job: str, token: int) -> None:
-    """Everything that a worker can write, under a lease that is not its own any more."""
+    """Tries everything that a worker can write, with a token that is not valid any more; each must be refused."""
     attempts = [
         lambda: claims.renew(session, job, token, 60),
         lambda: claims.report(session, job, token, Reached(values={"phase": "forged"})),
@@ -45,7 +45,7 @@ def _forge(session: Session, job: str, token: int) -> None:
 
 
 def _freeze(arena: Arena, label: str, node: str) -> tuple[Row, list[int]]:
-    """Stops a node, parent and child, in the middle of a job; the job and the processes."""
+    """Stops a node, parent and child, in the middle of a job; returns the job and the two process ids."""
 
     def caught() -> tuple[Row, list[int]] | None:
         child = arena.victim(label, node=node)["child_pid"]
@@ -91,9 +91,9 @@ def test_two_holders(arena: Arena, ledger: Ledger) -> None:
 
 
 def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
-    """As if the database's clock had jumped: an hour ahead, every lease has ended; an hour back, none ends before long.
+    """As if the database's clock had jumped: an hour ahead, every lease has ended; an hour back, leases end an hour late.
 
-    To the reconciler a lease that ended before the database's start, as these may have, is an outage's doing: nobody is charged.
+    The reconciler takes a lease that ended before the database's start, as these may have, for an outage: the job is charged no loss.
     """
     campaign = Campaign(arena, ledger, "leases shifted by an hour in SQL")
     campaign.submit(90, steps=10, seconds=0.1)
@@ -112,7 +112,7 @@ def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
 
 
 def _shifted(arena: Arena, job: str, way: str) -> bool:
-    """Moves the lease of a running job; whether the reconciler has taken the job away from its worker, which goes on renewing it."""
+    """Moves the lease of a running job, which its worker keeps renewing; returns whether the reconciler has taken the job away."""
     arena.sql(f"UPDATE jobs SET lease_expires_at = now() {way} interval '1 hour' WHERE id = %s AND state = 'running'", job)
     return bool(arena.sql("SELECT 1 FROM job_events WHERE job_id = %s AND type IN ('lost', 'interrupted')", job))
 
@@ -139,4 +139,4 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
             time.sleep(5)
         campaign.finish(120)
         rows = arena.sql("SELECT worker_id, max(losses) AS losses FROM jobs WHERE name = %s GROUP BY worker_id", title)
-        assert all(row["losses"] == 0 for row in rows), "nobody lost anything"
+        assert all(row["losses"] == 0 for row in rows), "no job lost its worker"

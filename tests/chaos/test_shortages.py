@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 def test_disk_full(ledger: Ledger) -> None:
-    """Full all of a sudden, under jobs that run: with the watermark that keeps new ones away switched off."""
+    """The disk fills under running jobs; the free space below which none would start is set to 0."""
     title = "disk full in storage for 20 s"
     with contextlib.ExitStack() as stack:
         try:
@@ -35,18 +35,23 @@ def test_disk_full(ledger: Ledger) -> None:
         for _ in range(3):
             campaign.submit(40, steps=3, seconds=0.1)
             arena.victim(title)
+            before = _deferrals(arena, title)
             _fill(disk)
             time.sleep(20)
-            assert arena.sql(
-                "SELECT 1 FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.name = %s AND e.type = 'deferred'", title
-            )
+            assert _deferrals(arena, title) > before, "jobs met the full disk"
             (disk / "ballast").unlink()
             campaign.recovered(campaign.strike())
         campaign.finish(180)
 
 
+def _deferrals(arena: Arena, title: str) -> int:
+    """How often the jobs were put off because storage failed."""
+    events = "SELECT e.seq FROM job_events e JOIN jobs j ON j.id = e.job_id WHERE j.name = %s AND e.type = 'deferred'"
+    return len(arena.sql(events, title))
+
+
 def _fill(disk: Path) -> None:
-    """To the last byte."""
+    """Fills the disk to the last byte."""
     with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
         for size in (MIB, 4096, 1):
             with contextlib.suppress(OSError):
@@ -64,12 +69,13 @@ def test_storage_errors(ledger: Ledger) -> None:
         for n in range(3):
             campaign.submit(1, steps=100, seconds=0.05, do="exit", at=90, count_in=str(arena.folder / f"exits-{n}"))
         campaign.finish(300)
+        assert _deferrals(arena, campaign.title) > 0, "some jobs met an error that trying again did not help"
     finally:
         arena.close()
 
 
 def test_device_memory(ledger: Ledger) -> None:
-    """One node's device takes three rows at a time, in whatever words memory runs out: the same bytes as on the other node."""
+    """One node's device takes three rows at a time and fails in each way that memory runs out; its bytes are those of the other node."""
     arena = Arena([NodePlan("model-0"), NodePlan("model-1", {"CHAOS_DEVICE_ROWS": "3"}), NodePlan("light-0")])
     try:
         campaign = Campaign(arena, ledger, "out of memory on the device")
@@ -85,7 +91,7 @@ def test_device_memory(ledger: Ledger) -> None:
         )
         assert len(digests) == 1
         halved = arena.sql("SELECT metrics FROM jobs WHERE name = %s AND (metrics ->> 'halvings')::int > 0", campaign.title)
-        assert 0 < len(halved) < len(campaign.told), "both nodes had some"
+        assert 0 < len(halved) < len(campaign.told), "both nodes had some of the jobs"
     finally:
         arena.close()
 

@@ -16,7 +16,7 @@ from app.embedded.commands import WorkerPlan
 
 
 def main(home: str, nodes: str) -> int:
-    """Runs until it is told to stop; the exit status."""
+    """Runs until it is told to stop; returns the exit status."""
     wanted = {node["name"]: node for node in json.loads(nodes)}
     command, environment, api = commands.worker_command, commands.worker_environment, commands.api_command
 

@@ -65,11 +65,11 @@ class Up:
         return (self.home / "admin.key").read_text().strip()
 
     def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
-        """Status and body of a GET with the administrator's key, or another one; 0 when nobody answers."""
+        """Status and body of a GET with the administrator's key, or another one; 0 when there is no answer."""
         return self._ask(urllib.request.Request(self.url + path), key)
 
     def post(self, path: str, body: object = None) -> tuple[int, Any]:
-        """Status and body of a POST with the administrator's key; 0 when nobody answers."""
+        """Status and body of a POST with the administrator's key; 0 when there is no answer."""
         headers = {"Content-Type": "application/json"}
         return self._ask(urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), headers), None)
 
@@ -109,7 +109,7 @@ class Up:
         return seen.read_text() if seen.exists() else ""
 
     def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 60) -> int:
-        """Sends the signal and waits; the exit status."""
+        """Sends the signal and waits; returns the exit status."""
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(seconds)

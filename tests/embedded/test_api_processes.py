@@ -1,4 +1,4 @@
-"""`binnacle up --api-processes 2`: both answer on one port, one that dies is replaced, and each has its metrics."""
+"""`binnacle up --api-processes 2`: both processes answer on one port, one that dies is replaced, and each has its metrics."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def answered(up: Up) -> list[int]:
 
 
 def ask(up: Up, times: int) -> list[int]:
-    """The statuses of so many requests, eight at once, each on a connection of its own."""
+    """The statuses of `times` requests, eight at once, each on a connection of its own."""
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda _: up.get("/v1/me")[0], range(times)))
 
@@ -67,12 +67,12 @@ def test_while_one_restarts_the_other_answers_everything(service: Up) -> None:
     os.kill(first, signal.SIGKILL)
     began = time.monotonic()
     assert ask(service, 40) == [200] * 40
-    assert time.monotonic() - began < 4, "a request would wait five seconds"
+    assert time.monotonic() - began < 4, "a request that waits for the dead process gives up after five seconds"
     until(lambda: len(set(service.processes("app.server")) - {first}) == 2, 30, "another process beside the one that lives")
     assert second in service.processes("app.server")
 
 
-def test_a_key_that_is_revoked_at_one_is_refused_by_both(service: Up) -> None:
+def test_a_key_revoked_at_one_process_is_refused_by_both(service: Up) -> None:
     """The processes share nothing but the database, and each caches keys."""
     status, made = service.post("/v1/keys", {"owner": "ada"})
     assert status == 201

@@ -1,4 +1,4 @@
-"""The embedded broker as Celery meets it, and what it keeps when it is killed."""
+"""The embedded broker serves Celery, is private to its account, keeps its messages when it is killed, and ends only its own processes."""
 
 import signal
 import stat
@@ -28,7 +28,7 @@ def test_kombu_sends_and_receives_over_the_url(own_broker: Broker) -> None:
         queue.close()
 
 
-def test_the_password_is_asked_for_and_stays_out_of_what_others_can_read(own_broker: Broker) -> None:
+def test_the_password_is_required_and_others_cannot_read_it(own_broker: Broker) -> None:
     with connect(own_broker.url) as client:
         assert client.config_get("port")["port"] == "0"
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
@@ -67,8 +67,8 @@ def test_a_log_torn_at_its_end_is_loaded_up_to_the_tear(own_broker: Broker) -> N
         assert client.get("whole") == b"1"
 
 
-def test_another_program_that_stands_in_the_data_folder_is_left_alone(own_broker: Broker) -> None:
-    """A shell, an editor or rsync there was ended by the next start, and so was a `binnacle up` that was started there."""
+def test_a_start_leaves_other_programs_that_work_in_the_data_folder_alone(own_broker: Broker) -> None:
+    """A shell, an editor or rsync may have it as working directory, and so may a `binnacle up` that was started there."""
     own_broker.stop()
     with subprocess.Popen(["sleep", "600"], cwd=own_broker.data) as stranger:
         try:

@@ -1,5 +1,6 @@
-"""A child process is restarted, never doubled, and takes everything it started with it."""
+"""A child process is restarted, never doubled, and takes everything it started with it; its log stays small and whole."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -21,7 +22,7 @@ QUICK = Backoff(first=0.05, most=0.4, healthy=60)
 
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Makes children of shell or Python programs; stops them all after the test."""
+    """Makes children that run shell programs; stops them all after the test."""
     made: list[Child] = []
 
     def make(script: str, **options: object) -> Child:
@@ -46,7 +47,7 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 
 def ticked(one: Child, seconds: float, *, exits: int | None = None) -> list[str]:
-    """What the child's supervisor would have told within that time, or until it has told of so many exits."""
+    """Ticks the child as its supervisor does, for `seconds` or until `exits` exits were reported; returns what the ticks reported."""
     said: list[str] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and (exits is None or sum("exited" in line for line in said) < exits):
@@ -56,7 +57,7 @@ def ticked(one: Child, seconds: float, *, exits: int | None = None) -> list[str]
     return said
 
 
-def test_a_killed_child_is_started_again_and_the_reason_named(child: Callable[..., Child]) -> None:
+def test_a_killed_child_is_started_again_and_the_signal_is_named(child: Callable[..., Child]) -> None:
     one = child("sleep 60")
     one.start()
     first = one.pid
@@ -200,8 +201,12 @@ for number in range(int(sys.argv[1])):
 
 
 def _numbers(folder: Path) -> list[int]:
-    files = [folder / "child-0.log.1", folder / "child-0.log"]
-    return [int(line.split()[0]) for file in files if file.exists() for line in file.read_text().splitlines()]
+    """The numbers of the lines in both files of the log."""
+    lines: list[str] = []
+    for file in (folder / "child-0.log.1", folder / "child-0.log"):
+        with contextlib.suppress(FileNotFoundError):  # not written yet, or just renamed
+            lines += file.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines]
 
 
 def test_a_log_is_set_aside_while_the_child_runs_and_no_line_is_lost(
@@ -219,14 +224,14 @@ def test_a_log_is_set_aside_while_the_child_runs_and_no_line_is_lost(
 
 
 def test_a_log_is_written_again_after_one_rotation_failed(tmp_path: Path) -> None:
-    """On a full disk the file after a rotation could not be opened, and every later line was lost; here a limit on files stands for the disk."""
+    """On a full disk the file after a rotation cannot be opened; here a limit on open files stands for the disk."""
     path = tmp_path / "a.log"
     with subprocess.Popen([sys.executable, log_writer.__file__, str(path), "10"], stdin=subprocess.PIPE, bufsize=0) as writer:
         limits = resource.prlimit(writer.pid, resource.RLIMIT_NOFILE)
         assert writer.stdin
         writer.stdin.write(b"one line\n")
         until(lambda: path.exists() and path.stat().st_size == 9)
-        resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, (3, limits[1]))  # its standard streams alone
         writer.stdin.write(b"dropped\n")
         until(lambda: not path.exists())
         time.sleep(0.2)
@@ -236,7 +241,7 @@ def test_a_log_is_written_again_after_one_rotation_failed(tmp_path: Path) -> Non
     assert path.read_text() == "later\n"
 
 
-def test_however_much_a_child_says_its_log_stays_small(
+def test_the_log_of_a_child_that_writes_much_stays_small(
     child: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.embedded.children.LOG_BYTES", 50_000)
@@ -245,7 +250,7 @@ def test_however_much_a_child_says_its_log_stays_small(
     until(lambda: not one.alive, 60)
     one.log_tail()
     sizes = [file.stat().st_size for file in tmp_path.glob("child-0.log*")]
-    assert max(sizes) < 50_000 + 70_000, "one piece and the rest of a line above the limit"
+    assert max(sizes) < 50_000 + 70_000, "at most one read of the pipe (64 KiB) and the rest of a line above the limit"
     numbers = _numbers(tmp_path)
     assert numbers == list(range(numbers[0], 30_000)), "the last lines, none missing between"
 
@@ -253,7 +258,7 @@ def test_however_much_a_child_says_its_log_stays_small(
 def test_a_writer_that_was_killed_is_started_again_on_the_same_pipe(child: Callable[..., Child], tmp_path: Path) -> None:
     one = child("n=0; while :; do echo $n; n=$((n + 1)); sleep 0.002; done")
     one.start()
-    until(lambda: (tmp_path / "child-0.log").exists() and len(_numbers(tmp_path)) > 20)
+    until(lambda: len(_numbers(tmp_path)) > 20)
     assert one._log._writer is not None
     one._log._writer.kill()
     one._log._writer.wait()
@@ -264,10 +269,10 @@ def test_a_writer_that_was_killed_is_started_again_on_the_same_pipe(child: Calla
     one.stop()
     numbers = _numbers(tmp_path)
     missing = numbers[-1] + 1 - len(numbers)
-    assert missing <= 1, "at most the line that the killed writer held in its hands"
+    assert missing <= 1, "at most the line that the writer had read when it was killed"
 
 
-def test_what_a_child_says_last_is_written_down_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+def test_the_last_line_of_a_child_is_logged_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from app.embedded.children import Child, ChildSpec\n"
         "script = 'trap \"echo goodbye; exit\" TERM; echo up; while :; do sleep 0.02; done'\n"

@@ -55,7 +55,7 @@ def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: P
         assert home.running() is None
 
 
-def test_a_start_is_not_refused_because_another_process_looks_up_who_runs(tmp_path: Path) -> None:
+def test_a_start_waits_for_a_process_that_reads_the_lock(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with (home.folder / "lock").open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
@@ -64,7 +64,7 @@ def test_a_start_is_not_refused_because_another_process_looks_up_who_runs(tmp_pa
             pass
 
 
-def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None:
+def test_secrets_are_made_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         home = Home(tmp_path / "home")
@@ -81,8 +81,8 @@ def test_secrets_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None
     assert json.loads((home.folder / "run.json").read_text())["url"] == RUNNING.url
 
 
-def test_a_folder_that_is_a_link_or_somebody_elses_is_refused(tmp_path: Path) -> None:
-    """A socket folder under /tmp has a name that others can guess."""
+def test_a_folder_that_is_a_link_or_belongs_to_another_account_is_refused(tmp_path: Path) -> None:
+    """Others can guess the name of a socket folder under /tmp, and make it first."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(EmbeddedError, match="folder_not_ours"):
@@ -95,7 +95,7 @@ def test_a_folder_that_is_a_link_or_somebody_elses_is_refused(tmp_path: Path) ->
         assert "Remove" not in refused.value.detail, "it holds the service's data"
 
 
-def test_a_taken_port_is_named_and_a_way_out(tmp_path: Path) -> None:
+def test_a_taken_port_is_refused_with_its_number_and_a_way_out(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as first:
         port = local_address(first)[1]
         with pytest.raises(EmbeddedError, match=rf"cannot listen on 127.0.0.1 port {port}: Address already in use.*--port 0"):

@@ -1,4 +1,4 @@
-"""The embedded Postgres as its user meets it: made, killed, left over, too new; always by real processes."""
+"""The embedded Postgres keeps its data when it is stopped, killed, orphaned or of another version, and only its account can reach it."""
 
 import contextlib
 import os
@@ -85,7 +85,7 @@ def test_data_survive_stop_and_start_with_a_new_object(server: Postgres, folder:
     again = Postgres(folder / "pg")
     again.start()
     with again.connect() as connection:
-        assert connection.execute("SHOW fsync").fetchone() == ("on",)  # what is not asked to be throwaway is safe on disk
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)  # the default is durable
     assert kept(again) == 7
     again.stop()
 
@@ -97,7 +97,7 @@ def test_data_survive_a_kill_of_every_process(server: Postgres) -> None:
 
 
 def test_a_pid_file_that_names_a_living_stranger_does_not_stop_the_start(server: Postgres) -> None:
-    """After a reboot the number in postmaster.pid may belong to anybody, even to a process of the same account."""
+    """After a reboot the number in postmaster.pid may belong to any process, even one of the same account."""
     server.kill()
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
@@ -111,7 +111,7 @@ def test_a_pid_file_that_names_a_living_stranger_does_not_stop_the_start(server:
         stranger.kill()
 
 
-def test_of_a_server_and_its_own_processes_the_server_is_the_eldest(server: Postgres) -> None:
+def test_the_eldest_process_in_the_data_folder_is_the_server(server: Postgres) -> None:
     assert len(working_in(server.data)) > 3
     assert eldest(working_in(server.data)) == [int((server.data / "postmaster.pid").read_text().split()[0])]
 
@@ -233,7 +233,7 @@ class TestAsRoot:
         assert Postgres(home / "other").folder != server.folder
         server.remove()
 
-    def test_a_cluster_whose_folder_was_closed_is_refused_and_not_made_anew(
+    def test_a_cluster_in_a_folder_that_was_closed_is_refused_and_not_made_anew(
         self, server: Postgres, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.embedded.postgres.ELSEWHERE", folder / "elsewhere")

@@ -1,4 +1,4 @@
-"""The fixtures the other tests stand on: each test its own migrated database, quickly."""
+"""The fixtures of the other tests give each test a migrated database of its own, quickly."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import create_engine, inspect, text
 
 from app.embedded.postgres import Postgres
+from tests.services import _create, _drop
 
 
 def tables(url: str) -> set[str]:
@@ -15,7 +16,7 @@ def tables(url: str) -> set[str]:
     return found
 
 
-def test_each_database_is_migrated_and_no_other_tests(new_database: Callable[[], str]) -> None:
+def test_each_new_database_is_migrated_and_shared_with_no_other_test(new_database: Callable[[], str]) -> None:
     one, other = new_database(), new_database()
     engine = create_engine(one)
     with engine.begin() as connection:
@@ -37,8 +38,6 @@ def test_a_new_database_takes_a_fraction_of_a_second(new_database: Callable[[], 
 
 
 def test_a_database_still_in_use_is_dropped_all_the_same(postgres: Postgres) -> None:
-    from tests.services import _create, _drop
-
     url = _create(postgres, template="template0")
     engine = create_engine(url)
     with engine.connect() as held:

@@ -1,4 +1,4 @@
-"""`binnacle worker` beside a real `binnacle up --serve-workers`: it needs nothing of it but the file that says where the servers are."""
+"""`binnacle worker` beside a real `binnacle up --serve-workers`: it needs nothing of it but the file with the servers' addresses."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def command(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "worker", "--home", str(home), "--device", "cpu", *arguments]
 
 
-def test_a_worker_of_another_host_reports_and_leaves_without_a_trace(up: Up, tmp_path: Path) -> None:
+def test_a_worker_of_another_host_registers_and_leaves_the_list_when_it_stops(up: Up, tmp_path: Path) -> None:
     def nodes() -> set[str]:
         return {worker["id"] for worker in up.get("/v1/status")[1]["workers"] if worker["alive"]}
 
@@ -64,7 +64,7 @@ def test_a_worker_of_another_host_reports_and_leaves_without_a_trace(up: Up, tmp
     assert "stopped" in (tmp_path / "seen").read_text()
 
 
-def test_a_worker_that_was_not_told_where_the_service_is_says_how_to_tell_it(tmp_path: Path) -> None:
+def test_a_worker_without_the_servers_addresses_says_where_to_get_them(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
     environment["BROKER_URL"] = "redis://127.0.0.1:1/0"
     refused = subprocess.run(command(tmp_path), env=environment, capture_output=True, text=True, cwd=CODE)
@@ -74,12 +74,12 @@ def test_a_worker_that_was_not_told_where_the_service_is_says_how_to_tell_it(tmp
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "everywhere"])
-def test_workers_cannot_be_served_at_an_address_that_nobody_can_be_told(address: str) -> None:
+def test_an_address_that_other_hosts_cannot_reach_is_refused(address: str) -> None:
     with pytest.raises(EmbeddedError, match=r"not an address at which other hosts reach this machine"):
         Sharing(address)
 
 
-def test_the_file_for_workers_names_hosts_where_it_had_sockets_and_leaves_other_urls_alone(tmp_path: Path) -> None:
+def test_the_file_for_workers_replaces_sockets_by_addresses_and_keeps_other_urls(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     storage = "s3://lab?endpoint=http://10.0.0.5:9000&region=us-east-1"
     path = Sharing("fd00::5", 5433).publish(

@@ -1,4 +1,4 @@
-"""An extraction as its job would leave it, in the database and storage of the test's own."""
+"""Stores an extraction, as its job would leave it, in a test's own database and storage."""
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -19,7 +19,7 @@ __all__ = ["ada", "admin", "api", "engine", "live", "make_service", "sessions", 
 
 
 def store_extraction(sessions: sessionmaker[Session], storage: Storage, owner: str = "ada") -> tuple[str, str]:
-    """Its id and its job's. The job is of another kind and stands for an `extract` job: what counts are its files and rows."""
+    """Returns the extraction's id and its job's. The job is of another kind: an export reads only the files and rows."""
     blobs = {name: stage(sessions, storage, data) for (_, name), data in extraction().items()}
     with sessions.begin() as session:
         if session.get(Model, "demo") is None:

@@ -1,4 +1,4 @@
-"""What an `extract` job leaves, with vectors of no meaning."""
+"""The artifacts that an `extract` job leaves, with random vectors."""
 
 import json
 
@@ -11,6 +11,7 @@ LAYERS = [0, 3, 10]
 
 
 def keys(component: str = "residual") -> list[tuple[str, str, str, int]]:
+    """Position, component, method and layer of each vector of one component."""
     return [(position, component, method, layer) for position in POSITIONS for method in METHODS for layer in LAYERS]
 
 

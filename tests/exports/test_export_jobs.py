@@ -1,4 +1,4 @@
-"""An export from the request to its file: on a real light node, and what the route refuses."""
+"""An export request becomes a job that a light worker turns into a file; requests that cannot be served are refused."""
 
 import io
 import tarfile
@@ -20,7 +20,7 @@ from tests.exports.conftest import store_extraction
 from tests.worker.conftest import Service
 
 
-def test_a_light_worker_writes_the_folder_it_was_asked_for(live: Service) -> None:
+def test_a_light_worker_writes_the_vectors_that_were_asked_for(live: Service) -> None:
     storage = open_storage(live.settings.storage_url.get_secret_value())
     identifier, source = store_extraction(live.sessions, storage)
     request = ExportRequest(format="trait-interp", methods=["probe"], layers=[3, 0], tags=["mine"])
@@ -38,7 +38,7 @@ def test_a_light_worker_writes_the_folder_it_was_asked_for(live: Service) -> Non
     assert artifact is not None
     with tarfile.open(fileobj=io.BytesIO(storage.get(key_of(artifact.digest)))) as archive:
         names = [name for name in archive.getnames() if name.endswith(".pt")]
-    assert len(names) == 3 * 2 * 2
+    assert len(names) == 3 * 2 * 2  # positions, components, layers
     assert "vectors/response__5/residual/probe/layer3.pt" in names
 
 
@@ -78,7 +78,7 @@ def test_an_export_is_submitted_once_under_a_key_and_named_by_extraction_or_job(
         ({"format": "pt", "layer": [1]}, "unknown_field", "/layer", "does not take this field"),
     ],
 )
-def test_bad_exports_are_refused_by_field(
+def test_a_bad_request_is_refused_at_the_field_that_is_wrong(
     api: Running,
     ada: httpx2.Client,
     sessions: sessionmaker[Session],

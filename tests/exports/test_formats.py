@@ -1,4 +1,4 @@
-"""Vectors go out and come back the same, byte for byte, and as the programs that own each format read them."""
+"""Vectors written in each format are read back unchanged, by us and by the programs that own the format."""
 
 import hashlib
 import io
@@ -20,11 +20,13 @@ ORIGIN = Origin("gemma-3-4b", "Gemma3ForCausalLM", "a" * 64, "refusal", "b" * 64
 
 
 def vector(seed: int, width: int = 16) -> np.ndarray:
+    """A random unit vector."""
     found = np.random.default_rng(seed).standard_normal(width).astype(np.float32)
     return found / np.linalg.norm(found)
 
 
 def layers(*wanted: int, component: str = "residual", method: str = "probe_cleaned") -> list[NamedVector]:
+    """A named vector for each layer; the layer is its seed."""
     return [NamedVector(vector(layer), layer, component, method, "response[:5]") for layer in wanted]
 
 
@@ -58,7 +60,7 @@ def load_as_llama_cpp(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["safetensors", "gguf"])
-def test_vectors_come_back_as_they_went(name: str) -> None:
+def test_vectors_are_read_back_as_they_were_written(name: str) -> None:
     sent = layers(1, 2, 11)
     data, _, _ = write_vectors(name, sent, ORIGIN)
     assert recognised(data) == name
@@ -71,7 +73,7 @@ def test_vectors_come_back_as_they_went(name: str) -> None:
             assert (back[one.layer].key, back[one.layer].position) == (one.key, "response[:5]")
 
 
-def test_safetensors_of_rows_are_vectors_as_those_of_npy() -> None:
+def test_each_row_of_a_safetensors_tensor_is_a_vector() -> None:
     """A tensor [1, D] is one vector with its name's layer; [K, D] are K of them, in order."""
     rows = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
     [alone] = read_vectors("safetensors", safetensors.numpy.save({"layer4": rows[:1]}))
@@ -80,7 +82,7 @@ def test_safetensors_of_rows_are_vectors_as_those_of_npy() -> None:
     assert [(one.name, one.vector.tolist()) for one in back] == [("x row 0", [1, 2, 3]), ("x row 1", [4, 5, 6])]
 
 
-def test_a_control_vector_says_operation_site_and_layer_and_is_read_by_them(tmp_path: Path) -> None:
+def test_a_control_vector_states_operation_site_and_layer_and_reading_heeds_them(tmp_path: Path) -> None:
     data, _, _ = write_vectors("gguf", layers(3, component="mlp_out"), ORIGIN)
     (tmp_path / "v.gguf").write_bytes(data)
     fields = gguf.GGUFReader(tmp_path / "v.gguf").fields
@@ -106,7 +108,7 @@ def test_a_control_vector_says_operation_site_and_layer_and_is_read_by_them(tmp_
             read_vectors("gguf", written(**keys))
 
 
-def test_safetensors_are_the_librarys_own(tmp_path: Path) -> None:
+def test_the_library_reads_our_safetensors(tmp_path: Path) -> None:
     sent = layers(0, 3, 10) + layers(3, method="random__seed2") + layers(2, component="k_proj")
     data, media, notes = write_vectors("safetensors", sent, ORIGIN)
     assert (media, notes) == ("application/vnd.safetensors", [])
@@ -121,7 +123,7 @@ def test_safetensors_are_the_librarys_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_what_the_library_writes_is_read(dtype: str) -> None:
+def test_safetensors_that_the_library_wrote_are_read(dtype: str) -> None:
     sent = {"layer4": vector(4).astype(dtype), "other": vector(5).astype(dtype)}
     back = read_vectors("safetensors", safetensors.numpy.save(sent, {"format": "pt"}))
     assert [(one.name, one.layer) for one in back] == [("layer4", 4), ("other", None)]
@@ -137,7 +139,7 @@ def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
     np.testing.assert_allclose(back.vector, values, rtol=2**-7)  # 8 bits of significand
 
 
-def test_npy_is_numpys_own() -> None:
+def test_numpy_reads_our_npy() -> None:
     (one,) = layers(7)
     data, _, notes = write_vectors("npy", [one], ORIGIN)
     np.testing.assert_array_equal(np.load(io.BytesIO(data), allow_pickle=False), one.vector)
@@ -196,7 +198,7 @@ def test_equal_vectors_are_equal_bytes_in_another_process_too(name: str) -> None
     assert {one.strip() for one in others} == {hashlib.sha256(write_vectors(name, layers(1, 2), ORIGIN)[0]).hexdigest()}
 
 
-def test_the_order_of_the_vectors_does_not_change_the_files_of_keys() -> None:
+def test_the_order_of_the_vectors_does_not_change_files_that_name_them() -> None:
     for name in ("safetensors", "gguf"):
         assert write_vectors(name, layers(1, 2, 10), ORIGIN)[0] == write_vectors(name, layers(10, 2, 1), ORIGIN)[0]
 
@@ -218,7 +220,7 @@ def test_what_a_format_cannot_hold_is_refused_by_name() -> None:
             write_vectors(name, vectors, ORIGIN)
 
 
-def test_any_arrays_make_a_tensor_file() -> None:
+def test_arrays_of_any_shape_make_a_tensor_file_and_complex_ones_are_refused() -> None:
     arrays = {"b": np.arange(6, dtype=np.int64).reshape(2, 3), "a": np.float32(2.5) * np.ones(()), "c": np.array([True, False])}
     found = safetensors.numpy.load(to_bytes(arrays, {"z": "1", "a": "2"}))
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""The export job's files, read as the programs they are for read them."""
+"""An export job's files are where the programs that they are for look, and are read as those programs read them."""
 
 import hashlib
 import io
@@ -103,8 +103,8 @@ def test_control_vectors_are_one_file_a_kind_and_say_what_they_leave_out(tmp_pat
     assert sorted(tensor.name for tensor in reader.tensors) == ["direction.10", "direction.3"]
     assert reader.get_field("controlvector.model_hint").contents() == "gemma3"
     assert any("36 of 54 vectors are left out" in note for note in result["notes"])
-    assert result["vectors"] == 18
-    name, data, _ = export("gguf", methods=["probe"], positions=["response[:]"])
+    assert result["vectors"] == 18  # no k_proj, and no layer 0
+    name, data, _ = export("gguf", methods=["probe"], positions=["response[:]"])  # layer 3 of these is keys()[10]
     (tmp_path / "one.gguf").write_bytes(data)
     tensors = {one.name: one.data for one in gguf.GGUFReader(tmp_path / "one.gguf").tensors}
     assert name == "refusal.gguf"
@@ -140,7 +140,7 @@ def test_calibrations_of_one_experiment_lie_side_by_side_where_trait_interp_read
     ("labels", "code"),
     [((("a", "b"), ("a", "b")), "same_folder"), ((("..", "b"),), "no_folder"), ((("a", "b/../c"),), "no_folder")],
 )
-def test_no_calibration_takes_anothers_place_or_leaves_the_folder(labels: tuple[tuple[str, str], ...], code: str) -> None:
+def test_labels_that_share_a_folder_or_leave_it_are_refused(labels: tuple[tuple[str, str], ...], code: str) -> None:
     with pytest.raises(JobFault) as refused:
         exported_calibrations(*labels)
     assert refused.value.code == code

@@ -1,5 +1,5 @@
-"""Examine families and write what was found: `python -m tests.families` (those named, or all that are not yet in
-found.jsonl; `--table`: docs/families.md alone)."""
+"""`python -m tests.families [FAMILY ...]`: examines these families, or all that are not yet in found.jsonl, and writes found.jsonl and
+docs/families.md. With `--table` it only writes docs/families.md."""
 
 import gc
 import json
@@ -15,7 +15,7 @@ def main() -> None:
     names = [name for name in sys.argv[1:] if not name.startswith("--")] or left
     if "--table" not in sys.argv:
         known = read_table()
-        gc.freeze()  # running out of memory collects: what is imported need not be looked through each time
+        gc.freeze()  # a pass that runs out of memory collects garbage; what is imported need not be scanned each time
         for name in names:
             known[name] = found = examine(name)
             sys.stdout.write(f"{name}: {found.verdict} {found.engine} {found.reason}\n")

@@ -1,4 +1,4 @@
-"""What is shown of each family on its tiny model, each by an oracle that knows nothing of the code under test. `examine` does all of it."""
+"""The checks of each family on its tiny model, each against an oracle that shares no code with what it checks. `examine` runs them all."""
 
 import copy
 import warnings
@@ -17,7 +17,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.generation import GenerationCounts
 from workers.lm.interventions import Push, Site
 from workers.lm.model import LanguageModel
-from workers.lm.proofs.addends import addends
+from workers.lm.proofs.addends import ULPS, addends
 from workers.lm.proofs.rows import random_rows
 from workers.lm.steered import SteeredRow, generate_steered
 
@@ -61,10 +61,10 @@ def _examined(name: str, lm: LanguageModel) -> Examined:
     found = Examined(name, lm.layout.layer_class, structure_of(lm), lm.layout.structure.engine, verdict="failed")
     structure = lm.layout.structure
     if structure.engine != "slots":
-        found = replace(found, slots_residue=_shown(structure.slots_residue))
+        found = replace(found, slots_residue=_residue(structure.slots_residue))
     if structure.engine == "whole":
         found = replace(
-            found, slots_residue=f"{found.slots_residue}; on the library's cache: {_shown(structure.library_residue)}"
+            found, slots_residue=f"{found.slots_residue}; on the library's cache: {_residue(structure.library_residue)}"
         )
     try:
         check_states(lm)
@@ -77,12 +77,13 @@ def _examined(name: str, lm: LanguageModel) -> Examined:
     except Exception as error:
         return replace(found, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     figures = max(found.addends_float32 or 0, found.addends_bfloat16 or 0)
-    if figures > 16 or not found.rows_equal or not found.ladder_equal:
+    if figures > ULPS or not found.rows_equal or not found.ladder_equal:
         return replace(found, reason="addends, or rows in a batch, differ: see the columns")
     return replace(found, verdict="proven")
 
 
-def _shown(residue: float | str | None) -> str:
+def _residue(residue: float | str | None) -> str:
+    """Why an engine cannot run the family, in words."""
     return f"hidden states differ by {residue:.2g}" if isinstance(residue, float) else str(residue)
 
 

@@ -60,6 +60,7 @@ OTHERS = frozenset((
 LABS = (
     "llama", "qwen3", "qwen3_5_text", "qwen3_moe", "gemma3_text", "gemma4_text", "gpt_oss", "olmo3", "granite", "glm4", "mixtral", "deepseek_v3",
 )  # fmt: skip
+"""Families that labs use most."""
 
 
 def families() -> list[str]:

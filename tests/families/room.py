@@ -1,6 +1,7 @@
-"""What one family takes beside its weights, by the kernel's counter, and what is foretold: `python -m tests.families.room FAMILY ROWS TOKENS`.
+"""`python -m tests.families.room FAMILY ROWS TOKENS`: prints the bytes that a generation takes beside the weights, by the kernel's counter,
+and the bytes that were foretold.
 
-A process of its own: memory that earlier work freed would hide what is taken. The vocabulary has 262,144 entries.
+It needs a process of its own: memory that earlier work freed would hide what is taken. The vocabulary has 262,144 entries.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a model takes beside its weights, measured by the kernel in a process of its own, is what was foretold, to a fifth."""
+"""The memory that a model takes beside its weights, measured by the kernel in a process of its own, is foretold to within a fifth."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What only a card can show. Without one every test here is skipped, and says so."""
+"""Fixtures of the tests that need a CUDA device; where torch sees none, every test of this folder is skipped with that reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,13 +42,13 @@ def card() -> dict[str, str]:
 
 @pytest.fixture
 def free() -> Callable[[], int]:
-    """Bytes of the card that nobody holds, from the driver; this process' own context is there from the first look on."""
-    torch.cuda.mem_get_info("cuda:0")
+    """Returns a function for the card's free bytes, by the driver."""
+    torch.cuda.mem_get_info("cuda:0")  # makes this process's own context, so that it does not count as taken later
     return lambda: torch.cuda.mem_get_info("cuda:0")[0]
 
 
 @pytest.fixture
 def look(live: Service, tmp_path: Path) -> Callable[[], str]:
-    """Submits a generation at a model of some 120 MiB in bfloat16."""
+    """Returns a function that submits a generation on a model of some 120 MiB in bfloat16 and returns the job's id."""
     folder = tiny_model_folder(tmp_path, "llama", hidden_size=1024, intermediate_size=4096, head_dim=256)
     return register(live, folder)

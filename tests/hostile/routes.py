@@ -1,4 +1,4 @@
-"""What the API's own description says can be sent: its paths, and a body for each that it takes, for attacks that must leave none out."""
+"""Paths and bodies from the API's own description (openapi.json), so that the attacks of this folder leave no operation out."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Bodies made to cost more than they are: refused in words, in bounded memory, while others are served."""
+"""Bodies that would cost far more than their size are refused with a problem document, in bounded memory, while others are served."""
 
 import gzip
 import json
@@ -24,13 +24,13 @@ Made = Callable[[], tuple[bytes, bytes]]
 
 
 def listed(element: str, before: str, after: str) -> Made:
-    """As many of the element as fit into a body; and a few less than the values that are counted before they are checked."""
+    """Two bodies: one with as many elements as fit; one with 24,000, a few less values than are refused unchecked."""
     fits = BIGGEST // (len(element) + 1)
     return lambda: tuple((before + ",".join([element] * count) + after).encode() for count in (fits, 24_000))  # type: ignore[return-value]
 
 
 def numbered(form: str, before: str, after: str) -> Made:
-    """The same of elements with a number in them."""
+    """The same two bodies of elements with their number in them."""
     return lambda: tuple(  # type: ignore[return-value]
         (before + ",".join(form.format(i) for i in range(count)) + after).encode() for count in (350_000, 48_000)
     )
@@ -66,7 +66,7 @@ ROUTES = ("/v1/calibrations", "/v1/steerings", "/v1/traits", "/v1/vectors")
 
 @pytest.mark.parametrize("name", MANY)
 def test_a_million_values_are_counted_before_they_are_checked(api: ApiProcess, admin: httpx2.Client, name: str) -> None:
-    """Checked one by one they took a gigabyte and held everybody up for a quarter of a minute; just below the limit they must not."""
+    """To check them one by one would take a gigabyte and stop the service for 15 seconds. Below the limit they are checked, in 300 MB."""
     full, below = MANY[name]()
     with watching(api) as watch:
         for path in ROUTES:
@@ -88,15 +88,14 @@ def test_a_json_bomb_is_refused_and_others_are_served_meanwhile(api: ApiProcess,
     assert watch.grown < 128 * MB
 
 
-def test_prose_may_have_as_many_commas_as_it_likes(api: ApiProcess, ada: httpx2.Client) -> None:
-    """Only those between values count."""
+def test_commas_inside_strings_are_not_counted(api: ApiProcess, ada: httpx2.Client) -> None:
     prose = "one, two, [three], {four}, " * 700
     answer = ada.post("/v1/calibrations?dry_run=true", json={"model": "demo", "prompts": [prose] * 60, "max_new_tokens": 8})
     assert answer.status_code == 200, answer.text[:500]
 
 
 @pytest.mark.parametrize("depth", [3, 50, 200, 450, 900, 980, 100_000])
-def test_no_depth_of_nesting_is_a_servers_error(api: ApiProcess, admin: httpx2.Client, depth: int) -> None:
+def test_no_depth_of_nesting_causes_a_server_error(api: ApiProcess, admin: httpx2.Client, depth: int) -> None:
     """Where a field takes any JSON the nesting reaches the checks, the hash, the database and the answer."""
     deep = b'{"a":' * depth + b"1" + b"}" * depth
     bodies = {
@@ -196,7 +195,7 @@ FORM_TYPES = tuple(f"multipart/form-data{rest}" for rest in ("; boundary=x", "",
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_form_that_is_none_is_refused(api: ApiProcess, ada: httpx2.Client, name: str) -> None:
+def test_a_malformed_form_is_refused(api: ApiProcess, ada: httpx2.Client, name: str) -> None:
     with watching(api) as watch:
         for path in ("/v1/vectors", "/v1/traits"):
             for kind in FORM_TYPES:

@@ -1,4 +1,4 @@
-"""Headers that are none, sent as bytes, for no client would send them: answered, and never by an error of the server's."""
+"""Malformed headers, sent as raw bytes because no client library would send them, never cause a server error."""
 
 import socket
 from urllib.parse import urlsplit
@@ -38,7 +38,7 @@ CASES = [(b"Host", one) for one in HOSTS] + [(name, one) for name, values in OTH
 PATHS = (("GET", "/v1/jobs"), ("GET", "/v1/nothing"), ("GET", "/livez"), ("POST", "/v1/calibrations?dry_run=true"))
 
 
-def asked(api: ApiProcess, key: str, method: str, path: str, name: bytes, value: bytes) -> bytes:
+def status_line(api: ApiProcess, key: str, method: str, path: str, name: bytes, value: bytes) -> bytes:
     """The first line of the answer; empty when the server cut the connection."""
     body = b'{"model":"demo"}' if method == "POST" else b""
     headers = {b"Host": b"localhost", b"Authorization": f"Bearer {key}".encode(), b"Connection": b"close"}
@@ -60,7 +60,7 @@ def asked(api: ApiProcess, key: str, method: str, path: str, name: bytes, value:
 def test_no_header_causes_a_server_error(api: ApiProcess, name: bytes, value: bytes) -> None:
     key = api.key("ada")
     for method, path in PATHS:
-        line = asked(api, key, method, path, name, value)
+        line = status_line(api, key, method, path, name, value)
         assert line == b"" or 100 <= int(line.split()[1]) < 500, (method, path, line)
         if name == b"Host" and line:
             assert line.split()[1] == b"400", (method, path, line)

@@ -1,4 +1,4 @@
-"""A judge's reply is a distribution over numbers or no score: nothing it says steers anything else."""
+"""A judge's reply gives a score by the probabilities of its first token, or none; neither its words nor its shape can do anything else."""
 
 import json
 import math
@@ -24,23 +24,23 @@ ORDERS = (
 
 
 @pytest.mark.parametrize("words", ORDERS)
-def test_what_a_reply_says_is_no_score(words: str) -> None:
+def test_the_words_of_a_reply_do_not_change_its_score(words: str) -> None:
     """Only the first token's probabilities count: the same words give the score of whatever tokens stand beside them, or none."""
     unsure = parse(completion({"Ignore": 0.9, "I": 0.1}, words), NUMBERS)
     assert (unsure.score, unsure.failure) == (None, "low_mass")
     sure = parse(completion({"10": 0.5, "20": 0.5}, words), NUMBERS)
     assert sure.score == pytest.approx(15, abs=0.01)
-    assert json.dumps(sure.raw()).encode()  # kept beside the answer
+    assert json.loads(json.dumps(sure.raw()))["reply"] == sure.words  # it is kept beside the answer
     assert len(parse(completion({"10": 1.0}, words * 1000), NUMBERS).words) <= MOST_SHOWN
 
 
-def test_tokens_that_are_not_of_the_scale_move_no_score() -> None:
-    """Past it, beside it, in other digits, in words."""
+def test_tokens_outside_the_scale_do_not_change_the_score() -> None:
     tokens = {"50": 0.3, "101": 0.1, "-5": 0.1, "1e9": 0.1, "５０": 0.1, "hundred": 0.1, "50.0": 0.1, "0x64": 0.1}
     assert parse(completion(tokens), NUMBERS).score == pytest.approx(50)
 
 
 def top(*pairs: tuple[Any, Any]) -> dict[str, Any]:
+    """A reply with these tokens and log-probabilities."""
     listed = [{"token": token, "logprob": logprob} for token, logprob in pairs]
     return {"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"top_logprobs": listed}]}}]}
 
@@ -67,10 +67,11 @@ def top(*pairs: tuple[Any, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_reply_of_any_shape_is_a_number_or_a_failure(body: Any) -> None:
-    bounded(body)
+    check_bounds(body)
 
 
-def bounded(body: Any) -> None:
+def check_bounds(body: Any) -> None:
+    """Fails unless each scale gives a score within it or a failure, and what is kept of the reply is short and finite."""
     for values in (NUMBERS, LETTERS, ENGAGES):
         found = parse(body, values)
         assert (found.score is None) == (found.failure is not None)
@@ -97,5 +98,5 @@ ANY = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(ANY, st.lists(st.tuples(st.sampled_from(["100", " 7", "A", "x", "Yes"]) | ANY, st.floats() | ANY), max_size=5))
 def test_no_reply_breaks_the_parser(body: Any, pairs: list[tuple[Any, Any]]) -> None:
-    bounded(body)
-    bounded(top(*pairs))
+    check_bounds(body)
+    check_bounds(top(*pairs))

@@ -1,6 +1,5 @@
-"""Requests past every limit: the answer holds the limit, and no product of what they ask for is large enough to wrap round."""
+"""Requests past every limit are refused with the numbers, and no number is so large that it wraps round to an allowed one."""
 
-import re
 from typing import Any
 
 import httpx2
@@ -10,7 +9,7 @@ from tests.api.process import ApiProcess
 from tests.hostile.conftest import refused
 
 HUGE = (2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30, 10**300)
-"""At each of these some arithmetic somewhere turns over."""
+"""Each overflows some integer or float type, or is the last that does not."""
 CALIBRATION = {"model": "demo"}
 EXTRACTION = {"model": "demo", "trait": "refusal"}
 STEERING = {"model": "demo", "trait": "refusal"}
@@ -59,7 +58,7 @@ def put(body: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("kind", "body", "field"), NUMBERS, ids=[f"{kind} {field}" for kind, _, field in NUMBERS])
-def test_no_number_is_so_large_that_it_is_taken_for_a_small_one(
+def test_no_number_is_so_large_that_it_passes_for_a_small_one(
     api: ApiProcess, ada: httpx2.Client, kind: str, body: dict[str, Any], field: str
 ) -> None:
     for value in (*HUGE, *(-one for one in HUGE)):
@@ -67,8 +66,8 @@ def test_no_number_is_so_large_that_it_is_taken_for_a_small_one(
 
 
 @pytest.mark.parametrize("limit", ["selection_limit", "test_limit"])
-def test_a_limit_may_be_as_large_as_it_likes_and_changes_nothing(api: ApiProcess, ada: httpx2.Client, limit: str) -> None:
-    """There are no more questions than there are: what is asked of a study is planned from those."""
+def test_a_limit_above_the_number_of_questions_is_accepted(api: ApiProcess, ada: httpx2.Client, limit: str) -> None:
+    """A study is planned from the questions that there are."""
     for value in HUGE[:6]:
         answer = ada.post("/v1/studies?dry_run=true", json={**STUDY, limit: value})
         assert answer.status_code == 200, answer.text[:500]
@@ -112,26 +111,30 @@ LARGE: list[tuple[str, str, dict[str, Any], str]] = [
     (
         "questions of a steering",
         "steerings",
-        {**STEERING, "questions": {"selection": [{"question": "a"}] * 9000, "test": [{"question": "a"}] * 9000}},
-        "",
+        {**STEERING, "questions": {part: [{"question": f"{part} {n}"} for n in range(9000)] for part in ("selection", "test")}},
+        "answers; this server allows 200,000",
     ),
-    ("a study of everything", "studies", {**STUDY, "models": ["demo"] * 50, "traits": ["refusal"] * 50, "evidence": "full"}, ""),
+    (
+        "a study of everything",
+        "studies",
+        {**STUDY, "models": ["demo"] * 50, "traits": ["refusal"] * 50, "evidence": "full"},
+        "5,051 jobs; this server allows 500",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "body", "words"), [one[1:] for one in LARGE], ids=[one[0] for one in LARGE])
-def test_what_is_too_much_is_refused_with_its_arithmetic(
+def test_a_request_that_is_too_large_is_refused_with_its_numbers(
     api: ApiProcess, ada: httpx2.Client, kind: str, body: dict[str, Any], words: str
 ) -> None:
     found = refused(ada.post(f"/v1/{kind}", json=body), 422)
     assert words in found["detail"], found["detail"]
-    assert re.search(r"\d", found["detail"]) or not words
 
 
 @pytest.mark.parametrize(
     "name", ["mean_diff_top99999999999999999999", "probe_randomdims" + "9" * 4000, "mean_diff__refit" + "9" * 100]
 )
-def test_a_number_in_a_methods_name_is_bounded_too(api: ApiProcess, ada: httpx2.Client, name: str) -> None:
+def test_a_number_in_a_methods_name_or_parameters_is_bounded(api: ApiProcess, ada: httpx2.Client, name: str) -> None:
     refused(ada.post("/v1/extractions?dry_run=true", json={**EXTRACTION, "methods": [name[:5000]]}), 422)
     parameters = {"method": "gradient", "steps": 10**300}
     refused(ada.post("/v1/extractions?dry_run=true", json={**EXTRACTION, "methods": [parameters]}), 422)

@@ -1,4 +1,4 @@
-"""Read at the start of every Python process under libfaketime, whose `clock_nanosleep` refuses to sleep until a monotonic time."""
+"""Run by every Python process under libfaketime: replaces `time.sleep`, since `clock_nanosleep` fails there on the monotonic clock."""
 
 import select
 import time

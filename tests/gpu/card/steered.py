@@ -1,4 +1,4 @@
-"""A steered row on the device is the row alone: six families in float32, and what the promise rests on."""
+"""A row steered in a batch on the device equals the row alone in float32, for six families; and the figures on which this rests."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,7 +90,7 @@ def _measured(worst: list[float]) -> Callable[..., Any]:
 def _after_an_exception(lm: LanguageModel, record: Record) -> None:
     """What was steered or read when something failed must not steer or read what comes next."""
     lm = replace(lm, eos_ids=frozenset())
-    [row] = [row for row in some_rows(lm, 3, 12, sampled=False) if row.pushes][:1]
+    row = next(row for row in some_rows(lm, 3, 12, sampled=False) if row.pushes)
     plain = SteeredRow(row.prompt_ids)
     before = texts(generate_steered(lm, [plain], max_new_tokens=6, batch_rows=1))
 

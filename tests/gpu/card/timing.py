@@ -53,7 +53,7 @@ class Ceilings:
 
 
 def ceilings(setup: Setup, dtype: torch.dtype = torch.bfloat16) -> Ceilings:
-    """Measured on buffers far larger than any cache (small ones on a tiny run)."""
+    """Both rates, measured on buffers far larger than any cache (small ones on a tiny run)."""
     source = torch.ones(setup.size(1 << 30, 1 << 22), dtype=torch.float32, device=setup.device)
     target = torch.empty_like(source)
     copy = _median(setup, lambda: target.copy_(source))
