@@ -1,4 +1,4 @@
-"""Fills a database with hostile texts: control characters and markup, as older releases accepted them in names."""
+"""Fills a database with hostile texts: control characters and markup, as older versions accepted them in names."""
 
 import re
 from datetime import UTC, datetime

@@ -30,7 +30,7 @@ from app.settings import LeaseSettings, Settings
 from tests.forked import Forking
 
 ROOT = Path(__file__).parents[2]
-# seconds, but for at_risk: 0 commits every cell at once
+# seconds; with at_risk 0 every cell is committed at once
 LEASE = {
     "ttl": 4,
     "margin": 1.5,
