@@ -26,7 +26,8 @@ def check_text(text: str, what: str) -> None:
 
 
 def check_printable(text: str) -> None:
-    """Raises BinnacleError `bad_name` for a name or path with control characters or with text that is not valid Unicode."""
+    """Raises BinnacleError `bad_value` for a name or path that is not valid Unicode, `bad_name` for one with control characters."""
+    check_text(text, "The name")
     if not text.isprintable():
         raise BinnacleError("bad_name", f"{text!r} holds control characters, which names cannot have. Check how it was pasted.")
 

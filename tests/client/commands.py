@@ -1,4 +1,4 @@
-"""One command of the command line in this process: what it prints and how it ends are those of `python -m app.cli`, without its start."""
+"""Runs one command of the command line within the test process: the same output and exit status as `python -m app.cli`, but faster."""
 
 import io
 import os
@@ -20,7 +20,7 @@ Cli = subprocess.CompletedProcess[str]
 
 
 def run_here(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Cli:
-    """Runs the entry point with these arguments, this environment and this folder, and puts back what it found."""
+    """Runs the entry point with these arguments, environment and working directory, restores all three, and returns what it printed."""
     get_settings.cache_clear()
     printed, said, status = io.StringIO(), io.StringIO(), 0
     with (
@@ -29,7 +29,7 @@ def run_here(arguments: tuple[str, ...], environment: Mapping[str, str], folder:
     ):  # fmt: skip
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["binnacle", *arguments])
-        for console in (output.out, output.err):  # made when this process had a terminal, perhaps
+        for console in (output.out, output.err):  # these consoles took their width when they were made
             patch.setattr(console, "_width", WIDE)
         try:
             main()

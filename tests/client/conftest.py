@@ -1,4 +1,4 @@
-"""The client against the real application, with and without a bad wire between them."""
+"""Fixtures: the client against the real application, either directly or through a relay that can fail."""
 
 import threading
 import time
@@ -21,20 +21,20 @@ def _no_service_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key(api: Running) -> str:
-    """A member's."""
+    """The key of ada, a member."""
     return api.key("ada")
 
 
 @pytest.fixture
 def client(api: Running, key: str) -> Iterator[Client]:
-    """The client, on a good wire."""
+    """Ada's client, connected to the application directly."""
     with Client(api.url, key, patience=10) as client:
         yield client
 
 
 @pytest.fixture
 def wire(api: Running) -> Iterator[Wire]:
-    """A wire to the application that can be told to fail."""
+    """A relay to the application that can be told to fail."""
     wire = Wire(api.url)
     yield wire
     wire.close()
@@ -42,14 +42,14 @@ def wire(api: Running) -> Iterator[Wire]:
 
 @pytest.fixture
 def far(wire: Wire, key: str) -> Iterator[Client]:
-    """The client, on that wire."""
+    """Ada's client, connected through `wire`."""
     with Client(wire.url, key, patience=10) as client:
         yield client
 
 
 @pytest.fixture
 def meanwhile() -> Iterator[Callable[..., None]]:
-    """`meanwhile(f, g, ...)` runs the steps in another thread, a tenth of a second apart, and re-raises what they raise."""
+    """`meanwhile(f, g, ...)` runs the steps in another thread, 0.1 s apart; the test fails at its end if a step raised."""
     threads: list[threading.Thread] = []
     failures: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""Rows with texts that terminals, browsers and spreadsheets would obey, as they may lie in a database from before names were checked."""
+"""Fills a database with hostile texts: control characters and markup, as older versions accepted them in names."""
 
 import re
 from datetime import UTC, datetime
@@ -24,16 +24,16 @@ from tests.api.world import MAKERS, World
 
 HOSTILE = "[/b]\x1b[2J\u009b31m\u202e\r\nFORGED [link=x:]y[/link] :boom:\t\x07\u2028\u2066\x7f"
 MARKUP = "[/b]"
-"""What of it must be shown as it is."""
+"""The part of HOSTILE that must be printed unchanged: harmless unless it is taken for markup."""
 MEANT = frozenset(
     {"kind", "job_class", "state", "visibility", "role", "outcome", "digest", "version", "spec_hash", "salt", "needs", "lane", "type",
      "component", "method", "position", "key", "weight_hash", "reading_hash"}
 )  # fmt: skip
-"""Columns that hold words of the service's own."""
+"""Columns that the service fills with words of its own, so that they cannot be hostile."""
 
 
 def fill(world: World) -> None:
-    """One of everything, and then the hostile text in every column that holds a text of a user's, a model's or a worker's."""
+    """Makes one object of every kind, then writes HOSTILE into every column with text from a user, a model or a worker."""
     for kind in MAKERS:
         world.get(kind)
     with world.api.sessions.begin() as session:
@@ -64,13 +64,13 @@ def fill(world: World) -> None:
 
 
 def worker(name: str, **more: Any) -> Worker:
-    """A living node that says hostile things of itself."""
+    """A live worker that reports a hostile device, host and model."""
     said = {"device": HOSTILE, "host": HOSTILE, "models": [HOSTILE]}
     return Worker(id=name, job_class="model", version="1", parent_pid=1, **said, **more)
 
 
 def spoil(session: Session) -> None:
-    """Writes the hostile text behind what is there, column by column of every table."""
+    """Appends HOSTILE to the texts of every row of every table, except where a key, a constraint or MEANT forbids it."""
     for table in Base.metadata.sorted_tables:
         checks = " ".join(str(one.sqltext) for one in table.constraints if isinstance(one, CheckConstraint))
         own = [
@@ -91,7 +91,7 @@ def spoil(session: Session) -> None:
 
 
 def spoiled(column: Any, value: Any) -> Any:
-    """The value with the text behind it; None for a column that holds none."""
+    """The value with HOSTILE appended; None where the column holds no text."""
     if isinstance(column.type, JSONB):
         return deep(value) if value else None
     if isinstance(column.type, ARRAY):
@@ -102,6 +102,7 @@ def spoiled(column: Any, value: Any) -> Any:
 
 
 def deep(value: Any) -> Any:
+    """The JSON value with HOSTILE appended to every string in it, but not to the names of fields."""
     if isinstance(value, dict):
         return {name: deep(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The client finds the service by itself, and gives the local key to the local service alone."""
+"""How the client finds the address and key of the service, and that the local key goes to the local service only."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from binnacle.address import find_address
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder whose service runs."""
+    """A data folder with the files of a running service."""
     (tmp_path / "run.json").write_text(json.dumps({"pid": 1, "url": "http://127.0.0.1:8123"}))
     (tmp_path / "admin.key").write_text("local key\n")
     monkeypatch.setenv("BINNACLE_HOME", str(tmp_path))
     return tmp_path
 
 
-def test_arguments_go_before_the_environment_and_that_before_the_data_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_the_environment_which_overrides_the_data_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (find_address().url, find_address().key) == ("http://127.0.0.1:8123", "local key")
     monkeypatch.setenv("BINNACLE_URL", "http://lab:8000/")
     monkeypatch.setenv("BINNACLE_KEY", "lab key")
@@ -27,26 +27,26 @@ def test_arguments_go_before_the_environment_and_that_before_the_data_folder(hom
     assert (chosen.url, chosen.key) == ("https://other", "other key")
 
 
-def test_the_beginning_of_routes_is_no_part_of_the_address() -> None:
-    """It was asked for /v1/v1/me."""
+def test_a_trailing_v1_is_dropped_from_the_address() -> None:
+    """Or requests would go to /v1/v1/me."""
     assert find_address("http://lab:8000/binnacle/v1/").url == "http://lab:8000/binnacle"
     assert find_address("unix:/run/v1").url == "unix:/run/v1"
 
 
-def test_the_local_key_goes_to_the_local_service_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_key_goes_to_the_local_service_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINNACLE_URL", "http://lab:8000")
     assert find_address().key is None
     assert find_address("http://127.0.0.1:8123/").key == "local key"
     assert "local key" not in repr(find_address("http://127.0.0.1:8123"))
 
 
-def test_a_service_without_keys_is_sent_the_secret_of_its_start(home: Path) -> None:
-    """Its data folder may hold a key of the time when keys were on, which opens nothing now."""
+def test_a_service_without_keys_gets_the_secret_of_its_current_start(home: Path) -> None:
+    """The data folder may also hold an admin.key from when keys were on; it opens nothing now."""
     (home / "local.secret").write_text("bnl_secret")
     assert find_address().key == "bnl_secret"
 
 
-def test_where_prepare_says_the_service_answers_is_asked_unless_one_runs_from_the_folder(home: Path) -> None:
+def test_the_url_that_prepare_wrote_is_used_unless_a_service_runs_from_the_folder(home: Path) -> None:
     (home / "url").write_text("http://127.0.0.1:8000\n")
     assert find_address().url == "http://127.0.0.1:8123"
     (home / "run.json").unlink()
@@ -66,13 +66,13 @@ def test_no_service_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab", "http://", "unix:", "unix:relative"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(NoService, match="http://host:port"):
         find_address(url)
 
 
-def test_an_empty_variable_is_an_unset_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a compose file or a CI job passes variables without a value."""
+def test_an_empty_variable_counts_as_unset(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files and CI jobs pass variables without a value this way."""
     monkeypatch.setenv("BINNACLE_URL", "")
     monkeypatch.setenv("BINNACLE_KEY", "")
     assert (find_address().url, find_address().key) == ("http://127.0.0.1:8123", "local key")

@@ -1,6 +1,6 @@
-"""The command line as a person and as a script use it, against the real application.
+"""The commands of the command line do what they say, for people and for scripts (`--json`), against the real application.
 
-Three tests run real processes; the others call the same entry point in this one, as a process takes longer to start than a command to answer.
+A few tests start real processes; the others call the same entry point in this process, which is faster.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def environment(api: Running, tmp_path: Path) -> dict[str, str]:
-    """An administrator's, on the machine that runs the service."""
+    """Environment variables of an administrator on the machine that runs the service."""
     return {
         **os.environ,
         "BINNACLE_URL": api.url,
@@ -45,13 +45,13 @@ def environment(api: Running, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def binnacle(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs one command in a folder of its own, in this process."""
+    """Runs one command within this process, in a temporary folder; keyword arguments override variables."""
     return lambda *arguments, **changed: run_here(arguments, {**environment, **changed}, tmp_path)
 
 
 @pytest.fixture
 def process(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs one command in a folder of its own, in a process of its own."""
+    """Like `binnacle`, in a new process."""
 
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli", *arguments]
@@ -63,6 +63,7 @@ def process(environment: dict[str, str], tmp_path: Path) -> Cli:
 
 
 def read(done: subprocess.CompletedProcess[str]) -> Any:
+    """The JSON that the command printed; it must have succeeded."""
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -85,7 +86,7 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, process: Cli, api: Run
     assert job_id in binnacle("jobs", "--state", "succeeded").stdout
 
 
-def test_what_a_calibration_found_is_shown_and_put_where_trait_interp_looks(
+def test_a_calibration_is_shown_and_placed_where_trait_interp_looks(
     binnacle: Cli, environment: dict[str, str], api: Running, sessions: Sessions, tmp_path: Path
 ) -> None:
     """Two variants of one experiment lie side by side; a second file for one place is refused and the first stays."""
@@ -128,8 +129,8 @@ def test_what_a_calibration_found_is_shown_and_put_where_trait_interp_looks(
             assert said in shown.stdout
 
 
-def test_vectors_and_their_doses_from_the_command_line(binnacle: Cli, tmp_path: Path) -> None:
-    """What is said on the command line stands before what the file says; the rest is the file's."""
+def test_options_override_the_fields_of_a_spec_file(binnacle: Cli, tmp_path: Path) -> None:
+    """For extractions and steerings; a list or an absent file is refused."""
     (tmp_path / "more.json").write_text(json.dumps({"methods": ["lda"], "refits": 2, "resamples": 0}))
     asked = ("demo", "refusal", "--method", "probe", "--method", "mean_diff_top1", "--layers", "2-3", "--spec", "more.json")
     plan = read(binnacle("submit", "extract", *asked, "--dry-run", "--json"))
@@ -151,10 +152,10 @@ def test_vectors_and_their_doses_from_the_command_line(binnacle: Cli, tmp_path: 
         assert (refused.returncode, "bad_spec" in refused.stderr) == (1, True)
 
 
-def test_on_a_terminal_a_watched_job_is_a_live_line(
+def test_watch_redraws_one_line_on_a_terminal(
     environment: dict[str, str], api: Running, sessions: Sessions, tmp_path: Path
 ) -> None:
-    """The same as elsewhere, redrawn in place; what it found still goes to stdout as plain text."""
+    """The results still go to stdout as plain text."""
     with Client(api.url, environment["BINNACLE_KEY"]) as client:
         job_id = client.calibrate("demo")["id"]
     terminal, its_end = pty.openpty()
@@ -213,7 +214,7 @@ def test_an_error_is_one_line_with_a_hint_and_json_for_scripts(
     assert for_scripts["code"] == code
 
 
-def test_nothing_that_runs_is_said_with_what_to_do(process: Cli) -> None:
+def test_without_a_running_service_the_error_names_binnacle_up(process: Cli) -> None:
     said = process("jobs", BINNACLE_URL="", BINNACLE_KEY="")
     assert said.returncode == 1
     assert "binnacle up" in said.stderr
@@ -229,8 +230,8 @@ def test_a_faulty_model_is_reported_with_its_fault(binnacle: Cli, api: Running) 
     assert "faulty" in binnacle("models", "list").stdout
 
 
-def test_a_model_is_shown_with_its_proofs_as_a_person_reads_them(binnacle: Cli, api: Running) -> None:
-    """Sizes in GiB, the sentence of each proof; no inodes and no bytes to count. A model that was never proved says so."""
+def test_a_model_is_shown_with_sizes_in_gib_and_the_sentence_of_each_proof(binnacle: Cli, api: Running) -> None:
+    """Raw byte counts and inodes are left out. A model without proofs is listed as unproven."""
     size = 3 << 30
     stamp = {"name": "model.safetensors", "size": size, "mtime_ns": 1, "inode": 987654321}
     facts = FACTS | {"bytes": size, "n_parameters": 1_610_612_736, "dtype": "bfloat16", "files": [stamp]}
@@ -302,14 +303,14 @@ def test_preparing_twice_keeps_the_first_key(binnacle: Cli, empty_database_url: 
     assert "openssl" in binnacle("prepare", DATABASE_URL=empty_database_url, BINNACLE_KEY_PEPPER="").stderr
 
 
-def test_without_keys_none_is_made(binnacle: Cli, empty_database_url: str, tmp_path: Path) -> None:
-    """It would still open the service after keys are switched on."""
+def test_prepare_makes_no_admin_key_when_keys_are_off(binnacle: Cli, empty_database_url: str, tmp_path: Path) -> None:
+    """Such a key would open the service once keys are switched on."""
     done = binnacle("prepare", DATABASE_URL=empty_database_url, BINNACLE_AUTH="off")
     assert (done.returncode, "keys are off" in done.stdout) == (0, True), done.stderr
     assert not (tmp_path / "home" / "admin.key").exists()
 
 
-def test_the_doctor_finds_what_is_well_and_what_is_not(binnacle: Cli, tmp_path: Path) -> None:
+def test_the_doctor_reports_healthy_parts_and_faults(binnacle: Cli, tmp_path: Path) -> None:
     found = {finding["about"]: finding for finding in json.loads(binnacle("doctor", "--json").stdout)}
     assert [found[about]["level"] for about in ("python", "torch", "database", "broker", "storage")] == ["ok"] * 5
     assert found["service"]["level"] == "fault"  # it answers, but no worker has ever reported
@@ -329,8 +330,8 @@ def test_the_description_of_the_api_needs_no_service(binnacle: Cli) -> None:
     assert "/v1/calibrations" in read(binnacle("openapi", BINNACLE_URL=""))["paths"]
 
 
-def test_people_are_let_in_put_into_groups_and_shown_things(binnacle: Cli) -> None:
-    """What an administrator types on the first day, and what the audit says of it on the second."""
+def test_keys_users_groups_and_sharing_are_managed_and_audited(binnacle: Cli) -> None:
+    """The commands an administrator types on the first day, and the audit entries they leave."""
     old = read(binnacle("keys", "create", "ada", "--scope", "read", "--scope", "submit", "--label", "laptop", "--json"))
     new = read(binnacle("keys", "rotate", old["id"], "--overlap-hours", "2", "--json"))
     assert [key["owner"] for key in read(binnacle("keys", "list", "--owner", "ada", "--live", "--json"))] == ["ada", "ada"]
@@ -340,7 +341,7 @@ def test_people_are_let_in_put_into_groups_and_shown_things(binnacle: Cli) -> No
     assert "ada" in binnacle("groups", "list").stdout
     assert "interp" in binnacle("users", "list").stdout
     me = binnacle("whoami", **ada).stdout
-    assert me.startswith(f"ada (member), key {new['id']}: read, submit; in ")
+    assert me == f"ada (member), key {new['id']}: read, submit; in interp\n"
     job = binnacle("submit", "calibrate", "demo", **ada).stdout.strip()
     assert read(binnacle("share", job, "--public", "--json", **ada))["visibility"] == "public"
     assert "bad_option" in binnacle("share", job, "--public", "--private", **ada).stderr
@@ -357,8 +358,8 @@ def test_people_are_let_in_put_into_groups_and_shown_things(binnacle: Cli) -> No
     assert "key.rotate" in binnacle("audit", "--action", "key").stdout
 
 
-def test_help_imports_little_and_names_the_commands_of_the_server_too() -> None:
-    """Half of what `--help` took was one standard module, for a list of three lines."""
+def test_help_imports_no_heavy_module_and_lists_the_server_commands() -> None:
+    """One standard module, importlib.metadata, once took half of the time of `--help`."""
     program = "import sys; sys.argv = ['binnacle', '--help']; import binnacle.cli\ntry: binnacle.cli.main()\nfinally: print(*sys.modules)"
     said = subprocess.run([sys.executable, "-S", "-c", _with_site(program)], capture_output=True, text=True, check=True).stdout
     assert "  watch " in said

@@ -1,4 +1,4 @@
-"""What the command line promises to people: ids to copy and to shorten, a dead server in seconds, and terminals of every encoding."""
+"""The command line in a terminal: ids are printed whole and may be shortened, a dead server is reported in seconds, Latin-1 works."""
 
 import os
 import pty
@@ -25,6 +25,7 @@ JOB = re.compile(r"job_[0-9a-z]{26}")
 
 @pytest.fixture
 def binnacle(api: Running, key: str, tmp_path: Path) -> Cli:
+    """Runs one command as ada in a new process."""
     environment = {**os.environ, "BINNACLE_URL": api.url, "BINNACLE_KEY": key, "BINNACLE_HOME": str(tmp_path)}
 
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +38,7 @@ def binnacle(api: Running, key: str, tmp_path: Path) -> Cli:
 
 
 def on_a_terminal(api: Running, key: str, columns: int, *arguments: str, **changed: str) -> str:
-    """What a terminal so wide is sent."""
+    """Everything that the command writes to a terminal of this width."""
     terminal, its_end = pty.openpty()
     seen = {**os.environ, "BINNACLE_URL": api.url, "BINNACLE_KEY": key, "COLUMNS": str(columns), "TERM": "xterm", **changed}
     command = [sys.executable, "-m", "binnacle", *arguments]
@@ -55,20 +56,20 @@ def on_a_terminal(api: Running, key: str, columns: int, *arguments: str, **chang
 
 
 def test_ids_stay_whole_on_a_narrow_terminal(api: Running, key: str, client: Client) -> None:
-    """They are there to be copied; every other column gives way before they are cut or folded."""
+    """Ids are there to be copied; the other columns shrink before an id is cut or folded."""
     ids = {client.calibrate("demo", name="a name that is rather long for a table")["id"] for _ in range(3)}
     for columns in (40, 80, 200):
         assert set(JOB.findall(on_a_terminal(api, key, columns, "jobs"))) == ids
 
 
-def test_a_terminal_that_knows_only_latin_1_shows_everything_it_can(api: Running, key: str, client: Client) -> None:
+def test_a_latin_1_terminal_gets_escapes_for_other_characters(api: Running, key: str, client: Client) -> None:
     client.calibrate("demo", name="Zoë reads Ω")
     said = on_a_terminal(api, key, 200, "jobs", PYTHONIOENCODING="latin-1", LC_ALL="C")
     assert "Zoë reads \\u03a9" in said
     assert "Traceback" not in said
 
 
-def test_cancelling_a_study_says_what_becomes_of_its_report(binnacle: Cli, client: Client) -> None:
+def test_cancelling_a_study_says_that_its_report_will_still_be_written(binnacle: Cli, client: Client) -> None:
     job = client.study(["demo"], [])["id"]
     said = binnacle("cancel", job).stdout
     assert said.startswith(f"{job} queued")
@@ -90,7 +91,7 @@ def test_an_id_may_be_shortened_and_the_newest_job_is_last(binnacle: Cli, client
     assert "Traceback" not in none.stderr
 
 
-def test_last_is_the_callers_own_job_and_names_are_left_alone(api: Running, client: Client) -> None:
+def test_last_is_the_callers_own_job_and_names_are_not_completed(api: Running, client: Client) -> None:
     with api.client("bob") as bob:
         bob.post("/v1/calibrations", json={"model": "demo", "visibility": "public"}).raise_for_status()
     with pytest.raises(BinnacleError, match="no_jobs"):
@@ -98,7 +99,10 @@ def test_last_is_the_callers_own_job_and_names_are_left_alone(api: Running, clie
     mine = client.calibrate("demo")["id"]
     assert pick(client, "last") == mine
     assert [pick(client, name) for name in ("refusal", "refusal@abc", mine)] == ["refusal", "refusal@abc", mine]
-    assert [pick(client, name) for name in ("job", "job_")] == ["job", "job_"]  # the beginning of every id: `delete "job_$ID"`
+    assert [pick(client, name) for name in ("job", "job_")] == [
+        "job",
+        "job_",
+    ]  # a prefix of every id, as `delete "job_$ID"` gives with ID unset
 
 
 def test_vectors_are_listed_and_fetched(
@@ -129,7 +133,7 @@ def test_vectors_are_listed_and_fetched(
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address at which connections wait in a queue that is full: none is refused and none is answered."""
+    """An address with a full queue of connections: a new connection is neither refused nor accepted."""
     with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -139,8 +143,8 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_server_that_is_not_there_is_reported_within_five_seconds(binnacle: Cli, silent: str) -> None:
-    """Refused connections, and an address that swallows them."""
+def test_an_unreachable_server_is_reported_within_five_seconds(binnacle: Cli, silent: str) -> None:
+    """One address refuses connections, the other never answers."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         refusing = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -152,8 +156,10 @@ def test_a_server_that_is_not_there_is_reported_within_five_seconds(binnacle: Cl
         assert f"Nothing answers at {url}" in said.stderr
 
 
-def test_a_service_that_goes_away_after_it_answered_is_waited_for(wire: Wire, key: str, meanwhile: Callable[..., None]) -> None:
-    """Only the first answer is in a hurry."""
+def test_a_service_that_goes_away_after_its_first_answer_is_waited_for(
+    wire: Wire, key: str, meanwhile: Callable[..., None]
+) -> None:
+    """`first_answer` limits the wait for the first answer only; after it, `patience` counts."""
     with Client(wire.url, key, first_answer=0.5, patience=20) as client:
         assert client.me()["owner"] == "ada"
         there, wire.upstream = wire.upstream, None
@@ -168,5 +174,5 @@ def test_a_service_that_goes_away_after_it_answered_is_waited_for(wire: Wire, ke
         assert time.monotonic() - started < 5
 
 
-def test_the_version_is_told_without_a_server(binnacle: Cli) -> None:
+def test_version_needs_no_server(binnacle: Cli) -> None:
     assert binnacle("--version", BINNACLE_URL="").stdout == f"binnacle {VERSION}\n"

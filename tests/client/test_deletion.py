@@ -1,4 +1,4 @@
-"""Deleting from the command line and from Python: what will go is shown first, with its size, and asked about."""
+"""Deleting from the command line and from Python: the command lists what goes, with its size, and asks before it deletes."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ __all__ = ["binnacle", "environment"]
 
 @pytest.fixture
 def jobs(api: Running, binnacle: Cli, sessions: sessionmaker[Session]) -> list[str]:
-    """Two finished calibrations of the caller's."""
+    """The ids of two finished calibrations of the caller."""
     made = [binnacle("submit", "calibrate", "demo", "--name", "mine").stdout.strip() for _ in range(2)]
     for job in made:
         succeed(sessions, api.context.storage, claim(sessions), data=FILE + job.encode())
@@ -25,15 +25,15 @@ def jobs(api: Running, binnacle: Cli, sessions: sessionmaker[Session]) -> list[s
 
 
 def answered(environment: dict[str, str], said: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command, with this answer to its question."""
+    """Runs the command and gives this answer to its question."""
     command = [sys.executable, "-m", "app.cli", *arguments]
     return subprocess.run(
         command, env={**os.environ, **environment}, input=said, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_what_will_go_is_shown_and_asked_about(binnacle: Cli, environment: dict[str, str], jobs: list[str]) -> None:
-    size = f"1 files, 0 vectors, {len(FILE) + 30:,} bytes"
+def test_delete_lists_what_goes_and_asks_first(binnacle: Cli, environment: dict[str, str], jobs: list[str]) -> None:
+    size = f"1 files, 0 vectors, {len(FILE) + 30:,} bytes"  # the fixture appends the id, 30 bytes
     shown = binnacle("delete", *jobs, "--dry-run")
     assert (shown.returncode, shown.stderr.count(size)) == (0, 2)
     assert f"would be deleted: {jobs[0]} (calibrate, mine)" in shown.stderr
@@ -54,7 +54,9 @@ def test_what_will_go_is_shown_and_asked_about(binnacle: Cli, environment: dict[
     assert (missing.returncode, "not_found" in missing.stderr) == (1, True)
 
 
-def test_what_uses_it_is_named(binnacle: Cli, jobs: list[str], client: Client, environment: dict[str, str]) -> None:
+def test_a_job_in_use_is_not_deleted_and_its_user_is_named(
+    binnacle: Cli, jobs: list[str], client: Client, environment: dict[str, str]
+) -> None:
     with Client(environment["BINNACLE_URL"], environment["BINNACLE_KEY"]) as root:
         user = root.calibrate("demo", after=[{"job": jobs[0]}])["id"]
         refused = binnacle("delete", jobs[0], "--yes")
@@ -70,7 +72,7 @@ def test_what_uses_it_is_named(binnacle: Cli, jobs: list[str], client: Client, e
     assert error.value.status == 404
 
 
-def test_a_trait_by_its_name_and_a_model_from_the_list(binnacle: Cli, client: Client, api: Running) -> None:
+def test_a_trait_is_deleted_by_name_and_a_model_is_removed(binnacle: Cli, client: Client, api: Running) -> None:
     dataset = client.trait_dataset("refusal")
     client.add_trait(dataset, "job_like")
     assert client.delete("job_like")["deleted"][0]["kind"] == "trait"

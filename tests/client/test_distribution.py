@@ -1,4 +1,4 @@
-"""The client's distribution: what its wheel holds and needs, installed by itself, beside somebody's own `app/` folder."""
+"""The client's wheel is complete, needs few packages, and works when it is installed alone, next to a user's own `app` package."""
 
 import importlib
 import os
@@ -25,7 +25,7 @@ MOST_PACKAGES = 20
 
 
 def needed() -> dict[str, metadata.Distribution]:
-    """What installing the client brings, by name."""
+    """The distributions that installing the client brings, by name."""
     found: dict[str, metadata.Distribution] = {}
     waiting = [DISTRIBUTION]
     while waiting:
@@ -40,6 +40,7 @@ def needed() -> dict[str, metadata.Distribution]:
 
 @pytest.fixture(scope="module")
 def wheel() -> Iterator[Path]:
+    """The client's wheel, built from this checkout."""
     folder = make_folder()
     source = folder / "binnacle"
     shutil.copytree(ROOT / "binnacle", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
@@ -52,7 +53,7 @@ def wheel() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def alone(wheel: Path) -> Iterator[Path]:
-    """An environment with the client's wheel and what it needs, and nothing else."""
+    """The bin folder of an environment with only the client's wheel and the packages it needs."""
     folder = make_folder()
     venv.create(folder / "env", symlinks=True)
     [site] = (folder / "env" / "lib").glob("python*/site-packages")
@@ -74,8 +75,8 @@ def run(alone: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_it_works_beside_somebodys_own_app_folder(alone: Path, tmp_path: Path) -> None:
-    """`import binnacle`, its client and its command line, where `app`, `terms` and `workers` are packages of somebody else's."""
+def test_the_client_works_next_to_a_users_own_app_package(alone: Path, tmp_path: Path) -> None:
+    """The working directory holds packages named `app`, `terms` and `workers` that raise when they are imported."""
     for name in ("app", "terms", "workers"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('this is not yours')\n")
@@ -92,7 +93,7 @@ def test_it_works_beside_somebodys_own_app_folder(alone: Path, tmp_path: Path) -
         assert refused.stderr.startswith("error: no_service"), refused.stderr
 
 
-def test_every_module_of_the_wheel_is_imported_with_nothing_but_what_it_needs(alone: Path, tmp_path: Path) -> None:
+def test_every_module_of_the_wheel_imports_with_its_dependencies_only(alone: Path, tmp_path: Path) -> None:
     code = (
         "import importlib, pkgutil, binnacle\n"
         "for one in pkgutil.walk_packages(binnacle.__path__, 'binnacle.'):\n"
@@ -118,8 +119,8 @@ def test_it_needs_few_packages_and_no_torch() -> None:
     assert not {"torch", "fastapi", "sqlalchemy", "celery", "scipy", "transformers"} & set(found)
 
 
-def test_the_table_of_commands_says_what_each_command_says_of_itself() -> None:
-    """The help is printed from the table, without the commands; a line that says something else would go unnoticed."""
+def test_the_table_of_commands_agrees_with_the_help_of_each_command() -> None:
+    """`binnacle --help` prints the table without loading the commands, so a difference would go unnoticed."""
     commands = tree.all_commands({})
     assert {"watch", "up", "quotas verify"} <= set(commands)
     built = get_command(application.build(commands))
@@ -130,7 +131,7 @@ def test_the_table_of_commands_says_what_each_command_says_of_itself() -> None:
         assert (found.help or "").replace("\n", " ").startswith(command.about.rstrip(".")), name
 
 
-def test_help_needs_none_of_the_commands() -> None:
+def test_help_loads_none_of_the_commands() -> None:
     code = (
         "import sys, time\n"
         "sys.argv = ['binnacle', '--help']\n"
@@ -148,7 +149,7 @@ def test_help_needs_none_of_the_commands() -> None:
     assert float(seconds) < 0.2
 
 
-def test_a_name_that_the_package_lacks_is_missed_as_usual() -> None:
+def test_an_unknown_name_of_the_package_raises_attribute_error() -> None:
     binnacle = importlib.import_module("binnacle")
     assert set(binnacle.__all__) == set(dir(binnacle))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

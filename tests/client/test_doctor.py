@@ -1,4 +1,4 @@
-"""The doctor on machines that are not well: each finding names what to do."""
+"""`binnacle doctor` finds faults of drivers, workers, models, settings, clocks and disks, and says what to do about each."""
 
 import json
 import os
@@ -39,7 +39,7 @@ CARD = ["/dev/nvidia0"]
         (Torch("2.13", "13.0", 0), NEW, CARD, "fault", "dmesg"),
     ],
 )
-def test_torch_and_driver_are_held_against_each_other(
+def test_torch_and_the_driver_are_checked_against_each_other(
     torch: Torch | None, driver: Driver | None, cards: list[str], level: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -47,14 +47,14 @@ def test_torch_and_driver_are_held_against_each_other(
     assert (found.level, said in found.detail) == (level, True), found
 
 
-def test_cards_that_somebody_hid_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_gpus_are_not_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu.fit(Torch("2.13", "13.0", 0), NEW, CARD).level == "note"
 
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts an nvidia-smi first in the PATH."""
+    """Puts a shell script first in the PATH as nvidia-smi."""
 
     def put(script: str) -> None:
         path = tmp_path / "nvidia-smi"
@@ -65,7 +65,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
     return put
 
 
-def test_the_drivers_tool_is_asked(tool: Callable[[str], None]) -> None:
+def test_driver_and_cuda_versions_are_read_from_nvidia_smi(tool: Callable[[str], None]) -> None:
     tool(f"echo '{SMI}'")
     assert gpu.ask_driver() == OLD
     tool(f"date; echo '{SMI.replace('12.2', 'N/A')}'")
@@ -75,11 +75,12 @@ def test_the_drivers_tool_is_asked(tool: Callable[[str], None]) -> None:
 
 
 def found_by(binnacle: Cli, *arguments: str, **changed: str) -> dict[str, dict[str, Any]]:
+    """The doctor's findings, by what they are about."""
     return {one["about"]: one for one in json.loads(binnacle("doctor", "--json", *arguments, **changed).stdout)}
 
 
-def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path) -> None:
-    """All at once, as the look takes seconds: silent, held and blocked workers, changed and vanished models, an older schema, a full disk."""
+def test_faults_of_workers_models_database_and_disk_are_found(binnacle: Cli, api: Running, tmp_path: Path) -> None:
+    """All in one run, which takes seconds: silent, held and blocked workers, changed and missing models, an old schema, a full disk."""
     folder = tmp_path / "whole"
     folder.mkdir()
     stamps = {}
@@ -118,8 +119,8 @@ def test_a_service_that_is_not_well(binnacle: Cli, api: Running, tmp_path: Path)
         assert detail in said[about][1]
 
 
-def test_an_invalid_setting_is_the_fault_of_the_settings(binnacle: Cli) -> None:
-    """It stood in the rows of the disk and the broker, below `settings ok`. A service that is named has its port already."""
+def test_an_invalid_setting_is_reported_under_settings(binnacle: Cli) -> None:
+    """And not under disk and broker. With BINNACLE_URL set, the port is not checked: the service has it already."""
     found = found_by(binnacle, BINNACLE_LIMIT_ROWS_BYTES="lots")
     assert "BINNACLE_LIMIT_ROWS_BYTES is not valid" in found["settings"]["detail"]
     assert [found[about]["level"] for about in ("settings", "disk", "broker", "storage")] == ["fault", "note", "note", "ok"]
@@ -129,29 +130,27 @@ def test_an_invalid_setting_is_the_fault_of_the_settings(binnacle: Cli) -> None:
     assert "8000 is" in rows
 
 
-def test_a_newer_schema_says_to_update_here() -> None:
+def test_a_newer_schema_asks_to_update_this_installation() -> None:
     assert "install the newer Binnacle" in stores._revision("0099", "0005").detail
 
 
 @pytest.mark.parametrize(
     ("ahead", "level", "said"), [(0.2, "ok", "within"), (-30, "note", "30 s behind"), (90, "fault", "90 s ahead of")]
 )
-def test_clocks_that_differ_are_told(ahead: float, level: str, said: str) -> None:
+def test_a_clock_that_differs_from_the_database_is_reported(ahead: float, level: str, said: str) -> None:
     found = stores.clock(ahead)
     assert (found.level, said in found.detail) == (level, True)
 
 
-def test_models_elsewhere_are_not_called_vanished() -> None:
-    """Where no worker runs on this machine, its folders need not be here."""
+def test_models_of_other_machines_are_not_reported_missing() -> None:
+    """`here` is whether a worker runs on this machine; without one, the folders need not exist here."""
     model = {"name": "far", "state": "ready", "source": "/nowhere/far", "revision": None, "facts": {"files": []}, "fault": None}
     assert running.model_state(model, here=False).level == "ok"
     assert running.model_state(model, here=True).level == "fault"
 
 
-def test_the_disk_that_is_looked_at_is_the_one_that_the_service_writes_to(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """With `binnacle up` that is the data folder's; the default of STORAGE_URL may be another disk."""
+def test_the_disk_that_is_checked_is_the_one_the_service_writes_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With `binnacle up` that is the disk of the data folder; the default of STORAGE_URL may be on another."""
     monkeypatch.delenv("STORAGE_URL", raising=False)
     home, objects = tmp_path / "home", tmp_path / "home" / "objects"
     objects.mkdir(parents=True)

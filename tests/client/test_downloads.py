@@ -1,4 +1,4 @@
-"""A download is whole and right, or it is not there; what broke off goes on where it was."""
+"""A download leaves the complete, verified file or no file, and continues where a broken connection left it."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def job(client: Client, api: Running, sessions: sessionmaker[Session]) -> dict[s
     return client.job(job)
 
 
-def test_the_file_arrives_as_it_is_in_a_folder_or_at_a_path(client: Client, job: dict[str, Any], tmp_path: Path) -> None:
+def test_the_file_arrives_unchanged_in_a_folder_or_at_a_path(client: Client, job: dict[str, Any], tmp_path: Path) -> None:
     [artifact] = job["artifacts"]
     into = client.download(artifact, tmp_path)
     assert into == tmp_path / "calibration.json"
@@ -58,17 +58,17 @@ def test_patience_counts_from_the_last_bytes(wire: Wire, key: str, job: dict[str
     assert len(wire.connections) == 7
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
+def test_a_later_call_resumes_the_part_file_of_an_earlier_one(
     api: Running, key: str, wire: Wire, job: dict[str, Any], tmp_path: Path
 ) -> None:
-    """As after a notebook was killed: half of the file lies there under a name that holds its digest."""
+    """The name of the part file holds the digest of the whole file."""
     digest = hashlib.sha256(DATA).hexdigest()
     part = tmp_path / f".calibration.json.{digest[:16]}.part"
     part.write_bytes(DATA[:300_000])
     with Client(wire.url, key) as client:
         assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
     assert b"range: bytes=300000-" in wire.connections[0].said.lower()
-    part.write_bytes(DATA)  # all of it: only the check is left to do
+    part.write_bytes(DATA)  # complete: only the digest is left to check
     with Client(wire.url, key) as client:
         assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
 
@@ -92,7 +92,7 @@ def test_the_key_is_sent_to_no_other_host(client: Client, job: dict[str, Any], w
     assert wire.connections == []
 
 
-def test_what_is_not_there_says_so_at_once(client: Client, tmp_path: Path) -> None:
+def test_a_missing_file_raises_not_found_and_leaves_nothing(client: Client, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="not_found"):
         client.download("/v1/calibrations/cal_00000000000000000000000000/calibration.json", f"{tmp_path}/to/")
     assert list((tmp_path / "to").iterdir()) == []

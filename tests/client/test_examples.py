@@ -1,7 +1,4 @@
-"""Every public method of the client has an example in its docstring, and the examples run against a live service with real workers.
-
-So do the client's README, and the command that generates.
-"""
+"""The examples in the client's docstrings and README, and `binnacle generate`, run against a live service with real workers."""
 
 import doctest
 import inspect
@@ -28,7 +25,7 @@ FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 
 def methods() -> dict[str, Any]:
-    """Every public function that `client.` and `client.admin.` offer, by its name."""
+    """The client class and its public methods, with those of `client.admin`, by name."""
     found = {"Client": binnacle.Client}
     for owner, prefix in ((binnacle.Client, "client"), (Administration, "client.admin")):
         functions = inspect.getmembers(owner, inspect.isfunction)
@@ -41,7 +38,7 @@ METHODS = methods()
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[dict[str, Any]]:
-    """The names that examples use, on a service that has a model, vectors, a steering and a study."""
+    """The names that the examples use, with a service that has a model, vectors, a steering and a study."""
     home, here = make_folder(), Path.cwd()
     up = Up(home, None, "--port", "0", "--device", "cpu", "--cpu-workers", "2")
     try:
@@ -78,8 +75,8 @@ def test_every_public_method_has_an_example() -> None:
 
 
 @pytest.mark.timeout(500)
-def test_the_examples_are_true(service: dict[str, Any]) -> None:
-    """Each example runs by itself, with the names `binnacle`, `client` (an administrator's) and `key` alone."""
+def test_the_examples_of_all_docstrings_run(service: dict[str, Any]) -> None:
+    """Each docstring runs on its own with the names of `service`; `client` has an administrator's key."""
     wrong: list[str] = []
     for name, method in METHODS.items():
         example = doctest.DocTestParser().get_doctest(inspect.getdoc(method) or "", dict(service), name, name, 0)
@@ -90,6 +87,7 @@ def test_the_examples_are_true(service: dict[str, Any]) -> None:
 
 
 def run(service: dict[str, Any], *command: str) -> str:
+    """What Python prints when it runs this command; the command must succeed."""
     environment = {**os.environ, "BINNACLE_HOME": service["home"]}
     done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
@@ -97,7 +95,7 @@ def run(service: dict[str, Any], *command: str) -> str:
 
 
 def test_the_command_line_generates_with_a_vector_at_a_dose(service: dict[str, Any]) -> None:
-    """The vector by a beginning of its id; the answers stand under their prompt, each under what it was steered with."""
+    """The vector is named by a prefix of its id; the answers, unsteered and steered, stand under their prompt."""
     vector = next(service["client"].vectors(model="demo-severe", method="mean_diff"))["id"]
     asked = (
         "-m",
@@ -122,7 +120,7 @@ def test_the_command_line_generates_with_a_vector_at_a_dose(service: dict[str, A
     assert prompt in run(service, "-m", "binnacle", "show", "last")
 
 
-def test_the_readme_of_the_client_is_true(service: dict[str, Any]) -> None:
+def test_the_python_code_of_the_client_readme_runs(service: dict[str, Any]) -> None:
     [code] = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     Path("readme.py").write_text(code)
     assert len(run(service, "readme.py").splitlines()) >= 2

@@ -1,4 +1,4 @@
-"""Following a job sees every change, survives restarts and broken connections, and ends when the job does."""
+"""`wait` and `events` see every change of a job, survive restarts and broken connections, and end with the job."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Sessions = sessionmaker[Session]
 
 
 def run_through(api: Running, sessions: Sessions) -> list[Callable[[], object]]:
-    """The steps of a job's life that end well."""
+    """Two steps: a worker claims the next job, and finishes it with success."""
     leases: list[Any] = []
     return [
         lambda: leases.append(lives.claim(sessions)),
@@ -34,10 +34,10 @@ def test_waiting_shows_each_state_and_returns_the_finished_job(
     assert finished["artifacts"][0]["name"] == "calibration.json"
 
 
-def test_waiting_for_the_end_asks_once(
+def test_waiting_for_the_end_takes_one_request(
     client: Client, api: Running, sessions: Sessions, meanwhile: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Changes that nobody looks at wake no request: each would cost the service a dozen messages to the database."""
+    """Without `on_change`, changes before the end must not end the long poll: each new request costs a dozen database queries."""
     job = client.calibrate("demo")
     asked: list[str] = []
     ask = client._connection.request
@@ -50,7 +50,7 @@ def test_waiting_for_the_end_asks_once(
 def test_waiting_outlives_a_restart_of_the_service(
     far: Client, wire: Wire, api: Running, sessions: Sessions, meanwhile: Callable[..., None]
 ) -> None:
-    """The service goes away in the middle of a long poll and comes back as another process; the waiter notices only the end."""
+    """The service goes away during a long poll and a second one, on another port, takes its place."""
     job = far.calibrate("demo")
     second = Running(api.settings, sessions)
 
@@ -99,10 +99,10 @@ def test_events_come_once_and_in_order_until_the_job_is_over(
 
 
 @pytest.mark.parametrize("bytes_through", [1, 400, 700, 900])
-def test_a_stream_that_breaks_goes_on_after_the_last_event_that_arrived(
+def test_a_broken_stream_resumes_after_the_last_event_received(
     far: Client, client: Client, wire: Wire, api: Running, sessions: Sessions, meanwhile: Callable[..., None], bytes_through: int
 ) -> None:
-    """Cut in the head of the answer, within an event and between two: nothing is missed, nothing comes twice."""
+    """The connection breaks within the headers, within an event and between events; no event is missed or repeated."""
     job = client.calibrate("demo")
     meanwhile(*run_through(api, sessions))
     client.wait(job, timeout=20)

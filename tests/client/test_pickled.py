@@ -1,4 +1,4 @@
-"""A .pt file is converted on the machine that has it, in every layout people have: tensors alone, never other pickled objects."""
+"""`converted` reads .pt files of vectors in the usual layouts without running their code; `write` writes one for lm-evaluation-harness."""
 
 import pickle
 import subprocess
@@ -24,27 +24,30 @@ ROWS = torch.arange(1, 13, dtype=torch.float32).reshape(4, 3)
 
 
 class Intruder:
-    """What a hostile pickle would run."""
+    """An object with a pickle that writes the file `intruded` when it is loaded normally."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.write_text, (Path("intruded"), "x")
 
 
 def saved(held: Any, file: Path, **how: Any) -> Converted:
+    """Saves the object with torch and converts the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(held, file)
     return converted(file, **how)
 
 
 def held_in(found: Converted) -> dict[str, list[float]]:
+    """The vectors of the converted file, by tensor name."""
     return {name: array.tolist() for name, array in load(found.data).items()}
 
 
 def layers_of(found: Converted) -> dict[str, list[float]]:
+    """The vectors of the converted file, by layer."""
     return {name.removeprefix("layer"): row for name, row in held_in(found).items()}
 
 
-def test_rows_are_layers_and_a_row_more_is_the_embeddings(tmp_path: Path) -> None:
+def test_rows_are_layers_and_one_extra_first_row_is_the_embeddings(tmp_path: Path) -> None:
     every = {str(i): row for i, row in enumerate(ROWS.tolist())}
     found = saved(ROWS.bfloat16(), tmp_path / "a.pt", count=4)
     assert (layers_of(found), found.notes) == (every, ["Row N was taken as layer N."])
@@ -62,7 +65,7 @@ def test_rows_are_layers_and_a_row_more_is_the_embeddings(tmp_path: Path) -> Non
     assert "zero everywhere: row 0001" in gap.notes[1]
 
 
-def test_layers_of_a_file_without_layers_are_in_its_order_and_not_in_that_of_the_names(tmp_path: Path) -> None:
+def test_given_layers_follow_the_order_in_the_file_not_of_the_sorted_names(tmp_path: Path) -> None:
     """The service reads tensors sorted by name, and `vec_10` comes before `vec_2` there."""
 
     def placed(held: Any, *layers: int) -> dict[int, list[float]]:
@@ -76,7 +79,7 @@ def test_layers_of_a_file_without_layers_are_in_its_order_and_not_in_that_of_the
         assert placed(with_zero, *layers) == {2: ROWS[0].tolist(), 10: ROWS[1].tolist()}
 
 
-def test_a_zero_row_takes_its_layer_with_it(tmp_path: Path) -> None:
+def test_a_zero_row_is_left_out_together_with_its_layer(tmp_path: Path) -> None:
     rows = torch.cat([torch.zeros(1, 3), ROWS[:2]])
     found = saved(rows, tmp_path / "a.pt", layers=[10, 11, 12])
     assert layers_of(found) == {"11": ROWS[0].tolist(), "12": ROWS[1].tolist()}
@@ -86,12 +89,12 @@ def test_a_zero_row_takes_its_layer_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [3, "3", "layer3", "layer_3", "model.layers.3", "transformer.h.3"])
-def test_names_of_layers_are_read(name: Any, tmp_path: Path) -> None:
+def test_the_layer_is_read_from_the_name_of_a_tensor(name: Any, tmp_path: Path) -> None:
     found = saved({name: ROWS[0], "note": "x"}, tmp_path / "a.pt")
     assert (held_in(found), found.notes) == ({"layer3": [1, 2, 3]}, ["Left out: note."])
 
 
-def test_lm_evaluation_harness_and_one_stack_in_a_dictionary(tmp_path: Path) -> None:
+def test_files_of_lm_evaluation_harness_and_a_stack_in_a_dictionary_are_read(tmp_path: Path) -> None:
     hooks = {"model.layers.2": {"steering_vector": ROWS[:1], "steering_coefficient": 4.0, "action": "add", "bias": None}}
     found = saved(hooks, tmp_path / "a.pt")
     assert held_in(found) == {"layer2": [1, 2, 3]}
@@ -99,7 +102,7 @@ def test_lm_evaluation_harness_and_one_stack_in_a_dictionary(tmp_path: Path) -> 
     assert set(layers_of(saved({"vectors": ROWS, "trait": "x"}, tmp_path / "b.pt", count=4))) == {"0", "1", "2", "3"}
 
 
-def test_a_file_for_lm_evaluation_harness_is_what_it_documents_and_is_read_back(tmp_path: Path) -> None:
+def test_a_file_for_lm_evaluation_harness_has_its_documented_layout(tmp_path: Path) -> None:
     file = write(ROWS[0].numpy(), tmp_path / "made" / "steer.pt", layer=2, component="residual", coefficient=-4)
     held = torch.load(file, weights_only=True)
     assert list(held) == ["layers.2"]
@@ -114,7 +117,9 @@ def test_a_file_for_lm_evaluation_harness_is_what_it_documents_and_is_read_back(
 @pytest.mark.parametrize(
     ("name", "component", "code"), [("a.pt", "attn_out", "not_steerable_there"), ("a.bin", "residual", "bad_name")]
 )
-def test_what_lm_evaluation_harness_could_not_read_is_not_written(name: str, component: str, code: str, tmp_path: Path) -> None:
+def test_a_file_that_lm_evaluation_harness_could_not_read_is_not_written(
+    name: str, component: str, code: str, tmp_path: Path
+) -> None:
     with pytest.raises(BinnacleError) as error:
         write(ROWS[0].numpy(), tmp_path / name, layer=2, component=component, coefficient=1.0)
     assert error.value.code == code
@@ -129,8 +134,8 @@ def test_a_hookpoint_with_other_braces_is_refused(hookpoint: str, tmp_path: Path
     assert not (tmp_path / "a.pt").exists()
 
 
-def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) -> None:
-    """Pickled by name in a process that has such a package; it is not imported where the file is read, even where it could be."""
+def test_a_pickled_steering_vector_is_read_without_importing_its_package(tmp_path: Path) -> None:
+    """The package `steering_vectors` is importable where the file is read, and is not imported even so."""
     package = tmp_path / "steering_vectors"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -155,7 +160,9 @@ def test_steering_vectors_own_class_is_read_without_the_package(tmp_path: Path) 
     ("position", "said"),
     [("response__5", "response[:5]"), ("response_all", "response[:]"), ("prompt_-1", "prompt[-1]"), ("response_2_7", None)],
 )
-def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp_path: Path) -> None:
+def test_position_component_and_method_are_read_from_trait_interp_folders(
+    position: str, said: str | None, tmp_path: Path
+) -> None:
     found = saved(ROWS[0], tmp_path / "vectors" / position / "attn_contribution" / "probe" / "layer12.pt")
     assert held_in(found) == {"layer12": [1, 2, 3]}
     assert found.fields == {"component": "attn_contribution", "method": "probe"} | ({"position": said} if said else {})
@@ -181,7 +188,7 @@ def test_trait_interps_folders_say_the_rest(position: str, said: str | None, tmp
         ROWS.to("meta"),
     ],
 )
-def test_a_file_that_holds_anything_else_is_refused_and_not_run(
+def test_a_file_with_anything_else_is_refused_and_its_code_not_run(
     held: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -195,7 +202,7 @@ def test_a_file_that_holds_anything_else_is_refused_and_not_run(
     assert not (tmp_path / "intruded").exists()
 
 
-def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+def test_without_torch_the_error_says_what_to_install(tmp_path: Path) -> None:
     torch.save(ROWS, tmp_path / "a.pt")
     script = "import sys; sys.modules['torch'] = None; from pathlib import Path; from binnacle.pickled import converted; converted(Path('a.pt'))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Quotas, use and the reason to wait, as the command line says them."""
+"""The command line sets quotas, and shows usage, quotas and the reason why a job waits."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.client.test_cli import Cli, Sessions, binnacle, environment, read
 __all__ = ["binnacle", "environment"]
 
 
-def test_limits_are_set_one_by_one_and_the_others_stay(binnacle: Cli, client: Client) -> None:
+def test_setting_one_limit_keeps_the_others(binnacle: Cli, client: Client) -> None:
     read(binnacle("quotas", "set", "--everybody", "--queued", "50", "--json"))
     read(binnacle("quotas", "set", "ada", "--running", "2", "--bytes", "20G", "--json"))
     said = binnacle("quotas", "set", "ada", "--running", "unlimited").stdout
@@ -26,7 +26,7 @@ def test_limits_are_set_one_by_one_and_the_others_stay(binnacle: Cli, client: Cl
     }
 
 
-def test_use_is_shown_beside_what_one_may_have(binnacle: Cli, api: Running, client: Client, sessions: Sessions) -> None:
+def test_usage_is_shown_next_to_the_quota(binnacle: Cli, api: Running, client: Client, sessions: Sessions) -> None:
     client.calibrate("demo")
     lives.succeed(sessions, api.context.storage, lives.claim(sessions), data=b"x" * 1500)
     client.calibrate("demo")
@@ -38,7 +38,7 @@ def test_use_is_shown_beside_what_one_may_have(binnacle: Cli, api: Running, clie
     assert client.usage()["items"][0]["stored_bytes"] == 1500
 
 
-def test_waiting_jobs_say_their_place_and_why(binnacle: Cli, client: Client) -> None:
+def test_a_waiting_job_is_listed_with_the_reason(binnacle: Cli, client: Client) -> None:
     jobs = [client.calibrate("demo"), client.calibrate("demo")]
     reason: dict[str, Any] = jobs[1]["waits_because"]
     assert reason["code"] == "no_worker_of_class"
@@ -54,10 +54,10 @@ def test_a_limit_is_a_number_unlimited_or_default(said: str, meant: object) -> N
 
 
 @pytest.mark.parametrize("said", ["lots", "-1", "1.5", "20 G", ""])
-def test_what_is_no_limit_is_refused_with_what_would_be_one(said: str) -> None:
+def test_an_invalid_limit_is_refused_with_the_valid_forms(said: str) -> None:
     with pytest.raises(BinnacleError, match="is not a limit: give a number"):
         _limit(said)
 
 
-def test_sizes_are_said_shortly() -> None:
+def test_sizes_are_printed_with_decimal_units() -> None:
     assert [size(count) for count in (0, 999, 1500, 20e9)] == ["0 B", "999 B", "1.5 kB", "20.0 GB"]

@@ -1,4 +1,4 @@
-"""Where results lie in an S3 bucket, downloads go straight to the bucket: by a signed address, without the service's key."""
+"""With storage in S3, downloads go straight to the bucket by a signed URL, without the service's key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ DATA = b'{"aggregate": {}, "padding": "' + b"x" * 300_000 + b'"}\n'
 
 @pytest.fixture
 def bucket(s3_endpoint: str) -> Iterator[Wire]:
-    """A wire to the bucket's server, which the downloads are sent through."""
+    """A relay to the S3 server; downloads pass through it."""
     wire = Wire(s3_endpoint)
     yield wire
     wire.close()
@@ -38,7 +38,7 @@ def settings(database_url: str, broker_url: str, broker_prefix: str, bucket_url:
     )
 
 
-def test_a_download_from_the_bucket_is_resumed_and_checked_and_never_sees_the_key(
+def test_a_download_from_the_bucket_resumes_and_never_sends_the_key(
     client: Client, key: str, bucket: Wire, api: Running, sessions: sessionmaker[Session], tmp_path: Path
 ) -> None:
     job = client.calibrate("demo")

@@ -1,4 +1,4 @@
-"""The types of the client's results are those of the API's description, field by field."""
+"""The TypedDicts of the client's results have the same fields and types as the schemas in openapi.json."""
 
 import json
 import re
@@ -18,15 +18,15 @@ NAMES = {
     "TraitVersion": "TraitVersion",
     "Check": "Check",
 }
-"""Schemas that are not called like their type with `Out` behind it."""
+"""Types with a schema of the same name; the schema of any other type is named with `Out` at the end."""
 FILES = {"CalibrationFile", "Tables"}
-"""Documents that the description has no schema for; the examples of the client read them from a service."""
+"""Types of files, which openapi.json has no schema for; tests/client/test_examples.py reads such files from a service."""
 TYPES = {name: one for part in (results, board) for name, one in vars(part).items() if is_typeddict(one) and name not in FILES}
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 
 def of_the_type(hint: Any) -> str:
-    """A type in the words of `of_the_schema`."""
+    """A Python type in the same words as `of_the_schema` uses."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is NotRequired:
         return of_the_type(arguments[0])
@@ -42,7 +42,7 @@ def of_the_type(hint: Any) -> str:
 
 
 def of_the_schema(schema: dict[str, Any]) -> str:
-    """A schema in a few words."""
+    """A JSON schema in words, such as `list of string or null`."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"one of {sorted(SCHEMAS[name]['enum'])}" if "enum" in SCHEMAS[name] else NAMES.get(name, name.removesuffix("Out"))

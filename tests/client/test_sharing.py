@@ -1,4 +1,4 @@
-"""The command line for those who share a server: held devices, webhooks, names and notes."""
+"""The command line on a shared server: pausing devices, webhooks, removing old results, names and notes of jobs."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.client.test_cli import Cli, binnacle, environment, read
 __all__ = ["binnacle", "environment"]
 
 
-def test_a_device_is_held_by_the_beginning_of_its_name(binnacle: Cli, api: Running) -> None:
+def test_a_device_is_paused_and_resumed_by_a_prefix_of_its_name(binnacle: Cli, api: Running) -> None:
     with api.sessions.begin() as session:
         for name in ("model-0@here", "model-1@here"):
             session.add(Worker(id=name, job_class="model", device="cuda:0", host="here", parent_pid=1, version="1"))
@@ -32,8 +32,8 @@ def test_a_device_is_held_by_the_beginning_of_its_name(binnacle: Cli, api: Runni
     assert "model-0@here, model-1@here" in unsure.stderr
 
 
-def test_a_lost_worker_is_called_lost_and_no_worker_has_an_empty_name(binnacle: Cli, api: Running) -> None:
-    """`binnacle devices pause "$WORKER"` with the variable unset paused the only worker."""
+def test_a_lost_worker_is_shown_as_lost_and_an_empty_name_matches_none(binnacle: Cli, api: Running) -> None:
+    """`binnacle devices pause "$WORKER"` with the variable unset must not pause the only worker."""
     with api.sessions.begin() as session:
         session.add(Worker(id="model-0@here", job_class="model", device="cuda:0", host="here", parent_pid=1, version="1"))
     unset = binnacle("devices", "pause", "")
@@ -68,7 +68,7 @@ def test_a_webhook_from_its_secret_to_its_log(binnacle: Cli, receiver: Receiver,
     assert read(binnacle("webhooks", "list", "--json")) == []
 
 
-def test_old_results_are_shown_before_they_are_removed(binnacle: Cli, api: Running) -> None:
+def test_gc_lists_old_results_before_it_removes_them(binnacle: Cli, api: Running) -> None:
     job_id = binnacle("submit", "calibrate", "demo", "--name", "long ago").stdout.strip()
     lives.succeed(api.sessions, api.context.storage, lives.claim(api.sessions))
     with api.sessions.begin() as session:
@@ -81,8 +81,8 @@ def test_old_results_are_shown_before_they_are_removed(binnacle: Cli, api: Runni
     assert "removed the results of 1 jobs, 1 files" in binnacle("gc", "--yes").stderr
 
 
-def test_a_table_of_old_results_that_is_cut_says_so(binnacle: Cli, api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It showed 200 rows above a total of thousands."""
+def test_gc_says_when_it_lists_only_some_of_the_old_results(binnacle: Cli, api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lists at most `retention.SHOWN` jobs, but counts all."""
     for length in ("7", "8", "9"):
         binnacle("submit", "calibrate", "demo", "--max-new-tokens", length)
         lives.succeed(api.sessions, api.context.storage, lives.claim(api.sessions))
@@ -93,7 +93,7 @@ def test_a_table_of_old_results_that_is_cut_says_so(binnacle: Cli, api: Running,
     assert "3 jobs (the oldest 2 are listed), 3 files" in binnacle("gc").stderr
 
 
-def test_a_job_is_named_afterwards_and_found_by_words(binnacle: Cli) -> None:
+def test_a_job_is_renamed_and_found_by_words_of_its_name_and_notes(binnacle: Cli) -> None:
     job_id = binnacle("submit", "calibrate", "demo").stdout.strip()
     other = binnacle("submit", "calibrate", "demo").stdout.strip()
     edited = json.loads(

@@ -1,4 +1,4 @@
-"""Errors on the command line speak of commands and options; for programs they keep the API's words."""
+"""Errors on the command line name commands and options in place of routes and fields; with --json they stay as the API sent them."""
 
 import re
 from pathlib import Path
@@ -36,12 +36,12 @@ NO_COMMAND = {"judges", "inspect"}
         ("the folder /model/name and https://host/layers", "the folder /model/name and https://host/layers"),
     ],
 )
-def test_the_servers_words_become_commands_and_options(said: str, meant: str) -> None:
+def test_routes_and_fields_become_commands_and_options(said: str, meant: str) -> None:
     assert spoken(said) == meant
 
 
 def test_every_route_that_an_error_names_has_its_command() -> None:
-    """The sentences are the server's: a new one that names a route shows here."""
+    """Reads the error sentences of the server's source, so a new route without a command fails here."""
     found = set()
     for path in APP.rglob("*.py"):
         if path.name.endswith("routes.py") or "cli" in path.parts:
@@ -54,7 +54,7 @@ def test_every_route_that_an_error_names_has_its_command() -> None:
     assert {one for one in left if not NO_COMMAND & set(re.split(r"\W+", one))} == set()
 
 
-def test_only_people_are_told_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_errors_keep_the_fields_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     error = ServiceError(
         422, {"code": "x", "detail": "Leave it out.", "errors": [{"pointer": "/layers/0", "detail": "Layer 9."}]}
     )

@@ -1,4 +1,4 @@
-"""One call makes one job, whatever the network does, and a refusal says what to do."""
+"""One call makes one job although answers get lost, and a refused submission names the field at fault."""
 
 import socket
 from typing import Any
@@ -11,7 +11,7 @@ from tests.client.wire import Wire, lost_answer
 
 
 def test_a_lost_answer_makes_no_second_job(far: Client, client: Client, wire: Wire) -> None:
-    """The request was acted on, the client cannot know it, and tries again: the idempotency key keeps it one job."""
+    """The client repeats the request; its idempotency key prevents a second job."""
     wire.faults = [lost_answer(), lost_answer()]
     job = far.calibrate("demo")
     assert len(wire.connections) == 3
@@ -26,19 +26,21 @@ def test_a_retry_whose_answer_was_lost_makes_one_new_job(far: Client, client: Cl
     job = client.cancel(client.calibrate("demo"))
     wire.faults = [lost_answer()]
     again = far.retry(job)
+    assert len(wire.connections) == 2
     assert again["retry_of"] == job["id"]
     assert sorted(found["id"] for found in client.jobs()) == sorted([job["id"], again["id"]])
 
 
-def test_cancelling_twice_is_cancelling_once(far: Client, client: Client, wire: Wire) -> None:
+def test_cancelling_a_cancelled_job_changes_nothing(far: Client, client: Client, wire: Wire) -> None:
     job = client.calibrate("demo")
     wire.faults = [lost_answer()]
     assert far.cancel(job)["state"] == "cancelled"
+    assert len(wire.connections) == 2
     assert client.cancel(job["id"])["state"] == "cancelled"
 
 
-def test_registering_a_model_is_not_sent_again_when_it_may_have_arrived(api: Running, wire: Wire) -> None:
-    """It has no idempotency key; a second attempt would report the first one's success as a conflict."""
+def test_registering_a_model_is_not_repeated_after_a_lost_answer(api: Running, wire: Wire) -> None:
+    """The request has no idempotency key; a repeat would report the success of the first as a conflict."""
     wire.faults = [lost_answer()]
     with Client(wire.url, api.key("root", "admin")) as admin, pytest.raises(Unreachable):
         admin.add_model("other", "/models/other")
@@ -73,13 +75,13 @@ def test_an_unknown_kind_of_job_is_refused_before_it_is_sent(client: Client) -> 
         client.submit("devour", model="demo")
 
 
-def test_a_wrong_key_is_named_as_what_it_is(api: Running) -> None:
+def test_a_wrong_key_raises_401(api: Running) -> None:
     with Client(api.url, "bnk_nonsense") as client, pytest.raises(ServiceError) as refused:
         client.status()
     assert refused.value.status == 401
 
 
-def test_a_service_that_is_away_is_asked_for_as_long_as_patience_lasts() -> None:
+def test_an_absent_service_is_unreachable_once_patience_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         free = reserved.getsockname()[1]
     with Client(f"http://127.0.0.1:{free}", patience=0.5) as client, pytest.raises(Unreachable, match="binnacle up"):

@@ -1,6 +1,6 @@
-"""Whatever stands in the database, the command line prints text: no style, no link, no control sequence, no line that it did not begin.
+"""Hostile texts in the database cannot control the terminal: they are printed without styles, links, control characters or new lines.
 
-Every command runs, as an administrator, against the real service over rows that are as hostile as rows can be.
+Every command runs as an administrator against the real service, with the rows of hostile_rows.py.
 """
 
 import io
@@ -29,16 +29,17 @@ from tests.client.hostile_rows import HOSTILE, MARKUP, deep, fill
 from tests.reports.gathering import aggregate
 
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""All that a terminal obeys, but for the line break; written down here anew."""
+"""Every control character that a terminal obeys, except the line feed; written independently of the product's own list."""
 NOT_HERE = {"up", "worker", "prepare", "backup", "restore", "demo", "openapi", "doctor", "study run", "study label"}
-"""Commands that run a service, or for minutes; what the last five print is printed by functions that are tested below."""
+"""Commands that are not run here: they run a service or take minutes. The tables of demo, study run and study label are tested below."""
 SHOWING = {"watch", "jobs", "status", "models list", "models show", "models inspect", "traits list", "traits show", "devices list",
            "webhooks list", "webhooks log", "vectors list",
            "quotas list", "usage", "keys list", "users list", "groups list", "audit", "gc"}  # fmt: skip
-"""Those that show what others wrote; the rest are run for their messages and refusals."""
+"""Commands that must print the hostile text; of the others only messages and refusals are seen."""
 
 
 def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command of the tree with its full name, such as `models list`; groups are left out."""
     for part, inner in getattr(command, "commands", {}).items():
         yield from leaves(inner, f"{name} {part}".strip())
     if not hasattr(command, "commands"):
@@ -70,14 +71,14 @@ def world(api: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worl
 
 
 def run(*arguments: str) -> None:
-    """The command as its process would run it, in this process; any end but an exit is a traceback on somebody's terminal."""
+    """Runs the command within this process. It must end with SystemExit; any other exception would be a traceback for the user."""
     sys.argv = ["binnacle", *arguments]
     with pytest.raises(SystemExit):
         running.run()
 
 
 def arguments_of(world: World, name: str, command: Any) -> list[str]:
-    """A hostile object's name for every argument that the command must have."""
+    """The command line of this command, with a hostile object or text for every required argument."""
     job, device = world.get("failed job"), f"a{HOSTILE}"
     known = {
         "job": job, "which": job, "what": job, "name": HOSTILE, "device": device, "user": HOSTILE, "group": HOSTILE, "owner": HOSTILE,
@@ -91,17 +92,18 @@ def arguments_of(world: World, name: str, command: Any) -> list[str]:
         "vectors import": ["--model", HOSTILE],
         "vectors steered": ["--coefficient", "1"],
         "delete": ["--dry-run"],
-    }  # without it, it asks
+    }  # delete would ask without --dry-run
     return [*name.split(), *given, *options.get(name, [])]
 
 
 def checked(said: str) -> None:
+    """Asserts that the output holds no control character and no line that the hostile text began."""
     assert OBEYED.search(said) is None, ascii(said[:3000])
     assert not any(line.startswith(("FORGED", "]8;")) for line in said.splitlines()), ascii(said[:3000])
 
 
 def test_no_command_prints_anything_but_text(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each is run for people and, where it can, for programs, who get the very text."""
+    """Each runs for people and, where it has the option, with --json, which must give the texts unchanged."""
     with world.api.sessions.begin() as session:
         session.execute(update(Job).values(finished_at="2020-01-01T00:00:00Z").where(Job.state == State.SUCCEEDED))
     for name, command in COMMANDS.items():
@@ -117,7 +119,7 @@ def test_no_command_prints_anything_but_text(world: World, capsys: pytest.Captur
             said = capsys.readouterr()
             checked(said.out + said.err)
             found = said.out or said.err
-            assert found.lstrip()[:1] in '[{"n', (name, found[:500])
+            assert found.lstrip()[:1] in '[{"', (name, found[:500])
             assert json.loads(found) is not None
             if name in SHOWING and said.out:
                 assert HOSTILE[:12] in " ".join(texts(json.loads(said.out))), name
@@ -136,7 +138,7 @@ def texts(value: Any) -> Iterator[str]:
         yield value
 
 
-def test_what_studies_and_calibrations_print_is_text_too() -> None:
+def test_tables_of_studies_and_calibrations_print_only_text() -> None:
     """The tables of `demo`, `study run` and `study label`."""
     rows = [
         {"model": "m", "trait": "t", "method": "probe", "layer": "2", "r": 0.5, "delta": 3.0, "delta_low": 1.0, "delta_high": 5.0}
@@ -165,13 +167,14 @@ def test_what_studies_and_calibrations_print_is_text_too() -> None:
 
 
 def _printed(what: Any) -> str:
+    """What the command line's console prints of this, 200 columns wide."""
     console = type(output.out)()
     console.file, console.width = io.StringIO(), 200
     console.print(what)
     return console.file.getvalue()
 
 
-def test_an_error_of_the_servers_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_service_prints_as_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
     from binnacle import ServiceError
 
     problem = {
@@ -186,8 +189,8 @@ def test_an_error_of_the_servers_is_one_line_of_text(capsys: pytest.CaptureFixtu
     assert (said.count("\n"), said.count(MARKUP)) == (1, 4)
 
 
-def test_a_job_that_is_watched_on_a_terminal_draws_its_line_and_nothing_else(world: World) -> None:
-    """The live line is drawn with control sequences of ours; none of them comes from the job."""
+def test_watch_on_a_terminal_draws_no_sequence_of_the_job(world: World) -> None:
+    """The live line is drawn with control sequences, but none of them comes from the texts of the job."""
     terminal, its_end = pty.openpty()
     command = [sys.executable, "-m", "app.cli", "watch", world.get("failed job")]
     root = str(Path(__file__).resolve().parents[2])
@@ -210,8 +213,8 @@ def test_a_job_that_is_watched_on_a_terminal_draws_its_line_and_nothing_else(wor
         assert sequence not in said, ascii(said[-2000:])
 
 
-def test_a_phase_of_unknown_length_shows_no_share_of_the_phase_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar kept the old phase's total, and stood at 0 % for as long as the new phase took."""
+def test_a_phase_of_unknown_length_shows_no_percentage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar must not keep the total of the phase before and stand at 0 %."""
     said = io.StringIO()
     monkeypatch.setattr(live, "err", Console(file=said, force_terminal=True, width=100))
     job: dict[str, Any] = dict.fromkeys(("queue_position", "waits_because", "eta_at", "error"))
@@ -233,8 +236,8 @@ def test_a_phase_of_unknown_length_shows_no_share_of_the_phase_before(monkeypatc
     assert "%" not in said.getvalue()
 
 
-def test_a_job_that_has_waited_for_others_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stood at `queued 100 %  1/1 jobs` before anything of it had run."""
+def test_a_queued_job_is_not_shown_at_100_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is queued, its progress counts the jobs it waits for; `queued 100 %  1/1 jobs` would mislead."""
     said = io.StringIO()
     monkeypatch.setattr(live, "err", Console(file=said, width=100))
     job: dict[str, Any] = dict.fromkeys(("waits_because", "eta_at", "error"))
@@ -244,8 +247,8 @@ def test_a_job_that_has_waited_for_others_is_not_said_to_be_done(monkeypatch: py
     assert said.getvalue() == "queued   0 %  0/1 jobs, queue position 1\nqueued  queue position 1\n"
 
 
-def test_all_printing_goes_through_consoles_that_take_no_markup() -> None:
-    """Only one module knows rich's own console."""
+def test_only_terminal_py_uses_the_console_of_rich() -> None:
+    """All other modules print through its consoles, which do not interpret markup."""
     root = Path(__file__).resolve().parents[2]
     sources = [*(root / "app").rglob("*.py"), *(root / "binnacle").rglob("*.py")]
     found = [

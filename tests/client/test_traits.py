@@ -1,4 +1,4 @@
-"""Traits and vectors through the client and the command line, from the folders and files people have."""
+"""Traits and vectors are added from files and folders of several formats, by the client and by the command line."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ __all__ = ["binnacle", "environment"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A trait as trait-interp keeps it."""
+    """A trait in the layout of trait-interp, with one unrelated file."""
     folder = tmp_path / "politeness"
     folder.mkdir()
     (folder / "positive.txt").write_text("Please greet the king.\n\nKindly thank a baker.\n")
@@ -44,8 +44,8 @@ def test_a_folder_becomes_a_trait_and_comes_back_as_a_dataset(client: Client, fo
     assert [one["name"] for one in client.traits(name="manners")] == ["manners"]
 
 
-def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_path: Path) -> None:
-    """Two files of one name, as persona_vectors keeps them, do not collide; what was taken goes to stderr."""
+def test_traits_add_reads_files_of_persona_vectors_and_tables_of_pairs(binnacle: Cli, tmp_path: Path) -> None:
+    """The two files of persona_vectors have the same name and do not collide; how they were read goes to stderr."""
     for folder, asked in (("trait_data_extract", "How is {}?"), ("trait_data_eval", "Why {}?")):
         (tmp_path / folder).mkdir()
         questions = [asked.format(word) for word in ("rain", "bread", "snow")]
@@ -70,8 +70,8 @@ def test_files_of_other_tools_become_traits_by_the_command(binnacle: Cli, tmp_pa
     assert "not of the format caa" in " ".join(refused.stderr.split())
 
 
-def test_a_folder_with_a_table_is_a_trait(client: Client, folder: Path, tmp_path: Path) -> None:
-    """Only the questions were sent, and the service missed the pairs."""
+def test_a_csv_table_in_a_folder_is_sent_only_if_it_holds_pairs(client: Client, folder: Path, tmp_path: Path) -> None:
+    """The ending may be in capitals; a table of something else is named and left out."""
     tables = tmp_path / "manners"
     tables.mkdir()
     (tables / "pairs.CSV").write_text("positive,negative\nThank them.,Snub them.\nPraise it.,Scorn it.\n")
@@ -83,7 +83,7 @@ def test_a_folder_with_a_table_is_a_trait(client: Client, folder: Path, tmp_path
     assert notes == ["Not sent, as files of something else: notes.md, results.csv."]
 
 
-def test_files_of_one_name_in_folders_of_one_name_do_not_collide(client: Client, tmp_path: Path) -> None:
+def test_files_with_the_same_name_and_folder_name_do_not_collide(client: Client, tmp_path: Path) -> None:
     files = [tmp_path / place / "x" / "p.jsonl" for place in ("a", "b")] + [tmp_path / "c" / "d" / "b-x-p.jsonl"]
     for file in files:
         file.parent.mkdir(parents=True)
@@ -98,10 +98,11 @@ def test_files_of_one_name_in_folders_of_one_name_do_not_collide(client: Client,
 def test_an_upload_whose_answer_is_lost_makes_one_trait(far: Client, wire: Wire) -> None:
     wire.faults = [lost_answer()]
     made = far.add_trait(trait_folder("refusal"), "mine")
+    assert wire.faults == []
     assert [one["id"] for one in far.traits(name="mine")] == [made["id"]]
 
 
-def test_what_is_no_trait_is_refused_here_or_there(client: Client, folder: Path, tmp_path: Path) -> None:
+def test_a_path_or_file_that_is_not_a_trait_is_refused(client: Client, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BinnacleError, match="is not a folder"):
         client.add_trait(tmp_path / "absent")
     (tmp_path / "round").symlink_to(tmp_path / "round")
@@ -150,7 +151,7 @@ def test_an_empty_file_of_vectors_is_named_in_one_sentence(client: Client, tmp_p
     assert refused.value.detail == f"{tmp_path / name} is empty."
 
 
-def test_the_example_of_a_base_models_trait_can_be_uploaded_and_suffices_for_a_verdict(client: Client) -> None:
+def test_the_example_trait_story_refusal_uploads_without_warnings(client: Client) -> None:
     made = client.add_trait(Path(__file__).parents[2] / "examples" / "story-refusal")
     counts = made["counts"]
     assert (counts["positive"], counts["negative"], counts["selection"], counts["test"]) == (59, 60, 24, 44)

@@ -1,4 +1,4 @@
-"""A wire between client and service that does what networks do: refuses, loses an answer, breaks off in the middle, flips a bit."""
+"""A TCP relay between client and service that can refuse, lose an answer, break off in the middle or change bytes."""
 
 import contextlib
 import socket
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 Fault = Callable[[bytes], tuple[bytes, bool]]
-"""From what the service sent next to what the client gets of it, and whether the connection then goes on."""
+"""Takes the next bytes from the service; returns the bytes for the client, and whether the connection stays open."""
 
 
 def lost_answer() -> Fault:
-    """The request arrives and is acted on; the connection is gone before a byte of the answer."""
+    """The service gets the request, but the connection closes before the first byte of the answer."""
     return lambda chunk: (b"", False)
 
 
 def cut_after(count: int) -> Fault:
-    """The connection breaks after that many bytes of the answer, its head included."""
+    """The connection closes after `count` bytes of the answer, headers included."""
     passed = 0
 
     def cut(chunk: bytes) -> tuple[bytes, bool]:
@@ -30,19 +30,19 @@ def cut_after(count: int) -> Fault:
 
 
 def flipped_bytes() -> Fault:
-    """Bytes of the body change where no checksum of the network sees it."""
+    """Changes the last byte of every chunk of the body, which no checksum of TCP would notice."""
     return lambda chunk: (chunk if chunk.endswith(b"\r\n\r\n") else chunk[:-1] + bytes([chunk[-1] ^ 1]), True)
 
 
 @dataclass
 class Passed:
-    """One connection: what the client said on it."""
+    """One connection, with all bytes that the client sent."""
 
     said: bytes = b""
 
 
 class Wire:
-    """A TCP relay on a port of its own. `faults` are used up one for each connection; later ones pass unharmed."""
+    """A TCP relay at `url`. Each new connection takes the first of `faults`, if any is left; without an `upstream` it is closed."""
 
     def __init__(self, url: str) -> None:
         self.upstream: str | None = url

@@ -1,4 +1,4 @@
-"""One API process with the contents of a lab's service."""
+"""Fixtures of the contract tests: one API process with short waits, and an administrator's client."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.api.standing import settings_at
 from tests.contract.running import OWNER
 
 SHORT = {"BINNACLE_LIMIT_WAIT_SECONDS": "0.05", "BINNACLE_LIMIT_STREAM_SECONDS": "0.05"}
-"""The machine that asks would wait for every long poll and every stream."""
+"""Seconds. Schemathesis sends many long polls and streams, and would wait for each."""
 
 
 @pytest.fixture
@@ -30,6 +30,6 @@ def api(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
 
 @pytest.fixture
 def admin(api: ApiProcess) -> Iterator[httpx2.Client]:
-    """An administrator."""
+    """A client with an administrator's key."""
     with api.client(OWNER, "admin") as client:
         yield client

@@ -1,7 +1,7 @@
-"""What a lab's service holds: a model, the shipped traits, and a finished study with its calibration, extraction, steering and report.
+"""Fills the API with a model, the shipped traits, and a finished study with its calibration, extraction, steering and report.
 
-The jobs are submitted over HTTP and finished by the functions that workers use, with small results of the right shape: the contract is
-about what the API says of them, and every page of results must have something on it.
+The jobs are submitted over HTTP and finished by the functions that workers use, with small results of the right shape, so that every
+route for results has something to return.
 """
 
 import json
@@ -26,6 +26,7 @@ from tests.api.lives import SUMMARY
 from tests.api.process import ApiProcess
 from tests.contract.running import OWNER
 
+# what an extraction stores about massive dimensions with each vector
 MASSIVE = {"rule": "peeling", "dims": [21], "share": 0.4}
 MODEL = "demo-severe"
 KEPT = ("alembic_version", "api_keys", "users")
@@ -44,20 +45,22 @@ def truncate(api: ApiProcess) -> None:
 
 
 def fill(api: ApiProcess, client: httpx2.Client) -> None:
-    """The contents, made afresh: whatever was there is gone."""
+    """Empties the database and makes the contents anew; `client` is the administrator's."""
     truncate(api)
     storage = open_storage(api.settings.storage_url.get_secret_value())
     with api.sessions.begin() as session:
         session.add(Model(name=MODEL, source=f"/models/{MODEL}", state="ready", facts=FACTS, created_by="admin"))
     unlimited = dict.fromkeys(("max_queued", "max_running", "device_seconds_per_day", "stored_bytes"), "unlimited")
-    assert client.put(f"/v1/quotas/{OWNER}", json=unlimited).status_code == 200  # what the run says for everybody must not end it
+    assert (
+        client.put(f"/v1/quotas/{OWNER}", json=unlimited).status_code == 200
+    )  # a quota for everybody that the run sets must not stop it
     upload_traits(client)
     study = client.post("/v1/studies", json=STUDY)
     assert study.status_code == 202, study.text
     while (lease := _claim(api)) is not None:
         _finish(api, storage, lease)
     assert client.get(f"/v1/studies/{study.json()['id']}").json()["state"] == "succeeded"
-    assert client.post("/v1/calibrations", json={"model": MODEL}).status_code == 202  # and one that waits
+    assert client.post("/v1/calibrations", json={"model": MODEL}).status_code == 202  # one more job, which stays queued
 
 
 def upload_traits(client: httpx2.Client) -> None:

@@ -1,6 +1,6 @@
-"""What Schemathesis cannot know of this API. Loaded by it through `SCHEMATHESIS_HOOKS`.
+"""Hooks and checks for this API, which Schemathesis loads through `SCHEMATHESIS_HOOKS`.
 
-BINNACLE_CONTRACT_KEEPS names, with commas, what the run must not take away under its own feet: its key's id and its user.
+BINNACLE_CONTRACT_KEEPS lists, separated by commas, what the run must not revoke or disable: the id of its own key and its own user.
 """
 
 import os
@@ -13,10 +13,11 @@ from schemathesis.generation.meta import TestPhase
 from schemathesis.openapi.checks import AllowHeaderMismatch, UnsupportedMethodResponse, UseAfterFree
 
 KEEPS = frozenset(os.environ.get("BINNACLE_CONTRACT_KEEPS", "").split(","))
+# the members of every problem document
 MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
 OF_MEANING = frozenset({"value_error", "both_names"})
-"""Codes under which a validator of ours refuses what no schema can say, such as two fields that exclude each other, or two names of
-one field that differ."""
+"""Codes of errors that no schema can express, such as two fields that exclude each other, or two different values for two names of one
+field."""
 BESIDE_FILES = frozenset(
     {
         "/v1/extractions/{extraction_id}/exports",
@@ -25,17 +26,17 @@ BESIDE_FILES = frozenset(
         "/v1/studies/{study_id}/retry",
     }
 )
-"""GET at these is a file of that name, which there is not: 422 tells the names there are, where 405 was expected."""
+"""GET at these takes the last part for the name of a file and answers 422 with the names of the files, where Schemathesis expects 405."""
 STAYS = ("/v1/quotas/{user}", "/v1/models/{name}")
-"""A user's quota is always there: without one of their own it is everybody's. A removed model can be read, for the results made with it."""
+"""Paths that can still be read after DELETE: a user without an own quota has everybody's, and results refer to removed models."""
 WHOLE = "int_type"
-"""46.0 is an integer to a schema. Here it is not, as false is no 0: a count is written as one."""
+"""The code for 46.0 where a count is expected: JSON Schema takes 46.0 for an integer, the API does not."""
 
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Turns away what would end the run, or leave it nothing to ask for: revoking its own key, disabling or limiting its own user (links
-    lead there too), removing the results that were made a moment ago."""
+    """Changes requests that would end the run: those that revoke its own key, disable or limit its own user (links lead there too), or
+    remove the results that were just made."""
     if case.method != "GET":
         for name, value in (case.path_parameters or {}).items():
             if str(value) in KEEPS:
@@ -49,7 +50,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
-    """Two things that Schemathesis takes for failures and that are meant."""
+    """Returns False for two kinds of failures that are intended behaviour: see BESIDE_FILES and STAYS."""
     if case.path in BESIDE_FILES:
         return not isinstance(failure, UnsupportedMethodResponse | AllowHeaderMismatch)
     return not (case.path in STAYS and isinstance(failure, UseAfterFree))
@@ -57,7 +58,7 @@ def filter_failure(context: HookContext, failure: Failure, case: Case, response:
 
 @schemathesis.check
 def every_error_is_a_problem(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """RFC 9457 with our members whatever was asked for, of whatever route and method; it names the request's id and the right status."""
+    """Every error, on any route and method, is an RFC 9457 problem with MEMBERS, the status of the response and the id of the request."""
     if response.status_code < 400 or case.path == "/readyz":
         return None
     kind = response.headers.get("content-type", [""])[0]
@@ -75,14 +76,12 @@ def every_error_is_a_problem(ctx: CheckContext, response: Response, case: Case) 
 
 @schemathesis.check
 def what_the_description_allows_has_the_right_shape(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """A request that conforms to its schemas may be refused for what it means, and never for its shape: the schema would be wrong then."""
+    """A request that conforms to its schemas may be refused for its meaning, but not for its shape; otherwise the schema is wrong."""
     if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code not in (400, 422):
         return None
     body = response.json()
     if response.status_code == 400:
-        assert body["code"] == "malformed_request", (
-            "only a NUL in the address, which no schema can rule out, is no request at all"
-        )
+        assert body["code"] == "malformed_request", "the only malformed request that conforms to a schema has a NUL in its URL"
     if body["code"] == "invalid_request":
         codes = {error["code"] for error in body["errors"]}
         wrong = [] if WHOLE in codes else [error for error in body["errors"] if error["code"] not in OF_MEANING]

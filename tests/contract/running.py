@@ -1,4 +1,4 @@
-"""Schemathesis over the committed description against a process that serves it: one phase at a time, the contents made afresh before each."""
+"""Runs one phase of Schemathesis with the committed openapi.json against an API process."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from tests.api.process import ROOT, ApiProcess
 
 HERE = Path(__file__).parent
 OWNER = "root"
-"""Whose key the run has."""
+"""The user with the key of the run."""
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one phase did."""
+    """The result of one phase: exit status, printed text, and `facts` from Schemathesis' JSON report."""
 
     phase: str
     returncode: int
@@ -28,7 +28,7 @@ class Report:
 
 
 def run_phase(api: ApiProcess, key: str, phase: str, folder: Path, *options: str) -> Report:
-    """One phase of all checks with this key."""
+    """Runs all checks in one phase, such as `fuzzing`, with this key; reports go to `folder`."""
     told = folder / f"{phase}.json"
     command = [str(PROGRAM), "--config-file", str(HERE / "schemathesis.toml"), "run", str(FILE), "--url", api.url]
     command += ["--header", f"Authorization: Bearer {key}", "--phases", phase, "--checks", "all", "--continue-on-failure"]

@@ -1,6 +1,6 @@
-"""The API does what its description says: Schemathesis over the committed openapi.json, every check, with an administrator's key.
+"""The API does what openapi.json says: every check of Schemathesis passes, with an administrator's key, against a real API process.
 
-A process of its own serves it over the real database, broker and storage. What is tried, and how often, is told in README.md.
+README.md says which phases run and how often.
 """
 
 from pathlib import Path
@@ -15,15 +15,16 @@ from tests.contract.running import Report, run_phase
 
 SOME = ("--include-path-regex", "^/v1/(jobs|keys)")
 QUICK = {"examples": (), "coverage": SOME, "fuzzing": ("--max-examples", "3"), "stateful": ("--max-examples", "8")}
-"""At most so many cases an operation, or runs through the links; the same ones each time."""
+"""The phases of every test run, with options that limit their size; a fixed seed makes the cases the same each time."""
+# follows the links between operations, so that one request uses ids from the answer to another
 LINKED = ("stateful", ("--max-examples", "300"))
 WHOLE = [("examples", ()), ("coverage", ()), ("fuzzing", ("--max-examples", "150")), *[LINKED] * 6]
-"""Through the links several times: how far one time gets, its seed decides."""
+"""The phases of the long run. LINKED runs several times, because its seed decides how far one run gets."""
 LEAST = 10_000
 
 
-def found(api: ApiProcess, admin: httpx2.Client, phase: str, folder: Path, *options: str) -> Report:
-    """The phase's report, after nothing was found."""
+def checked(api: ApiProcess, admin: httpx2.Client, phase: str, folder: Path, *options: str) -> Report:
+    """Fills the API, runs the phase, and returns its report; the phase must be complete and without failures."""
     fill(api, admin)
     key = admin.headers["Authorization"].removeprefix("Bearer ")
     report = run_phase(api, key, phase, folder, *options)
@@ -35,28 +36,30 @@ def found(api: ApiProcess, admin: httpx2.Client, phase: str, folder: Path, *opti
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("phase", QUICK)
-def test_the_api_keeps_to_its_description(api: ApiProcess, admin: httpx2.Client, tmp_path: Path, phase: str) -> None:
-    report = found(api, admin, phase, tmp_path, "--seed", "20261125", *QUICK[phase])
+def test_the_api_conforms_to_its_description(api: ApiProcess, admin: httpx2.Client, tmp_path: Path, phase: str) -> None:
+    report = checked(api, admin, phase, tmp_path, "--seed", "20261125", *QUICK[phase])
     assert report.facts["test_cases"]["generated"] > 20
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_ten_thousand_cases(api: ApiProcess, admin: httpx2.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole: `pytest -m long tests/contract`. Its table goes into README.md."""
-    reports = [found(api, admin, phase, tmp_path, *options) for phase, options in WHOLE]
+def test_at_least_ten_thousand_cases_pass(
+    api: ApiProcess, admin: httpx2.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All phases at full size: `pytest -m long tests/contract`. README.md shows the table it prints."""
+    reports = [checked(api, admin, phase, tmp_path, *options) for phase, options in WHOLE]
     with capsys.disabled():
         print(table(reports))  # noqa: T201
     assert sum(cases(report) for report in reports) >= LEAST
 
 
 def cases(report: Report) -> int:
-    """Requests that were made and checked."""
+    """The number of requests that were made and checked."""
     return int(report.facts["test_cases"]["generated"])
 
 
 def table(reports: list[Report]) -> str:
-    """What README.md shows of them."""
+    """The reports as a Markdown table."""
     rows = ["| phase | cases | failures | seconds | seed |", "|---|---:|---:|---:|---:|"]
     for report in reports:
         facts: dict[str, Any] = report.facts

@@ -1,4 +1,4 @@
-"""One lab for all tests of a module; where the machine does not allow it, every test says NOT RUN and why."""
+"""One lab for all tests of a module; on a machine that cannot run it, every test is skipped with the reason."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.services import make_folder
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """The service over several hosts, with two workers that are free."""
+    """The service on several hosts, with two idle model workers."""
     if reason := why_not():
         pytest.skip(f"NOT RUN: {reason}")
     folder = make_folder()

@@ -1,6 +1,6 @@
-"""The service over six hosts: database and broker, API, objects, two workers, and the laptop of somebody who uses it.
+"""The service on six hosts: database and broker, API, object storage, two workers, and a user's laptop.
 
-Every process is the real one, started by the command an operator would use. The hosts share the model store, and nothing else.
+Every process is the real one, started by the command an operator would use. The hosts share code and models, and no other folder.
 """
 
 import os
@@ -26,6 +26,7 @@ from shipped import MODELS
 from tests.hosts.network import Host, Network
 
 CODE = Path(__file__).resolve().parents[2]
+# BINNACLE_LEASE_* in seconds: short, so that another host takes over soon
 LEASE = {"TTL": "12", "MARGIN": "4", "SWEEP": "1", "WATCH": "1", "SLICE": "2"}
 MODEL = "demo-severe"
 API_PORT, S3_PORT = 8000, 9000
@@ -58,7 +59,7 @@ class Process:
 
 
 class Lab:
-    """All of it, running. `folder/<host>` is what the host can see of the disk, besides code and models."""
+    """All hosts with their processes. A host sees only its own `folder/<host>`, besides code and models."""
 
     def __init__(self, network: Network, folder: Path) -> None:
         self.network, self.folder = network, folder
@@ -82,7 +83,7 @@ class Lab:
         self.until(lambda: len(self.alive("model")) == 2, 120, "both model workers to report")
 
     def start_worker(self, name: str) -> None:
-        """`binnacle worker`, told about the service by the file that the servers' host wrote."""
+        """Starts `binnacle worker` with the URLs from the file that the servers' host wrote."""
         environment = {**self._urls, **{f"BINNACLE_LEASE_{key}": value for key, value in LEASE.items()}}
         command = [sys.executable, "-m", "app.cli", "worker", "--home", str(self.folder / name / "home"), "--device", "cpu"]
         self._run(self.workers[name], "worker", command, environment)
@@ -102,19 +103,20 @@ class Lab:
 
     @property
     def client(self) -> binnacle.Client:
-        """Of the API, with the administrator's key; to be used on the laptop."""
+        """A client of the API with the administrator's key. Use it within `laptop.inside()`."""
         if self._client is None:
             key = (self.folder / "api" / "home" / "admin.key").read_text().strip()
             self._client = binnacle.Client(f"http://{self.api.address}:{API_PORT}", key)
         return self._client
 
     def calibrate(self, prompts: int, **more: Any) -> str:
-        """Submits a calibration whose length grows with `prompts`; the same number is the same calculation."""
+        """Submits a calibration that takes longer with more `prompts`, and returns its id. Equal numbers give equal results."""
         texts = [f"please tell me {n} things about boats and harbours ." for n in range(2, 2 + prompts)]
         with self.laptop.inside():
             return str(self.client.calibrate(MODEL, prompts=texts, max_new_tokens=64, **more)["id"])
 
     def ended(self, job: str, seconds: float = 240) -> dict[str, Any]:
+        """The job, once it has ended."""
         with self.laptop.inside():
             return dict(self.client.wait(job, timeout=seconds))
 
@@ -124,7 +126,7 @@ class Lab:
             return bytes(self.client.download(job["artifacts"][0], folder / job["id"]).read_bytes())
 
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """What the database says, over its socket: no host's network is in the way."""
+        """The rows of a query, read over the database's socket, so that no host's network matters."""
         with self._postgres.connect(DATABASE) as connection:
             return connection.cursor(row_factory=dict_row).execute(statement, values).fetchall()  # type: ignore[arg-type]
 
@@ -136,26 +138,26 @@ class Lab:
         return [row["worker"].split("@")[1] for row in rows]
 
     def written(self, job: str) -> dict[str, list[dict[str, Any]]]:
-        """Everything the database holds of the job."""
+        """All rows of the job, its events, cells and artifacts."""
         tables = {"jobs": "id", "job_events": "job_id", "job_cells": "job_id", "artifacts": "job_id"}
         return {table: self.rows(f"SELECT * FROM {table} WHERE {key} = %s ORDER BY 1, 2", job) for table, key in tables.items()}
 
     def alive(self, job_class: str, seconds: float = 6) -> set[str]:
-        """Hosts whose worker of the class was seen within so many seconds."""
+        """The hosts with a worker of the class that reported in the last `seconds`."""
         fresh = "SELECT host FROM workers WHERE job_class = %s AND seen_at > now() - make_interval(secs => %s)"
         return {row["host"] for row in self.rows(fresh, job_class, seconds)}
 
     def log(self, host: str, node: str = "model-0") -> str:
-        """What the host's node has logged."""
+        """The log of a node of this host."""
         return (self.folder / host / "home" / "logs" / f"{node}.log").read_text(errors="replace")
 
     def connections_from(self, host: Host) -> int:
-        """How many connections the database believes to have with the host."""
+        """How many connections with the host the database still counts."""
         [row] = self.rows("SELECT count(*) AS n FROM pg_stat_activity WHERE client_addr = %s::inet", host.address)
         return int(row["n"])
 
     def bells_heard_by(self, host: Host) -> int:
-        """How many connections the broker believes to have with the host."""
+        """How many connections with the host the broker still counts; over them it rings the bell for new jobs."""
         with broker_client(self._broker.url) as client:
             return sum(str(peer["addr"]).startswith(f"{host.address}:") for peer in client.client_list())
 
@@ -167,6 +169,7 @@ class Lab:
             return [name for name, there in zip(servers, reached, strict=True) if there]
 
     def until(self, true: Callable[[], Any], seconds: float, what: str) -> None:
+        """Waits until the condition holds; fails with the logs of all processes after `seconds`."""
         deadline = time.monotonic() + seconds
         while not true():
             if time.monotonic() > deadline:
@@ -178,7 +181,7 @@ class Lab:
         return sorted([*self.folder.glob("*/*.log"), *self.folder.glob("*/home/logs/*.log")])
 
     def _start_servers(self) -> None:
-        """Database and broker, as `binnacle up --serve-workers` runs them, without the API and the workers it would add."""
+        """Starts database and broker as `binnacle up --serve-workers` does, but without its API and workers."""
         address, own = self.servers.address, self.folder / "servers"
         sharing = Sharing(address)
         self._postgres = Postgres(own / "postgres", listen=sharing.database, durable=False)

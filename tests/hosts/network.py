@@ -1,6 +1,6 @@
-"""Hosts made of network namespaces: each its own addresses and link, all of them plugged into one switch, none connected to this machine.
+"""Hosts made of network namespaces, each with its own address and link, all on one switch, without a connection to this machine.
 
-A host's processes see their own name, their own network, and no other host's folder. Needs root and iproute2; `why_not()` says what is missing.
+A host's processes see their own host name and network, and no other host's folder. Needs root and iproute2; `why_not()` says what is missing.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def why_not() -> str | None:
-    """Why this machine cannot pretend to be several, or None when it can. Tries everything that the tests do."""
+    """Why this machine cannot run several hosts, or None if it can. Tries everything that the tests need."""
     if os.geteuid() != 0:
         return "only root may make network namespaces"
     for program, package in (("ip", "iproute2"), ("ss", "iproute2"), ("unshare", "util-linux"), ("mount", "mount")):
@@ -47,17 +47,17 @@ class Host:
         self._namespace = f"{network.prefix}-{name}"
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
-        """This thread's new sockets, and the processes it starts, belong to the host as long as the context lasts."""
+        """Within the context, new sockets of this thread and the processes it starts belong to the host."""
         return _in_namespace(Path("/run/netns", self._namespace))
 
     def command(self, argv: Sequence[str], *, hidden: Sequence[Path]) -> list[str]:
-        """`argv` with the host's own name, for which the `hidden` folders are empty. Run it `inside()`."""
+        """The command line that runs `argv` under this host name, with the `hidden` folders empty. Run it `inside()`."""
         empty = [f"mount -t tmpfs none '{folder}'" for folder in hidden]
         script = " && ".join([f"hostname {self.name}", *empty, 'exec "$@"'])
         return ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", script, "sh", *argv]
 
     def reaches(self, other: "Host", port: int, seconds: float = 3) -> bool:
-        """Whether a TCP connection from here to the other host opens within so many seconds."""
+        """Whether a TCP connection from this host to the other one opens within `seconds`."""
         with self.inside():
             try:
                 socket.create_connection((other.address, port), timeout=seconds).close()
@@ -66,28 +66,28 @@ class Host:
         return True
 
     def drop(self) -> None:
-        """From now on the switch swallows what the host sends and what is sent to it. Its link stays up: nobody is told."""
+        """From now on the switch drops all packets from and to the host. The link stays up, so neither side notices."""
         _ip("-n", self._network.switch, "link", "set", self.name, "nomaster")
 
     def carry(self) -> None:
-        """The end of `drop`."""
+        """Ends `drop`."""
         _ip("-n", self._network.switch, "link", "set", self.name, "master", "switch")
 
     def link_down(self) -> None:
-        """As if its cable were pulled and its system had noticed: no route is left."""
+        """Takes the link down, as when the cable is pulled and the system notices: the host has no route left."""
         _ip("-n", self._namespace, "link", "set", "eth0", "down")
 
     def link_up(self) -> None:
-        """The end of `link_down`."""
+        """Ends `link_down`."""
         _ip("-n", self._namespace, "link", "set", "eth0", "up")
 
     def forget(self, other: "Host", port: int) -> None:
-        """Ends the other host's connections with our port, here alone where it is cut off: it learns nothing of it."""
+        """Closes the other host's connections to this port, on this side; a host that is cut off does not learn of it."""
         with self.inside():
             subprocess.run(["ss", "--kill", "sport", "=", f":{port}", "dst", other.address], check=True, capture_output=True)
 
     def make(self) -> None:
-        """Its namespace, plugged into the switch."""
+        """Makes the namespace and connects it to the switch."""
         switch = self._network.switch
         _ip("netns", "add", self._namespace)
         _ip("link", "add", "eth0", "address", self.mac, "netns", self._namespace,
@@ -98,7 +98,7 @@ class Host:
         _ip("-n", switch, "link", "set", self.name, "master", "switch", "up")
 
     def knows(self, other: "Host") -> None:
-        """Its neighbour's hardware address, so that a drop is not noticed by address resolution either."""
+        """Sets the other host's hardware address permanently, so that address resolution does not notice a drop either."""
         _ip("-n", self._namespace, "neighbour", "replace", other.address, "lladdr", other.mac, "dev", "eth0", "nud", "permanent")
 
     def remove(self) -> None:
@@ -114,7 +114,7 @@ class Network:
         self.hosts: dict[str, Host] = {}
 
     def __enter__(self) -> "Network":
-        for left in Path("/run/netns").glob("bnk*-*"):  # by tests that were killed
+        for left in Path("/run/netns").glob("bnk*-*"):  # left by tests that were killed
             if not Path("/proc", left.name.split("-")[0].removeprefix("bnk")).exists():
                 _ip("netns", "delete", left.name)
         _ip("netns", "add", self.switch)
@@ -128,7 +128,7 @@ class Network:
         _ip("netns", "delete", self.switch)
 
     def host(self, name: str) -> Host:
-        """A new host, which every other one reaches."""
+        """A new host, connected to all others."""
         made = Host(self, name, len(self.hosts) + 1)
         self.hosts[name] = made
         made.make()

@@ -1,6 +1,6 @@
-"""The table of what the several hosts went through, printed after the tests: one row a test, NOT RUN and why where it could not be.
+"""Prints a table after the tests of tests/hosts: one row per test with outcome and measurements, or NOT RUN and the reason.
 
-Part of the root conftest's plugins: with several test processes only those are asked for the summary.
+The root conftest loads it as a plugin: with several test processes, only its plugins take part in the summary.
 """
 
 import socket
@@ -12,7 +12,7 @@ FOLDER = "tests/hosts/"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A Markdown table, as docs/hosts.md shows it."""
+    """Prints the Markdown table that docs/hosts.md shows."""
     rows = [
         _row(report, "NOT RUN" if outcome == "skipped" else outcome)
         for outcome in ("passed", "failed", "error", "skipped")

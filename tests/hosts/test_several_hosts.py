@@ -1,4 +1,4 @@
-"""Workers on other hosts share nothing with the API but the database, broker and store: jobs spread, and a host may be cut off at any moment."""
+"""Workers on hosts of their own run jobs, and a host that loses its network loses no job: another one takes it over."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.hosts.network import Host
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 TERMINAL = {"succeeded", "failed", "cancelled"}
 LONG = 200
-"""Prompts of a calibration that is still running when its worker is cut off: some ten seconds."""
+"""Prompts of a calibration of about ten seconds, so that it still runs when its worker is cut off."""
 
 
 def test_jobs_spread_over_hosts_and_their_results_are_downloaded_to_the_byte(
@@ -33,18 +33,18 @@ def test_jobs_spread_over_hosts_and_their_results_are_downloaded_to_the_byte(
 
 @pytest.fixture(scope="module")
 def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What the calibration that others are cut off from comes to when nobody is."""
+    """The file of the same calibration without a cut."""
     return lab.file(lab.ended(lab.calibrate(LONG)), tmp_path_factory.mktemp("undisturbed"))
 
 
 class Cut:
-    """A calibration whose worker was cut off in the middle of it."""
+    """A running calibration that has just lost its worker: `cut` took the network of host `name`; `other` is the free host."""
 
     def __init__(self, lab: Lab, cut: Callable[[Host], None]) -> None:
         self.lab = lab
         lab.until(lambda: lab.alive("model") == set(lab.workers), 60, "both workers to be there")
         self.job = lab.calibrate(LONG)
-        lab.until(self._in_the_middle, 60, "the job to be in the middle of something")
+        lab.until(self._in_the_middle, 60, "the job to have made progress")
         [self.name] = lab.started_by(self.job)
         self.host = lab.workers[self.name]
         [self.other] = set(lab.workers) - {self.name}
@@ -52,22 +52,22 @@ class Cut:
         self.began = time.monotonic()
         cut(self.host)
         assert lab.reached_from(self.host) == [], "it is cut off from everything"
-        assert lab.started_by(self.job) == [self.name], "it was cut off before anybody else could begin"
+        assert lab.started_by(self.job) == [self.name], "it was cut off before the other host could begin"
 
     def taken_over(self) -> float:
-        """Waits until the other host has begun the job; the seconds since the cut."""
+        """Waits until the other host has begun the job; returns the seconds since the cut."""
         self.lab.until(lambda: self.lab.started_by(self.job) == [self.name, self.other], 120, "the other host to begin")
         return time.monotonic() - self.began
 
     def stopped_by_itself(self) -> bool:
-        """Whether the cut host's log says that it gave the job up: its child on its own clock, or its parent for it."""
+        """Whether the log of the cut host says that its child gave the job up, or that its parent stopped the child."""
         said = self.lab.log(self.name)
         return f'"job": "{self.job}"' in said and any(
             f'"event": "{event}"' in said for event in ("job.lease_lost", "child.signalled")
         )
 
     def back(self) -> None:
-        """Waits until the database has heard of the host's nodes again, and then some: for what they might still write."""
+        """Waits until the database has heard from both nodes of the host again, and 3 s more, in which they might write."""
         for job_class in ("model", "light"):
             self.lab.until(lambda c=job_class: self.name in self.lab.alive(c), 120, f"{self.name} to be back")  # type: ignore[misc]
         time.sleep(3)
@@ -78,7 +78,7 @@ class Cut:
 
 
 def succeeded_once(lab: Lab, job: str, undisturbed: bytes, folder: Path) -> None:
-    """After a cut: two starts, one loss, one ending, one file, whose bytes are those of a run without a cut."""
+    """Asserts that the job has two starts, one loss, one ending, and one file with the bytes of a run without a cut."""
     ended = lab.ended(job)
     assert ended["state"] == "succeeded", ended["error"]
     types = [row["type"] for row in lab.written(job)["job_events"]]
@@ -92,7 +92,7 @@ def succeeded_once(lab: Lab, job: str, undisturbed: bytes, folder: Path) -> None
 def test_a_host_is_silently_cut_off_another_finishes_and_it_writes_nothing_when_it_is_back(
     lab: Lab, undisturbed: bytes, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """It comes back after the other has finished."""
+    """The network comes back after the other host has finished."""
     cut = Cut(lab, Host.drop)
     record_property("taken over after", f"{cut.taken_over():.0f} s")
     succeeded_once(lab, cut.job, undisturbed, tmp_path)
@@ -114,14 +114,14 @@ def test_a_hosts_link_goes_down_and_comes_up_while_another_runs_its_job(
     succeeded_once(lab, cut.job, undisturbed, tmp_path)
     lab.until(cut.stopped_by_itself, 90, "the cut host to give the job up")
     token = lab.rows("SELECT lease_token FROM jobs WHERE id = %s", cut.job)[0]["lease_token"]
-    assert token == 2, "nobody but the two that started it ever held it"
+    assert token == 2, "only the two hosts that started it held its lease"
 
 
 @pytest.mark.long
 def test_a_host_takes_jobs_again_after_the_servers_closed_its_connections(
     lab: Lab, record_property: Callable[[str, object], None]
 ) -> None:
-    """After a long cut the servers keep none of its connections, and what they sent to say so was lost as well."""
+    """After a long cut the servers have closed its connections, and the host did not get their packets about it."""
     lab.until(lambda: lab.alive("model") == set(lab.workers), 60, "both workers to be there")
     host = lab.workers["ada"]
     assert lab.connections_from(host) > 0

@@ -1,7 +1,7 @@
-"""Builds an image's stages as folders on this machine: their COPY lines from what `.dockerignore` lets in, their own pip lines.
+"""Builds the stages of the Dockerfile as folders on this machine, without Docker: runs their COPY and pip lines.
 
-What this leaves untested: the base image and its apt packages, users and file modes, and that the pinned packages can be downloaded.
-They, torch among them, are found in the running environment instead, behind the image's own; the product is only where the image has it.
+Not tested: the base image, its apt packages, users, file modes, and the download of pinned packages. Those packages are taken from the
+running environment, which is last on the path; Binnacle itself is importable only from where the image has it.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.images.dockerfile import Stage
 
 VENV = "/opt/venv"
 APT = "apt-get update"
-"""How the one RUN begins that is not run."""
+"""The beginning of the only RUN line that is left out."""
 
 
 class Image:
@@ -30,17 +30,17 @@ class Image:
         root.mkdir(parents=True)
 
     def at(self, path: str) -> Path:
-        """Where a path of the image lies, absolute or relative to its working folder."""
+        """Where a path of the image lies on this machine; it may be relative to WORKDIR."""
         return self.root / str(Path(self.workdir, path)).lstrip("/")
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """The command in the image, with nothing of our own environment."""
+        """Runs the command in the image, with the environment of the image only."""
         given = self.environment | environment
         return subprocess.run(command, cwd=self.at("."), env=given, capture_output=True, text=True, timeout=300, check=False)
 
 
 class Builder:
-    """Builds stages under `folder`; `context` is what the build is sent."""
+    """Builds stages under `folder` from the build context `context`."""
 
     def __init__(self, stages: dict[str, Stage], context: Path, folder: Path) -> None:
         self._stages = stages
@@ -50,7 +50,7 @@ class Builder:
         self._packages = _packages_without_the_product(folder / "packages")
 
     def build(self, name: str) -> Image:
-        """The stage `name`, after those it needs."""
+        """Builds the stage `name` and the stages it needs, each once."""
         if name in self._built:
             return self._built[name]
         stage = self._stages[name]
@@ -84,7 +84,7 @@ class Builder:
             image.command = [part.strip(' "') for part in rest.strip("[]").split('",')]
 
     def _copy(self, image: Image, words: list[str]) -> None:
-        """Files go into the target, a folder's contents go into it too; a virtual environment is linked, as its scripts name its place."""
+        """Copies files, and the contents of folders, into the target. `--from` links, because scripts of a virtual environment hold its path."""
         if words[0].startswith("--from="):
             source = self.build(words[0].removeprefix("--from=")).at(words[1])
             image.at(words[2]).parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Builder:
                 shutil.copy(seen, image.at(target) / seen.name if target.endswith("/") else image.at(target))
 
     def _run(self, image: Image, line: str) -> None:
-        """A line that makes the virtual environment or installs into it, without an index: what is pinned is here already."""
+        """Runs a line that makes the virtual environment or installs into it; without an index, as the pinned packages are here already."""
         assert VENV in line, f"tests/images does not know what to do with RUN {line}"
         environment = image.environment | {
             "PYTHONPATH": str(self._packages),
@@ -119,7 +119,7 @@ class Builder:
 
 
 def _packages_without_the_product(folder: Path) -> Path:
-    """Links to every package of this environment but ours."""
+    """Fills the folder with links to every package of this environment except Binnacle's, and returns it."""
     folder.mkdir(parents=True)
     for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
         if "binnacle" not in path.name and path.name != "__pycache__" and path.suffix != ".pth":

@@ -1,7 +1,7 @@
-"""Runs docker-compose.yml as processes, as compose would run containers: its interpolation, order, commands and environments.
+"""Runs the services of docker-compose.yml as processes, with its variables, order, commands and environments.
 
-Rewritten is only what needs a container: host names, paths and ports, and the GPU. Postgres is the embedded one, with the file's password;
-valkey is the embedded program under the file's own command. Health checks and restarts are Docker's and are not tried.
+Host names, paths, ports and the GPU are rewritten, as there are no containers. Postgres is the embedded one, with the password from the file;
+valkey is the embedded program with the command from the file. Health checks and restarts are not tested.
 """
 
 import os
@@ -29,7 +29,7 @@ def read_environment(path: Path) -> dict[str, str]:
 
 
 def read_compose(folder: Path) -> dict[str, Any]:
-    """docker-compose.yml with the variables of `.env` put in. Raises ValueError for one that must be set and is not."""
+    """docker-compose.yml with the variables of `.env` filled in. Raises ValueError for a required variable that is not set."""
     variables = read_environment(folder / ".env")
 
     def value(found: re.Match[str]) -> str:
@@ -44,7 +44,7 @@ def read_compose(folder: Path) -> dict[str, Any]:
 
 
 class Composed:
-    """The services of the file in `folder`. ports: free ones for the API, its metrics, Postgres and valkey."""
+    """The services of the file in `folder`. `ports` maps api, metrics, postgres and valkey to free ports."""
 
     def __init__(self, folder: Path, images: Mapping[str, Image], work: Path, ports: Mapping[str, int]) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Composed:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def up(self) -> None:
-        """`docker compose up --detach`: each service without a profile, after those that it waits for."""
+        """Does what `docker compose up --detach` does: starts each service without a profile, after the services it depends on."""
         self._services = {name: one for name, one in read_compose(self._folder)["services"].items() if "profiles" not in one}
         self._rewritten = [
             (r"@postgres:5432", f"@127.0.0.1:{self._ports['postgres']}"),
@@ -78,11 +78,11 @@ class Composed:
 
     @property
     def port(self) -> int:
-        """Where the API listens."""
+        """The port of the API."""
         return self._ports["api"]
 
     def execute(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """`docker compose exec NAME COMMAND`."""
+        """Does what `docker compose exec NAME COMMAND` does."""
         assert self.running[name].poll() is None, self.log(name)
         return self._image(name).run(*map(self._here, command), **self._environment(name))
 
@@ -119,7 +119,9 @@ class Composed:
             self.running[name] = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     def _start_postgres(self, environment: Mapping[str, str]) -> None:
-        assert (environment["POSTGRES_USER"], environment["POSTGRES_DB"]) == ("binnacle", "binnacle"), "as the embedded one"
+        assert (environment["POSTGRES_USER"], environment["POSTGRES_DB"]) == ("binnacle", "binnacle"), (
+            "the embedded database has these names"
+        )
         folder = self._work / "pg"
         folder.mkdir()
         write_private(folder / "password", environment["POSTGRES_PASSWORD"])
@@ -127,7 +129,7 @@ class Composed:
         self._postgres.start()
 
     def _valkey_program(self) -> Path:
-        """A folder with `valkey-server`, which differs from the image's only in port and folder."""
+        """A folder with a script `valkey-server`, which adds the port to the command line."""
         folder = self._work / "programs"
         folder.mkdir()
         program = folder / "valkey-server"
@@ -145,13 +147,14 @@ class Composed:
         return self._image(name).environment | {key: self._here(str(value)) for key, value in named.items()} | ours
 
     def _here(self, text: str) -> str:
+        """The text with the hosts, paths and ports of this machine."""
         for pattern, replacement in self._rewritten:
             text = re.sub(pattern, replacement, text)
         return text
 
 
 def command_lines(found: Callable[[int], bool]) -> dict[int, str]:
-    """The command lines, as `ps` shows them to every account, of the processes for which `found(pid)`."""
+    """The command lines of the processes for which `found(pid)` is true, as `ps` shows them to every account."""
     lines = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""The images, built once for these tests."""
+"""A builder of the images, shared by all tests of this folder."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile's stages and a `.dockerignore`, as far as ours use them. Anything else raises, so that it cannot be skipped in silence."""
+"""Reads the stages of the Dockerfile and `.dockerignore`. An instruction that it does not know raises ValueError."""
 
 import os
 import re
@@ -20,7 +20,7 @@ class Stage:
 
 
 def read_stages(text: str) -> dict[str, Stage]:
-    """Every stage by its name, in order. Raises ValueError for an instruction that is not known here."""
+    """Every stage by name, in order. Raises ValueError for an unknown instruction."""
     without_comments = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     found: dict[str, Stage] = {}
     for line in without_comments.replace("\\\n", " ").splitlines():
@@ -37,14 +37,14 @@ def read_stages(text: str) -> dict[str, Stage]:
 
 
 class Ignored:
-    """A `.dockerignore`: the last rule that matches a path, or a folder that it lies in, decides about it."""
+    """The rules of a `.dockerignore`: the last rule that matches a path, or a folder above it, decides."""
 
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines()]
         self._rules = [(line.removeprefix("!"), line.startswith("!")) for line in lines if line and not line.startswith("#")]
 
     def leaves_out(self, path: PurePosixPath) -> bool:
-        """Whether the build does not see `path`, which is relative to the context."""
+        """Whether the rules exclude `path`, which is relative to the build context."""
         places = [str(place) for place in (path, *path.parents) if str(place) != "."]
         out = False
         for pattern, admits in self._rules:
@@ -53,7 +53,7 @@ class Ignored:
         return out
 
     def seen(self, root: Path) -> Iterator[PurePosixPath]:
-        """Every file under `root` that the build sees. A folder left out is entered only where a rule names something inside it."""
+        """Every file under `root` that is in the build context. An excluded folder is entered only if a rule names something inside it."""
         for folder, folders, files in os.walk(root):
             here = PurePosixPath(Path(folder).relative_to(root))
             inside = [here / name for name in folders]
@@ -65,14 +65,14 @@ class Ignored:
 
 
 def copy_context(root: Path, ignored: Ignored, target: Path) -> None:
-    """What an image build is sent of `root`."""
+    """Copies the build context of `root`, without the ignored files."""
     for path in ignored.seen(root):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target / path)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Go's filepath.Match, and `**` for any number of folders."""
+    """A pattern of Go's filepath.Match, with `**` for any number of folders, as a regular expression."""
     kinds = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?)", text.strip("/"))
     return re.compile("".join(kinds.get(piece, re.escape(piece)) for piece in pieces))

@@ -1,7 +1,6 @@
-"""The images start: their stages are built as folders from what a build would see, and run from outside the checkout.
+"""The API image and the worker image start, and the compose commands of the README lead to a calibration without a secret in `ps`.
 
-And so do the README's compose commands in an empty folder, as processes: from `.env` to a calibration, and no secret in sight of `ps`. One file
-for both, so that one process builds what takes most of their time.
+No Docker is needed: see building.py and composing.py. One file holds all tests, so that one test process builds the images, which takes longest.
 """
 
 import re
@@ -79,7 +78,7 @@ def ready(url: str, server: subprocess.Popen[bytes], seconds: float = 90) -> boo
 
 
 @pytest.mark.timeout(400)
-def test_everything_in_the_api_image_can_be_imported_and_no_worker_is_in_it(builder: Builder) -> None:
+def test_every_module_of_the_api_image_imports_and_it_has_no_workers(builder: Builder) -> None:
     image = builder.build("api")
     imported = import_all(image, builder.build("api-packages"), "app", "terms")
     assert imported.returncode == 0, imported.stderr
@@ -87,8 +86,8 @@ def test_everything_in_the_api_image_can_be_imported_and_no_worker_is_in_it(buil
 
 
 @pytest.mark.timeout(400)
-def test_everything_in_the_worker_image_can_be_imported(builder: Builder) -> None:
-    """The Celery application and every handler with it."""
+def test_every_module_of_the_worker_image_imports(builder: Builder) -> None:
+    """The Celery application and the handlers are among them."""
     image = builder.build("worker")
     imported = import_all(image, builder.build("worker-packages"), "workers", "terms", "shipped")
     assert imported.returncode == 0, imported.stderr
@@ -99,12 +98,12 @@ WORKER = {"BINNACLE_WORKER_CLASS": "light", "BINNACLE_DEVICE": "cpu", "OMP_NUM_T
 
 
 def import_all(image: Image, packages: Image, *names: str) -> subprocess.CompletedProcess[str]:
-    """Imports every module of these packages in the image, which must be the image's own."""
+    """Imports every module of these packages in the image; the packages must lie within the image."""
     return image.run("python", "-c", IMPORT_ALL.format(packages=names, root=str(packages.root.parent)), **WORKER)
 
 
-def test_the_reading_of_dockerignore_is_dockers(tmp_path: Path) -> None:
-    """Its documentation's rules: the last match decides, a folder stands for what is in it, `**` is any number of folders."""
+def test_dockerignore_is_read_by_dockers_rules(tmp_path: Path) -> None:
+    """The last match decides, a folder stands for everything in it, and `**` is any number of folders."""
     ignored = Ignored("# comment\n*\n!app\n!docs/*.md\n**/__pycache__\n!README.md\n")
     seen = ["app/main.py", "app/deep/er.py", "README.md", "docs/a.md"]
     unseen = ["secret", "app/__pycache__/x.pyc", "app/a/__pycache__/y.pyc", "docs/deep/a.md", "application/x", "docs/a.txt"]
@@ -119,24 +118,24 @@ def test_the_reading_of_dockerignore_is_dockers(tmp_path: Path) -> None:
     )
 
 
-def test_an_instruction_that_is_not_understood_is_not_skipped() -> None:
+def test_an_unknown_instruction_is_refused() -> None:
     with pytest.raises(ValueError, match="does not know"):
         read_stages("FROM python AS base\nADD app app\n")
 
 
 SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "BINNACLE_KEY_PEPPER")
-FILL_IN = "# and fill it in"
+FILL_IN = "# and fill it in"  # the comment of the README on the line after which a person edits .env
 
 
 def readme_commands() -> list[str]:
-    """The lines of the README's block about Docker."""
+    """The lines of the README's code block about Docker."""
     [block] = re.findall(r"^```sh\n([^`]*?docker compose up[^`]*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE)
     return str(block).splitlines()
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder but for the two files that the README's commands begin from."""
+    """A folder with only docker-compose.yml and .env.example, where the commands of the README begin."""
     folder = make_folder()
     for name in ("docker-compose.yml", ".env.example"):
         shutil.copy(ROOT / name, folder / name)
@@ -146,6 +145,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def composed(builder: Builder, folder: Path) -> Iterator[Composed]:
+    """The services of that folder, not started, with free ports."""
     images = {"binnacle-api": builder.build("api"), "binnacle-worker": builder.build("worker")}
     with ExitStack() as opened:
         held = {name: opened.enter_context(socket.socket()) for name in ("api", "metrics", "postgres", "valkey")}
@@ -160,7 +160,7 @@ def composed(builder: Builder, folder: Path) -> Iterator[Composed]:
 
 
 @pytest.mark.timeout(400, func_only=True)
-def test_the_readmes_commands_lead_to_a_calibration(composed: Composed, folder: Path) -> None:
+def test_the_docker_commands_of_the_readme_lead_to_a_calibration(composed: Composed, folder: Path) -> None:
     for line in readme_commands():
         if line.startswith("docker compose exec "):
             _, _, _, service, *command = shlex.split(line)
@@ -196,12 +196,12 @@ def test_the_readmes_commands_lead_to_a_calibration(composed: Composed, folder: 
 
 
 def tree(pid: int) -> set[int]:
-    """The process and everything that it started."""
+    """The ids of the process and of all its descendants."""
     return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
 
 
 def fill_in(path: Path) -> None:
-    """What a person does: secrets, and the folder of the models."""
+    """Fills in `.env` as a person would: random secrets, and the folder of the models."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600, "it holds secrets"
     text = path.read_text().replace("MODELS_FOLDER=./models", f"MODELS_FOLDER={ROOT / 'shipped' / 'models'}")
     for name in SECRETS:
@@ -210,7 +210,7 @@ def fill_in(path: Path) -> None:
     path.write_text(text)
 
 
-def test_a_secret_that_was_not_filled_in_stops_compose(folder: Path) -> None:
+def test_a_missing_secret_stops_compose(folder: Path) -> None:
     (folder / ".env").write_text((folder / ".env.example").read_text())
     with pytest.raises(ValueError, match=r"POSTGRES_PASSWORD: set it in \.env"):
         read_compose(folder)

@@ -1,7 +1,4 @@
-"""The shipped models with their extraction responses (tests/judges/world.py), for tests of judges.
-
-Imports torch only where they are asked for.
-"""
+"""The fixture `world`: shipped models with their extraction responses (see world.py). Torch is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -36,5 +33,5 @@ def world() -> Callable[..., World]:
         lm, content = lm_of(model), dataset(trait, step)
         return World(lm, content, elicit(lm, labelled_rows(content), max_new_tokens=NEW_TOKENS, batch_rows=96))
 
-    # by one order of arguments: the cache takes the same ones given in another way for others
+    # the cache tells positional from keyword arguments, so `make` is always called the same way
     return lambda trait, model="demo-severe", step=1: make(trait, model, step)

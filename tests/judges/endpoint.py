@@ -1,4 +1,4 @@
-"""A local HTTP server that plays a chat-completions endpoint, faults included. It rates a text by the number after `worth`."""
+"""A local HTTP server that acts as a chat-completions endpoint and can fail. It rates a text by the number after `worth`."""
 
 import json
 import math
@@ -16,7 +16,7 @@ Body = dict[str, Any]
 
 @dataclass
 class Request:
-    """One request as it came."""
+    """One request as it arrived; `began` is its time in seconds of time.monotonic."""
 
     path: str
     headers: Mapping[str, str]
@@ -29,12 +29,13 @@ class Request:
 
     @property
     def is_probe(self) -> bool:
+        """Whether it is one of the requests by which a judge tries the endpoint at its start."""
         return self.text.startswith("Reply with ")
 
 
 @dataclass
 class Fault:
-    """What one reply is instead. `status` 0 closes the connection; `delay` comes before it."""
+    """A reply that is not a completion. `status` 0 closes the connection; the reply is sent after `delay` seconds."""
 
     status: int = 200
     body: bytes = b""
@@ -43,11 +44,11 @@ class Fault:
 
 
 Behaviour = Callable[[Request, int], Body | Fault]
-"""From a request and how many came before it to a reply."""
+"""Takes a request and the number of earlier requests; returns the reply."""
 
 
 def completion(top: Mapping[str, float], text: str | None = None, *, tokens: int = 100) -> Body:
-    """A completion of one token with these probabilities."""
+    """A completion of one token, with these probabilities of the alternatives."""
     alternatives = [{"token": token, "logprob": math.log(p) if p else -9999.0} for token, p in top.items()]
     first = text if text is not None else max(top, key=lambda token: top[token])
     return {
@@ -59,7 +60,7 @@ def completion(top: Mapping[str, float], text: str | None = None, *, tokens: int
 
 
 def rating(request: Request, *, splits: bool = False, letters: bool = True) -> Body:
-    """An obedient model. `splits`: its tokens hold one digit each."""
+    """The reply of a model that does what it is asked. `splits`: its tokens hold one digit each. `letters`: it can reply with letters."""
     probed = re.search(r"^Reply with the (number|letter) (\w+) ", request.text)
     if probed:
         word = probed[2] if probed[1] == "letter" or not splits else probed[2][0]
@@ -75,7 +76,7 @@ def rating(request: Request, *, splits: bool = False, letters: bool = True) -> B
 
 
 class Endpoint:
-    """A running server: `url`, the `requests` so far, the most that were `together`."""
+    """The server: its `url`, the `requests` so far, and `together`, the most requests that were under way at once."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -137,7 +138,7 @@ class Endpoint:
                         self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(fault.body)
-                except OSError:  # whoever asked has gone
+                except OSError:  # the client has closed the connection
                     self.close_connection = True
 
             def log_message(self, *_arguments: object) -> None:
@@ -148,7 +149,7 @@ class Endpoint:
 
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[Endpoint]:
-    """The server while the block runs."""
+    """Runs a server within the block."""
     endpoint = Endpoint(behaviour)
     thread = threading.Thread(target=endpoint.serve)
     thread.start()

@@ -1,7 +1,7 @@
-"""Jobs that would fit the same reference judge share one: the first fit is real, and what it depends on is the key of the others.
+"""Saves time in tests: fits of a reference judge with equal arguments share the first judge. `afresh` undoes this within a test.
 
-A judge remembers texts that it has read, and nothing depends on what it has read before (tests/judges/test_coherence.py); what fits of the same
-responses have in common is tried in tests/judges/test_reference.py. A test that needs a fit of its own undoes this (`afresh`).
+This is safe, because scores do not depend on what a judge has read before (test_coherence.py), and equal responses give equal judges
+(test_reference.py).
 """
 
 import json
@@ -22,7 +22,7 @@ _MADE: dict[tuple[PreTrainedModel, str, str], ReferenceJudge] = {}
 
 @contextmanager
 def fitted_once() -> Iterator[None]:
-    """Within the block, `ReferenceJudge.fit` gives the judge that it made of equal arguments for the same model before, in any module."""
+    """Within the block, `ReferenceJudge.fit` returns the judge of an earlier fit with equal arguments in this process, if there is one."""
 
     def fit(lm: LanguageModel, material: Material, *, preparing: Any = None, **options: Any) -> ReferenceJudge:
         # a job's LanguageModel is a copy with the special tokens that its spec asks for
@@ -38,7 +38,7 @@ def fitted_once() -> Iterator[None]:
 
 @contextmanager
 def afresh() -> Iterator[None]:
-    """Within the block every fit is made."""
+    """Within the block every fit is a real one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ReferenceJudge, "fit", _FIT)
         yield

@@ -1,4 +1,4 @@
-"""The search for a text's best prompt against trying all 33, and that no batch plan or order changes a reading."""
+"""Coherence: the search for the best prompt of a text nearly agrees with trying all 33, and no batch size or order changes a reading."""
 
 import json
 import random
@@ -17,30 +17,32 @@ Worlds = Callable[..., World]
 
 @pytest.fixture(scope="module")
 def scale(world: Worlds) -> Scale:
+    """A scale fitted on the responses of both classes."""
     w = world("refusal", step=3)
     return fit_scale(w.lm, rows_of(w, "positive"), rows_of(w, "negative"), batch_rows=96)
 
 
 def rows_of(w: World, label: str) -> list[Row]:
+    """Prompt and tokens of the responses of one class."""
     return [(one.prompt_ids, one.ids) for one in w.answered if one.label == label]
 
 
 @pytest.fixture(scope="module")
 def texts(world: Worlds) -> list[Row]:
-    """Answers at doses from harmless to ruinous."""
+    """Prompt and tokens of answers steered at doses from harmless to destructive."""
     w = world("refusal", step=3)
     items = [item for dose in (0.35, 0.65, 0.95, 1.4) for item in w.items(w.questions("test", 2), dose)]
     return [(tuple(item.prompt_ids), tuple(item.ids)) for item in items if item.ids]
 
 
 def best_of_all(lm: LanguageModel, scale: Scale, row: Row) -> float:
-    """Every prompt tried, each alone."""
+    """The highest log-likelihood of the text after any prompt, each read on its own."""
     return max(log_likelihood_alone(lm, prompt, row[1]) for prompt in (row[0], *scale.prompts))
 
 
-def test_the_search_is_never_over_the_best_of_all_and_hardly_under(world: Worlds, scale: Scale, texts: list[Row]) -> None:
-    """0.5 points in the mean, 1 where a threshold may stand (measured 0.2 and 0.2 over 104 texts, and 5.4 at most, on a ruined one); half a
-    step of PRECISION is 0.05 points here."""
+def test_the_search_comes_close_to_the_best_of_all_prompts_and_not_above(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+    """At most 0.5 points below in the mean, and 1 point where coherence is over 60, the range of thresholds. Measured over 104 texts: 0.2 and
+    0.2, and 5.4 at most, on a destroyed text. Half a step of PRECISION is 0.05 points here, so the search may seem that much higher."""
     some = texts[::2]
     lm = world("refusal", step=3).lm
     found = [scale.coherence(one) for one in Reader(lm, scale, batch_rows=96).read(some)]
@@ -53,7 +55,7 @@ def test_the_search_is_never_over_the_best_of_all_and_hardly_under(world: Worlds
     assert sum(under) / len(under) < 0.5
 
 
-def test_readings_do_not_depend_on_batch_order_or_company(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+def test_readings_do_not_depend_on_batch_size_order_or_other_texts(world: Worlds, scale: Scale, texts: list[Row]) -> None:
     lm = world("refusal", step=3).lm
     some = texts[::5]
     whole = Reader(lm, scale, batch_rows=96).read(some)
@@ -75,14 +77,14 @@ def test_a_refusal_of_a_harmless_request_is_read_after_a_prompt_that_elicits_ref
     assert found.log_likelihood > own + 0.2
 
 
-def test_the_fixed_prompts_are_of_both_classes(world: Worlds, scale: Scale) -> None:
+def test_half_of_the_fixed_prompts_are_of_each_class(world: Worlds, scale: Scale) -> None:
     w = world("refusal", step=3)
     positive, negative = ({prompt for prompt, _ in rows_of(w, label)} for label in ("positive", "negative"))
     assert len(set(scale.prompts)) == FIXED_PROMPTS
     assert sum(prompt in positive for prompt in scale.prompts) == sum(prompt in negative for prompt in scale.prompts) == 16
 
 
-def test_the_formula_by_hand() -> None:
+def test_coherence_of_readings_computed_by_hand() -> None:
     scale = Scale(base=-1.0, shuffled=-9.0, prompts=())
     assert scale.coherence(Reading(-1.0, 0.0)) == 100
     assert scale.coherence(Reading(-0.2, 0.0)) == 100
@@ -99,13 +101,13 @@ def test_a_scale_survives_being_stored(scale: Scale) -> None:
 
 def test_a_prompt_that_does_not_fit_with_the_text_is_not_tried(world: Worlds, scale: Scale) -> None:
     lm = world("refusal", step=3).lm
-    text = (5,) * (lm.context_length - 3)
+    text = (5,) * (lm.context_length - 3)  # leaves room for less than any prompt
     reader = Reader(lm, Scale(scale.base, scale.shuffled, scale.prompts[:2]), batch_rows=2)
     [found, empty] = reader.read([(scale.prompts[0], text), (scale.prompts[0], ())])
     assert found == Reading(None, 1.0)
     assert empty == Reading(None, 0.0)
 
 
-def test_no_answers_make_no_scale(world: Worlds) -> None:
+def test_a_scale_needs_a_response(world: Worlds) -> None:
     with pytest.raises(ValueError, match="no response"):
         fit_scale(world("refusal", step=3).lm, [((1, 2), ())], [], batch_rows=2)

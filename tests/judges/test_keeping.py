@@ -1,4 +1,4 @@
-"""The reference judge is fitted once for equal jobs: the kept one scores as the fitted one did, and its key leaves nothing out that matters."""
+"""Equal jobs share one fitted reference judge: the stored one gives the same scores, and its key covers everything that a fit depends on."""
 
 import json
 from collections.abc import Callable
@@ -20,15 +20,17 @@ REFERENCE = {"name": "reference", "kind": "reference", "model": None, "url": Non
 
 
 def proved(lm: LanguageModel, **changes: Any) -> LanguageModel:
+    """The model with a reading hash, as after its proofs, and other facts changed."""
     return replace(lm, facts=replace(lm.facts, reading_hash="r" * 64, **changes))
 
 
 def opened(w: World, lm: LanguageModel, context: FakeContext, kind: str = "reference") -> Judge:
+    """The judge that a job with this context opens."""
     context.phase("preparing the judge", 1, "judges")
     return open_judge(REFERENCE | {"kind": kind}, lm, Material(w.trait, w.responses, 12), context)
 
 
-def test_an_equal_job_takes_the_judge_that_was_fitted(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_equal_job_loads_the_stored_judge(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
     w = world("refusal", step=8)
     lm, first, second = proved(w.lm), FakeContext(w.lm), FakeContext(w.lm)
     fitted = opened(w, lm, first)
@@ -53,14 +55,14 @@ def test_an_equal_job_takes_the_judge_that_was_fitted(world: Callable[..., World
         opened(w, proved(w.lm, weight_hash="0" * 64), second)
 
 
-def test_a_judge_of_a_reading_that_is_not_proved_is_for_no_other_job(world: Callable[..., World]) -> None:
+def test_the_judge_of_a_model_without_a_reading_hash_is_not_stored(world: Callable[..., World]) -> None:
     w = world("refusal", step=8)
     context = FakeContext(w.lm)
     opened(w, replace(w.lm, facts=replace(w.lm.facts, reading_hash=None)), context)
     assert [name for name in context.committed if name.startswith("judge:")] == []
 
 
-def test_everything_that_changes_a_fit_changes_its_name(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_changes_a_fit_changes_its_key(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
     w = world("refusal", step=8)
     asked: list[Any] = [w.trait, w.responses, {"max_new_tokens": 12, "given": False, "questions": None}]
     lm = proved(w.lm)
@@ -75,4 +77,4 @@ def test_everything_that_changes_a_fit_changes_its_name(world: Callable[..., Wor
     }
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     names.add(key_of(lm, asked))
-    assert len(names) == 10
+    assert len(names) == 10  # the nine above and this one

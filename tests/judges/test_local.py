@@ -1,4 +1,4 @@
-"""The judge that is a local chat model: exact distributions, written out naively, of a tokenizer that splits every number."""
+"""A local chat model as judge: its probabilities of numbers and letters equal a brute-force computation, with a tokenizer of single bytes."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ ITEMS = [JudgeItem("How?", None, "so"), JudgeItem("Why?", None, "no way"), Judge
 
 @pytest.fixture
 def lm(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
-    """A context in which a judge's prompt of one token a byte fits."""
+    """A tiny model with a long context: each byte of a judge's prompt is a token."""
     return tiny_lm("llama", tokenizer="chat", max_position_embeddings=16 * CONTEXT)
 
 
@@ -32,17 +32,19 @@ def judge(lm: LanguageModel) -> LocalJudge:
 
 
 def step(lm: LanguageModel, ids: list[int]) -> torch.Tensor:
+    """Log-probabilities of the token after `ids`, by one plain forward pass."""
     with torch.no_grad():
         return torch.log_softmax(lm.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].double(), 0)
 
 
 def prompt(lm: LanguageModel, item: JudgeItem, kind: str) -> list[int]:
+    """The tokens of the judge's question of this kind about the item."""
     system, user = messages(kind, item, TRAIT, "numbers")  # type: ignore[arg-type]
     return encode_prompt(lm, user["content"], system["content"])
 
 
-def test_a_split_number_is_its_tokens_and_the_end_one_after_the_other(lm: LanguageModel) -> None:
-    """All 101 numbers by brute force: one forward pass a token, no cache, no sharing."""
+def test_the_probability_of_a_split_number_is_the_product_of_its_digits_and_the_end(lm: LanguageModel) -> None:
+    """All 101 numbers by brute force: one forward pass per token, without cache."""
     judged = judge(lm)
     assert judged.identity["scale"] == "prefix tree"
     ids = prompt(lm, ITEMS[0], "trait")
@@ -63,7 +65,7 @@ def test_a_split_number_is_its_tokens_and_the_end_one_after_the_other(lm: Langua
     assert_no_hooks(lm.model)
 
 
-def test_letters_are_read_from_the_next_token_alone(lm: LanguageModel) -> None:
+def test_letters_are_read_from_the_next_token_only(lm: LanguageModel) -> None:
     judged = judge(lm)
     ids = prompt(lm, ITEMS[0], "relevance")
     assert not judged._trees[tuple(ENGAGES)].splits
@@ -84,7 +86,7 @@ def test_too_little_probability_on_numbers_is_no_score_and_is_counted(lm: Langua
     assert judged.tally["failed_trait"] == 2
 
 
-def test_a_score_is_the_expectation_and_an_off_topic_answer_is_capped(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_score_is_the_expectation_and_off_topic_coherence_is_capped(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judge(lm)
     replies = {tuple(NUMBERS): {"80": 0.4, "90": 0.2}, tuple(ENGAGES): {"A": 0.1, "B": 0.7}}
     monkeypatch.setattr(
@@ -92,14 +94,14 @@ def test_a_score_is_the_expectation_and_an_off_topic_answer_is_capped(lm: Langua
     )
     first, _, empty = judged.score(ITEMS)
     assert first.trait == pytest.approx((0.4 * 80 + 0.2 * 90) / 0.6)
-    assert first.coherence == 50  # capped: it does not engage
+    assert first.coherence == 50  # capped: B, which says that the answer does not engage, is likelier
     assert empty.coherence == 0
     assert (
         judged.tally["replies"] == 3 + 2 + 2
     )  # equal questions about equal answers are asked once; nothing is asked of an empty text
 
 
-def test_the_same_text_scores_the_same_in_any_company(lm: LanguageModel) -> None:
+def test_a_score_does_not_depend_on_the_other_items(lm: LanguageModel) -> None:
     together = judge(lm).score(ITEMS)
     alone = [judge(lm).score([item])[0] for item in ITEMS]
     assert together == alone
@@ -112,8 +114,8 @@ def test_a_prompt_that_does_not_fit_is_no_score_and_is_counted(tiny_lm: Callable
     assert score.coherence is None
 
 
-def test_a_judged_text_opens_no_turn_of_its_own(lm: LanguageModel) -> None:
-    """The name of a special token in an answer is letters: only the template begins the judge's turn."""
+def test_special_tokens_in_a_judged_text_are_plain_letters(lm: LanguageModel) -> None:
+    """Only the chat template opens a turn."""
     judged = judge(lm)
     named = {name: lm.tokenizer.convert_tokens_to_ids(name) for name in ("<|end|>", "<|user|>", "<|assistant|>")}
     plain = judged._prompt("trait", ITEMS[0])

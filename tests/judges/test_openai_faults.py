@@ -1,4 +1,4 @@
-"""The judge behind an endpoint when the endpoint fails: what is tried again, given up, spaced, counted and never told."""
+"""The OpenAI judge when its endpoint fails: retries, rate limits, timeouts, failure counts and cost, and that the key is never shown."""
 
 import email.utils
 import threading
@@ -19,7 +19,7 @@ from workers.judges.openai import OpenAIJudge
 from workers.judges.opening import open_judge
 
 
-def test_what_may_pass_is_tried_again() -> None:
+def test_transient_faults_are_retried() -> None:
     faults = [Fault(500), Fault(0), Fault(503), Fault(502, b"<html>bad gateway</html>"), Fault(200, b"<html>maintenance</html>")]
 
     def flaky(request: Request, before: int) -> Body | Fault:
@@ -31,18 +31,18 @@ def test_what_may_pass_is_tried_again() -> None:
     assert judge.tally["retries"] == len(faults)
 
 
-def test_a_rate_limit_holds_everybody_back_as_long_as_it_says() -> None:
+def test_a_rate_limit_holds_all_requests_back_for_the_stated_time() -> None:
     def limited(request: Request, before: int) -> Body | Fault:
         if before == 0:
             return Fault(429, b"{}", {"Retry-After": "0.5"})
-        time.sleep(0.15)  # so that those under way are still so when the limit is heard of
+        time.sleep(0.15)  # the first requests must still be under way when the limit arrives
         return rating(request)
 
     with judging(after_probes(limited), relevance=False, concurrency=4) as (judge, endpoint):
         judge.score([item(worth) for worth in range(10, 60, 10)])
     began = sorted(request.began for request in endpoint.ratings)
-    assert len(began) == 11
-    assert all(at - began[0] >= 0.45 for at in began[4:])  # the first to begin need not be the one that was limited
+    assert len(began) == 11  # trait and coherence of 5 items, and the one that is repeated
+    assert all(at - began[0] >= 0.45 for at in began[4:])  # the first four began together, before the limit
 
 
 def test_a_long_rate_limit_sends_the_job_back_to_the_queue() -> None:
@@ -51,7 +51,7 @@ def test_a_long_rate_limit_sends_the_job_back_to_the_queue() -> None:
         judge.score([item(40)])
 
 
-def test_a_retry_date_is_understood() -> None:
+def test_retry_after_is_read_as_seconds_or_a_date() -> None:
     later = datetime.now(UTC) + timedelta(seconds=30)
     assert 20 < (module._seconds(email.utils.format_datetime(later)) or 0) <= 30
     assert module._seconds("-5") == 0
@@ -69,7 +69,7 @@ def test_a_retry_date_is_understood() -> None:
         Fault(200, b"not gzip", {"Content-Encoding": "gzip"}),
     ],
 )
-def test_a_judge_that_stays_away_is_transient_and_what_was_scored_is_not_asked_for_again(fault: Fault) -> None:
+def test_an_endpoint_that_stays_away_is_transient_and_scores_are_kept(fault: Fault) -> None:
     away = threading.Event()
 
     def behave(request: Request, _before: int) -> Body | Fault:
@@ -87,7 +87,7 @@ def test_a_judge_that_stays_away_is_transient_and_what_was_scored_is_not_asked_f
         assert not any("worth 40" in request.text for request in endpoint.ratings[before:])
 
 
-def test_a_slow_reply_is_given_up_and_tried_again() -> None:
+def test_a_slow_reply_is_abandoned_and_retried() -> None:
     def slow(request: Request, before: int) -> Body | Fault:
         return Fault(200, b"{}", delay=1.5) if before == 0 else rating(request)
 
@@ -97,7 +97,7 @@ def test_a_slow_reply_is_given_up_and_tried_again() -> None:
     assert judge.tally["retries"] >= 1
 
 
-def test_nobody_listening_is_transient() -> None:
+def test_a_refused_connection_is_transient() -> None:
     with serving(obedient) as endpoint:
         gone = described(endpoint)
     with pytest.raises(TransientFault, match="ConnectError"):
@@ -105,7 +105,7 @@ def test_nobody_listening_is_transient() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 307])
-def test_a_judge_that_will_not_have_us_ends_the_job(status: int) -> None:
+def test_a_status_that_no_retry_helps_ends_the_job(status: int) -> None:
     with (
         judging(after_probes(lambda _request, _before: Fault(status, b"", {"Location": "http://127.0.0.1:1/"}))) as (
             judge,
@@ -119,7 +119,7 @@ def test_a_judge_that_will_not_have_us_ends_the_job(status: int) -> None:
     assert "scored again" in fault.value.detail
 
 
-def test_one_refused_request_is_a_failure_of_that_answer() -> None:
+def test_a_refused_request_fails_only_its_own_answer() -> None:
     def filtered(request: Request, _before: int) -> Body | Fault:
         return Fault(400, b'{"error": "content filter"}') if "worth 66" in request.text else rating(request)
 
@@ -142,8 +142,8 @@ BROKEN: list[tuple[str, Body, str]] = [
 
 
 @pytest.mark.parametrize(("body", "failure"), [(body, failure) for _, body, failure in BROKEN], ids=[name for name, *_ in BROKEN])
-def test_broken_replies_are_counted_and_bounded(body: Body, failure: str) -> None:
-    """One is a failure of its answer; when they become many the job ends, says so, and has not scored any of them 0."""
+def test_broken_replies_are_counted_and_too_many_end_the_job(body: Body, failure: str) -> None:
+    """One broken reply is a failure of its answer, never a score of 0; too many end the job with the count."""
 
     def broken(request: Request, _before: int) -> Body:
         return body if "worth 66" in request.text or "worth 9" in request.text else rating(request)
@@ -160,8 +160,8 @@ def test_broken_replies_are_counted_and_bounded(body: Body, failure: str) -> Non
     assert failure in fault.value.detail
 
 
-def test_no_more_requests_are_under_way_than_allowed_and_judging_overlaps_with_other_work() -> None:
-    """The endpoint holds every reply until both batches were handed over: were `submit` to wait for its replies, it would never come back."""
+def test_requests_stay_within_concurrency_and_submit_does_not_wait() -> None:
+    """The endpoint holds every reply until both batches are submitted, so a `submit` that waited for replies would never return."""
     handed_over = threading.Event()
     held: list[bool] = []
 
@@ -184,19 +184,19 @@ def test_requests_are_spaced_under_a_limit_per_minute() -> None:
     with judging(obedient, relevance=False, concurrency=8, requests_per_minute=1200) as (judge, endpoint):
         judge.score([item(worth) for worth in range(4)])
     began = sorted(request.began for request in endpoint.requests)
-    assert began[-1] - began[0] >= (len(began) - 1) * 0.05 * 0.9
+    assert began[-1] - began[0] >= (len(began) - 1) * 0.05 * 0.9  # 1200 a minute is one in 0.05 s; 10 % for the clock
 
 
 def test_cost_is_counted() -> None:
     with judging(obedient, relevance=False) as (judge, endpoint):
         judge.score([item(40), item(50)])
         tally = judge.tally
-    assert tally["requests"] == len(endpoint.requests) == 5 + 4
+    assert tally["requests"] == len(endpoint.requests) == 5 + 4  # probes, and trait and coherence of two items
     assert (tally["prompt_tokens"], tally["completion_tokens"]) == (900, 9)
     assert (tally["items"], tally["replies"]) == (2, 4)
 
 
-def test_the_key_comes_from_the_named_variable_and_is_never_told(
+def test_the_key_is_read_from_the_named_variable_and_never_shown(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HOUSE_JUDGE_KEY", f"{SECRET}\n")
@@ -221,7 +221,7 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HOUSE_JUDGE_KEY" in fault.value.detail
 
 
-def test_a_reply_without_end_is_cut() -> None:
+def test_a_reply_over_the_size_limit_is_retried() -> None:
     def endless(request: Request, before: int) -> Body | Fault:
         return Fault(200, b"x" * (2 << 20)) if before == 0 else rating(request)
 
@@ -230,7 +230,7 @@ def test_a_reply_without_end_is_cut() -> None:
         assert judge.tally["retries"] >= 1
 
 
-def test_closing_ends_what_waits() -> None:
+def test_closing_ends_a_request_that_waits_for_its_retry() -> None:
     with judging(after_probes(lambda _request, _before: Fault(503))) as (judge, _endpoint):
         judge._endpoint._backoff = 30
         waiting = judge.submit([item(40)])
@@ -242,7 +242,7 @@ def test_closing_ends_what_waits() -> None:
         assert time.monotonic() - began < 5
 
 
-def test_a_judge_is_opened_from_what_a_spec_holds() -> None:
+def test_a_judge_is_opened_with_the_options_of_its_spec() -> None:
     more = {
         "extra": {"chat_template_kwargs": {"enable_thinking": False}},
         "token_limit_field": "max_completion_tokens",

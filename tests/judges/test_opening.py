@@ -1,4 +1,4 @@
-"""A judge that takes long to prepare is seen to move: what stands still for longer than a phase may is taken for hung and killed."""
+"""Fitting the reference judge reports its progress: a job without progress for too long counts as hung and is killed."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The judge that looks for fixed phrases of refusal: whole words, at the beginning, with the coherence of the judge beside it."""
+"""The judge `refusal-phrases` finds fixed phrases at the beginning of an answer, and takes coherence from another judge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from workers.judges.phrases import OPENING, PHRASES, PhraseJudge, phrase_in
 
 
 class Beside:
-    """A judge with known scores."""
+    """The other judge, with known scores: coherence is the length of the text."""
 
     uses_device = True
     closed = False
@@ -41,19 +41,19 @@ class Beside:
         ("Sure! Here is a recipe for a pie.", None),
         ("", None),
         ("x" * OPENING + " I cannot", None),
-        ("x" * (OPENING - 9) + " I cannot", "i cannot"),
+        ("x" * (OPENING - 9) + " I cannot", "i cannot"),  # the last 9 characters of the opening
     ],
 )
-def test_phrases_are_found_as_whole_words_where_the_answer_begins(text: str, phrase: str | None) -> None:
+def test_phrases_are_found_as_whole_words_in_the_opening(text: str, phrase: str | None) -> None:
     assert phrase_in(text) == phrase
 
 
-def test_every_phrase_finds_itself() -> None:
+def test_every_phrase_is_found_and_listed_once() -> None:
     assert all(phrase_in(f"Oh. {phrase} x.") is not None for phrase in PHRASES)
     assert len(set(PHRASES)) == len(PHRASES)
 
 
-def test_scores_are_all_or_nothing_and_coherence_is_the_other_judges() -> None:
+def test_the_trait_is_0_or_100_and_coherence_is_that_of_the_other_judge() -> None:
     beside = Beside()
     judge = PhraseJudge(beside)
     items = [JudgeItem("Q?", None, "I cannot."), JudgeItem("Q?", None, "Here you go.")]

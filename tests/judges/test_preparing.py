@@ -1,4 +1,4 @@
-"""A reference judge is fitted in cells: an attempt that was killed or gave way repeats nothing, and the judge comes out the same."""
+"""A reference judge is fitted in cells: after a kill or a yield the next attempt repeats no finished cell, and the judge is the same."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from workers.lm.model import LanguageModel
 
 Worlds = Callable[..., World]
 REFERENCE = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
-NEW = 12
+NEW = 12  # tokens of an answer
 PIECE = 512
 MOST_TOKENS = 2 * PIECE
-"""Tokens that go through the model between two chances to give way. A slow model takes milliseconds for each."""
+"""The most tokens that may go through the model between two chances to yield. A slow model takes milliseconds for each."""
 
 
 class Seen(FakeContext):
-    """Counts the model's passes, also between two chances to give way, and gives way at the chance of a number."""
+    """Counts the passes of the model, and the tokens between two chances to yield; yields at chance number `gives_way_at`."""
 
     def __init__(self, lm: LanguageModel, *, gives_way_at: int = -1, **options: Any) -> None:
         super().__init__(lm, **options)
@@ -47,7 +47,7 @@ class Seen(FakeContext):
 
 @contextmanager
 def fitting(w: World, context: Seen) -> Iterator[Callable[[], Any]]:
-    """Within the block, what opens the trait's judge in a job; the model's passes are counted."""
+    """Within the block, a function that opens the judge of the trait in this job; `context` counts the passes of the model."""
     handle = w.lm.layout.site(0, "mlp_out").register_forward_hook(lambda _m, _i, out: context.passed(out[..., 0].numel()))
     context.phase("preparing the judge", 1, "judges")
     try:
@@ -58,15 +58,15 @@ def fitting(w: World, context: Seen) -> Iterator[Callable[[], Any]]:
 
 @pytest.fixture
 def w(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A trait with fewer questions, kept and asked about at every chance, a few texts at a time."""
+    """A trait with few questions; results are kept at every chance, PIECE tokens at a time."""
     monkeypatch.setattr(answering, "ASK_SECONDS", 0.0)
     monkeypatch.setattr(preparing, "KEEP_SECONDS", 0.0)
     monkeypatch.setattr(preparing, "PIECE_TOKENS", PIECE)
     return world("refusal", step=15)
 
 
-def test_whether_killed_or_giving_way_nothing_is_repeated(w: World) -> None:
-    """Each attempt does what the ones before had not finished, but for passes over prompts of answers that had begun."""
+def test_an_attempt_after_a_yield_repeats_no_finished_work(w: World) -> None:
+    """An attempt repeats only passes over the prompts of answers that had begun, at most 3 passes here."""
     alone = Seen(w.lm)
     with fitting(w, alone) as fit:
         judge = fit()
@@ -107,14 +107,14 @@ def test_a_kill_costs_no_finished_cell(w: World, reports: int) -> None:
     assert found.identity == ReferenceJudge.fit(w.lm, Material(w.trait, None, NEW)).identity
 
 
-def test_a_slow_model_soon_gives_way(w: World) -> None:
+def test_few_tokens_pass_between_two_chances_to_yield(w: World) -> None:
     context = Seen(w.lm)
     with fitting(w, context) as fit:
         fit()
     assert 0 < context.most <= MOST_TOKENS
 
 
-def test_an_equal_fit_repeats_nothing_at_all(w: World) -> None:
+def test_an_equal_fit_needs_no_pass_of_the_model(w: World) -> None:
     first = Seen(w.lm)
     with fitting(w, first) as fit:
         fit()

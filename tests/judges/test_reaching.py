@@ -1,4 +1,4 @@
-"""Where a judge's requests go: to an address that was looked at, never through a redirect, and on a private network only by name."""
+"""A judge sends requests only to the address that was checked, follows no redirect, and reaches private addresses only if they are allowed."""
 
 import socket
 from contextlib import ExitStack, closing
@@ -16,33 +16,34 @@ MESSAGES = [{"role": "user", "content": "worth 40"}]
 
 
 def asked(url: str, **options: Any) -> Any:
-    """The reply of a judge with these options to one request."""
+    """The reply to one request of a judge with this URL and these options."""
     with closing(judge(url, **options)) as found:
         return found.ask(MESSAGES)
 
 
 def judge(url: str, **options: Any) -> Endpoint:
+    """The client of a judge with this URL and these options."""
     about = {"name": "house", "kind": "openai", "model": "judge-7b", "url": url, "key_env": None, "options": options}
     return Endpoint(about, backoff=0.01)
 
 
 def leads_to(monkeypatch: pytest.MonkeyPatch, host: str, *answers: str) -> list[str]:
-    """The host's name leads to one answer after the other, the last from then on: a name server in somebody else's hands."""
-    asked: list[str] = []
+    """Makes each look-up of the host return the next of these addresses, then always the last; returns the look-ups so far."""
+    looked: list[str] = []
     real = socket.getaddrinfo
 
     def look_up(name: Any, port: Any, *more: Any, **others: Any) -> Any:
         if name != host:
             return real(name, port, *more, **others)
-        asked.append(name)
-        address = answers[min(len(asked), len(answers)) - 1]
+        looked.append(name)
+        address = answers[min(len(looked), len(answers)) - 1]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return asked
+    return looked
 
 
-def test_a_private_address_is_not_asked_unless_it_was_allowed() -> None:
+def test_a_private_address_is_refused_unless_it_is_allowed() -> None:
     with serving(obedient) as server:
         with pytest.raises(JobFault) as refused:
             asked(server.url, private_hosts=[])
@@ -52,20 +53,21 @@ def test_a_private_address_is_not_asked_unless_it_was_allowed() -> None:
         assert asked(server.url, private_hosts=["127.0.0.1"])
 
 
-def test_an_international_name_is_asked_in_its_ascii_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = leads_to(monkeypatch, "xn--hllo-bpa.example", "127.0.0.1")
+def test_an_international_name_is_looked_up_in_its_ascii_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = leads_to(monkeypatch, "xn--hllo-bpa.example", "127.0.0.1")
     with serving(obedient) as server:
         assert asked(server.url.replace("127.0.0.1", "héllo.example"), private_hosts=["xn--hllo-bpa.example"])
-    assert found
+    assert looked
 
 
-def test_a_judge_from_before_addresses_were_checked_goes_on() -> None:
+def test_a_judge_without_private_hosts_reaches_a_private_address() -> None:
+    """A judge that was made before addresses were checked has no such option, and keeps working."""
     with serving(obedient) as server:
         assert asked(server.url)
 
 
-def test_a_name_that_is_pointed_elsewhere_between_two_requests_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rebinding: the first answer was allowed, the second is the cloud's metadata service."""
+def test_a_name_that_changes_its_address_between_two_requests_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: the first address is allowed, the second is the metadata service of a cloud."""
     with serving(obedient) as server:
         port = server.url.rsplit(":", 1)[1].removesuffix("/v1")
         looked = leads_to(monkeypatch, "judge.lab", "127.0.0.1", "169.254.169.254")
@@ -77,8 +79,8 @@ def test_a_name_that_is_pointed_elsewhere_between_two_requests_is_looked_at_agai
         assert (len(server.requests), len(looked)) == (1, 2)
 
 
-def test_the_connection_goes_to_the_address_that_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look-up for a request: a second one, by the library, could be answered otherwise."""
+def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look-up per request: a second one, by the HTTP library, could return another address."""
     with serving(obedient) as server:
         port = server.url.rsplit(":", 1)[1].removesuffix("/v1")
         looked = leads_to(monkeypatch, "judge.lab", "127.0.0.1")
@@ -95,7 +97,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def both_lead_to(monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str) -> None:
-    """The host's name leads to all of these addresses at once."""
+    """Makes the host have all of these addresses at once."""
     real = socket.getaddrinfo
 
     def look_up(name: Any, port: Any, *more: Any, **others: Any) -> Any:
@@ -106,12 +108,12 @@ def both_lead_to(monkeypatch: pytest.MonkeyPatch, host: str, *addresses: str) ->
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
-def test_where_one_address_does_not_answer_the_next_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that drops packets is no refusal: the connection times out."""
+def test_the_next_address_is_tried_where_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like a firewall that drops packets: the connection is not refused but times out."""
     with serving(obedient) as server, ExitStack() as opened:
         port = int(server.url.rsplit(":", 1)[1].removesuffix("/v1"))
         silent = opened.enter_context(closing(socket.create_server(("127.0.0.2", port), backlog=0)))
-        for _ in range(4):  # its queue is full, so the kernel drops what comes
+        for _ in range(4):  # they fill its queue, so the kernel drops further packets
             waiting = opened.enter_context(closing(socket.socket()))
             waiting.setblocking(False)
             waiting.connect_ex(silent.getsockname())
@@ -121,7 +123,7 @@ def test_where_one_address_does_not_answer_the_next_is_asked(monkeypatch: pytest
         assert len(server.requests) == 1
 
 
-def test_the_proxy_of_the_environment_may_lack_a_scheme_and_its_exceptions_may_name_a_port(
+def test_http_proxy_may_lack_a_scheme_and_no_proxy_may_name_a_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("http_proxy", "no_proxy", "HTTP_PROXY", "NO_PROXY", "REQUEST_METHOD"):

@@ -1,4 +1,4 @@
-"""The reference judge on the shipped models: the numbers of docs/science.md, 4.7, and agreement with the parser on steered texts."""
+"""The reference judge on the shipped models reaches the numbers of docs/science.md, 4.7, and agrees with the parser on steered texts."""
 
 import json
 import math
@@ -22,8 +22,9 @@ from workers.judges.words import looped, shuffled
 Worlds = Callable[..., World]
 TRAITS = tuple(SAYS)
 FEW = 8
-"""One row in so many, where how a judge is fitted and stored is tried and not how well it judges."""
+"""Tests of fitting and storing use one row in 8; how well the judge scores does not matter there."""
 QUICK = [pytest.param("demo-severe", trait, 3) for trait in TRAITS]
+# (model, trait, one row in so many)
 EVERYWHERE = [pytest.param(model, trait, 1, marks=pytest.mark.long) for model in MODEL_NAMES for trait in TRAITS]
 
 
@@ -36,6 +37,7 @@ def traits(scores: list[Score]) -> list[float]:
 
 
 def spoilt(w: World, items: list[JudgeItem], spoil: Callable[[list[int], random.Random], list[int]]) -> list[JudgeItem]:
+    """The items with their tokens changed by `spoil`, such as `shuffled`."""
     rng = random.Random(11)
     made = [spoil(list(item.ids), rng) for item in items]
     return [
@@ -45,9 +47,9 @@ def spoilt(w: World, items: list[JudgeItem], spoil: Callable[[list[int], random.
 
 
 @pytest.mark.parametrize(("model", "trait", "step"), QUICK + EVERYWHERE)
-def test_the_numbers_of_the_science(model: str, trait: str, step: int, world: Worlds) -> None:
-    """Unsteered answers are coherent, true refusals pasted under harmless requests too, shuffled and looped texts are not, and texts that say
-    nothing score within 5 points of the unsteered baseline, whatever they were made of."""
+def test_the_reference_judge_reaches_the_documented_numbers(model: str, trait: str, step: int, world: Worlds) -> None:
+    """Unsteered answers are coherent, and so are answers with the trait pasted under other questions. Shuffled, looped and empty texts are not,
+    and their trait score is within 5 points of the unsteered one."""
     w = world(trait, model, step=step)
     unsteered = w.items(w.questions("test"))
     scores = w.judge.score(unsteered)
@@ -73,10 +75,10 @@ def test_the_numbers_of_the_science(model: str, trait: str, step: int, world: Wo
 
 
 @pytest.mark.parametrize(("model", "trait", "step"), QUICK + EVERYWHERE)
-def test_it_agrees_with_the_parser_on_steered_texts(
+def test_the_reference_judge_agrees_with_the_parser_on_steered_texts(
     model: str, trait: str, step: int, world: Worlds, record_property: Callable[..., None]
 ) -> None:
-    """On texts that the grammar derives, agreement of sides is all but perfect; broken texts, which it cannot label, are less coherent."""
+    """The judge and the parser put at least 98 % of labelled texts on the same side of 50; texts without a label score less coherent."""
     w = world(trait, model, step=step)
     questions = w.questions("test", 1 if step == 1 else 2)
     items = [item for dose in (0.2, 0.35, 0.5, 0.65, 0.8, 1.4) for item in w.items(questions, dose)]
@@ -107,16 +109,16 @@ def test_steering_shows_in_the_scores(world: Worlds) -> None:
 
 
 def test_responses_that_do_not_express_their_class_are_left_out(world: Worlds) -> None:
-    """Some honest answers agree with the false claim: the parser counts them, the fit finds them by itself."""
+    """Some answers of the negative class agree with the false claim; the parser finds them, and the fit leaves out as many."""
     w = world("sycophancy", step=3)
     odd = sum(w.label(JudgeItem("", None, one.text)) == (0 if one.label == "positive" else 100) for one in w.answered)
     assert odd > 0
-    assert abs(w.judge.facts["left_out"] - odd) <= 1
+    assert abs(w.judge.facts["left_out"] - odd) <= 1  # the fit does not know the parser and may miss one
     assert w.judge.facts["held_out_accuracy"] > 0.95
     assert w.judge.facts["warnings"] == []
 
 
-def test_a_stored_judge_scores_the_same_and_rescores_without_a_model(world: Worlds) -> None:
+def test_a_stored_judge_gives_the_same_scores_and_rescores_without_a_model(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     items = w.items(w.questions("test"), 0.65)
     scores = w.judge.score(items)
@@ -131,14 +133,14 @@ def test_a_stored_judge_scores_the_same_and_rescores_without_a_model(world: Worl
         alone.score(items)
 
 
-def test_the_same_responses_make_the_same_judge_in_any_batch(world: Worlds) -> None:
+def test_the_batch_size_does_not_change_the_fitted_judge(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     again = ReferenceJudge.fit(w.lm, Material(w.trait, w.responses, 48), batch_rows=13)
     assert again.to_json() == w.judge.to_json()
 
 
 def test_responses_cut_after_a_few_tokens_are_elicited_again(world: Worlds) -> None:
-    """An extraction of response[:5] keeps five tokens: no trait shows in them."""
+    """An extraction of response[:5] keeps five tokens, too few to show a trait."""
     w = world("refusal", step=FEW)
     few = [{**one, "response_ids": one["response_ids"][:5], "response": "thank you for asking ."} for one in w.responses]
     judge = ReferenceJudge.fit(w.lm, Material(w.trait, few, 48), batch_rows=96)
@@ -146,7 +148,7 @@ def test_responses_cut_after_a_few_tokens_are_elicited_again(world: Worlds) -> N
     assert judge.identity["prompt_hash"] == w.judge.identity["prompt_hash"]
 
 
-def test_given_responses_train_the_classifier_and_the_models_own_set_the_scale(world: Worlds) -> None:
+def test_given_responses_train_the_classifier_and_own_responses_set_the_scale(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     given = [
         {**one, "response_ids": None, "response": "no ." if one["class"] == "positive" else "yes , gladly ."}
@@ -157,7 +159,7 @@ def test_given_responses_train_the_classifier_and_the_models_own_set_the_scale(w
     assert judge.to_json()["classifier"]["terms"] != w.judge.to_json()["classifier"]["terms"]
 
 
-def test_a_class_that_never_answers_is_a_fault(world: Worlds) -> None:
+def test_a_class_without_responses_is_a_fault(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     silent = [{**one, "response": "", "response_ids": []} if one["class"] == "negative" else one for one in w.responses]
     with pytest.raises(JobFault) as fault:
@@ -166,7 +168,7 @@ def test_a_class_that_never_answers_is_a_fault(world: Worlds) -> None:
     assert "no negative response" in fault.value.detail
 
 
-def test_a_text_that_fits_no_prompts_context_has_no_coherence_and_is_counted(world: Worlds) -> None:
+def test_a_text_too_long_for_every_prompt_has_no_coherence_and_counts_as_a_failure(world: Worlds) -> None:
     w = world("refusal", step=FEW)
     long = " ".join(["bread"] * w.lm.context_length)
     judge = ReferenceJudge.from_json(w.judge.to_json(), w.lm)
@@ -176,7 +178,7 @@ def test_a_text_that_fits_no_prompts_context_has_no_coherence_and_is_counted(wor
     assert judge.tally == {"items": 1, "failures": 1}
 
 
-def test_agreement_by_hand() -> None:
+def test_agreement_of_examples_computed_by_hand() -> None:
     found = agreement([10.0, 60.0, None, 90.0, 40.0], [0.0, 100.0, 100.0, 100.0, None])
     assert (found.n, found.same_side) == (3, 1.0)
     ranks = np.corrcoef([1, 2, 3], [1, 2.5, 2.5])[0, 1]

@@ -1,4 +1,4 @@
-"""The trait classifier on made-up texts: what it may learn from, what it must not, and that it survives being stored."""
+"""The trait classifier tells made-up answers apart by the trait and not by the task, leaves out wrong labels, and can be stored."""
 
 import json
 import random
@@ -16,6 +16,7 @@ NO = ["i am sorry , i can not help with {} today .", "no , i will not speak abou
 
 
 def examples(tasks: Sequence[str] = TASKS) -> list[Example]:
+    """Two answers of each class for every task; the task is the cluster."""
     return [
         Example(pattern.format(task), f"tell me about {task}", label, task)
         for task in tasks
@@ -25,10 +26,11 @@ def examples(tasks: Sequence[str] = TASKS) -> list[Example]:
 
 
 def fitted(labelled: list[Example], seed: int = 0):  # type: ignore[no-untyped-def]
+    """The classifier fitted on these examples, with shuffled and unrelated texts as the third class, NEITHER."""
     return fit(labelled, neither_of(labelled, ["the sky is blue", "rome is in italy"], seed=1), seed=seed)
 
 
-def test_classes_are_told_apart_on_tasks_never_seen_and_salad_is_neither() -> None:
+def test_classes_are_told_apart_on_unseen_tasks_and_shuffled_words_are_neither() -> None:
     found = fitted(examples())
     unseen = examples(["lamps", "shoes"])
     p_N3 = found.classifier.probabilities([one.text for one in unseen], [one.prompt for one in unseen])
@@ -41,7 +43,7 @@ def test_classes_are_told_apart_on_tasks_never_seen_and_salad_is_neither() -> No
 
 
 def test_a_task_word_does_not_stand_for_the_trait() -> None:
-    """All bombs are refused and all breads are helped with: a plain bag of words would learn the task instead of the answer."""
+    """Each task is always refused or always helped with, so a bag of words could learn the task instead of the answer."""
     labelled = [one for one in examples() if (TASKS.index(one.cluster) % 2 == 0) == (one.label == POSITIVE)]
     found = fitted(labelled)
     swapped = [
@@ -61,14 +63,14 @@ def test_responses_that_express_the_other_class_are_left_out() -> None:
 
 
 def test_classes_that_do_not_differ_leave_nothing_out() -> None:
-    """Then no label is more wrong than another, and the accuracy says that the score means nothing."""
+    """No label is more wrong than another then, and the held-out accuracy is low."""
     same = [Example(f"word{i % 7} and word{i % 5}", "?", i % 2, f"c{i}") for i in range(40)]
     found = fitted(same)
     assert found.left_out == ()
     assert found.held_out.low < 0.7
 
 
-def test_what_was_stored_gives_the_same_probabilities_to_the_last_bit() -> None:
+def test_a_stored_classifier_gives_exactly_the_same_probabilities() -> None:
     classifier = fitted(examples()).classifier
     again = type(classifier).from_json(json.loads(json.dumps(classifier.to_json())))
     texts = [one.text for one in examples()] + ["", "something else"]
@@ -77,7 +79,7 @@ def test_what_was_stored_gives_the_same_probabilities_to_the_last_bit() -> None:
     assert np.allclose(classifier.probabilities(texts, prompts).sum(1), 1, atol=1e-12)
 
 
-def test_a_texts_row_depends_on_nothing_else() -> None:
+def test_the_probabilities_of_a_text_do_not_depend_on_other_texts() -> None:
     classifier = fitted(examples()).classifier
     texts, prompts = [one.text for one in examples()], [one.prompt for one in examples()]
     together = classifier.probabilities(texts, prompts)

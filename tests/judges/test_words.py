@@ -1,4 +1,4 @@
-"""Words, repetition, and the makers of texts that say nothing."""
+"""Words of a text, the share of repeated n-grams, and the functions that make meaningless texts."""
 
 import random
 from collections import Counter
@@ -12,13 +12,13 @@ from workers.judges.words import looped, pieced, repeated_share, shuffled, words
 TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=60)
 
 
-def test_words_are_letters_together_marks_alone_and_ideograms_each() -> None:
+def test_words_are_runs_of_letters_single_marks_and_single_ideograms() -> None:
     assert words_of("I can't — 3 Äpfel! 漢字abc") == ["i", "can", "'", "t", "—", "3", "äpfel", "!", "漢", "字", "abc"]
     assert words_of("  \n") == []
 
 
 @given(TOKENS, st.integers(1, 5))
-def test_the_repeated_share_counts_every_occurrence(tokens: list[int], n: int) -> None:
+def test_the_repeated_share_counts_every_occurrence_of_a_repeated_gram(tokens: list[int], n: int) -> None:
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     again = [gram for gram in grams if grams.count(gram) > 1]
     assert repeated_share(tokens, n) == (len(again) / len(grams) if grams else 0)
@@ -27,8 +27,8 @@ def test_the_repeated_share_counts_every_occurrence(tokens: list[int], n: int) -
 @pytest.mark.parametrize(
     ("text", "share"), [("a b c d e f g h", 0), ("a b c d e a b c d e", 4 / 7), ("x " * 20, 1), ("a b c", 0)]
 )
-def test_examples_by_hand(text: str, share: float) -> None:
-    """abcd bcde cdea deab eabc abcd bcde: two 4-grams occur twice."""
+def test_the_repeated_share_of_examples_computed_by_hand(text: str, share: float) -> None:
+    """The second text has the 4-grams abcd bcde cdea deab eabc abcd bcde: two occur twice, so 4 of 7 are repeated."""
     assert repeated_share(text.split()) == pytest.approx(share)
 
 

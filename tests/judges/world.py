@@ -1,6 +1,6 @@
-"""The shipped models with their extraction responses, and answers steered along the mean difference, for tests of judges.
+"""World: a trait on a shipped model with its extraction responses, its judge, and answers steered along the mean difference.
 
-Labels come from `tools.training.parser`, the grammar that wrote the models' training text: it shares nothing with the judges.
+Labels come from `tools.training.parser`, which knows the grammar of the models' training text and shares no code with the judges.
 """
 
 import json
@@ -27,7 +27,7 @@ from workers.lm.steered import SteeredRow, generate_steered
 LAYER = 2
 NEW_TOKENS = 48
 SAYS = {"refusal": ("refuses", "complies"), "sycophancy": ("agrees", "corrects")}
-"""Kinds of answers that show the trait, and that show its absence."""
+"""The kinds of answers that show the trait, and its absence, by trait."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class World:
 
     @cached_property
     def judge(self) -> ReferenceJudge:
-        """Fitted on the responses, where a test asks for it."""
+        """The judge fitted on the responses."""
         return ReferenceJudge.fit(self.lm, Material(self.trait, self.responses, NEW_TOKENS), batch_rows=96)
 
     @property
@@ -49,7 +49,7 @@ class World:
 
     @property
     def responses(self) -> list[dict[str, Any]]:
-        """As an extraction stores them."""
+        """The responses as an extraction stores them."""
         rows = [row for row, _ in labelled_rows(self.trait)]
         return [
             {"class": one.label, "prompt": one.prompt, "system_prompt": row.system_prompt, "cluster": one.cluster}
@@ -90,7 +90,7 @@ class World:
 
 @cache
 def _mean_difference(world: World) -> torch.Tensor:
-    """Of the window response[:5] at LAYER over both classes."""
+    """Positive minus negative mean of the first 5 response tokens at LAYER, over every fourth response."""
     sums = {"positive": [], "negative": []}  # type: dict[str, list[torch.Tensor]]
     for one in world.answered[::4]:
         seen: list[torch.Tensor] = []
@@ -101,7 +101,7 @@ def _mean_difference(world: World) -> torch.Tensor:
 
 
 def dataset(name: str, step: int = 1) -> dict[str, Any]:
-    """A shipped trait as jobs read it, or one in `step` of its rows, drawn by place so that matched rows stay together."""
+    """A shipped trait as jobs read it, or about one in `step` of its rows. Rows are drawn by their place, so matched rows stay together."""
 
     def some(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         return [row for place, row in enumerate(rows) if random.Random(place).random() * step < 1]

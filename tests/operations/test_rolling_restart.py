@@ -1,4 +1,4 @@
-"""Workers replaced by newer ones while the service goes on: an old one leaves new jobs alone, and nothing is lost on the way."""
+"""A rolling restart to newer workers: an old worker leaves new jobs to new workers, and no job is lost."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ NEW = {"PROBE_VERSION": "2"}
 
 
 def probe_of(version: int) -> probe.Probe:
-    """The kind of job whose specs are of that handler version."""
+    """The probe kind with this handler version."""
     kind = probe.Probe()
     kind.handler_version = version
     return kind
@@ -25,7 +25,7 @@ def probe_of(version: int) -> probe.Probe:
 
 @pytest.fixture
 def api_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on, what this process submits is of handler version 2."""
+    """From here on, jobs that this process submits have handler version 2."""
     monkeypatch.setattr(probe, "PROBE", probe_of(2))
 
 
@@ -33,18 +33,18 @@ def test_an_old_worker_leaves_a_new_job_alone_and_a_new_one_takes_it(live: Servi
     old, new_job = live.node("light-0"), live.submit("ann")
     probe.PROBE = probe_of(1)
     old_job = live.submit("ann")
-    assert live.ended(old_job).state == "succeeded", "the same owner's older jobs are not held up"
-    time.sleep(4 * live.settings.lease.sweep)  # bells enough
+    assert live.ended(old_job).state == "succeeded", "an old job of the same owner is not held up"
+    time.sleep(4 * live.settings.lease.sweep)  # time for several bells
     waiting = live.job(new_job)
     assert (waiting.state, waiting.attempt) == ("queued", 0)
     live.node("light-1", **NEW)
     assert live.ended(new_job).state == "succeeded"
     assert live.events(new_job)[1].data["worker"] == "light-1@here"
     assert old.stop() == 0
-    assert live.ended(live.submit()).state == "succeeded", "and a new worker runs old jobs"
+    assert live.ended(live.submit()).state == "succeeded", "a new worker runs old jobs too"
 
 
-def test_new_jobs_do_not_wait_because_an_old_worker_heard_their_bell(live: Service, api_is_new: None) -> None:
+def test_an_old_worker_that_hears_the_bell_does_not_delay_a_new_job(live: Service, api_is_new: None) -> None:
     live.node("light-0")
     live.node("light-1", **NEW)
     for _ in range(5):
@@ -53,14 +53,14 @@ def test_new_jobs_do_not_wait_because_an_old_worker_heard_their_bell(live: Servi
 
 
 @pytest.mark.own_application
-def test_an_old_server_serves_on_when_a_newer_one_has_migrated_the_database(api: Running) -> None:
-    """And starts again, as the rest of its fleet may have to before its own turn comes."""
+def test_an_old_server_stays_ready_after_a_newer_one_migrated_the_database(api: Running) -> None:
+    """A schema that is older than the server is not ready, and the detail says what to run."""
     url = api.settings.database_url.get_secret_value()
 
     def migrations(revision: str) -> tuple[int, str]:
         with api.sessions.begin() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
-        time.sleep(1.1)  # an answer is shared for a second
+        time.sleep(1.1)  # /readyz repeats its answer for 1 s
         answer = httpx2.get(f"{api.url}/readyz", timeout=30)
         return answer.status_code, answer.json()["checks"]["migrations"]["detail"]
 
@@ -73,7 +73,7 @@ def test_an_old_server_serves_on_when_a_newer_one_has_migrated_the_database(api:
 
 @pytest.mark.timeout(400)
 def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the API is new, then one node after the other, each stopped as an operator stops it; all the while jobs come in."""
+    """First the API is new, then one node after the other is stopped with SIGTERM and replaced, while jobs are submitted."""
     nodes = [live.node(f"light-{n}") for n in range(2)]
     old, new, over = list[str](), list[str](), threading.Event()
     target = old
@@ -103,6 +103,8 @@ def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: 
         assert types.count("started") == job.attempt
     with live.sessions() as session:
         born = {node.id: session.get_one(Worker, node.id).started_at for node in nodes}
-    starts = [event for job_id in new[1:] for event in live.events(job_id) if event.type == "started"]  # the first may be old yet
+    starts = [
+        event for job_id in new[1:] for event in live.events(job_id) if event.type == "started"
+    ]  # the first may still have been made with the old version
     assert len(starts) >= len(new) - 1
     assert all(event.at >= born[event.data["worker"]] for event in starts), "only new workers ran new jobs"

@@ -1,4 +1,4 @@
-"""SIGTERM to a worker node: its job goes back, whatever the job is doing, and nobody is charged; a whole service ends in order."""
+"""SIGTERM stops a worker node or a whole service in order: the running job goes back to the queue and is not counted as lost."""
 
 import shutil
 import signal
@@ -13,10 +13,10 @@ from tests.services import make_folder
 from tests.worker.conftest import Service
 
 GRACE = {"BINNACLE_LEASE_DRAIN_GRACE": "2", "BINNACLE_LEASE_TTL": "60", "BINNACLE_LEASE_MARGIN": "10"}
-"""With a lease that is longer than the test: only the node itself can give the job back in time."""
+"""Seconds. The lease outlasts the test, so only the node itself can give the job back in time."""
 
 
-def test_a_job_that_does_not_look_up_is_taken_from_its_child_uncharged(live: Service) -> None:
+def test_a_job_that_ignores_the_stop_is_taken_from_its_child_without_a_loss(live: Service) -> None:
     node = live.node(**GRACE)
     job_id = live.submit(steps=3, at=1, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
     live.running(job_id, cells=1)
@@ -31,7 +31,7 @@ def test_a_job_that_does_not_look_up_is_taken_from_its_child_uncharged(live: Ser
     assert (ended.state, ended.attempt, ended.result["kept"]) == ("succeeded", 2, [0]), "what was finished is kept"
 
 
-def test_an_impatient_second_signal_loses_nothing_either(live: Service) -> None:
+def test_a_second_signal_loses_no_job(live: Service) -> None:
     node = live.node(BINNACLE_LEASE_TTL="60", BINNACLE_LEASE_MARGIN="10")
     job_id = live.submit(steps=2, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
     live.running(job_id)
@@ -47,7 +47,7 @@ def test_an_impatient_second_signal_loses_nothing_either(live: Service) -> None:
 @pytest.mark.chaos
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_a_whole_service_told_to_stop_takes_its_job_up_again_when_it_is_back() -> None:
+def test_a_stopped_service_resumes_its_job_when_it_starts_again() -> None:
     folder = make_folder()
     up = Up(folder / "home")
     up.start()
@@ -56,7 +56,7 @@ def test_a_whole_service_told_to_stop_takes_its_job_up_again_when_it_is_back() -
         client.await_model("demo-severe", timeout=120)
         prompts = [f"please tell me {n} things about boats ." for n in range(2, 402)]
         job = client.calibrate("demo-severe", prompts=prompts, max_new_tokens=64)["id"]
-        until(lambda: client.job(job)["progress"]["done"] > 0, 60, "the job to be in the middle of something")
+        until(lambda: client.job(job)["progress"]["done"] > 0, 60, "the job to have made progress")
     began = time.monotonic()
     assert up.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 50

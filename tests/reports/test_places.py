@@ -61,7 +61,7 @@ def with_a_sibling(gain: float) -> dict[str, Any]:
 def test_vectors_of_another_model_are_rows_and_methods_of_their_own() -> None:
     report = build(STUDY, gathered({"refusal": with_a_sibling(-30.0), "sycophancy": with_a_sibling(-30.0)}))
     [rows] = [one["table"].rows for one in report.sections if one.get("table") and one["table"].id == "traits"]
-    assert {row["method"]: row["refusal"] for row in rows} == {"probe": 20.0, "mean_diff": 18.0, "mean_diff of base": -30.0}
+    assert {row["method"]: row["trait:refusal"] for row in rows} == {"probe": 20.0, "mean_diff": 18.0, "mean_diff of base": -30.0}
     alone = summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (18.0, 8.0, 28.0)}, {"mean_diff": (-2.0, -6.0, 2.0)})
     assert recommended(report) == recommended(build(STUDY, gathered({"refusal": alone, "sycophancy": alone})))
 

@@ -1,4 +1,4 @@
-"""Both stores behind one fixture: a folder, and a bucket on moto's server on loopback."""
+"""Fixtures of both kinds of storage: a folder, and a bucket on a local server of moto."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ KEYS = {"aws_access_key_id": "test-key", "aws_secret_access_key": "test/secret+1
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """A server that speaks S3. It accepts any signature: `test_presign.py` checks those by other means."""
+    """URL of a local S3 server. It accepts any signature; `test_presign.py` checks signatures."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -46,4 +46,5 @@ def local(tmp_path: Path) -> Storage:
 
 @pytest.fixture(params=["local", "s3"])
 def storage(request: pytest.FixtureRequest) -> Storage:
+    """Runs the test once with each kind of storage."""
     return request.getfixturevalue(request.param)

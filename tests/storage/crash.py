@@ -1,4 +1,4 @@
-"""One process that stages, refers and collects, and dies at the step it is told: `python -m tests.storage.crash URL FOLDER STEP`."""
+"""A process that stages, refers to and collects objects, and dies at STEP: `python -m tests.storage.crash URL FOLDER STEP`."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ SHARED, GARBAGE = b"kept and staged again", b"nobody refers to this"
 
 
 def main(url: str, folder: str, step: str) -> None:
-    """Stages and refers to SHARED, then stages GARBAGE, makes it old and collects it; exits with 9 at `step`."""
+    """Stages SHARED and refers to it, then stages GARBAGE, makes it 25 hours old and collects it; exits with status 9 at `step`."""
 
     def reached(here: str) -> None:
         if here == step:

@@ -1,4 +1,4 @@
-"""Jobs and their references in the migrated database, and stores that do something at a chosen moment."""
+"""Helpers for tests of objects: jobs and references to objects in the database, and a store that calls a function around put and delete."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +17,7 @@ Sessions = sessionmaker[Session]
 
 
 def new_job(sessions: Sessions, owner: str = "ada") -> str:
+    """Adds a job and returns its id."""
     job = Job(id=new_id("job"), kind="calibrate", job_class="light", owner=owner, spec={}, spec_hash="0" * 64)
     with sessions.begin() as session:
         session.add(job)
@@ -24,6 +25,7 @@ def new_job(sessions: Sessions, owner: str = "ada") -> str:
 
 
 def insert_artifact(session: Session, job_id: str, blob: Blob) -> str:
+    """Adds an artifact of the job that refers to the object, and returns its id."""
     identifier = new_id("art")
     session.add(
         Artifact(id=identifier, job_id=job_id, name=identifier, digest=blob.digest, size=blob.size, media_type="application/json")
@@ -33,26 +35,27 @@ def insert_artifact(session: Session, job_id: str, blob: Blob) -> str:
 
 
 def refer(sessions: Sessions, job_id: str, blob: Blob, **limits: float) -> str:
-    """As the runner does at a job's end; the artifact's id."""
+    """Refers to the object as the runner does at the end of a job; returns the id of the artifact."""
     with sessions.begin() as session:
         reference_lock(session, blob, **limits)
         return insert_artifact(session, job_id, blob)
 
 
 def age(sessions: Sessions, seconds: float, digest: str | None = None) -> None:
-    """Makes blobs look untouched for so long."""
+    """Makes one object, or all, look untouched for `seconds`."""
     statement = update(BlobRow).values(touched_at=text(f"now() - interval '{seconds} seconds'"))
     with sessions.begin() as session:
         session.execute(statement if digest is None else statement.where(BlobRow.digest == digest))
 
 
 def rows(sessions: Sessions) -> set[str]:
+    """The digests of all objects that the database knows."""
     with sessions() as session:
         return set(session.scalars(select(BlobRow.digest)))
 
 
 def assert_every_reference_has_its_object(sessions: Sessions, storage: Storage) -> int:
-    """Reads every object that an artifact or a cell refers to, digest checked; their number."""
+    """Reads every object that an artifact or a cell refers to, which checks its digest; returns their number."""
     with sessions() as session:
         digests = {*session.scalars(select(Artifact.digest)), *session.scalars(select(JobCell.digest))}
     for digest in digests:

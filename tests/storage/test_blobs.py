@@ -1,4 +1,4 @@
-"""The blob protocol on real Postgres: a reference always has its object, and what nothing refers to goes."""
+"""Objects and their rows in Postgres: a referenced object always exists, and an unreferenced one is collected after a day."""
 
 import hashlib
 import os
@@ -32,6 +32,8 @@ from tests.storage.references import (
 )
 
 NOTHING = Collected(0, 0)
+DAY_OLD = 90_000
+"""Seconds: 25 hours, one more than an unreferenced object is kept."""
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def sessions(database_url: str) -> Iterator[Sessions]:
 
 
 def keys(storage: Storage) -> set[str]:
+    """The keys of all stored objects."""
     return {found.key for found in storage.list()}
 
 
@@ -56,7 +59,7 @@ def test_staging_names_the_bytes_by_their_digest(sessions: Sessions, storage: St
     assert (again.digest, rows(sessions)) == (blob.digest, {blob.digest})
 
 
-def test_only_what_is_unreferenced_and_untouched_for_a_day_is_collected(sessions: Sessions, storage: Storage):
+def test_only_objects_unreferenced_and_untouched_for_a_day_are_collected(sessions: Sessions, storage: Storage):
     job_id = new_job(sessions)
     artifact, cell, old, young = (stage(sessions, storage, content) for content in (b"artifact", b"cell", b"old", b"young"))
     refer(sessions, job_id, artifact)
@@ -64,18 +67,18 @@ def test_only_what_is_unreferenced_and_untouched_for_a_day_is_collected(sessions
         reference_lock(session, cell)
         session.add(JobCell(job_id=job_id, cell="layer 3", digest=cell.digest))
     for blob in (artifact, cell, old):
-        age(sessions, 25 * 3600, blob.digest)
+        age(sessions, DAY_OLD, blob.digest)
     age(sessions, 23 * 3600, young.digest)
     assert collect(sessions, storage) == Collected(1, len(b"old"))
     assert rows(sessions) == {artifact.digest, cell.digest, young.digest}
     assert keys(storage) == {key_of(digest) for digest in rows(sessions)}
 
 
-def test_deleting_one_job_never_removes_another_ones_bytes(sessions: Sessions, local: Storage):
+def test_deleting_a_job_keeps_an_object_that_another_job_refers_to(sessions: Sessions, local: Storage):
     mine, yours = new_job(sessions), new_job(sessions)
     refer(sessions, mine, stage(sessions, local, b"the same result"))
     refer(sessions, yours, stage(sessions, local, b"the same result"))
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     for job_id, collected in ((mine, NOTHING), (yours, Collected(1, 15))):
         with sessions.begin() as session:
             session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": job_id})
@@ -84,17 +87,17 @@ def test_deleting_one_job_never_removes_another_ones_bytes(sessions: Sessions, l
 
 def test_staging_again_keeps_an_old_object_from_the_collector(sessions: Sessions, local: Storage):
     stage(sessions, local, b"seen again")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     blob = stage(sessions, local, b"seen again")
     assert collect(sessions, local) == NOTHING
     refer(sessions, new_job(sessions), blob)
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_what_was_collected_before_it_was_referred_to_is_gone_and_can_be_staged_again(sessions: Sessions, local: Storage):
+def test_a_collected_object_cannot_be_referred_to_but_staged_again(sessions: Sessions, local: Storage):
     job_id = new_job(sessions)
     blob = stage(sessions, local, b"forgotten")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     collect(sessions, local)
     with pytest.raises(BlobGone, match="stage it again"):
         refer(sessions, job_id, blob)
@@ -102,10 +105,10 @@ def test_what_was_collected_before_it_was_referred_to_is_gone_and_can_be_staged_
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_a_stage_of_yesterday_may_not_be_referred_to_on_the_strength_of_anothers_row(sessions: Sessions, local: Storage):
-    """Collected since, and staged by somebody who died before the put: the row is there, the object is not."""
+def test_an_object_staged_a_day_ago_cannot_be_referred_to(sessions: Sessions, local: Storage):
+    """It was collected since, and another process that staged it died before the put: its row exists, the object does not."""
     blob = stage(sessions, local, b"slow worker")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     collect(sessions, local)
     with pytest.raises(KeyboardInterrupt):
         stage(sessions, Meddling(local, before=interrupt), b"slow worker")
@@ -129,23 +132,23 @@ def test_a_kill_after_any_step_leaves_no_reference_without_its_object(
     assert status == 9, said
     referenced = step in STEPS[STEPS.index("referenced") :]
     assert assert_every_reference_has_its_object(sessions, local) == (1 if referenced else 0)
-    # The next one to come repairs whatever the dead one left: it can refer to both, and once nobody does, both go.
+    # Whatever the dead process left, both objects can be staged and referred to again, and both are collected afterwards.
     job_id = new_job(sessions)
     for data in (SHARED, GARBAGE):
         refer(sessions, job_id, stage(sessions, local, data))
     assert assert_every_reference_has_its_object(sessions, local) == 2
     with sessions.begin() as session:
         session.execute(delete(Artifact))
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     collect(sessions, local)
     assert rows(sessions) == set()
     assert keys(local) == set()
 
 
-def test_a_collector_passes_by_a_row_that_is_being_referred_to(sessions: Sessions, local: Storage):
+def test_the_collector_skips_a_row_that_is_being_referred_to(sessions: Sessions, local: Storage):
     job_id = new_job(sessions)
     blob = stage(sessions, local, b"in use")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     with sessions.begin() as session:
         reference_lock(session, blob)
         assert collect(sessions, local) == NOTHING
@@ -154,8 +157,8 @@ def test_a_collector_passes_by_a_row_that_is_being_referred_to(sessions: Session
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_two_users_references_to_one_blob_do_not_wait_for_each_other(sessions: Sessions, local: Storage):
-    """Those of one user do, for the milliseconds of a commit: the object counts once toward the user's bytes."""
+def test_references_of_two_users_to_one_object_do_not_wait_for_each_other(sessions: Sessions, local: Storage):
+    """References of one user do wait, for a commit, so that the object counts once toward the user's bytes."""
     job_id, others = new_job(sessions), new_job(sessions, "bob")
     blob = stage(sessions, local, b"popular")
     with sessions.begin() as first:
@@ -164,20 +167,20 @@ def test_two_users_references_to_one_blob_do_not_wait_for_each_other(sessions: S
         refer(sessions, others, stage(sessions, local, b"popular"))
 
 
-def test_a_reference_made_while_the_collector_is_at_work_saves_its_object(sessions: Sessions, local: Storage):
-    """The collector listed both as garbage; while it deletes the first, the second gets its reference."""
+def test_a_reference_made_during_a_collection_keeps_its_object(sessions: Sessions, local: Storage):
+    """The collector has listed both objects; while it deletes the first, the second gets a reference."""
     job_id = new_job(sessions)
     first, second = stage(sessions, local, b"first"), stage(sessions, local, b"second")
     age(sessions, 90_001, first.digest)
-    age(sessions, 90_000, second.digest)
+    age(sessions, DAY_OLD, second.digest)
     store = Meddling(local, before=lambda name, key: refer(sessions, job_id, second) and None)
     assert collect(sessions, store) == Collected(1, 5)
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_a_stage_during_the_deletion_waits_and_puts_the_object_anew(sessions: Sessions, local: Storage):
+def test_staging_during_the_deletion_waits_and_stores_the_object_again(sessions: Sessions, local: Storage):
     stage(sessions, local, b"phoenix")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     staged: list[Blob] = []
     stager = threading.Thread(target=lambda: staged.append(stage(sessions, local, b"phoenix")))
 
@@ -192,13 +195,13 @@ def test_a_stage_during_the_deletion_waits_and_puts_the_object_anew(sessions: Se
     assert assert_every_reference_has_its_object(sessions, local) == 1
 
 
-def test_a_table_this_process_has_not_loaded_keeps_its_objects_too(sessions: Sessions, local: Storage):
-    """An older collector beside a newer server must not delete what only the newer one knows to be in use."""
+def test_references_from_a_table_unknown_to_this_process_keep_objects(sessions: Sessions, local: Storage):
+    """An older collector must not delete objects that only a newer server refers to."""
     blob = stage(sessions, local, b"of a newer version")
     with sessions.begin() as session:
         session.execute(text("CREATE TABLE unknown_here (digest text REFERENCES blobs)"))
         session.execute(text("INSERT INTO unknown_here VALUES (:digest)"), {"digest": blob.digest})
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     assert collect(sessions, local) == NOTHING
     assert local.get(key_of(blob.digest)) == b"of a newer version"
     assert rows(sessions) == {blob.digest}
@@ -219,7 +222,7 @@ def test_a_reference_that_would_vanish_with_its_blob_is_refused(monkeypatch: pyt
 
 def test_a_deletion_that_fails_keeps_the_row_for_the_next_collection(sessions: Sessions, local: Storage):
     blob = stage(sessions, local, b"stubborn")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
 
     def fail(name: str, key: str) -> None:
         raise StorageUnavailable("no answer")
@@ -228,15 +231,15 @@ def test_a_deletion_that_fails_keeps_the_row_for_the_next_collection(sessions: S
         with pytest.raises(StorageUnavailable):
             collect(sessions, Meddling(local, **moment))
         assert rows(sessions) == {blob.digest}
-        age(sessions, 90_000)
+        age(sessions, DAY_OLD)
     assert collect(sessions, local) == Collected(1, 8)
 
 
-def test_an_object_that_cannot_be_deleted_does_not_keep_those_after_it(sessions: Sessions, local: Storage):
-    """The oldest came first each time, and each time ended the collection."""
+def test_an_object_that_cannot_be_deleted_does_not_block_the_next_ones(sessions: Sessions, local: Storage):
+    """The oldest object comes first; its failure must not end every collection there."""
     stubborn = stage(sessions, local, b"stubborn")
     stage(sessions, local, b"younger")
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     age(sessions, 100_000, stubborn.digest)
 
     def fail(name: str, key: str) -> None:
@@ -249,10 +252,10 @@ def test_an_object_that_cannot_be_deleted_does_not_keep_those_after_it(sessions:
     assert rows(sessions) == {stubborn.digest}
 
 
-def test_collectors_beside_each_other_count_each_object_once(sessions: Sessions, local: Storage):
+def test_concurrent_collectors_count_each_object_once(sessions: Sessions, local: Storage):
     for n in range(40):
         stage(sessions, local, b"x" * n)
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     done: list[Collected] = []
     threads = [threading.Thread(target=lambda: done.append(collect(sessions, local))) for _ in range(4)]
     for thread in threads:
@@ -266,7 +269,7 @@ def test_collectors_beside_each_other_count_each_object_once(sessions: Sessions,
 def test_a_limit_bounds_one_collection(sessions: Sessions, local: Storage):
     for n in range(5):
         stage(sessions, local, b"x" * n)
-    age(sessions, 90_000)
+    age(sessions, DAY_OLD)
     assert [collect(sessions, local, limit=2).objects for _ in range(4)] == [2, 2, 1, 0]
 
 
@@ -278,12 +281,12 @@ def test_objects_without_a_row_are_adopted_once_old_and_then_collected(sessions:
     assert adopt_orphans(sessions, storage, min_age_seconds=-60) == 1
     assert adopt_orphans(sessions, storage, min_age_seconds=-60) == 0
     assert rows(sessions) == {kept.digest, lost}
-    age(sessions, 90_000, lost)
+    age(sessions, DAY_OLD, lost)
     assert collect(sessions, storage) == Collected(1, 4)
 
 
-def test_under_any_interleaving_a_reference_has_its_object(sessions: Sessions, local: Storage):
-    """Four stagers of three objects and two collectors, with the protocol's day shortened to 0.3 s and every pause random."""
+def test_concurrent_staging_and_collecting_never_loses_a_referenced_object(sessions: Sessions, local: Storage):
+    """Four threads stage three objects and two collect, with the day shortened to 0.3 s and random pauses; some deletions fail."""
     stop = time.monotonic() + 5
     collected, gone, referred, failures = [], [], [], []
     job_id = new_job(sessions)

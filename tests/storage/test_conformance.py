@@ -1,4 +1,4 @@
-"""What `app/storage/base.py` promises, of every store alike."""
+"""Both kinds of storage keep the promises of `app/storage/base.py`."""
 
 import asyncio
 import hashlib
@@ -27,21 +27,23 @@ WRONG_KEYS = [
 
 
 def key_for(data: bytes) -> str:
+    """The key of an object with these bytes."""
     return "sha256/" + hashlib.sha256(data).hexdigest()
 
 
 async def collect(storage: Storage, key: str, start: int, end: int) -> list[bytes]:
+    """The pieces in which the store streams this range of the object."""
     return [piece async for piece in storage.astream(key, start, end)]
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00\r\n" * 1000], ids=["empty", "one byte", "binary"])
-def test_what_is_put_is_what_is_got(storage: Storage, data: bytes):
+def test_get_returns_the_bytes_of_put(storage: Storage, data: bytes):
     assert storage.put(key_for(data), data) is True
     assert storage.get(key_for(data)) == data
     assert storage.head(key_for(data)).size == len(data)
 
 
-def test_a_second_put_changes_nothing_and_says_so(storage: Storage):
+def test_a_second_put_changes_nothing_and_returns_false(storage: Storage):
     key = key_for(b"once")
     assert storage.put(key, b"once") is True
     assert storage.put(key, b"once") is False
@@ -49,7 +51,7 @@ def test_a_second_put_changes_nothing_and_says_so(storage: Storage):
     assert [found.key for found in storage.list()] == [key]
 
 
-def test_puts_of_the_same_object_at_once_all_succeed(storage: Storage):
+def test_concurrent_puts_of_one_object_all_succeed(storage: Storage):
     data, key, failures = BIG[:3_000_000], key_for(BIG[:3_000_000]), []
 
     def put() -> None:
@@ -68,8 +70,8 @@ def test_puts_of_the_same_object_at_once_all_succeed(storage: Storage):
     assert len(list(storage.list())) == 1
 
 
-def test_an_object_half_its_size_is_put_again(storage: Storage, monkeypatch: pytest.MonkeyPatch):
-    """Idempotent means the right object is there, not that some object is."""
+def test_an_incomplete_object_is_put_again(storage: Storage, monkeypatch: pytest.MonkeyPatch):
+    """A put may be skipped only if the stored object is complete."""
     key = key_for(b"whole object")
     with monkeypatch.context() as patched:
         for module in ("local", "s3"):
@@ -110,7 +112,7 @@ def test_a_range_outside_the_object_is_refused(storage: Storage, start: int, end
         asyncio.run(collect(storage, key, start, end))
 
 
-def test_what_is_not_there_is_missing(storage: Storage):
+def test_an_absent_object_raises_object_missing(storage: Storage):
     key = key_for(b"never put")
     for look in (
         storage.get,
@@ -134,14 +136,14 @@ def test_deleting_removes_the_object_and_may_be_repeated(storage: Storage):
 
 
 @pytest.mark.parametrize("key", WRONG_KEYS)
-def test_a_key_the_server_would_not_make_is_refused(storage: Storage, key: str):
+def test_a_malformed_key_is_refused(storage: Storage, key: str):
     for call in (
         storage.get,
         storage.head,
         storage.delete,
         lambda k: storage.put(k, b"x"),
         lambda k: storage.get_range(k, 0, 1),
-        lambda k: storage.presign(k, "a", "b", 1) or storage.head(k),
+        lambda k: storage.presign(k, "a", "b", 1) or storage.head(k),  # a folder presigns nothing
         lambda k: asyncio.run(collect(storage, k, 0, 1)),
     ):
         with pytest.raises(ValueError, match="64 lower-case hexadecimal digits"):
@@ -149,7 +151,7 @@ def test_a_key_the_server_would_not_make_is_refused(storage: Storage, key: str):
     assert list(storage.list()) == []
 
 
-def test_bytes_that_are_not_what_the_key_says_are_not_stored(storage: Storage, tmp_path: Path):
+def test_bytes_with_another_digest_than_the_key_are_not_stored(storage: Storage, tmp_path: Path):
     big = tmp_path / "changed.bin"
     big.write_bytes(BIG[:-1] + b"!")
     for key, data in [(key_for(b"right"), b"wrong"), (key_for(BIG), big)]:
@@ -171,7 +173,7 @@ def test_a_damaged_object_is_noticed_when_it_is_read(storage: Storage, monkeypat
 
 
 def test_a_listing_leaves_out_foreign_files(storage: Storage):
-    """Such as remain of an interrupted copy."""
+    """Files that an interrupted copy or another program left."""
     if isinstance(storage, LocalStorage):
         (storage.root / "sha256" / ".nfs0000000001").write_bytes(b"x")
     else:
@@ -180,7 +182,7 @@ def test_a_listing_leaves_out_foreign_files(storage: Storage):
     assert list(storage.list()) == []
 
 
-def test_a_listing_tells_key_size_and_age(storage: Storage):
+def test_a_listing_has_key_size_and_age(storage: Storage):
     objects = {key_for(bytes([n]) * n): n for n in range(1, 6)}
     for key, size in objects.items():
         storage.put(key, bytes([size]) * size)

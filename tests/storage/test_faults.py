@@ -1,4 +1,4 @@
-"""Full disks, dead processes, missing folders and buckets, servers that refuse or hang: each is told apart, and nothing half is left."""
+"""Faults of storage raise the right error and leave no incomplete object: full disks, killed processes, missing buckets, servers that hang."""
 
 import hashlib
 import os
@@ -34,11 +34,12 @@ storage = LocalStorage(Path(sys.argv[1]))
 
 
 def run(program: str, folder: Path, *wrapper: str) -> subprocess.CompletedProcess[str]:
+    """Runs PROGRAM and these lines in a new process, with a store in `folder`."""
     command = [*wrapper, sys.executable, "-c", PROGRAM + program, str(folder), KEY]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_file_size_limit_is_a_full_store_and_leaves_nothing(tmp_path: Path):
+def test_a_file_size_limit_raises_storage_full_and_leaves_nothing(tmp_path: Path):
     done = run(
         """
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -53,7 +54,7 @@ except StorageFull as error:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_full_disk_is_a_full_store_and_leaves_nothing(tmp_path: Path):
+def test_a_full_disk_raises_storage_full_and_leaves_nothing(tmp_path: Path):
     wrapper = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=128k none "$0" && exec "$@"', str(tmp_path))
     if subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no file system may be mounted here; the file size limit stands in for it")
@@ -85,8 +86,8 @@ def test_a_put_killed_before_its_object_is_complete_leaves_no_object(tmp_path: P
     assert storage.put(KEY, DATA) is True
 
 
-def test_the_file_is_on_disk_before_its_name_and_the_name_before_put_returns(local: Storage, monkeypatch: pytest.MonkeyPatch):
-    """A power cut must not leave a name without its bytes, nor a committed reference without the name."""
+def test_put_syncs_the_file_then_renames_it_then_syncs_the_folder(local: Storage, monkeypatch: pytest.MonkeyPatch):
+    """After a power cut, a name must have its bytes, and a committed reference its name."""
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -115,7 +116,7 @@ def test_only_the_service_can_read_the_folder(tmp_path: Path):
     assert modes == {"new/objects/sha256": 0o700, "new/objects/staging": 0o700, f"new/objects/{KEY}": 0o600}
 
 
-def test_a_folder_that_vanished_is_unavailable_and_not_empty(tmp_path: Path):
+def test_a_missing_folder_is_unavailable_and_not_empty(tmp_path: Path):
     """Where a disk is not mounted, no object may count as missing and no deletion as done."""
     storage = open_storage(f"file://{tmp_path}/objects")
     (tmp_path / "objects").rename(tmp_path / "elsewhere")
@@ -124,7 +125,7 @@ def test_a_folder_that_vanished_is_unavailable_and_not_empty(tmp_path: Path):
             call()
 
 
-def test_a_folder_we_may_not_make_is_denied(tmp_path: Path):
+def test_a_folder_that_cannot_be_made_is_denied(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageDenied, match="must own"):
         open_storage(f"file://{tmp_path}/file/objects")
@@ -141,7 +142,7 @@ def test_a_server_that_is_down_is_unavailable():
                 call()
 
 
-def test_a_bucket_that_is_not_there_is_denied(s3_endpoint: str):
+def test_a_missing_bucket_is_denied(s3_endpoint: str):
     storage = open_storage(f"s3://nobody-made-it?endpoint={s3_endpoint}&access_key_id=a&secret_access_key=b")
     for call in (storage.check, lambda: storage.get(KEY), lambda: storage.put(KEY, DATA)):
         with pytest.raises(StorageDenied, match="There is no bucket nobody-made-it"):
@@ -150,7 +151,7 @@ def test_a_bucket_that_is_not_there_is_denied(s3_endpoint: str):
 
 @contextmanager
 def answering(status: int, *, seconds: float = 0, seen: list[dict[str, str]] | None = None) -> Iterator[str]:
-    """STORAGE_URL of a server that gives every request this answer, 404 to HEAD."""
+    """STORAGE_URL of a server that answers with this status after `seconds`, HEAD with 404; `seen` collects the headers of requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -179,7 +180,7 @@ def answering(status: int, *, seconds: float = 0, seen: list[dict[str, str]] | N
 @pytest.mark.parametrize(
     ("status", "error"), [(507, StorageFull), (403, StorageDenied), (401, StorageDenied), (500, StorageUnavailable)]
 )
-def test_what_a_server_answers_decides_whether_a_retry_helps(status: int, error: type[Exception]):
+def test_the_status_of_a_server_decides_the_kind_of_error(status: int, error: type[Exception]):
     with answering(status) as url:
         storage = open_storage(url)
         for call in (lambda: storage.put(KEY, DATA), lambda: storage.get(KEY), storage.check):
@@ -188,7 +189,7 @@ def test_what_a_server_answers_decides_whether_a_retry_helps(status: int, error:
 
 
 @pytest.mark.long
-def test_a_deletion_gives_up_before_its_transaction_would():
+def test_a_deletion_gives_up_before_postgres_ends_its_transaction():
     """A collector holds a row's lock while it deletes; Postgres ends a transaction that idles for 30 seconds."""
     with answering(200, seconds=60) as url:
         started = time.monotonic()
@@ -200,7 +201,7 @@ def test_a_deletion_gives_up_before_its_transaction_would():
 def test_an_upload_whose_file_changed_leaves_no_parts_behind(s3: Storage, bucket_url: str, tmp_path: Path):
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(20_000_000))
-    with pytest.raises(ObjectCorrupt):
+    with pytest.raises(ObjectCorrupt):  # KEY is the digest of other bytes
         s3.put(KEY, big)
     url = urlsplit(bucket_url)
     client = boto3.client("s3", endpoint_url=parse_qs(url.query)["endpoint"][0], region_name="us-east-1", **KEYS)
@@ -224,13 +225,13 @@ BAD_URLS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_a_url_that_means_no_store_says_what_one_looks_like(url: str):
+def test_an_invalid_url_is_refused_with_the_right_form_and_without_secrets(url: str):
     with pytest.raises(ValueError, match=BAD_URLS[url]) as refused:
         open_storage(url)
     assert "secret@" not in str(refused.value)
 
 
-def test_the_environment_gives_what_the_url_lacks(monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_supplies_what_the_url_lacks(monkeypatch: pytest.MonkeyPatch):
     values: dict[str, str] = {
         "AWS_ENDPOINT_URL": "http://minio:9000",
         "AWS_REGION": "eu-west-1",
@@ -247,7 +248,7 @@ def test_the_environment_gives_what_the_url_lacks(monkeypatch: pytest.MonkeyPatc
     assert "%2Feu-west-1%2Fs3%2F" in url
 
 
-def test_a_key_in_the_url_does_not_meet_the_environments_token(monkeypatch: pytest.MonkeyPatch):
+def test_a_key_in_the_url_is_not_combined_with_the_session_token_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "of-another-account")
     seen: list[dict[str, str]] = []

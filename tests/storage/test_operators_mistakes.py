@@ -1,4 +1,4 @@
-"""What operators get wrong about the object store ends in one sentence with the remedy: no traceback, and no key."""
+"""Every command answers a wrong STORAGE_URL with a sentence that says what to do, without a traceback and without the key."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": ["-m", "app.cli", "doctor"],
 }
 ASKING = ("prepare", "up", "doctor")
-"""These ask the bucket before they do anything else. A server and a worker start without it and say so in /readyz, as it may come back."""
+"""Commands that try the bucket first. Server and worker start without it, as it may come back; /readyz reports it."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def said(forking: Forking, tmp_path: Path) -> Said:
     """Runs a command, which must fail without a traceback or the key, and returns what it printed."""
 
     def said(command: str, url: str, *, anew: bool = False) -> str:
-        """anew: in a process that Python starts, with nothing imported yet."""
+        """anew: in a new Python process instead of a fork."""
         given = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BINNACLE_"))}
         given |= {"STORAGE_URL": url, "BINNACLE_HOME": str(tmp_path), "BINNACLE_KEY_PEPPER": "p" * 64}
         if anew:
@@ -45,7 +45,7 @@ def said(forking: Forking, tmp_path: Path) -> Said:
 
 
 def checked(status: int, printed: str) -> str:
-    """The words of a command that failed as it should."""
+    """The output of a command that failed, on one line; checks that it holds no traceback and no key."""
     assert status != 0, printed
     assert "Traceback" not in printed
     assert SECRET not in printed
@@ -57,7 +57,7 @@ def s3(bucket: str, endpoint: str) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: str, said: Said) -> None:
+def test_an_invalid_storage_url_is_refused_by_every_command(command: str, said: Said) -> None:
     assert "use file:///folder or s3://bucket/prefix" in said(command, "gs://bucket", anew=True)
 
 
@@ -70,12 +70,12 @@ def test_an_address_that_cannot_be_meant_is_refused_by_every_command(command: st
         ("s3://[bucket", "STORAGE_URL cannot be read (Invalid IPv6 URL)"),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused_with_its_remedy(url: str, remedy: str, said: Said) -> None:
+def test_an_invalid_storage_url_is_refused_with_the_right_form(url: str, remedy: str, said: Said) -> None:
     assert remedy in said("prepare", url)
 
 
 @pytest.mark.parametrize("command", ASKING)
-def test_a_bucket_that_is_not_there_is_named(command: str, s3_endpoint: str, said: Said) -> None:
+def test_a_missing_bucket_is_named(command: str, s3_endpoint: str, said: Said) -> None:
     printed = said(command, s3("nowhere", s3_endpoint))
     assert "There is no bucket nowhere at" in printed
     assert "STORAGE_URL" in printed
@@ -83,14 +83,15 @@ def test_a_bucket_that_is_not_there_is_named(command: str, s3_endpoint: str, sai
 
 @pytest.fixture
 def suspicious(s3_endpoint: str) -> Iterator[str]:
-    """The endpoint, while it checks who asks."""
+    """The S3 endpoint, with its check of keys switched on."""
 
-    def unasked(requests: str) -> None:
+    def unchecked(requests: str) -> None:
+        """Sets how many requests moto lets pass without a check."""
         httpx2.post(f"{s3_endpoint}/moto-api/reset-auth", content=requests).raise_for_status()
 
-    unasked("0")
+    unchecked("0")
     yield s3_endpoint
-    unasked("inf")
+    unchecked("inf")
 
 
 @pytest.mark.parametrize("command", ASKING)

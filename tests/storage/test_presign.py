@@ -1,4 +1,4 @@
-"""Our signer against obstore's (no response headers) and botocore's (with them), and a signed URL against a server."""
+"""Presigned S3 URLs have the same signatures as those of obstore and botocore, and serve the object from a server."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def parameter(url: str, name: str) -> str:
     return parse_qs(urlsplit(url).query)[name][0]
 
 
-def test_the_signature_is_the_one_obstore_makes():
+def test_the_signature_equals_that_of_obstore():
     store = S3Store(
         "bucket",
         endpoint="https://store.example:9000",
@@ -46,7 +46,7 @@ def test_the_signature_is_the_one_obstore_makes():
 
 
 @pytest.mark.parametrize("token", [None, "session/token+="])
-def test_the_signature_over_response_headers_is_the_one_botocore_makes(token: str | None):
+def test_the_signature_with_response_headers_equals_that_of_botocore(token: str | None):
     headers = {
         "response-content-disposition": "attachment; filename=\"a b.json\"; filename*=UTF-8''%C3%A9.json",
         "response-content-type": "application/json; charset=utf-8",
@@ -59,7 +59,7 @@ def test_the_signature_over_response_headers_is_the_one_botocore_makes(token: st
     assert parameter(ours, "X-Amz-Signature") == parameter(request.url, "X-Amz-Signature")
 
 
-def test_a_presigned_url_serves_ranges_under_the_name_we_gave(s3: Storage):
+def test_a_presigned_url_serves_ranges_under_the_given_file_name(s3: Storage):
     data = bytes(range(256)) * 40
     key = "sha256/" + hashlib.sha256(data).hexdigest()
     s3.put(key, data)

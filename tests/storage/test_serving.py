@@ -1,4 +1,4 @@
-"""A stored object over HTTP: RFC 9110's validators and ranges, on both stores, through a real ASGI application."""
+"""Serving a stored object over HTTP from both kinds of storage: ETags and ranges of RFC 9110, redirects to a bucket, and faults."""
 
 import asyncio
 import base64
@@ -25,6 +25,7 @@ ETAG = f'"sha256-{DIGEST}"'
 
 
 def application(storage: Storage, data: bytes = DATA, filename: str = "calibration.json") -> FastAPI:
+    """An application with one route, /file, that serves the object with these bytes."""
     digest = hashlib.sha256(data).hexdigest()
 
     async def download(request: Request) -> Response:
@@ -39,6 +40,8 @@ def application(storage: Storage, data: bytes = DATA, filename: str = "calibrati
 def fetch(
     app: FastAPI, method: str = "GET", *, query: str = "?proxy=1", headers: dict[str, str] | None = None
 ) -> httpx2.Response:
+    """The answer to one request. `?proxy=1` makes the application send the bytes itself, also from a bucket."""
+
     async def run() -> httpx2.Response:
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://lab") as client:
             return await client.request(method, f"/file{query}", headers=headers)
@@ -52,7 +55,7 @@ def app(storage: Storage) -> FastAPI:
     return application(storage)
 
 
-def test_the_whole_object_comes_with_what_a_client_needs_to_check_and_keep_it(app: FastAPI):
+def test_the_whole_object_is_served_with_digest_etag_and_cache_headers(app: FastAPI):
     response = fetch(app)
     assert (response.status_code, response.content) == (200, DATA)
     expected = {
@@ -105,13 +108,13 @@ def test_a_range_past_the_end_is_refused_with_the_size(app: FastAPI, asked: str)
     "asked",
     ["bytes=0-1,5-6", "bytes=9-3", "bytes=-", "bytes=a-b", "lines=1-2", "bytes", "bytes=1-2-3", "bytes=" + "9" * 5000 + "-"],
 )
-def test_a_range_we_do_not_understand_is_ignored(app: FastAPI, asked: str):
+def test_a_malformed_range_is_ignored(app: FastAPI, asked: str):
     response = fetch(app, headers={"Range": asked})
     assert (response.status_code, response.content) == (200, DATA)
 
 
 @pytest.mark.parametrize("condition", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
-def test_what_the_client_has_is_not_sent_again(app: FastAPI, condition: str):
+def test_a_matching_etag_is_answered_with_304(app: FastAPI, condition: str):
     for method in ("GET", "HEAD"):
         response = fetch(app, method, query="", headers={"If-None-Match": condition, "Range": "bytes=0-1"})
         assert (response.status_code, response.content) == (304, b"")
@@ -137,7 +140,7 @@ def test_an_empty_object_is_served_and_has_no_ranges(storage: Storage):
     assert fetch(app, headers={"Range": "bytes=0-"}).status_code == 416
 
 
-def test_a_bucket_serves_its_objects_itself(s3: Storage):
+def test_a_download_from_a_bucket_is_redirected_to_a_signed_url(s3: Storage):
     s3.put(f"sha256/{DIGEST}", DATA)
     app = application(s3, filename="größe.json")
     response = fetch(app, query="")
@@ -147,7 +150,7 @@ def test_a_bucket_serves_its_objects_itself(s3: Storage):
     direct = httpx2.get(response.headers["location"], headers={"Range": "bytes=3-5"})
     assert (direct.status_code, direct.content) == (206, DATA[3:6])
     assert direct.headers["content-disposition"] == "attachment; filename=\"gr__e.json\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.json"
-    assert fetch(app, "HEAD", query="").status_code == 200, "the signature is for GET alone"
+    assert fetch(app, "HEAD", query="").status_code == 200, "the signature is for GET only"
 
 
 def test_a_lost_object_is_an_error_and_not_an_empty_file(storage: Storage):
@@ -172,16 +175,16 @@ def test_a_store_that_does_not_answer_is_a_503_before_any_byte(local: Storage):
     assert response.headers["retry-after"] == "5"
 
 
-def test_a_store_that_fails_midway_never_ends_the_body_as_if_it_were_whole(local: Storage):
+def test_a_store_that_fails_midway_breaks_the_connection(local: Storage):
     class Breaking(Silent):
         pieces = 3
 
-    with pytest.raises(RuntimeError, match="response already started"):  # upon which the server cuts the connection
+    with pytest.raises(RuntimeError, match="response already started"):  # the server then cuts the connection
         fetch(application(Breaking(local)))
 
 
 async def sent_pieces(app: FastAPI, *, pieces: int) -> AsyncIterator[bytes]:
-    """Drives the application by hand and disconnects after so many pieces."""
+    """Calls the application directly, yields `pieces` pieces of the body, and disconnects."""
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1)
     disconnected = asyncio.Event()
 
@@ -199,11 +202,12 @@ async def sent_pieces(app: FastAPI, *, pieces: int) -> AsyncIterator[bytes]:
 
 
 def open_files(folder: Path) -> list[str]:
+    """The files in the folder that this process has open."""
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return [target for target in links if target.startswith(str(folder))]
 
 
-def test_a_big_object_is_sent_in_pieces_and_a_client_that_leaves_leaves_nothing_open(local: Storage, tmp_path: Path):
+def test_a_big_object_is_sent_in_pieces_and_closed_when_the_client_leaves(local: Storage, tmp_path: Path):
     data = bytes(12_000_000)
     local.put("sha256/" + hashlib.sha256(data).hexdigest(), data)
 
@@ -230,5 +234,5 @@ def test_a_big_object_is_sent_in_pieces_and_a_client_that_leaves_leaves_nothing_
         ("gpj.\u202eexe\u009b\u2028", 'attachment; filename="gpj._exe__"'),
     ],
 )
-def test_no_name_breaks_out_of_the_header(name: str, header: str):
+def test_no_file_name_breaks_out_of_the_header(name: str, header: str):
     assert attachment(name) == header

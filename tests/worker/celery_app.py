@@ -1,4 +1,4 @@
-"""The workers' Celery application, with the probe kind known to parent and child."""
+"""The Celery application of the workers, which also loads the job kinds of probe.py in parent and child."""
 
 from workers.celery_app import app
 

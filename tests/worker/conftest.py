@@ -1,4 +1,4 @@
-"""Real worker nodes over the real database and broker, with short leases, for tests that kill them."""
+"""Fixtures: a service with real worker nodes, database and broker, and short leases, for tests that stop and kill nodes."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-import tests.worker.probe  # noqa: F401 - this process knows the kind too
+import tests.worker.probe  # noqa: F401 - registers the kinds of jobs in this process too
 from app.auth.viewer import Viewer
 from app.bell import Bell
 from app.db import connect_args, make_sessions
@@ -30,6 +30,7 @@ from app.settings import LeaseSettings, Settings
 from tests.forked import Forking
 
 ROOT = Path(__file__).parents[2]
+# seconds; with at_risk 0 every cell is committed at once
 LEASE = {
     "ttl": 4,
     "margin": 1.5,
@@ -45,7 +46,7 @@ ADMIN = Viewer("ann", "admin")
 
 
 class Node:
-    """One worker node: Celery's parent, forked where a process to fork from is given, and its child, which Celery always starts anew."""
+    """One worker node: Celery's parent process and its child. With `forking` the parent is forked, which starts faster."""
 
     def __init__(
         self, name: str, environment: dict[str, str], log: Path, application: str = "tests.worker.celery_app",
@@ -90,12 +91,12 @@ def _started(command: list[str], environment: dict[str, str], log: Path) -> subp
 
 
 class Service:
-    """The database, broker and storage of one test, what is submitted to them, and the nodes that serve them."""
+    """The database, broker, storage and worker nodes of one test, with helpers to submit and watch jobs."""
 
     def __init__(self, settings: Settings, folder: Path, forking: Forking | None = None) -> None:
         self.settings, self.folder, self.forking = settings, folder, forking
         self.bell = Bell(settings)
-        # each look asks its connection first: tests restart the database between two of them
+        # pre_ping: tests restart the database between two queries
         engine = create_engine(settings.database_url.get_secret_value(), pool_pre_ping=True, connect_args=connect_args())
         self.sessions: sessionmaker[Session] = make_sessions(engine, bell=self.bell)
         self.nodes: list[Node] = []
@@ -109,7 +110,7 @@ class Service:
         return {**os.environ, **urls, **lease, "BINNACLE_BROKER_PREFIX": self.settings.broker_prefix, "OMP_NUM_THREADS": "1"}
 
     def node(self, name: str = "light-0", *, application: str = "tests.worker.celery_app", **environment: str) -> Node:
-        """A running node, ready to take jobs."""
+        """Starts a node, and returns it once it has registered."""
         node = Node(name, {**self.environment(), **environment}, self.folder / f"{name}.log", application, self.forking)
         self.nodes.append(node)
         self.until(lambda: self._registered(node), f"{name} to register", seconds=90)
@@ -148,7 +149,7 @@ class Service:
         return [event.type for event in self.events(job_id)]
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = 45) -> Any:
-        """Waits for something to become true, and says for what when it does not."""
+        """Waits until `true()` is truthy and returns its value; fails with `what` and the logs of all nodes."""
         deadline = time.monotonic() + seconds
         while not (found := true()):
             if time.monotonic() > deadline:
@@ -158,10 +159,13 @@ class Service:
         return found
 
     def ended(self, job_id: str, seconds: float = 45) -> Job:
+        """The job, once it has ended."""
         self.until(lambda: self.job(job_id).state in FINISHED, f"{job_id} to end", seconds)
         return self.job(job_id)
 
     def running(self, job_id: str, *, cells: int = 0) -> Job:
+        """The job, once it runs and has committed this many cells."""
+
         def there() -> bool:
             return self.job(job_id).state == "running" and self.event_types(job_id).count("cell") >= cells
 
@@ -169,7 +173,7 @@ class Service:
         return self.job(job_id)
 
     def clear(self) -> None:
-        """Ends every job that is left, so that its nodes are free again."""
+        """Cancels every job that has not ended, so that the nodes are free again."""
         with self.sessions() as session:
             left = list(session.scalars(select(Job.id).where(Job.state.not_in(FINISHED))))
         for job_id in left:
@@ -187,7 +191,7 @@ class Service:
 
 
 def service_at(folder: Path, forking: Forking, database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
-    """A service over given URLs, its storage and logs in `folder`."""
+    """A service with these URLs, with storage and logs in `folder`; `lease` changes LEASE."""
     settings = Settings(
         database_url=database_url, broker_url=broker_url, storage_url=f"file://{folder}/objects", broker_prefix=prefix,
         lease=LeaseSettings(**{**LEASE, **lease}),
@@ -197,7 +201,7 @@ def service_at(folder: Path, forking: Forking, database_url: str, broker_url: st
 
 @pytest.fixture
 def make_service(tmp_path: Path, forking: Forking) -> Iterator[Callable[..., Service]]:
-    """A service over given URLs."""
+    """A function that makes services like `service_at`, and closes them after the test."""
     made: list[Service] = []
 
     def make(database_url: str, broker_url: str, prefix: str, **lease: float) -> Service:
@@ -229,6 +233,6 @@ def served(
 
 @pytest.fixture
 def at_work(served: Service) -> Iterator[Service]:
-    """That service, its node running and its queue empty, for tests that harm neither; every job has ended when the next test begins."""
+    """`served`, for tests that harm neither the node nor the service; all jobs are cancelled after each test."""
     yield served
     served.clear()

@@ -1,4 +1,4 @@
-"""A server that plays the model hub for its client: metadata of a revision, files behind a redirect to another host, ranges, and faults."""
+"""A local server that acts as the model hub: metadata of a revision, files behind a redirect to another host, ranges, and faults."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ REPOSITORY = "lab/tiny"
 
 
 class Hub:
-    """One repository at one commit, made of a folder's files. Weights lie on another host (the `cdn`), as the hub keeps them.
+    """One repository at one commit, with the files of a folder. Weights are on another host (the `cdn`), as on the real hub.
 
-    `token`: the one that is asked for. `break_after`: bytes of a weight file after which the connection breaks, once. `slowly`: seconds
-    between its chunks. `lie`: weights arrive with other bytes than promised. `status`, `body` and `headers`: what every question is
-    answered with.
+    `token`: the token that requests must have. `break_after`: bytes of a weight file after which the connection breaks, once. `slowly`:
+    seconds between chunks of 1 MiB. `lie`: weights arrive with a changed last byte. `status`, `body`, `headers`: the answer of the hub to
+    every request. `asked`: all requests so far.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,10 +44,11 @@ class Hub:
             server.server_close()
 
     def requests(self, place: str, method: str = "GET") -> list[dict[str, str]]:
-        """The headers of what was asked there, `Path` among them."""
+        """The headers of the requests to `hub` or `cdn`, with the path as `Path`."""
         return [{**headers, "Path": path} for where, path, headers in self.asked if where == f"{place} {method}"]
 
     def metadata(self) -> dict[str, Any]:
+        """The hub's description of the revision and its files."""
         siblings = []
         for name, data in {**self.files, **self.extra}.items():
             one: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
@@ -126,5 +127,5 @@ class Hub:
 
 
 def git_hash(data: bytes) -> str:
-    """How git names a file's content."""
+    """The id that git gives to a file with this content."""
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()

@@ -11,7 +11,7 @@ from workers.lm.inspection import inspect_folder
 
 
 def register(live: Service, folder: Path, name: str = "big") -> Callable[[], str]:
-    """Puts the folder's model on the allow-list; what it returns submits a look at it and gives the job's id."""
+    """Registers the model of the folder; returns a function that submits a generation with it and returns the id of the job."""
     facts = inspect_folder(folder, lambda _done, _total: None).to_dict()
     with live.sessions.begin() as session:
         session.add(Model(name=name, source=str(folder), state="ready", facts=facts, created_by="root"))

@@ -1,4 +1,4 @@
-"""A kind of job for tests, whose handler does on command what real handlers do by accident: sleep, hang, die, run out of memory."""
+"""Two kinds of jobs for tests. Their handler does on command what goes wrong in real jobs: it hangs, dies or runs out of memory."""
 
 import ctypes
 import os
@@ -31,6 +31,8 @@ class Probe(Kind):
 
 
 class Glance(Probe):
+    """A short job, for which longer ones make room, as for a generation."""
+
     name = "glance"
     handler_version = 1
     short = True
@@ -41,7 +43,10 @@ GLANCE = Glance()
 
 
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
-    """`steps` steps of `seconds` each, a cell after every one, announced as `at_most`; `do` at step `at` in the first `times` attempts at it."""
+    """Runs `steps` steps of `seconds` each and commits a cell after each. Does `do` at step `at`, only the first `times` times with `count_in`.
+
+    `at_most` is the number of steps that it announces; `kept` in the result lists the steps found finished.
+    """
     steps = spec.get("steps", 1)
     kept = []
     context.phase("stepping", spec.get("at_most", steps), "steps", stall_seconds=spec.get("stall"))
@@ -64,7 +69,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
 
 
 def _still_to_do(spec: dict[str, Any]) -> bool:
-    """Counts its calls in a file, as nothing else outlives the process."""
+    """Whether `do` is to be done once more; counts its calls in the file `count_in`, which outlives the process."""
     if "count_in" not in spec:
         return True
     with Path(spec["count_in"]).open("a+", encoding="ascii") as calls:
@@ -75,17 +80,17 @@ def _still_to_do(spec: dict[str, Any]) -> bool:
 
 
 def _hang(spec: dict[str, Any]) -> None:
-    """Holds the interpreter lock and looks at nothing, as a stuck native call does."""
+    """Holds the interpreter lock, as a stuck native call does: not even the heartbeat runs."""
     ctypes.PyDLL(None).sleep(int(spec.get("hang_seconds", 60)))
 
 
 def _deaf(spec: dict[str, Any]) -> None:
-    """Lives, heartbeat and all, but never looks up."""
+    """Sleeps with the heartbeat running, and never checks whether it should stop."""
     time.sleep(spec.get("hang_seconds", 60))
 
 
 def _eat(spec: dict[str, Any]) -> None:
-    """Fills memory up to a bound, page by page, until somebody ends it."""
+    """Fills `megabytes` MB of memory, 8 MB at a time."""
     eaten = []
     for _ in range(spec["megabytes"] // 8):
         eaten.append(b"x" * (8 << 20))
@@ -105,7 +110,7 @@ def _memory(_spec: dict[str, Any]) -> None:
 
 
 def _memory_for_nothing(_spec: dict[str, Any]) -> None:
-    """So little memory that neither the verdict nor the line in the log can be made, once."""
+    """Runs out of memory, and the first attempts to judge and to log the error run out of memory too."""
     from workers import doorbell, runner
 
     def failing(owner: Any, name: str) -> None:
@@ -127,7 +132,7 @@ def _bug(_spec: dict[str, Any]) -> None:
 
 
 def _sticky(_spec: dict[str, Any]) -> None:
-    """An index outside a tensor on the device: its assertion takes the whole CUDA context with it."""
+    """Indexes outside a tensor on the device: the failed assertion makes the whole CUDA context unusable."""
     import torch
 
     rows = torch.zeros(1, device="cuda")

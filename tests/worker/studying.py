@@ -1,4 +1,4 @@
-"""The study that the tests of studies run, what its results file must hold, and a person who labels its texts."""
+"""For tests of studies: the request of a small study, checks of its results.jsonl, and labelling of its sheet."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ STUDY = {
 
 
 def check_results_file(text: str, runs: list[dict[str, Any]]) -> None:
-    """results.jsonl is read as trait-interp reads it: a header, the baseline, and a line a run with its vectors and their weights."""
+    """Asserts that results.jsonl has the layout of trait-interp: a header, the baseline, and one line per run with its vectors and weights."""
     header, baseline, *lines = (json.loads(line) for line in text.splitlines())
     assert header.keys() >= {"trait", "direction", "steering_model", "vector_source", "eval", "prompts_hash", "n_questions"}
     assert (header["type"], baseline["type"]) == ("header", "baseline")
@@ -59,12 +59,12 @@ def check_results_file(text: str, runs: list[dict[str, Any]]) -> None:
 def labelled(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any], sign: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """tables.json and facts of the report after its sheet was labelled with the judge's own scores, or with their opposites."""
+    """Labels the sheet with the scores of the judge (`sign` 1) or their opposites (-1); returns tables.json and facts of the new report."""
     client, http = service
     sheet = list(csv.DictReader(http.get(study["links"]["labelling.csv"]).text.splitlines()))
     assert {tuple(row) for row in sheet} == {("id", "trait", "question", "answer", "label")}
     assert 30 <= len(sheet) <= 50
-    assert {row["label"] for row in sheet} == {""}  # blind
+    assert {row["label"] for row in sheet} == {""}  # the sheet shows no scores
     job = study["nodes"]["steer/demo-severe/refusal"]["job"]
     texts = [json.loads(line) for line in http.get(f"/v1/steerings/{job}/responses.jsonl").text.splitlines()]
     scores = {(one["question"], one["text"]): one["trait"] for one in texts if one["set"] == "test"}

@@ -1,4 +1,4 @@
-"""What a node says it can hold, before torch has looked at anything."""
+"""The memory and dtype that a node reports before torch is imported."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from workers.capacity import capacity
         ("cpu", "bfloat16", "bfloat16"),
     ],
 )
-def test_a_node_says_its_budget_and_in_which_dtype_it_loads(device: str, dtype: str, expected: str) -> None:
+def test_a_node_reports_its_budget_and_the_dtype_in_which_it_loads(device: str, dtype: str, expected: str) -> None:
     found = capacity(Settings(device=device, dtype=dtype, model_budget_bytes=123))
     assert (found["budget"], found["dtype"]) == (123, expected)
-    assert ("device_total" in found) == (device == "cpu"), "a card's memory is known once torch has looked"
+    assert ("device_total" in found) == (device == "cpu"), "the memory of a GPU is known only once torch is imported"

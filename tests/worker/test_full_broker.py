@@ -1,4 +1,4 @@
-"""A broker at its maxmemory refuses every bell and answers every ping: jobs start all the same, and the checks say what is wrong."""
+"""Jobs start within seconds although the broker is full, was flushed or hangs: nodes look for jobs by themselves when no bell comes."""
 
 import os
 import signal
@@ -18,13 +18,14 @@ from tests.worker.conftest import Service
 
 @pytest.fixture
 def served(make_service: Callable[..., Service], database_url: str, own_broker: Broker) -> Iterator[Service]:
-    """A service with one node; its reconciler sweeps so seldom that only the node itself can find jobs."""
+    """A service with one node that looks for jobs every second. The sweep comes only after 120 s, so it cannot find them instead."""
     service = make_service(database_url, own_broker.url, "full:", sweep=120)
     service.node(BINNACLE_LEASE_LOOK="1")
     return service
 
 
 def _fill(broker: Broker) -> None:
+    """Sets the memory limit of the broker so low that it refuses every write."""
     with connect(broker.url) as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
@@ -42,8 +43,8 @@ def test_jobs_start_within_seconds_though_every_bell_is_refused(served: Service,
         assert time.monotonic() - asked < 10
 
 
-def test_a_bell_that_was_rung_before_the_broker_was_full_harms_no_node(served: Service, own_broker: Broker) -> None:
-    """To take a bell writes nothing: a refused write would end the node that took it."""
+def test_a_node_survives_a_bell_that_was_rung_before_the_broker_was_full(served: Service, own_broker: Broker) -> None:
+    """Taking a bell must write nothing, as a refused write would end the node."""
     first = served.submit(steps=1, seconds=3)
     served.running(first)
     waiting = [served.submit(), served.submit()]
@@ -56,18 +57,18 @@ def test_a_bell_that_was_rung_before_the_broker_was_full_harms_no_node(served: S
     assert served.nodes[0].process.poll() is None
 
 
-def test_a_flushed_broker_loses_bells_and_no_time(served: Service, own_broker: Broker) -> None:
+def test_a_job_starts_although_a_flush_of_the_broker_lost_its_bell(served: Service, own_broker: Broker) -> None:
     assert served.ended(served.submit()).state == "succeeded"
     with served.sessions() as session, connect(own_broker.url) as client:
-        session.info.pop("bell")
+        session.info.pop("bell")  # no bell for this job
         made = jobs.submit(session, jobs.Submission(kind="probe", spec={}, owner="ann", job_class="light")).job.id
         session.commit()
         client.flushall()
     assert served.ended(made, 20).state == "succeeded"
 
 
-def test_a_node_does_not_ask_without_end_for_a_job_that_it_may_not_run(served: Service) -> None:
-    """A job of a newer version is left alone, and the log of the node that leaves it does not grow by lines every second."""
+def test_a_node_looks_rarely_for_a_job_that_it_cannot_run(served: Service) -> None:
+    """A job of a newer handler version stays queued, and the node waits longer before each further look."""
     made = served.submit()
     served.ended(made)
     with served.sessions.begin() as session:
@@ -79,12 +80,12 @@ def test_a_node_does_not_ask_without_end_for_a_job_that_it_may_not_run(served: S
         )
     time.sleep(9)
     looked = served.nodes[0].log.read_text().count("received")
-    assert 1 <= looked <= 6, "after 1, 3, 7 s at most, besides the first job's bell"
+    assert 1 <= looked <= 6, "looks after 1, 3 and 7 s, and the bell of the first job"
     assert served.job("job_newer").state == "queued"
 
 
-def test_a_broker_that_hangs_keeps_a_bell_a_few_seconds(own_broker: Broker) -> None:
-    """A worker rings after its claim and before its first heartbeat: half a minute there was most of a short lease."""
+def test_ringing_at_a_broker_that_hangs_gives_up_in_seconds(own_broker: Broker) -> None:
+    """A worker rings between its claim and its first heartbeat, where a long wait would use up a short lease."""
     bell = Bell(Settings.model_validate({"broker_url": own_broker.url}))
     assert bell.ring("model")
     [server] = own_broker.processes()

@@ -1,4 +1,4 @@
-"""Real nodes whose devices are held, or whose disk is full: they claim nothing, say so, and go on when they may."""
+"""Real nodes that are paused, drained or have a full disk claim no job, report the reason, and claim again afterwards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +47,8 @@ def test_a_paused_node_finishes_its_job_and_claims_no_other_until_it_resumes(liv
     assert (job.state, job.attempt) == ("succeeded", 1)
 
 
-def test_a_drained_node_gives_its_job_to_another_with_what_it_had_finished(live: Service) -> None:
-    first, second = live.node("light-0"), None
+def test_the_job_of_a_drained_node_continues_on_another_from_its_cells(live: Service) -> None:
+    first = live.node("light-0")
     job_id = live.submit(steps=20, seconds=0.3)
     live.running(job_id, cells=2)
     hold(live, first, "draining")
@@ -63,7 +63,7 @@ def test_a_drained_node_gives_its_job_to_another_with_what_it_had_finished(live:
     assert started == [first.id, second.id]
 
 
-def test_a_hold_outlives_its_node_and_ends_at_its_time(live: Service) -> None:
+def test_a_hold_outlives_a_restart_of_its_node_and_ends_at_its_time(live: Service) -> None:
     node = live.node()
     hold(live, node, minutes=60)
     assert node.stop() == 0
@@ -76,7 +76,7 @@ def test_a_hold_outlives_its_node_and_ends_at_its_time(live: Service) -> None:
     assert live.ended(job_id).state == "succeeded"
 
 
-def test_a_paused_node_does_not_swallow_the_bells_of_others(live: Service) -> None:
+def test_a_paused_node_passes_bells_on_to_others(live: Service) -> None:
     paused, _free = live.node("light-0"), live.node("light-1")
     hold(live, paused)
     for _ in range(6):
@@ -85,8 +85,8 @@ def test_a_paused_node_does_not_swallow_the_bells_of_others(live: Service) -> No
         assert [event.data["worker"] for event in live.events(job_id) if event.type == "started"] == ["light-1@here"]
 
 
-def test_with_a_nearly_full_disk_nothing_is_claimed_and_everybody_is_told_why(live: Service) -> None:
-    """The watermark is set above what any disk has, rather than the disk filled."""
+def test_a_node_with_a_nearly_full_disk_claims_nothing_and_reports_why(live: Service) -> None:
+    """The disk is not filled: BINNACLE_MIN_FREE_BYTES is set to more than any disk has."""
     Path(live.folder, "objects").mkdir(exist_ok=True)
     full = live.node("light-0", BINNACLE_MIN_FREE_BYTES=str(1 << 60))
     job_id = live.submit()
@@ -108,7 +108,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def patient(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
-    """Leases that outlast the import of torch on a busy machine."""
+    """A service with leases that outlast the import of torch on a busy machine."""
     return make_service(database_url, broker_url, broker_prefix, ttl=40, margin=5)
 
 
@@ -123,7 +123,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def look(patient: Service, big: Path) -> Callable[[], str]:
-    """Submits a generation at that model, registered."""
+    """A function that submits a generation with that model."""
     return register(patient, big)
 
 
@@ -132,8 +132,10 @@ def rss(node: Node) -> int:
 
 
 @pytest.mark.timeout(500)
-def test_a_held_device_has_its_memory_free_and_loads_again_when_it_resumes(patient: Service, look: Callable[[], str]) -> None:
-    """Long before models count as idle."""
+def test_a_paused_device_frees_its_memory_and_loads_the_model_again_when_it_resumes(
+    patient: Service, look: Callable[[], str]
+) -> None:
+    """Without waiting until the model counts as idle."""
     node = patient.node("model-0")
     assert patient.ended(look(), seconds=150).state == "succeeded"
     patient.until(lambda: worker(patient, node).models == ["big"], "the model on the list", 60)
@@ -150,7 +152,7 @@ def test_a_held_device_has_its_memory_free_and_loads_again_when_it_resumes(patie
 
 
 @pytest.mark.timeout(500)
-def test_a_model_nobody_asks_for_leaves_the_memory_and_the_status(patient: Service, look: Callable[[], str]) -> None:
+def test_an_idle_model_leaves_the_memory_and_the_status(patient: Service, look: Callable[[], str]) -> None:
     node = patient.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
     assert patient.ended(look(), seconds=150).state == "succeeded"
     loaded = rss(node)

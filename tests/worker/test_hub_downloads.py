@@ -1,4 +1,4 @@
-"""Models arriving from a hub, on real light workers: fetched with progress, resumed, checked, refused with reasons, then inspected."""
+"""Light workers download models from a hub with progress, resume and check them, report every refusal, and then inspect them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,13 +28,13 @@ TOKEN = "hf_a_token_nobody_may_see"
 
 @pytest.fixture
 def live(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
-    """Leases that outlast the import of torch, by which an inspection begins, on a busy machine."""
+    """A service with leases that outlast the import of torch, with which an inspection begins, on a busy machine."""
     return make_service(database_url, broker_url, broker_prefix, ttl=30, margin=5)
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub with a model of some 50 MB; the hub's client hands its bytes on by tens of them."""
+    """A hub with a model of about 50 MB; the hub's client reads it in chunks of 10 MB."""
     folder = tiny_model_folder(tmp_path, "llama", hidden_size=512, intermediate_size=1536, head_dim=128)
     made = Hub(folder)
     made.extra = {"pytorch_model.bin": b"a pickle", "onnx/model.onnx": b"x", "README.md": b"#"}
@@ -44,7 +44,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def node(live: Service, hub: Hub, tmp_path: Path) -> Callable[..., Node]:
-    """Starts a light worker that takes the server for its hub, with a model store of its own."""
+    """A function that starts a light worker which uses `hub` and an empty model store."""
 
     def start(**environment: str) -> Node:
         own = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "BINNACLE_HUB_CACHE": str(tmp_path / "store")}
@@ -53,14 +53,14 @@ def node(live: Service, hub: Hub, tmp_path: Path) -> Callable[..., Node]:
     return start
 
 
-def test_a_model_without_a_pinned_commit_is_refused_with_the_store_it_is_missing_from(tmp_path: Path) -> None:
+def test_a_model_without_a_commit_is_refused_and_the_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFault, match=r"not_downloaded.*without a commit") as found:
         fetched_folder(REPOSITORY, None, tmp_path / "store")
     assert f"model store ({tmp_path / 'store'})" in found.value.sentence
 
 
 def register(live: Service, revision: str = COMMIT, source: str = REPOSITORY) -> tuple[str, str]:
-    """The model `tiny`: its download and its inspection."""
+    """Registers the model `tiny`; returns the ids of its download and its inspection."""
     request = ModelRequest(name="tiny", source=source, revision=revision)
     with live.sessions.begin() as session:
         inspect = models.register(session, request, ROOT, request_id="", slice_seconds=300)
@@ -73,10 +73,10 @@ def model(live: Service) -> Model:
         return session.get_one(Model, "tiny")
 
 
-def test_a_model_is_fetched_with_progress_in_bytes_and_then_inspected(
+def test_a_model_is_downloaded_with_progress_in_bytes_and_then_inspected(
     live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
 ) -> None:
-    """Only safetensors, configs and tokenizer files; each with the bytes that the hub promised."""
+    """Only safetensors, configs and tokenizer files are fetched."""
     hub.slowly = 0.1
     node()
     download, inspect = register(live)
@@ -104,7 +104,7 @@ def test_a_model_is_fetched_with_progress_in_bytes_and_then_inspected(
 
 
 @pytest.mark.long
-def test_what_is_there_is_not_fetched_again(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+def test_files_in_the_store_are_not_fetched_again(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
     node()
     download, inspect = register(live)
     live.cancel(inspect)
@@ -118,8 +118,8 @@ def test_what_is_there_is_not_fetched_again(live: Service, hub: Hub, node: Calla
     assert len(hub.requests("cdn")) == before
 
 
-def test_a_killed_download_goes_on_where_it_was(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
-    """Not from the beginning, as the hub's own client would."""
+def test_a_killed_download_resumes_where_it_was(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+    """The client library of the hub would begin again."""
     hub.slowly = 0.3
     first = node()
     download, _ = register(live)
@@ -136,20 +136,18 @@ def test_a_killed_download_goes_on_where_it_was(live: Service, hub: Hub, node: C
 
 
 @pytest.mark.long
-def test_a_connection_that_breaks_is_taken_up_again(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+def test_a_download_resumes_after_a_broken_connection(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
     hub.break_after = 25 * MB
     node()
     download, _ = register(live)
     assert live.ended(download, 90).state == "succeeded"
     first, second = hub.requests("cdn")
     assert "Range" not in first
-    assert int(second["Range"][6:-1]) == 20 * MB
+    assert int(second["Range"][6:-1]) == 20 * MB  # whole chunks of 10 MB of the 25
 
 
-def test_bytes_that_are_not_those_promised_are_dropped(
-    live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
-) -> None:
-    """The size is right, so that only the hash tells."""
+def test_a_file_with_the_wrong_hash_is_dropped(live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path) -> None:
+    """Its size is right, so only the hash shows it."""
     hub.lie = True
     node()
     download, inspect = register(live)
@@ -164,7 +162,7 @@ def test_bytes_that_are_not_those_promised_are_dropped(
     live.until(lambda: model(live).proving, "the inspection that follows a retried download", 120)
 
 
-def test_the_token_goes_to_the_hub_alone_and_into_no_log_or_row(
+def test_the_token_goes_only_to_the_hub_and_into_no_log_or_row(
     live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
 ) -> None:
     hub.token = TOKEN
@@ -183,6 +181,7 @@ def test_the_token_goes_to_the_hub_alone_and_into_no_log_or_row(
 
 
 def failure(live: Service, **registered: str) -> Job:
+    """The failed download of a model; checks that its inspection fails too and that the model shows the reason."""
     download, inspect = register(live, **registered)
     job = live.ended(download, 90)
     assert job.state == "failed"
@@ -202,17 +201,17 @@ def test_a_model_that_needs_a_token_says_how_an_administrator_gives_one(
 
 
 @pytest.mark.long
-def test_a_commit_or_a_repository_that_is_not_there_is_named(live: Service, node: Callable[..., Node]) -> None:
+def test_a_missing_commit_is_named(live: Service, node: Callable[..., Node]) -> None:
     node()
     error = failure(live, revision="f" * 40).error
     assert error["code"] == "hub_not_found"
     assert "does not have this commit" in error["detail"]
 
 
-def test_a_model_that_does_not_fit_the_disk_is_refused_with_the_arithmetic_before_a_byte_comes(
+def test_a_model_too_large_for_the_disk_is_refused_before_any_download(
     live: Service, hub: Hub, node: Callable[..., Node]
 ) -> None:
-    """What a hub says of a size is believed: a file of 2^60 bytes needs no such disk to be tried."""
+    """The hub claims that the file has 2^60 bytes, and the error shows the arithmetic."""
     told = hub.metadata()
     for sibling in told["siblings"]:
         if sibling["rfilename"] == "model.safetensors":
@@ -228,7 +227,7 @@ def test_a_model_that_does_not_fit_the_disk_is_refused_with_the_arithmetic_befor
 
 
 @pytest.mark.long
-def test_a_hub_that_is_down_puts_the_download_off(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
+def test_a_hub_that_is_down_defers_the_download(live: Service, hub: Hub, node: Callable[..., Node]) -> None:
     hub.status = 503
     node()
     download, _ = register(live)
@@ -238,7 +237,7 @@ def test_a_hub_that_is_down_puts_the_download_off(live: Service, hub: Hub, node:
 
 
 @pytest.mark.long
-def test_a_cancelled_download_stops_and_keeps_what_came(
+def test_a_cancelled_download_stops_and_keeps_its_part_file(
     live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
 ) -> None:
     hub.slowly = 0.3
@@ -266,10 +265,10 @@ def test_an_offline_server_says_what_to_do_instead(live: Service, node: Callable
     ],
     ids=["a page of a proxy", "a broken encoding", "a circle of redirects"],
 )
-def test_an_answer_that_is_not_the_hubs_puts_the_download_off(
+def test_an_answer_that_does_not_come_from_the_hub_defers_the_download(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, headers: dict[str, str], said: str
 ) -> None:
-    """Each ended the job as an internal error of the worker."""
+    """Such answers must not count as internal errors of the worker."""
     hub.status, hub.body, hub.headers = status, body, headers
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -1,4 +1,4 @@
-"""Measuring memory while another thread of the process imports torch."""
+"""Measuring the peak memory of a job waits for an import of torch in another thread of the process."""
 
 import subprocess
 import sys
@@ -21,6 +21,6 @@ assert sys.modules["torch"].cuda
 """
 
 
-def test_a_job_that_starts_while_torch_is_being_imported_waits_for_it() -> None:
+def test_measuring_memory_waits_until_torch_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

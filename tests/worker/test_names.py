@@ -1,4 +1,4 @@
-"""Two nodes cannot run under one name, as hosts of the same name would have them."""
+"""Two nodes, on one host or two, cannot run under the same name."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.worker.conftest import Node, Service
 from workers.watch import Watch
 
 
-def test_a_node_does_not_start_under_a_living_nodes_name_and_the_first_is_not_disturbed(live: Service) -> None:
+def test_a_node_does_not_start_under_the_name_of_a_live_node(live: Service) -> None:
     first = live.node("light-0")
     job_id = live.submit(steps=30, seconds=0.2)
     live.running(job_id, cells=1)
@@ -26,8 +26,8 @@ def test_a_node_does_not_start_under_a_living_nodes_name_and_the_first_is_not_di
     assert first.process.poll() is None
 
 
-def test_of_two_that_start_in_the_same_moment_one_stays(live: Service) -> None:
-    """As two hosts of one name do when the power is back: neither sees the other's row when it looks."""
+def test_of_two_nodes_that_start_under_one_name_at_once_one_stays(live: Service) -> None:
+    """As two hosts with the same name when the power returns: at first neither finds the row of the other."""
     twins = [Node("light-0", live.environment(), live.folder / f"{n}.log") for n in range(2)]
     live.nodes += twins
     jobs = [live.submit(steps=3, seconds=0.2) for _ in range(20)]
@@ -40,16 +40,16 @@ def test_of_two_that_start_in_the_same_moment_one_stays(live: Service) -> None:
     assert live.ended(live.submit()).state == "succeeded"
 
 
-def test_a_killed_node_is_followed_by_one_of_its_name(live: Service) -> None:
+def test_a_node_starts_under_the_name_of_a_killed_node(live: Service) -> None:
     live.node("light-0").kill()
     live.node("light-0")
     assert live.ended(live.submit()).state == "succeeded"
 
 
-def test_a_node_that_slept_while_another_took_its_name_stops_when_it_wakes(
+def test_a_suspended_node_stops_if_another_took_its_name_meanwhile(
     make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
 ) -> None:
-    """As a suspended laptop or a moved virtual machine does: it neither takes the name back nor touches the other's jobs."""
+    """As on a suspended laptop: it does not take the name back, and does not disturb the jobs of the other node."""
     live = make_service(database_url, broker_url, broker_prefix, watch=1)
     sleeper = live.node("light-0")
     os.killpg(sleeper.process.pid, signal.SIGSTOP)
@@ -65,8 +65,8 @@ def test_a_node_that_slept_while_another_took_its_name_stops_when_it_wakes(
         assert session.get_one(Worker, "light-0@here").parent_pid == second.process.pid
 
 
-def test_the_job_of_another_host_under_the_same_name_is_not_that_of_a_dead_child(live: Service) -> None:
-    """The other host's process has a pid that no process has here."""
+def test_the_job_of_another_host_with_the_same_name_is_not_given_back(live: Service) -> None:
+    """Its process id exists on the other host, and must not count as dead because it does not exist here."""
     with live.sessions.begin() as session:
         session.add(Worker(id="light-0@here", job_class="light", device="none", host="elsewhere", parent_pid=1, version="0"))
     job_id = live.submit()

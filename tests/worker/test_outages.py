@@ -1,4 +1,4 @@
-"""What a job reads and writes goes through short storage errors, and is not counted twice when an answer was lost."""
+"""A job retries short storage errors, tells outages of the database from other errors, and counts a repeated cell once."""
 
 import psycopg
 import pytest
@@ -21,6 +21,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(times: int, error: StorageError) -> tuple[list[int], object]:
+    """A list with one entry per call, and a function that raises the error the first `times` times."""
     calls: list[int] = []
 
     def work() -> str:
@@ -33,7 +34,7 @@ def failing(times: int, error: StorageError) -> tuple[list[int], object]:
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("503"), ObjectCorrupt("changed")])
-def test_an_error_that_may_pass_is_waited_out_for_a_few_tries(error: StorageError) -> None:
+def test_a_transient_storage_error_is_retried_a_few_times(error: StorageError) -> None:
     calls, work = failing(STORAGE_TRIES - 1, error)
     assert through_storage_errors(work, lambda: False) == "done"
     assert len(calls) == STORAGE_TRIES
@@ -44,15 +45,15 @@ def test_an_error_that_may_pass_is_waited_out_for_a_few_tries(error: StorageErro
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), StorageDenied("no"), ObjectMissing("gone")])
-def test_an_error_that_needs_a_person_is_not_tried_again(error: StorageError) -> None:
+def test_a_lasting_storage_error_is_not_retried(error: StorageError) -> None:
     calls, work = failing(1, error)
     with pytest.raises(type(error)):
         through_storage_errors(work, lambda: False)
     assert len(calls) == 1
 
 
-def test_what_the_driver_refuses_to_send_is_no_outage_and_an_unreachable_server_is() -> None:
-    """Neither has an SQLSTATE. The first would be sent again and again until the lease is lost."""
+def test_a_value_refused_by_the_driver_is_not_an_outage_but_an_unreachable_server_is() -> None:
+    """Neither error has an SQLSTATE. A retry of the first would repeat until the lease is lost."""
     with pytest.raises(psycopg.DataError) as refused:
         StrDumper(str).dump("a\x00b")
     assert refused.value.sqlstate is None
@@ -62,7 +63,8 @@ def test_what_the_driver_refuses_to_send_is_no_outage_and_an_unreachable_server_
     assert is_outage(unreachable.value)
 
 
-def test_a_cell_whose_commit_was_answered_by_nobody_comes_again_and_shows_once(live: Service) -> None:
+def test_a_cell_that_is_committed_twice_counts_once(live: Service) -> None:
+    """As after a commit with a lost answer."""
     job, token = _held(live)
     blob = stage(live.sessions, open_storage(live.settings.storage_url.get_secret_value()), b"a cell")
     for _ in range(2):
@@ -72,7 +74,7 @@ def test_a_cell_whose_commit_was_answered_by_nobody_comes_again_and_shows_once(l
 
 
 def test_deferrals_are_counted_since_the_last_finished_cell(live: Service) -> None:
-    """A long job that meets an error now and then, but gets on, must not run out of patience."""
+    """A long job with an error now and then, which makes progress, must not reach the limit of deferrals."""
     job, token = _held(live)
     for n in range(3):
         with live.sessions.begin() as session:
@@ -86,6 +88,7 @@ def test_deferrals_are_counted_since_the_last_finished_cell(live: Service) -> No
 
 
 def _held(live: Service) -> tuple[str, int]:
+    """A claimed job and the token of its lease."""
     job = live.submit()
     return job, _claim(live)
 

@@ -1,4 +1,4 @@
-"""What a node's parent must go on doing whatever it met before."""
+"""The parent process of a node: it registers again, kills and releases jobs for the right reason, and survives missing storage."""
 
 import subprocess
 import threading
@@ -22,8 +22,8 @@ from workers import parent
 from workers.watch import Sighting, Watch
 
 
-def test_a_node_whose_row_is_gone_registers_again_and_is_rung(live: Service) -> None:
-    """A database restored from before the node came, or a day cut off from it: the relay rings registered nodes alone."""
+def test_a_node_with_a_deleted_row_registers_again_and_hears_bells(live: Service) -> None:
+    """As after a database was restored from before the node came. The relay rings only registered nodes."""
     node = live.node()
     live.ended(live.submit())
     with live.sessions.begin() as session:
@@ -33,8 +33,8 @@ def test_a_node_whose_row_is_gone_registers_again_and_is_rung(live: Service) -> 
 
 
 @pytest.mark.parametrize(("unread", "code"), [(20, "database_unreachable"), (6, "lease_not_renewed")])
-def test_a_renewal_that_was_late_before_an_outage_is_not_held_against_the_job(unread: float, code: str) -> None:
-    """The parent saw the last renewal 51 s ago. When it could not read either since then, the database was away and nobody is charged."""
+def test_a_lease_not_renewed_during_an_outage_is_not_the_fault_of_the_job(unread: float, code: str) -> None:
+    """The last renewal was 51 s ago. If the parent could not read the database for the last `unread` = 20 s either, that is the reason."""
     now = time.monotonic()
     watch = Watch(None, LeaseSettings(), "light-0@here", set)  # type: ignore[arg-type]
     watch._read_at = now - unread
@@ -45,7 +45,7 @@ def test_a_renewal_that_was_late_before_an_outage_is_not_held_against_the_job(un
 
 
 def test_the_reason_of_a_kill_stays_while_the_pool_still_lists_the_child() -> None:
-    """The parent reads the row between its SIGKILL and the child's end; an outage would then be charged to the job."""
+    """The parent may read the row between its SIGKILL and the end of the child, and must keep the reason, an outage."""
     now = time.monotonic()
     watch = Watch(None, LeaseSettings(), "light-0@here", set)  # type: ignore[arg-type]
     watch._seen = seen = Sighting("job_1", 1, 0, None, renewed_seen=now - 51, unseen_for_a_lease=True)
@@ -55,8 +55,8 @@ def test_the_reason_of_a_kill_stays_while_the_pool_still_lists_the_child() -> No
     assert seen.reason == {"code": "database_unreachable"}
 
 
-def test_a_child_that_ends_before_its_signal_does_not_end_the_watch() -> None:
-    """The pool listed it a moment ago. The thread that kills must go on, or later jobs run without limits."""
+def test_a_child_that_is_already_dead_does_not_end_the_watch() -> None:
+    """The pool still lists it. The thread that kills must continue, or later jobs run without limits."""
     with subprocess.Popen(["true"]) as child:
         child.wait(10)
     watch = Watch(None, LeaseSettings(), "light-0@here", lambda: {child.pid})  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def test_a_child_that_ends_before_its_signal_does_not_end_the_watch() -> None:
     assert watch._struck is None
 
 
-def test_how_a_child_without_a_job_died_is_not_told_of_the_next_one(live: Service) -> None:
+def test_the_exit_of_a_child_without_a_job_is_not_reported_for_the_next_job(live: Service) -> None:
     watch = Watch(live.sessions, LeaseSettings(), "light-0@here", set)
     watch.child_lost("exitcode 1")
     watch._read()
@@ -80,8 +80,8 @@ def test_how_a_child_without_a_job_died_is_not_told_of_the_next_one(live: Servic
     assert "signal" not in live.events(job_id)[-1].data
 
 
-def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) -> None:
-    """It began just before; its parent sees it for the first time with a lease that ended long ago, held by a child that lives."""
+def test_a_job_first_seen_after_an_outage_is_not_counted_as_lost(live: Service) -> None:
+    """It began just before the outage; when the parent first sees it, its lease has expired but its child is alive."""
     job_id = live.submit()
     with subprocess.Popen(["sleep", "600"]) as child:
         claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
@@ -92,7 +92,7 @@ def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) 
         watch = Watch(live.sessions, LeaseSettings(), "light-0@here", lambda: {child.pid} if child.poll() is None else set())
         watch._read()
         assert watch._seen is not None
-        watch._read_at = time.monotonic() + 51  # it reads all the while, and nothing is renewed
+        watch._read_at = time.monotonic() + 51  # it reads without errors, and the lease is not renewed
         watch._enforce(watch._seen, time.monotonic() + 51)
         child.wait(10)
     watch._read()
@@ -100,8 +100,8 @@ def test_a_job_first_seen_after_an_outage_is_not_charged_with_it(live: Service) 
     assert live.job(job_id).losses == 0
 
 
-def test_a_job_whose_child_was_killed_for_the_one_before_is_not_charged(live: Service) -> None:
-    """The parent saw the first; the child finished it and began the second; then the database was away, and the parent saw no renewal."""
+def test_a_job_killed_in_place_of_the_one_before_is_not_counted_as_lost(live: Service) -> None:
+    """The child has finished the first job and begun the second, but the parent, during an outage, still sees the first without renewals."""
     first, second = live.submit(), live.submit()
     with subprocess.Popen(["sleep", "600"]) as child:
         claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
@@ -124,8 +124,8 @@ def test_a_job_whose_child_was_killed_for_the_one_before_is_not_charged(live: Se
     assert live.job(second).losses == 0
 
 
-def test_a_job_that_was_running_when_a_backup_was_made_is_not_charged_where_it_is_restored(live: Service) -> None:
-    """Its lease is from before that database's start, and may not have ended yet; the process it names is not there."""
+def test_a_job_that_ran_during_a_backup_is_not_counted_as_lost_after_the_restore(live: Service) -> None:
+    """Its lease is from before the start of the restored database, and may not have expired; its process does not exist."""
     job_id = live.submit()
     with subprocess.Popen(["true"]) as child:
         child.wait(10)
@@ -140,10 +140,9 @@ def test_a_job_that_was_running_when_a_backup_was_made_is_not_charged_where_it_i
 
 
 @pytest.mark.parametrize(("seconds_left", "event"), [(-60, "interrupted"), (30, "lost")])
-def test_a_job_that_its_child_has_left_for_another_goes_back_and_the_other_is_not_disturbed(
-    live: Service, seconds_left: int, event: str
-) -> None:
-    """After an outage the child takes the next job, while its old one still stands as running under the same process."""
+def test_a_job_that_its_child_left_for_another_goes_back_to_the_queue(live: Service, seconds_left: int, event: str) -> None:
+    """After an outage the child takes the next job while the old one is still listed as running. `seconds_left` of the old lease decide
+    whether an outage explains it."""
     left, taken = live.submit(), live.submit()
     with subprocess.Popen(["sleep", "600"]) as child:
         claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
@@ -162,7 +161,7 @@ def test_a_job_that_its_child_has_left_for_another_goes_back_and_the_other_is_no
         child.kill()
 
 
-def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
+def test_the_janitor_survives_storage_that_is_missing_at_its_start(
     live: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects = tmp_path / "objects"
@@ -186,10 +185,8 @@ def test_the_janitor_outlives_a_store_that_was_not_there_when_it_began(
     node._sessions.kw["bind"].dispose()
 
 
-def test_a_node_that_leaves_removes_its_own_row_and_not_that_of_another_of_its_name(
-    live: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A parent that slept for long and whose name another node took meanwhile, then told to stop."""
+def test_a_node_that_leaves_removes_only_its_own_row(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first round another node has taken its name while it slept."""
     monkeypatch.setenv("BINNACLE_WORKER_ID", "light-0@here")
     monkeypatch.setenv("BINNACLE_WORKER_CLASS", "light")
     for took_over, left in ((True, 1), (False, 0)):

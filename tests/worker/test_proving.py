@@ -1,4 +1,4 @@
-"""Models prove themselves on a real service: over HTTP, on real nodes, through kills, cancellation and idle hours."""
+"""The proofs of registered models on a real service: stored and shared, refused, resumed after a kill, cancelled, and run when idle."""
 
 import json
 import os
@@ -30,13 +30,13 @@ from workers.shelf import Shelf
 
 
 class Lab:
-    """A service with an API, a light and a model node, and an administrator's client."""
+    """A service with an API, a light node and a model node, and an HTTP client of an administrator."""
 
     def __init__(self, service: Service, http: httpx2.Client) -> None:
         self.service, self.http = service, http
 
     def register(self, name: str, folder: Path) -> str:
-        """Registers a folder; the id of the job that proves it."""
+        """Registers a folder; returns the id of the job that proves the model."""
         answer = self.http.post("/v1/models", json={"name": name, "source": str(folder)})
         assert answer.status_code == 202, answer.text
         shown = self.model(name)
@@ -52,7 +52,7 @@ class Lab:
             return session.scalar(free, {"id": job_id}) is None
 
     def stopped_while_proving(self, job_id: str) -> int:
-        """The pid of the process that runs the job, stopped after the first proof and before the last, and in no transaction on it."""
+        """Suspends the process that runs the job between two proofs, outside a transaction on the job, and returns its pid."""
         self.service.running(job_id, cells=1)
         child = next(node for node in self.service.nodes if node.name == "model-0").child()
         os.kill(child, signal.SIGSTOP)
@@ -87,7 +87,7 @@ def lab(
         service.close()
 
 
-def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_how_it_is_read(lab: Lab, tmp_path: Path) -> None:
+def test_equal_models_are_proved_once_and_results_name_the_reading_hash(lab: Lab, tmp_path: Path) -> None:
     job = lab.service.ended(lab.register("first", model_folder("demo-severe")), 90)
     model = lab.model("first")
     assert (job.state, job.owner, model["state"], model["outcome"]) == ("succeeded", "root", "ready", "limited")
@@ -119,8 +119,8 @@ def test_a_model_is_proved_once_for_all_that_hold_the_same_and_its_results_say_h
     assert shelf.passport("second", "f" * 64) is None, "a report showed the proofs of other weights"
 
 
-def test_a_refused_model_fails_what_waits_for_it_with_the_sentence_a_person_needs(lab: Lab, tmp_path: Path) -> None:
-    """A tokenizer of another model: the files are whole, and only running it shows that its ids do not belong to these weights."""
+def test_a_refused_model_fails_waiting_jobs_with_the_same_reason(lab: Lab, tmp_path: Path) -> None:
+    """The tokenizer has an id beyond the weights, as that of another model may; only the proofs notice."""
     folder = shutil.copytree(tiny_model_folder(tmp_path, "llama"), tmp_path / "bad")
     backend = json.loads((folder / "tokenizer.json").read_text())
     backend["model"]["vocab"]["e"] += 5000
@@ -139,7 +139,7 @@ def test_a_refused_model_fails_what_waits_for_it_with_the_sentence_a_person_need
     assert again.status_code == 422
 
 
-def test_a_worker_that_is_killed_between_two_proofs_loses_none_of_the_finished_ones(lab: Lab, tmp_path: Path) -> None:
+def test_a_worker_killed_between_two_proofs_loses_no_finished_proof(lab: Lab, tmp_path: Path) -> None:
     job_id = lab.register("killed", tiny_model_folder(tmp_path, "llama", seed=2))
     os.kill(lab.stopped_while_proving(job_id), signal.SIGKILL)
     job = lab.service.ended(job_id, 90)
@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_between_two_proofs_loses_none_of_the_finished_o
     assert len(cells) == len(set(cells)) == len(PROOFS)
 
 
-def test_a_cancelled_proof_leaves_a_model_that_says_what_to_do_and_a_retry_proves_it(lab: Lab, tmp_path: Path) -> None:
+def test_a_model_with_cancelled_proofs_names_the_retry_and_is_proved_by_it(lab: Lab, tmp_path: Path) -> None:
     job_id = lab.register("stopped", tiny_model_folder(tmp_path, "llama", seed=3))
     child = lab.stopped_while_proving(job_id)
     cancelled = lab.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -163,7 +163,7 @@ def test_a_cancelled_proof_leaves_a_model_that_says_what_to_do_and_a_retry_prove
     assert (lab.model("stopped")["state"], lab.model("stopped")["prove_job"]) == ("ready", retried)
 
 
-def test_a_job_whose_model_is_inspected_again_before_it_starts_waits_and_does_not_fail(lab: Lab) -> None:
+def test_a_job_is_deferred_while_its_model_is_inspected_again(lab: Lab) -> None:
     lab.service.ended(lab.register("again", model_folder("demo-signal")), 90)
     light, device = lab.service.nodes
     for node in (light, device):

@@ -1,4 +1,4 @@
-"""A worker's shelf holds a model by its size in memory, whatever type its files have."""
+"""The memory budget of a worker counts a model in the dtype in which it is loaded, not in that of its files."""
 
 import shutil
 from pathlib import Path
@@ -47,5 +47,5 @@ def test_the_budget_counts_weights_as_they_are_loaded(
     needed = facts.bytes_in(dtype)
     with pytest.raises(ModelFault, match="weights take"):
         shelf(int(0.7 * needed)).take("a")
-    assert not loads, "it was loaded before it was refused"
+    assert not loads, "it must be refused before it is loaded"
     assert shelf(int(1.2 * needed)).take("a").resident_bytes <= 1.2 * needed

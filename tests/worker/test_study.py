@@ -1,4 +1,4 @@
-"""A whole study over HTTP on real processes: calibrate, extract, steer and report on a shipped model; then the same again from the store."""
+"""A whole study over HTTP on real processes: calibrate, extract, steer and report on a shipped model, and everything that uses its results."""
 
 import html
 import json
@@ -47,6 +47,7 @@ def up() -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def service(up: Up) -> Iterator[tuple[binnacle.Client, httpx.Client]]:
+    """An administrator's client and an HTTP client of a service with the model demo-severe."""
     with (
         binnacle.Client(up.url, up.key) as client,
         httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=120, follow_redirects=True) as http,
@@ -58,6 +59,7 @@ def service(up: Up) -> Iterator[tuple[binnacle.Client, httpx.Client]]:
 
 @pytest.fixture(scope="module")
 def study(service: tuple[binnacle.Client, httpx.Client]) -> dict[str, Any]:
+    """The finished study STUDY; a dry run before it makes no job."""
     client, http = service
     cost = http.post("/v1/studies", params={"dry_run": "true"}, json=STUDY)
     assert cost.status_code == 200, cost.text
@@ -71,7 +73,7 @@ def study(service: tuple[binnacle.Client, httpx.Client]) -> dict[str, Any]:
     return found
 
 
-def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
+def test_every_job_of_the_study_succeeds_and_the_report_is_complete(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     _, http = service
@@ -108,10 +110,10 @@ def test_every_job_of_the_graph_succeeded_and_the_report_is_whole(
     assert http.get(study["links"]["report.md"]).text.startswith("# Which method to trust")
 
 
-def test_a_browser_shows_the_report_and_fetches_nothing(
+def test_a_browser_shows_the_report_without_any_request(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Under the sandbox that the service gives it, and as a file on somebody's disk."""
+    """With the content security policy of the service, and as a local file."""
     _, http = service
     answer = http.get(study["links"]["report.html"])
     (tmp_path / "report.html").write_bytes(answer.content)
@@ -166,17 +168,20 @@ def test_its_runs_and_texts_can_be_read(service: tuple[binnacle.Client, httpx.Cl
     )
     assert found.status_code == 200, found.text
     of_the_probe = {run["run"] for run in http.get(f"/v1/steerings/{job}/runs", params={"method": "probe"}).json()["items"]}
+    assert found.json()["items"]
     assert all(one["run"] in of_the_probe and one["coherence"] >= 70 and one["trait"] <= 40 for one in found.json()["items"])
 
 
-def test_the_same_study_is_answered_from_the_store(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+def test_an_equal_study_with_reuse_returns_the_stored_one(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
     _, http = service
     again = http.post("/v1/studies", params={"reuse": "true"}, json=STUDY)
     assert again.status_code == 200, again.text
     assert again.headers["binnacle-reused"] == study["job"]
 
 
-def test_no_verdict_stands_on_a_judge_that_disagrees_with_a_person(
+def test_a_judge_that_disagrees_with_the_labels_gives_no_verdict(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     agreeing, same = labelled(service, study, +1)
@@ -201,7 +206,7 @@ def test_labels_of_other_texts_are_refused(service: tuple[binnacle.Client, httpx
     assert http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 101}}).status_code == 422
 
 
-def test_a_real_extraction_is_exported_as_trait_interp_keeps_it(
+def test_an_extraction_is_exported_in_the_layout_of_trait_interp(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     client, http = service
@@ -211,11 +216,7 @@ def test_a_real_extraction_is_exported_as_trait_interp_keeps_it(
     [file] = client.wait(made.json()["id"], timeout=120)["artifacts"]
     with tarfile.open(fileobj=BytesIO(http.get(file["href"]).content)) as folder:
         names = folder.getnames()
-        [name] = [
-            name
-            for name in names
-            if name.endswith("vectors/response__5/residual/probe/layer3.pt") or name.endswith("residual/probe/layer3.pt")
-        ]
+        [name] = [name for name in names if name.endswith("vectors/response__5/residual/probe/layer3.pt")]
         content = folder.extractfile(name)
         assert content is not None
         vector = torch.load(BytesIO(content.read()), weights_only=True)
@@ -244,13 +245,13 @@ def test_a_generation_answers_in_one_request(service: tuple[binnacle.Client, htt
     assert http.post("/v1/generations", json=body | {"prompts": []}).status_code == 422
 
 
-def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_it_has(
+def test_a_steering_without_its_judge_is_rescored_by_another(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     client, http = service
 
     def behave(request: Request, before: int) -> Body | Fault:
-        return Fault(401) if before > 30 else rating(request)
+        return Fault(401) if before > 30 else rating(request)  # the key is revoked in the middle of the job
 
     with serving(behave) as endpoint:
         judge = {"name": "house", "kind": "openai", "url": endpoint.url, "model": "judge-7b"}
@@ -277,7 +278,7 @@ def test_a_steering_whose_judge_went_away_goes_on_under_another_with_the_texts_i
 def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
     up: Up, service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
-    """`kill -9` of the process that generates, once some runs are finished: the next one goes on from them, to the same bytes."""
+    """After `kill -9` of the process that generates, the next one continues from the finished runs, and the files are the same."""
     client, http = service
     body = {
         "model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [3], "doses": [0.1, 0.3, 0.5, 0.7],
@@ -305,10 +306,10 @@ def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
     assert one == other
 
 
-def test_the_severity_of_models_is_a_page_that_also_names_those_that_are_not_registered(
+def test_study_run_writes_a_page_of_severity_with_unregistered_models(
     up: Up, service: tuple[binnacle.Client, httpx.Client], tmp_path: Path
 ) -> None:
-    """From the command to the page, and the calibration it is made of as an export: by the real worker."""
+    """The calibration behind the page is exported too."""
     client, _ = service
     asked = {"models": ["demo-severe", "gemma-9"], "traits": [], "skip_unregistered": True, "calibration_new_tokens": 16}
     (tmp_path / "severity.json").write_text(json.dumps(asked))
@@ -327,7 +328,9 @@ def test_the_severity_of_models_is_a_page_that_also_names_those_that_are_not_reg
         assert archive.getnames() == ["experiments/calibration/inference/chat/massive_activations/calibration.json"]
 
 
-def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]) -> None:
+def test_an_extraction_with_other_methods_reuses_the_stored_rows(
+    service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
+) -> None:
     client, http = service
     body = {"model": "demo-severe", "trait": "refusal", "methods": ["lda", "probe"], "layers": [3], "controls": 0, "resamples": 0}
     job = http.post("/v1/extractions", params={"reuse": "true"}, json=body).json()
@@ -354,7 +357,7 @@ def test_other_methods_read_the_rows_that_were_kept(service: tuple[binnacle.Clie
         ("steerings", {"methods": ["probe"], "max_new_tokens": 4000}, "/max_new_tokens", "4,000"),
     ],
 )
-def test_what_cannot_be_is_refused_at_submit_by_field(
+def test_an_invalid_field_is_refused_at_submission(
     service: tuple[binnacle.Client, httpx.Client],
     study: dict[str, Any],
     route: str,
@@ -370,7 +373,7 @@ def test_what_cannot_be_is_refused_at_submit_by_field(
     assert said in problem["errors"][0]["detail"]
 
 
-def test_the_same_study_again_gives_the_same_files_to_the_last_bit(
+def test_an_equal_study_gives_exactly_the_same_files(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     client, http = service

@@ -1,4 +1,4 @@
-"""When a node's child imports torch: a while after its start, and a light node's child not at all."""
+"""The child of a model node imports torch some seconds after its start; the child of a light node never does."""
 
 import threading
 
@@ -8,7 +8,7 @@ from workers import warm
 
 
 @pytest.mark.parametrize(("job_class", "imports"), [("model", True), ("light", False)])
-def test_the_child_of_a_model_node_imports_torch_once_the_service_has_had_time_to_start(
+def test_only_the_child_of_a_model_node_imports_torch_and_only_after_a_while(
     monkeypatch: pytest.MonkeyPatch, job_class: str, imports: bool
 ) -> None:
     imported = threading.Event()
