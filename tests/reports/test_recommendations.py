@@ -1,0 +1,112 @@
+"""A report's recommendation follows from its numbers, and is withdrawn where the judge or the questions do not support it."""
+
+import pytest
+
+from tests.reports.gathering import STUDY, Limits, gathered, html_of, summary
+from tests.reports.test_document import GAINS, TIES, recommended, report
+from workers.judges.agreement import Agreement, agreement
+from workers.reports.document import Report, build
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "method", "viable"),
+    [
+        (TIES, "mean_diff", "yes"),
+        (TIES | {"mean_diff": (-30.0, -40.0, -20.0)}, "mean_diff_cleaned", "no"),
+        (TIES | {"mean_diff": (-6.0, -13.0, 1.0)}, "mean_diff_cleaned", "unclear"),
+        (dict.fromkeys(TIES, (-30.0, -40.0, -20.0)), "probe", "no"),
+    ],
+    ids=["it ties", "it is worse", "it may be worse", "nothing else ties"],
+)
+def test_the_recommendation_follows_from_the_contrasts(contrasts: dict[str, Limits], method: str, viable: str) -> None:
+    row = recommended(report(GAINS, contrasts))
+    assert (row["method"], row["viable"]) == (method, viable)
+
+
+def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
+    assert recommended(report(GAINS, TIES))["cleaning"] == "not enough evidence"  # no contrast of cleaned and plain was made
+    assert recommended(report(GAINS, TIES, massive_part="signal"))["cleaning"] == "advised against"
+
+
+def test_a_cleaned_method_with_parameters_counts_for_cleaning() -> None:
+    gains: dict[str, Limits] = {"probe__c10.0": (40.0, 30.0, 50.0), "probe_cleaned__c10.0": (60.0, 50.0, 70.0)}
+    row = recommended(report(gains, {"probe_cleaned__c10.0": (20.0, 12.0, 28.0)}))
+    assert row["cleaning"] == "advised"
+
+
+def test_too_few_questions_give_no_recommendation() -> None:
+    """Too few clusters leave every value and no interval (docs/science.md, 4.5)."""
+    found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))
+    row = recommended(found)
+    assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
+    assert "0 traits were steered for certain" in found.findings[0]["sentence"]
+
+
+def test_a_judge_that_disagrees_with_labels_gives_no_recommendation() -> None:
+    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
+    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_labels_that_are_all_alike_give_no_recommendation() -> None:
+    """Without a rank correlation the labels do not confirm the judge."""
+    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    object.__setattr__(data, "agreement", agreement([90.0, 10.0, 70.0] * 10, [0.0] * 30))
+    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+
+
+def test_labels_of_few_clusters_neither_confirm_the_judge_nor_withdraw_its_verdicts() -> None:
+    """Two labels have a rank correlation of 1 or -1, and many labels of a few questions say no more than those."""
+    texts = [float(place) for place in range(38)]
+    for labels, clusters in (([1.0, 0.0], [0, 1]), (texts[::-1], [place % 19 for place in range(38)])):
+        data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+        object.__setattr__(data, "agreement", agreement(texts[: len(labels)], labels, clusters))
+        found = build(STUDY, data)
+        assert recommended(found)["method"] == "mean_diff"
+        assert f"labels in {len(set(clusters))} clusters decide nothing" in found.facts["judge and labels"]
+
+
+def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendation() -> None:
+    """An endpoint may refuse every text of one run; the steering succeeds, and so does the report."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        one["contrasts"]["dose"][0] |= dict.fromkeys(["difference", "low", "high", "interval", "smallest_detectable"])
+    assert recommended(build(STUDY, gathered(found)))["method"] in ("probe", "mean_diff_cleaned")
+
+
+def test_a_judge_that_cannot_tell_the_classes_apart_gives_no_recommendation_and_the_report_says_what_to_do() -> None:
+    """Its held-out accuracy and the spread of unsteered scores are shown whether it can or not."""
+    told = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
+    spread = {"min": 57.0, "p10": 60.0, "median": 77.7, "p90": 95.0, "max": 99.0}
+
+    def judged(tells_apart: bool) -> Report:
+        facts = {"held_out_accuracy": 0.72, "held_out": told, "tells_apart": tells_apart}
+        found = {}
+        for trait in STUDY["traits"]:
+            one = summary(GAINS, TIES, massive_part="signal") | {"judge_facts": facts}
+            one["unsteered"]["test"]["spread"] = spread
+            found[trait] = one
+        return build(STUDY, gathered(found))
+
+    sure, unsure = judged(True), judged(False)
+    assert recommended(sure)["method"] == "mean_diff"
+    row = recommended(unsure)
+    assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
+    methods = next(one["table"] for one in unsure.sections if one.get("table") and one["table"].id == "methods")
+    assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
+    for found in (sure, unsure):
+        page = html_of(found)
+        assert "72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)" in page
+        assert "Unsteered answers score 57 to 99, median 77.7" in page
+    said = unsure.to_markdown()
+    assert "this judge cannot tell the classes apart" in said
+    assert said.count("/v1/judges") == 4, "an endpoint and a local model, for each trait"
+    assert "/v1/judges" not in sure.to_markdown()
+
+
+def test_a_control_that_gains_as_much_is_a_finding() -> None:
+    def said(found: Report) -> list[str]:
+        return [one["sentence"] for one in found.findings if one["sentence"].startswith("Careful")]
+
+    assert said(report(GAINS, TIES)) == []
+    assert len(said(report(GAINS, TIES, controls={"shuffled": (55.0, 40.0, 65.0)}))) == 2
