@@ -57,18 +57,18 @@ def wait_until_over(
 def events(connection: Connection, job_id: str, *, after: int = 0) -> Iterator[Event]:
     """Yields the events of a job numbered past `after`, each once and in order, until the job has ended: `{"seq", "at", "type", "data"}`.
 
-    Raises Unreachable if the service cannot be reached for five minutes.
+    Raises Unreachable if the service cannot be reached for five minutes; ServiceError if it refuses, or cannot answer for five minutes.
     """
     path = f"/v1/jobs/{quoted(job_id)}/events"
     attempts = Attempts(OUTAGE)
     while True:
         try:
             with connection.event_stream(path, headers={"Last-Event-ID": str(after)}, timeout=LONG_POLL + 35) as source:
+                attempts = Attempts(OUTAGE)  # the service is there, also where a quiet job sends no event
                 for message in source:
                     event = _event(message)
                     if event and event["seq"] > after:
                         after = event["seq"]
-                        attempts = Attempts(OUTAGE)
                         yield event
         except httpx2.RequestError as error:
             if not attempts.pause():

@@ -73,7 +73,7 @@ def test_containers_are_given_the_time_that_our_processes_need_to_stop(compose: 
 
 
 def test_up_waits_for_its_workers_as_long_as_the_settings_let_them_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After 25 seconds, whatever the settings, the node was killed, and its job counted as lost."""
+    """Once, `up` killed the node after 25 seconds whatever the settings, and its job counted as lost."""
     monkeypatch.setenv("BINNACLE_LEASE_DRAIN_GRACE", "60")
     [plan, _] = plan_workers([])
     assert worker_spec(plan, {}, tmp_path).grace > 60 + LeaseSettings().kill_grace
@@ -90,7 +90,8 @@ def test_every_image_is_pinned_by_its_version(compose: dict[str, Any]) -> None:
 
 
 def test_each_worker_has_a_name_of_its_own_that_lasts(compose: dict[str, Any]) -> None:
-    """It follows the @ of its node's name. Docker's own changes with each new container, and with it the node that held a device."""
+    """The host name stands after the @ in the node's name. Docker's default one changes with each new container,
+    and with it the node that held a device."""
     names = [service["hostname"] for name, service in compose["services"].items() if name.startswith("worker-")]
     assert len(set(names)) == len(names) == 2
     assert all("${WORKER_HOST:-" in name for name in names), "two hosts that run the same file need different names"

@@ -1,8 +1,8 @@
 """`python tools/same_results.py OLD NEW`: whether two commits make the same results on this machine.
 
-Each commit is checked out beside this one, starts a service of its own, and runs one small study over HTTP on shipped models. Then every
-file of every job is compared: calibration.json, vectors, runs, summaries, answers, the report's tables. Names of jobs and results, versions
-and times may differ; keys of sentences that a commit rewrites are named with --except.
+Each commit is unpacked into a temporary folder, starts a service of its own there, and runs one small study over HTTP on shipped models.
+Then every file of every job is compared: calibration.json, vectors, runs, summaries, answers, the report's tables. Names of jobs and
+results, versions and times may differ; keys of sentences that a commit rewrites are named with --except.
 
 Run it with the Python of an environment that both commits can run in.
 """
@@ -96,7 +96,7 @@ def compared(old: Path, new: Path, ignored: frozenset[str]) -> int:
 
 
 def difference(first: Path, second: Path, ignored: frozenset[str]) -> str:
-    """Where two files that are not equal differ beyond names and ignored keys; empty when nowhere."""
+    """Where two files that are not equal differ beyond names and ignored keys; empty if they do not."""
     if first.suffix not in TEXTS:
         return f"other bytes ({first.stat().st_size:,} and {second.stat().st_size:,})"
     rows = [[plain(value, ignored) for value in values(path)] for path in (first, second)]
@@ -129,7 +129,7 @@ def places(a: Any, b: Any, at: str) -> Iterator[str]:
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for place, (one, other) in enumerate(zip(a, b, strict=True)):
             yield from places(one, other, f"{at}/{place}")
-    elif a != b:
+    elif type(a) is not type(b) or a != b:
         yield f"{at or '/'}: {str(a)[:60]!r} and {str(b)[:60]!r}"
 
 

@@ -100,7 +100,7 @@ class Supervisor:
         self._on_ready(self, running)
 
     def _local_secret(self) -> dict[str, str]:
-        """Returns the secret for the API's environment when keys are off."""
+        """Makes and stores the secret when keys are off, and returns it for the API's environment."""
         if self._environment.get("BINNACLE_AUTH") != "off":
             return {}
         from app.auth.keyless import new_secret

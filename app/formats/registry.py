@@ -28,7 +28,7 @@ MOST = 10_000
 def write_vectors(name: str, vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
     """The vectors in a format (a key of FORMATS): bytes, media type, and notes for whoever reads them. Equal vectors, equal bytes.
 
-    Raises Unwritable, a sentence that says what the format cannot hold.
+    Raises Unwritable with a sentence that says what the format cannot hold.
     """
     if not vectors:
         raise Unwritable("There is no vector to write.")
@@ -41,7 +41,7 @@ def read_vectors(name: str, data: bytes, most: int = MOST) -> list[NamedVector]:
 
 
 def recognised(data: bytes) -> str:
-    """The format that the first bytes are of. Raises Unreadable for none, and says that pickles are never read."""
+    """The format that the first bytes identify. Raises Unreadable if there is none; for a pickle it says that they are never read."""
     if data.startswith(b"GGUF"):
         return "gguf"
     if data.startswith(b"\x93NUMPY"):

@@ -1,4 +1,7 @@
-"""Changes to an existing job that its owner may make: name, visibility, retention of results. The calculation itself never changes."""
+"""Changes to an existing job that its owner and administrators may make: name, tags, notes, webhook, visibility, retention of results.
+
+The calculation itself never changes.
+"""
 
 from collections.abc import Sequence
 

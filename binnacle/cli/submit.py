@@ -143,7 +143,9 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
     """Submits a job. Fields that are None come from the file, or else from the server's defaults."""
     fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
     if taken := ", ".join(sorted({"self", "kind", "dry_run"} & fields.keys())):
-        raise BinnacleError("bad_spec", f"Leave {taken} out of {more}: the command and its options, like --dry-run, say it.")
+        raise BinnacleError(
+            "bad_spec", f"{more} must not contain {taken}: the command and its options, like --dry-run, set that."
+        )
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
         print_warnings(job)
@@ -158,9 +160,12 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns the fields of a request from a file. Raises BinnacleError for a file that does not contain a JSON object."""
+    """Returns the fields of a request from a UTF-8 file, with or without a byte order mark.
+
+    Raises BinnacleError for a file that does not contain a JSON object.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):

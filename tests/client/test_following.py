@@ -1,12 +1,17 @@
 """`wait` and `events` see every change of a job, survive restarts and broken connections, and end with the job."""
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
+import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from binnacle import Client, JobFailed, WaitTimeout
+from binnacle import Client, JobFailed, WaitTimeout, following
+from binnacle.connection import Connection
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.client.wire import Wire, cut_after
@@ -109,3 +114,24 @@ def test_a_broken_stream_resumes_after_the_last_event_received(
     wire.faults = [cut_after(bytes_through)]
     assert list(far.events(job)) == list(client.events(job))
     assert len(wire.connections) > 1
+
+
+def test_a_quiet_stream_may_break_again_and_again_while_the_service_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience counted from the first break until an event came: a second break of a quiet job's stream ended the following."""
+    monkeypatch.setattr(following, "OUTAGE", 0.3)
+    opened: list[str] = []
+
+    @contextmanager
+    def event_stream(path: str, **_options: object) -> Iterator[Iterator[object]]:
+        opened.append(path)
+        yield iter(())
+        if len(opened) < 4:
+            time.sleep(0.35)
+            raise httpx2.ReadError("cut")
+
+    ended = SimpleNamespace(json=lambda: {"state": "succeeded", "items": []})
+    connection = SimpleNamespace(
+        event_stream=event_stream, request=lambda *_where, **_options: ended, unreachable=lambda error: error
+    )
+    assert list(following.events(cast(Connection, connection), "job_1")) == []
+    assert len(opened) == 4

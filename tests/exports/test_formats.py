@@ -1,4 +1,4 @@
-"""Vectors written in each format are read back unchanged, by us and by the programs that own the format."""
+"""Vectors written in each format are read back unchanged, by us and by the formats' own libraries or rules."""
 
 import hashlib
 import io

@@ -27,7 +27,11 @@ LENGTHS, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 4, 4
 
 @dataclass(frozen=True)
 class Examined:
-    """One line of the table. `reason` is empty where everything held."""
+    """One row of docs/families.md.
+
+    `slots_residue`: why the engine of slots cannot run the family. `ladder_equal`: the answers stay the same when
+    memory runs out and batches are halved. `reason` is empty where everything held.
+    """
 
     family: str
     layer_class: str = ""
@@ -46,7 +50,7 @@ class Examined:
 
 
 def examine(name: str) -> Examined:
-    """All checks of one family: proven, refused with the product's sentence, or not built with the library's error."""
+    """All checks of one family: proven, failed, refused with the product's sentence, or not built with the library's error."""
     try:
         with warnings.catch_warnings(), quiet():
             warnings.simplefilter("ignore")

@@ -126,7 +126,13 @@ def test_the_next_address_is_tried_where_one_does_not_answer(monkeypatch: pytest
 def test_http_proxy_may_lack_a_scheme_and_no_proxy_may_name_a_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("http_proxy", "no_proxy", "HTTP_PROXY", "NO_PROXY", "REQUEST_METHOD"):
+    for name in (
+        "http_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "REQUEST_METHOD",
+    ):  # with the last, urllib ignores HTTP_PROXY
         monkeypatch.delenv(name, raising=False)
     with serving(obedient) as proxy, serving(obedient) as server:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://").removesuffix("/v1"))

@@ -332,6 +332,7 @@ def test_one_refusal_refuses_the_model_and_the_other_proofs_still_run(
     monkeypatch.setattr(passport, "PROOFS", {**fine, name: fails})
     found = prove(tiny_lm("llama"))
     assert (found.outcome, outcomes(found)) == ("refused", {name: "refused"})
+    assert [proof.name for proof in found.proofs] == list(PROOFS)
 
 
 def test_a_config_that_contradicts_itself_is_refused(tiny_folder: Folders) -> None:

@@ -1,4 +1,4 @@
-"""`prove`: runs the proofs of a model on its own files and weights; until they have passed, no job may use it.
+"""`prove`: runs the proofs of a model on its own files and weights; until none is refused, no job may use it.
 
 A passport of the same content (files, dtype, kind of device, versions) is taken from the store. Each finished proof that was not
 refused is stored as a cell, so that a job that was killed or yielded continues with the next proof.

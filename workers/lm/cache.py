@@ -82,7 +82,7 @@ class ModelCache:
             self._held[key].used_at = self._clock()
 
     def drop(self, key: ModelKey) -> None:
-        """Unload one model, if it is loaded."""
+        """Unloads one model, if it is loaded."""
         if self._held.pop(key, None) is not None:
             free_memory()
 

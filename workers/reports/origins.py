@@ -23,10 +23,10 @@ NAMES = {
     "reading_hash": "reading, SHA-256",
     "tokenizer_hash": "tokenizer, SHA-256",
     "model_revision": "commit",
-    "dtype": "number type",
+    "dtype": "dtype",
     "device": "device",
 }
-OUTCOMES = {"passed": "Its proofs passed.", "limited": "Its proofs passed with limits.", "refused": "Its proofs were refused."}
+OUTCOMES = {"passed": "Its proofs passed.", "limited": "Its proofs passed with limits.", "refused": "Its proofs refused it."}
 
 
 def origins(data: Gathered) -> list[Origin]:
@@ -47,7 +47,5 @@ def _origin(model: str, provenance: CalibrationProvenance, passport: PassportDoc
     if not read_then:
         return Origin(model, facts, "It was not proved when it was measured.", [])
     if read_now not in ("", read_then):
-        return Origin(
-            model, facts, "Its texts are read differently since it was measured, so the proofs of today do not apply.", []
-        )
+        return Origin(model, facts, "Its texts are read differently since it was measured, so today's proofs do not apply.", [])
     return Origin(model, facts, OUTCOMES[passport["outcome"]], passport["proofs"])

@@ -1,4 +1,4 @@
-"""Data types and helpers for the runs of a steering job: the dose search on selection questions, the reported runs on test questions.
+"""Data types that the stages of a steering job share, and the unsteered runs, which it requests from the model.
 
 Each stage requests all its runs at once, so that they share batches. A run that two stages request is computed once.
 """
@@ -21,7 +21,7 @@ WAYS = ("dose", "coherence", "divergence", "divergence_half", "divergence_1_nat"
 
 @dataclass(frozen=True)
 class Intervention:
-    """Settings that all runs of a job share. `sign` is -1 when the trait is suppressed."""
+    """Settings that all runs of a job share. `sign` is -1 when the trait is suppressed; `plain` is the request's `ablate_plain`."""
 
     operation: Operation
     scope: Scope
@@ -54,7 +54,11 @@ class Searched:
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """A group's chosen subject and its runs on test questions. `matched` holds a sentence for each match that could not be reached."""
+    """A group's chosen subject and its runs on test questions. `matched` holds a sentence for each match that could not be reached.
+
+    `controls`: random and shuffled-label vectors at the best dose. `arms`: the clean and the massive part. `extra`: runs on further sets of
+    questions, by set and dose. `refits`: the method refitted on resampled clusters.
+    """
 
     searched: Searched
     best: Run

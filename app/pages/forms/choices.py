@@ -15,7 +15,7 @@ from app.models import service as models
 from app.pages.forms.fields import Field, Values
 from app.pages.wording import listed, when
 from app.studies.schemas import METHODS
-from app.traits import service as traits
+from app.traits import repository as traits
 from terms.methods import CONTROLS, is_control
 
 MOST = 200
@@ -61,8 +61,7 @@ def _models(session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
 
 def _traits(session: Session, viewer: Viewer, _values: Values) -> list[Choice]:
     """Returns one entry per trait name."""
-    found = traits.listing(session, viewer, name=None, owner=None, limit=MOST, before=None)
-    return [Choice(name, name) for name in sorted({one.name for one in found})]
+    return [Choice(name, name) for name in traits.names(session, viewer, MOST)]
 
 
 def _methods(_session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
@@ -77,7 +76,7 @@ def _judges(session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
 
 
 def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choice]:
-    newest = Choice("", "the newest extraction that fits, or one that is made first")
+    newest = Choice("", "the newest extraction that fits, or a new one made first")
     model, trait = _first(values, "model"), _first(values, "trait").partition("@")[0]
     found = extractions.listing(
         session, viewer, model=model or None, trait=trait or None, labels=Labels(None, None), limit=30, before=None

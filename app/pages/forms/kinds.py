@@ -134,7 +134,7 @@ FORMS = {
             "/v1/calibrations", CalibrationRequest, calibrations,
             (
                 MODEL,
-                Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines. Empty: 50 neutral ones."),
+                Field("prompts", "Prompts", "texts", "One per line, or separated by empty lines. Empty: 50 neutral ones."),
                 Field("layers", "Layers", "layers", LAYERS, rare=True),
                 Field("rule", "Rule for massive dimensions", "line", rare=True),
                 SHORT,
@@ -180,7 +180,7 @@ FORMS = {
             "generate", "Look at answers", "Answers prompts unsteered and under vectors at several doses, in seconds. Nothing is judged.",
             "/v1/generations", GenerationRequest, generations,
             (
-                MODEL, Field("prompts", "Prompts", "texts", "One a line, or parted by empty lines.", needed=True),
+                MODEL, Field("prompts", "Prompts", "texts", "One per line, or separated by empty lines.", needed=True),
                 Field("system_prompt", "System prompt", "text"),
                 Field("vectors", "Vectors", "choices", "Those of the chosen model.", asks="vectors"),
                 Field("doses", "Doses", "numbers", "Empty: 0.25, 0.5 and 1. In norms of the stream without massive dimensions."), SHORT,

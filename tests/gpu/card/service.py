@@ -72,5 +72,6 @@ def states_in(junit: str) -> dict[str, str]:
                 state = f"failed: {outcome.get('message')}"
             elif outcome.tag == "skipped":
                 state = f"not run: {outcome.get('message')}"
-        found[name] = state
+        if not found.get(name, "").startswith("failed"):  # the cases of a test have one name: the first failure stays
+            found[name] = state
     return found

@@ -32,11 +32,10 @@ def answer_end(lm: LanguageModel) -> Proof:
         )
     if end is not None:
         sentence = (
-            f"The chat template ends an answer with {text} ({end}), which is not among the ids that generation_config.json lists: {ends}. "
-            f"If answers run on into another turn, add {end} to eos_token_id there."
+            f"The chat template ends an answer with {text} ({end}), which is not among the ids that end an answer: {ends}. "
+            f"If answers run on into another turn, add {end} to eos_token_id in generation_config.json."
         )
         return Proof(NAME, "limited", count, "ids", sentence)
-    sentence = (
-        f"The chat template ends an answer with {text[:60]!r}, not one special token. Answers end at {ends} or their length."
-    )
+    written = f"ends an answer with {text[:60]!r}, not one special token" if text else "writes nothing after an answer"
+    sentence = f"The chat template {written}. Answers end at {ends}, or at their full length."
     return Proof(NAME, "limited", count, "ids", sentence)
