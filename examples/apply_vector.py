@@ -3,6 +3,7 @@
     python apply_vector.py MODEL_FOLDER VECTOR.safetensors LAYER COEFFICIENT PROMPT
 
 The coefficient is what `binnacle generate --json` shows as `coefficient` beside a dose. Layer L is the output of block L.
+The blocks of most chat models are `model.model.layers`; change that line for others.
 """
 
 import sys

@@ -35,10 +35,13 @@ def up() -> Iterator[Up]:
     """A running service with a new home folder."""
     folder = make_folder()
     service = Up(folder / ".binnacle")
-    service.start()
-    yield service
-    assert service.stop() == 0
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    try:
+        service.start()
+        yield service
+    finally:
+        status = service.stop()
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+    assert status == 0
 
 
 def test_every_block_is_run_here_or_left_out_by_name() -> None:

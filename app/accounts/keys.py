@@ -23,8 +23,8 @@ READ: frozenset[Scope] = frozenset({"read"})
 def create(session: Session, request: KeyRequest, viewer: Viewer, pepper: str) -> NewKeyOut:
     """Creates a key for the holder, and the user if there is none with this name.
 
-    Raises Problem 422 for scopes beyond the role, 409 for a disabled holder, and 409 on a server without a pepper, where forged keys could
-    not be detected.
+    Raises Problem 422 for scopes beyond the role, 409 for a disabled holder, and 409 on a server without a pepper, which would
+    not know the keys once it has one.
     """
     check_text(request.model_dump())
     _require_pepper(pepper)
@@ -118,7 +118,10 @@ def _now(session: Session) -> datetime:
 
 def _require_pepper(pepper: str) -> None:
     if not pepper:
-        detail = "BINNACLE_KEY_PEPPER is empty: a key made now would not work later. Set the variable, restart the service, then make keys."
+        detail = (
+            "BINNACLE_KEY_PEPPER is empty: a key made now would stop working once it is set. Set the variable, restart the service, "
+            "then make keys."
+        )
         raise Problem(409, "no_pepper", detail)
 
 

@@ -64,8 +64,11 @@ class Report(Kind):
         unfinished = session.execute(select(Job.id, Job.state).where(Job.id.in_(own), Job.state.not_in(list(FINISHED)))).all()
         if not unfinished:
             return False
-        nodes = sorted((row.id for row in unfinished if row.state != State.CANCELLING), reverse=True)
-        for node in nodes:  # in reverse order: so waiting jobs are cancelled, and do not fail because of the job they wait for
+        open_jobs = {row.id for row in unfinished if row.state != State.CANCELLING}
+        nodes = [job_id for _, node in reversed(in_order(study.nodes)) if (job_id := node["job"]) in open_jobs]
+        for (
+            node
+        ) in nodes:  # in reverse order, so that waiting jobs are cancelled, and do not fail because of the job they wait for
             cancel(session, node, viewer)
         if nodes:
             note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})

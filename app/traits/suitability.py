@@ -13,14 +13,16 @@ DEMO = "demo models"
 """Value of `made_for` for traits in the toy language of the shipped models."""
 
 
-def few_clusters(name: str, clusters: int) -> list[str]:
-    """Returns a warning when `clusters` test clusters are too few for a verdict, with the number to add."""
+def few_clusters(name: str, clusters: int, *, split: bool = True) -> list[str]:
+    """Returns a warning when `clusters` test clusters are too few for a verdict, with the number to add. `split`: questions without a split of
+    their own are split by the service.
+    """
     missing = FEWEST_CLUSTERS - clusters
     if missing <= 0:
         return []
+    halved = f" (without a split, half of the questions' clusters go to the test: add {2 * missing})" if split else ""
     return [
-        f"{name}: {clusters} test clusters; a verdict needs {FEWEST_CLUSTERS}: add {missing} test questions of their own cluster "
-        f"(without a split, half of the questions' clusters go to the test: add {2 * missing})."
+        f"{name}: {clusters} test clusters; a verdict needs {FEWEST_CLUSTERS}: add {missing} test questions, each in a new cluster{halved}."
     ]
 
 
@@ -45,7 +47,7 @@ def of_questions(trait: Trait, requested: Iterable[str] | None, limit: int | Non
     `test_limit`, the largest number of test questions.
     """
     clusters = trait.counts["clusters"]["test"] if requested is None else len(set(requested))
-    found = few_clusters(trait.name if requested is None else "/questions/test", clusters)
+    found = few_clusters(trait.name if requested is None else "/questions/test", clusters, split=requested is None)
     if not found and limit is not None and limit < FEWEST_CLUSTERS:
         return [
             f"/test_limit is {limit}: at most {limit} test clusters; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
@@ -71,12 +73,12 @@ def of_model(trait: Trait, model: str, facts: ModelFactsDocument) -> list[str]:
     if toy and not demo:
         others = ", ".join(CHAT_TRAIT_NAMES)
         return [
-            f"{trait.name} is made for the demo models: its sentences are of their toy world, and {model} is another model. "
+            f"{trait.name} is made for the demo models: its sentences are in their toy language, and {model} is not a demo model. "
             f"Use a trait for chat models ({others}) or your own."
         ]
     if demo and not toy:
         return [
-            f"{model} is a demo model and knows its toy language alone; {trait.name} is not made for demo models, so its results mean nothing. "
+            f"{model} is a demo model and knows only its toy language; {trait.name} is not made for demo models, so its results mean nothing. "
             "Use the traits refusal or sycophancy, or another model."
         ]
     return []

@@ -1,4 +1,4 @@
-"""jobs"""
+"""the first schema: keys, jobs, workers, stored objects, models, calibrations"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -16,7 +16,7 @@ from app.places import Bounds, Places
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3))
 def test_bounds_hold_whoever_comes_goes_or_gives_up(seed: int, most: int, each: int) -> None:
     chance = random.Random(seed)
-    bounds = Bounds(most, each, waiting=20, patience=5, most_bytes=100, each_bytes=60)
+    bounds = Bounds(most, each, waiting=30, patience=5, most_bytes=100, each_bytes=60)
     now: Counter[str] = Counter()
     size: Counter[str] = Counter()
     served = 0

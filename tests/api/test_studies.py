@@ -1,6 +1,8 @@
 """Studies over HTTP without workers: planned whole or refused, cancelled with all their jobs, retried where they failed."""
 
+import itertools
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -157,6 +159,17 @@ def test_cancelling_a_study_cancels_its_jobs_and_its_report_is_still_written(ada
     assert ada.get(f"/v1/jobs/{study['job']}").json()["waiting_for"] == []
     assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
     assert ada.get(f"/v1/studies/{study['id']}").json()["state"] == "cancelled"
+
+
+def test_a_study_made_while_the_clock_stepped_back_can_be_cancelled(ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids then do not sort in order of submission; a job that was needed was cancelled first, and the job after it could not be."""
+    clock = itertools.count(1_800_000_000, -1)
+    monkeypatch.setattr("app.ids.time", SimpleNamespace(time=lambda: next(clock)))
+    made = ada.post("/v1/studies", json=STUDY).json()
+    monkeypatch.undo()
+    job = ada.get(f"/v1/studies/{made['id']}").json()["job"]
+    assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 202
+    assert ada.get(f"/v1/studies/{made['id']}").json()["progress"] == {"cancelled": 5}
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])

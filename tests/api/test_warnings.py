@@ -17,7 +17,7 @@ from workers.lm.folder import content_hash, tokenizer_files
 
 __all__ = ["binnacle", "environment"]
 
-FEW = "5 test clusters; a verdict needs 20: add 15 test questions of their own cluster"
+FEW = "5 test clusters; a verdict needs 20: add 15 test questions, each in a new cluster"
 
 
 def small(name: str, test: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_toy_trait_on_a_real_model_and_a_real_trait_on_a_demo_model_warn(
     if demo:
         as_demo_model(sessions)
     fitting, other = ("refusal", "chat-refusal") if demo else ("chat-refusal", "refusal")
-    said = "is a demo model and knows its toy language alone" if demo else "refusal is made for the demo models"
+    said = "is a demo model and knows only its toy language" if demo else "refusal is made for the demo models"
     for trait, warned in ((fitting, False), (other, True)):
         version = ada.get(f"/v1/traits/{trait}").json()["version"]
         extraction, _ = store_extraction(sessions, api.context.storage, "ada", version)

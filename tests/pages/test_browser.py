@@ -1,4 +1,4 @@
-"""Pages in Chromium: used by keyboard alone, updated without a reload, without console messages and requests to other servers."""
+"""Pages in Chromium: used by keyboard alone, updated without a reload, without console messages or requests to other servers."""
 
 import time
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def test_the_page_of_a_waiting_job_follows_it_to_its_end_without_a_reload(api: R
 def test_the_list_of_jobs_follows_changes_and_says_when_it_is_stale(
     api: Running, ada: Person, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(home, "BUSY", 2)  # it is polled three times
+    monkeypatch.setattr(home, "BUSY", 2)  # seconds between polls; the page is polled about three times below
     job = ada.submit()
     chrome.get(f"{api.url}/")
     chrome.execute_script("window.kept = true")

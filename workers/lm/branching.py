@@ -76,7 +76,7 @@ def _weigh(node: Node, starts: NDArray[np.int64], pass_cost: int) -> None:
 
 
 def _tree(rows: Sequence[Sequence[int]]) -> Node:
-    """Builds the nodes from the rows sorted by ids; the common length of each pair of neighbours is the depth of a node."""
+    """Builds the nodes from the rows sorted by ids; the common length of each pair of neighbours is the `stop` of a node."""
     equal: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         equal.setdefault(tuple(row), []).append(number)

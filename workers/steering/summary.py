@@ -1,4 +1,6 @@
-"""Builds summary.json and the lines of the runs and responses: the comparisons with their doses, gains, intervals and verdicts."""
+"""Builds the parts of summary.json (`outcome` puts them together) and the lines of runs.jsonl and responses.jsonl: the comparisons with their
+doses, gains, intervals and verdicts.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -115,7 +115,7 @@ def leftover(source: Source, used: Sequence[str]) -> list[str]:
 
 def longer_note(left_out: int) -> list[str]:
     """Returns a note on conversations that were left out for their length, if there are any."""
-    return [f"{left_out:,} conversations of several turns were left out: a row here holds one."] if left_out else []
+    return [f"{left_out:,} conversations of several turns were left out: a row can hold only one turn."] if left_out else []
 
 
 @dataclass(frozen=True)

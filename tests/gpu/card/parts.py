@@ -1,4 +1,4 @@
-"""The parts of the card, most important first."""
+"""The parts of the GPU card, most important first: the checks and measurements that `python -m tests.gpu.card` runs and writes to card.md."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ _HERE = "tests.gpu.card"
 
 @dataclass(frozen=True)
 class Part:
-    """`target` is `module:function`. `seconds`: what it is expected to take on a GPU, without which it is not started; `limit`: after how
-    many it is killed. `first`: without it nothing else is tried."""
+    """`target` is `module:function`. `seconds`: the time that it should take on a GPU; it is not started when less of the run's time is left.
+    `limit`: seconds after which it is killed. `first`: if it fails, no other part is run."""
 
     name: str
     about: str

@@ -7,7 +7,8 @@ from workers.science.dose import NO_CLEAN_DOSE
 
 
 def vectors(data: Gathered) -> Table:
-    """One row per vector: its massive part, sampling noise, stability and separation."""
+    """One row per vector that a steering chose: its massive part, sampling noise, stability and separation. A method that was steered at several
+    layers has no row."""
     rows = []
     for cell in data.cells:
         groups = {one["group"]: one for one in cell.steering["groups"]} if cell.steering else {}
