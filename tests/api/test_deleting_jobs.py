@@ -303,6 +303,6 @@ def test_deleting_makes_room_under_the_quota_and_the_refusal_says_how(
     job = done()
     admin.put("/v1/quotas/ada", json={"stored_bytes": 10})
     full = ada.post("/v1/calibrations", json={"model": "demo"})
-    assert (full.status_code, "binnacle delete" in full.json()["detail"]) == (429, True)
+    assert (full.status_code, "DELETE /v1/jobs/ID" in full.json()["detail"]) == (429, True)
     assert ada.delete(f"/v1/jobs/{job['id']}").status_code == 200
     submit(ada)

@@ -75,8 +75,9 @@ def test_driver_and_cuda_versions_are_read_from_nvidia_smi(tool: Callable[[str],
 
 
 def found_by(binnacle: Cli, *arguments: str, **changed: str) -> dict[str, dict[str, Any]]:
-    """The doctor's findings, by what they are about."""
-    return {one["about"]: one for one in json.loads(binnacle("doctor", "--json", *arguments, **changed).stdout)}
+    """The doctor's first finding about each thing; notes on variables of this machine, such as BINNACLE_TEST_MODELS, come later."""
+    found = json.loads(binnacle("doctor", "--json", *arguments, **changed).stdout)
+    return {one["about"]: one for one in reversed(found)}
 
 
 def test_faults_of_workers_models_database_and_disk_are_found(binnacle: Cli, api: Running, tmp_path: Path) -> None:
