@@ -61,13 +61,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     massive = massive_dims_at(calibration, named)
     asked = {method for source in spec.get("from") or () for method in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
-    _check_searched(spec, loaded)
-
-    if all(is_control(one.method) for one in loaded.competing):
-        raise JobFault(
-            "only_controls",
-            "The vectors are controls alone (random, or fitted on shuffled labels). Steer with a method beside them.",
-        )
+    _check_competing(spec, loaded)
 
     longest = max(len(one.prompt_ids) for questions in (*sets.values(), *later.values()) for one in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
@@ -93,8 +87,14 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
         return outcome_of(setup, findings, judge)
 
 
-def _check_searched(spec: SteeringSpec, loaded: Loaded) -> None:
-    """Raises JobFault grid_too_large for more vectors than the limit of answers, which the service left to the job, allows."""
+def _check_competing(spec: SteeringSpec, loaded: Loaded) -> None:
+    """Raises JobFault only_controls where no vector can lead, and grid_too_large for more vectors than the limit of answers allows, which the
+    service left to the job."""
+    if all(is_control(one.method) for one in loaded.competing):
+        raise JobFault(
+            "only_controls",
+            "The vectors are controls alone (random, or fitted on shuffled labels). Steer with a method beside them.",
+        )
     if "most_searched" in spec and len(loaded.competing) > spec["most_searched"]:
         raise JobFault(
             "grid_too_large",

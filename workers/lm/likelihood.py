@@ -4,9 +4,8 @@
 
 Rows share their common prefixes by a plan (`prefixes`): a prompt that many answers follow, a beginning that many answers have, and a template
 are computed once. The LM head runs once for each distinct position that predicts an answer's token, a few positions at a time, so that memory
-does not grow with vocabulary x tokens. `SharedPrompt` gives the log-probabilities of chosen tokens after one
-prompt and after each token of its continuations. Shapes: B segments, T positions,
-N predicting positions, M scores, D width, V vocabulary.
+does not grow with vocabulary x tokens. `SharedPrompt` gives the log-probabilities of chosen tokens after one prompt and after each token of
+its continuations. Shapes: B segments, T positions, N predicting positions, M scores, D width, V vocabulary.
 
 Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
 tests/ml/test_likelihood.py asserts that it stays below a third of MARGIN). `settled` makes the values independent of the batches: they are
