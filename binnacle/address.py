@@ -13,7 +13,10 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True)
 class Address:
-    """The address of a service and its key. url: `http(s)://host:port`, or `unix:/path` of a socket."""
+    """The address of a service and its key.
+
+    url: `http(s)://host[:port]`, with a path where a proxy serves it under one, or `unix:/path` of a socket.
+    """
 
     url: str
     key: str | None = field(repr=False)
@@ -61,7 +64,7 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
 
 
 def _is_address(text: str) -> bool:
-    """Returns whether the text has the form `http(s)://host[:port]` or `unix:/path`."""
+    """Returns whether the text has the form `http(s)://host[:port][/path]` or `unix:/path`."""
     try:
         parts = urlsplit(text)
         port, host = parts.port, parts.hostname or ""
@@ -72,7 +75,7 @@ def _is_address(text: str) -> bool:
         return False
     if parts.scheme == "unix":
         return parts.path.startswith("/")
-    return parts.scheme in {"http", "https"} and bool(host) and " " not in host and port != 0
+    return parts.scheme in {"http", "https"} and bool(host) and not set(" ?#@") & set(text) and port != 0
 
 
 def _local_url(folder: Path) -> str | None:
@@ -88,7 +91,10 @@ def local_key(folder: Path) -> str | None:
 
 
 def _text(path: Path) -> str | None:
+    """The file's text, or None where there is none. Raises NoService where it is not UTF-8."""
     try:
-        return path.read_text().strip() or None
+        return path.read_text("utf-8-sig").strip() or None
     except OSError:
         return None
+    except UnicodeDecodeError:
+        raise NoService("bad_file", f"{path} is not text in UTF-8. Write it anew in UTF-8, or remove it.") from None

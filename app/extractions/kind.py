@@ -1,4 +1,4 @@
-"""Stores a finished `extract` job: a row for the extraction, and one for each vector."""
+"""The kind `extract`: stores a finished job as a row for it and one for each vector, and gives its links and the ids that it made."""
 
 from collections.abc import Mapping
 

@@ -63,7 +63,7 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
 async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
     """Returns where a file of the job is stored. Raises Problem 404, 409."""
     found = file_of(job, name)
-    if found is None:
+    if found is None:  # the service says whether there is none yet (409) or none at all (404)
         artifact = await context.database.run(service.file, job.id, name, viewer)
         found = File(artifact.digest, artifact.size)
     return found

@@ -1,4 +1,4 @@
-"""Signing in and out: with a key, with the secret of a server without keys, or with a ticket from `binnacle open`."""
+"""Signing in with a key, the secret of a server without keys, or a ticket of `binnacle open`; signing out; style sheets and scripts."""
 
 from typing import Annotated
 

@@ -65,7 +65,10 @@ def test_no_service_anywhere_says_how_to_start_one(tmp_path: Path) -> None:
         Client(home=tmp_path)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab", "http://", "unix:", "unix:relative"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8000", "ftp://lab", "http://", "unix:", "unix:relative", "http://lab?x=1", "http://lab#x", "http://me:key@lab"],
+)
 def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(NoService, match="http://host:port"):
         find_address(url)
@@ -76,3 +79,13 @@ def test_an_empty_variable_counts_as_unset(home: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("BINNACLE_URL", "")
     monkeypatch.setenv("BINNACLE_KEY", "")
     assert (find_address().url, find_address().key) == ("http://127.0.0.1:8123", "local key")
+
+
+@pytest.mark.parametrize("name", ["local.secret", "admin.key"])
+def test_a_file_of_the_data_folder_that_is_not_utf_8_is_named(home: Path, name: str) -> None:
+    """PowerShell's `>` writes UTF-16; a byte order mark in front of UTF-8 is no harm."""
+    (home / name).write_bytes("a key".encode("utf-16"))
+    with pytest.raises(NoService, match=f"{name} is not text in UTF-8"):
+        find_address()
+    (home / name).write_bytes("a key".encode("utf-8-sig"))
+    assert find_address().key == "a key"

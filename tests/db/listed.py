@@ -1,4 +1,8 @@
-"""The lists and overviews that people open often, by name, as functions of a session."""
+"""Queries that must not cost more as the database grows, by name, as functions of a session; they only read.
+
+Lists and overviews that people open often, a batch of retention, and metrics. `test_rows_read` counts the rows that they read, and
+`bench_lists` times them. The users, models and words in them are those of `tests.db.crowd`.
+"""
 
 from collections.abc import Callable
 from typing import Any

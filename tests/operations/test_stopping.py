@@ -13,7 +13,8 @@ from tests.services import make_folder
 from tests.worker.conftest import Service
 
 GRACE = {"BINNACLE_LEASE_DRAIN_GRACE": "2", "BINNACLE_LEASE_TTL": "60", "BINNACLE_LEASE_MARGIN": "10"}
-"""Seconds. The lease outlasts the test, so only the node itself can give the job back in time."""
+"""Seconds. The lease outlasts the test, so only the node itself can give the job back in time.
+Jobs here ignore the stop in their first attempt alone, which `count_in` counts."""
 
 
 def test_a_job_that_ignores_the_stop_is_taken_from_its_child_without_a_loss(live: Service) -> None:
@@ -65,6 +66,7 @@ def test_a_stopped_service_resumes_its_job_when_it_starts_again() -> None:
         with binnacle.Client(up.url, up.key) as client:
             ended = client.wait(job, timeout=240)
             assert (ended["state"], ended["losses"], ended["attempt"]) == ("succeeded", 0, 2)
+            # a job that stops by itself has this event; one that is taken from its child is "interrupted" with this as its code
             assert "drained" in [event["type"] for event in client.events(job)]
     finally:
         assert up.stop() == 0

@@ -171,10 +171,12 @@ def answering(status: int, *, seconds: float = 0, seen: list[dict[str, str]] | N
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"s3://b?endpoint=http://127.0.0.1:{server.server_port}&access_key_id=a&secret_access_key=b"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"s3://b?endpoint=http://127.0.0.1:{server.server_port}&access_key_id=a&secret_access_key=b"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.parametrize(

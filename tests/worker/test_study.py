@@ -87,26 +87,32 @@ def test_every_job_of_the_study_succeeds_and_the_report_is_complete(
     assert [row["verdict"] for row in tables["severity"]["rows"]] == ["severe"]
     job = study["nodes"]["steer/demo-severe/refusal"]["job"]
     assert methods["probe"]["delta_from"] == f"/v1/steerings/{job}/responses?run={methods['probe']['run']}"
-    texts = http.get(methods["probe"]["delta_from"] + "&limit=100").json()["items"]
+    steered = http.get(methods["probe"]["delta_from"] + "&limit=100").json()["items"]
     unsteered = http.get(methods["unsteered"]["coherence_from"] + "&limit=100").json()["items"]
-    gains = [one["trait"] - other["trait"] for one, other in zip(texts, unsteered, strict=True)]
+    gains = [one["trait"] - other["trait"] for one, other in zip(steered, unsteered, strict=True)]
     assert sum(gains) / len(gains) == pytest.approx(methods["probe"]["delta"], abs=0.01)
-    spoilt = methods["mean_diff"]
-    assert spoilt["at_coefficient_low"] < spoilt["at_coefficient"] < spoilt["at_coefficient_high"]
+    mean_diff = methods["mean_diff"]
+    # its gain, in points, at the coefficient where the probe was best, with an interval
+    assert mean_diff["at_coefficient_low"] < mean_diff["at_coefficient"] < mean_diff["at_coefficient_high"]
+    # the table of the reference protocol shows this gain on held-out questions beside the protocol's own
     [protocol] = [row for row in tables["reference"]["rows"] if row["method"] == "mean_diff"]
-    assert protocol["held_out"] == spoilt["at_coefficient"]
+    assert protocol["held_out"] == mean_diff["at_coefficient"]
+    # the gain that STUDY gives as published, 0.0, beside the gain measured here at the best dose
     [published] = tables["published"]["rows"]
-    assert (published["value"], published["own"]) == (0.0, spoilt["delta"])
+    assert (published["value"], published["own"]) == (0.0, mean_diff["delta"])
+    # the sums of STUDY's capability set, answered at the chosen dose and at half of it
     sums = [row for row in tables["extra"]["rows"] if (row["method"], row["set"]) == ("probe", "capability")]
     assert [row["at"] for row in sums] == ["chosen", "half"]
     assert [row["right_unsteered"] for row in sums] == [1.0, 1.0]
-    texts = http.get(sums[0]["right_from"]).json()["items"]
-    assert sums[0]["right"] == sum(f" {one['expected']} " in f" {one['text'].strip('.')} " for one in texts) / len(texts)
+    results = http.get(sums[0]["right_from"]).json()["items"]
+    assert sums[0]["right"] == sum(f" {one['expected']} " in f" {one['text'].strip('.')} " for one in results) / len(results)
     page = http.get(study["links"]["report.html"])
     assert page.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
     assert len(page.content) < 3_000_000
     shown = page.text[page.text.index('id="answers"') :]
-    assert all(one["text"] in html.unescape(shown) for one in texts), "numbers lead to their answers inside the file"
+    assert all(one["text"] in html.unescape(shown) for one in [*steered, *results]), (
+        "numbers lead to their answers inside the file"
+    )
     assert http.get(study["links"]["report.md"]).text.startswith("# Which method to trust")
 
 
@@ -164,10 +170,10 @@ def test_its_runs_and_texts_can_be_read(service: tuple[binnacle.Client, httpx.Cl
     check_results_file(http.get(f"/v1/steerings/{job}/results.jsonl").text, runs)
     found = http.get(
         f"/v1/steerings/{job}/responses",
-        params={"set": "test", "method": "probe", "layer": 3, "min_coherence": 70, "max_trait": 40},
+        params={"set": "test", "method": "probe", "min_coherence": 70, "max_trait": 40},
     )
     assert found.status_code == 200, found.text
-    of_the_probe = {run["run"] for run in http.get(f"/v1/steerings/{job}/runs", params={"method": "probe"}).json()["items"]}
+    of_the_probe = {run["run"] for run in runs}
     assert found.json()["items"]
     assert all(one["run"] in of_the_probe and one["coherence"] >= 70 and one["trait"] <= 40 for one in found.json()["items"])
 

@@ -1,6 +1,7 @@
 """The first half of a steering: runs each vector's doses on the selection questions, and chooses the layer of each method.
 
-A subject is a vector, or the vectors of one method at several layers (`subjects`). Test answers are not used here.
+A subject is a vector, or the vectors of one method at several layers (`subjects`). The model answers and the judge scores through
+`setup.evaluator`; nothing here reads or writes files. Test answers are not used here.
 """
 
 import math
@@ -107,6 +108,7 @@ def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Sea
 def _given_doses(setup: Setup, subject: Subject) -> list[float]:
     """The requested doses (r) in ascending order; a requested coefficient is converted to the dose of the subject's first part.
 
+    A dose is later multiplied by the direction's sign, and a coefficient is applied as requested: hence the sign here.
     No doses for a subject without a clean dose, unless coefficients are requested.
     """
     if coefficients := setup.spec.get("coefficients"):
