@@ -97,4 +97,4 @@ def _text(path: Path) -> str | None:
     except OSError:
         return None
     except UnicodeDecodeError:
-        raise NoService("bad_file", f"{path} is not text in UTF-8. Write it anew in UTF-8, or remove it.") from None
+        raise NoService("bad_file", f"{path} is not text in UTF-8. Save it as UTF-8, or remove it.") from None

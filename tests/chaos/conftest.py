@@ -1,6 +1,8 @@
-"""Fixtures of the fault tests: those of the worker tests, a connection to Postgres that can be cut, and the ledger of the suite."""
+"""Fixtures of the fault tests: those of the worker tests, a connection to Postgres that can be cut, the ledger of the suite, and what must
+hold of a job that ended after a fault."""
 
 import contextlib
+import hashlib
 import os
 import select
 import socket
@@ -100,4 +102,6 @@ class Ended:
         with service.sessions() as session:
             digests = session.scalars(sqlalchemy.select(Artifact.digest).where(Artifact.job_id == job_id)).all()
         assert digests
-        assert all(Path(service.folder, "objects", "sha256", digest).is_file() for digest in digests)
+        for digest in digests:
+            kept = Path(service.folder, "objects", "sha256", digest).read_bytes()
+            assert hashlib.sha256(kept).hexdigest() == digest, "whole, and with its own bytes"

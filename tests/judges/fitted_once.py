@@ -22,7 +22,8 @@ _MADE: dict[tuple[PreTrainedModel, str, str], ReferenceJudge] = {}
 
 @contextmanager
 def fitted_once() -> Iterator[None]:
-    """Within the block, `ReferenceJudge.fit` returns the judge of an earlier fit with equal arguments in this process, if there is one."""
+    """Within the block, `ReferenceJudge.fit` returns the judge of an earlier fit of the same model with equal material and options, if this
+    process made one; it then ignores its `preparing`, and stores nothing."""
 
     def fit(lm: LanguageModel, material: Material, *, preparing: Any = None, **options: Any) -> ReferenceJudge:
         # a job's LanguageModel is a copy with the special tokens that its spec asks for

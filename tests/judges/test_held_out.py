@@ -34,6 +34,23 @@ def test_copies_within_a_cluster_do_not_narrow_the_interval(copies: int) -> None
         assert often.low == pytest.approx(once.low, abs=0.03)
 
 
+@pytest.mark.parametrize(("large", "small"), [(20, 18), (40, 18), (40, 4), (3, 1)])
+@pytest.mark.parametrize("large_is_right", [True, False])
+def test_the_accuracy_lies_within_its_interval_where_clusters_are_unequal(large: int, small: int, large_is_right: bool) -> None:
+    """One large cluster all right or all wrong, beside small ones of one text that are the opposite."""
+    found = held_out([large_is_right] * large + [not large_is_right] * small, ["large"] * large + [f"c{i}" for i in range(small)])
+    assert found.low < found.accuracy < found.high
+    assert not found.tells_apart
+    assert found.high - found.low > 0.3, "it is hardly more than the evidence of one cluster"
+
+
+def test_clusters_of_one_size_count_each_once() -> None:
+    """9 of 10 clusters right: the mid-P binomial limits by their definition, P(X > 9) + P(X = 9) / 2 = 0.025 at the lower."""
+    found = held_out([i % 10 > 0 for i in range(40)], [f"c{i % 10}" for i in range(40)])
+    p = found.low
+    assert p**10 + 10 * p**9 * (1 - p) / 2 == pytest.approx(0.025, abs=2e-4)
+
+
 def test_without_texts_the_interval_is_everything() -> None:
     assert held_out([], []) == HeldOut(0.0, 0.0, 1.0, 0, 0)
     assert not held_out([], []).tells_apart

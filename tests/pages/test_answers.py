@@ -1,4 +1,4 @@
-"""The first sentence of every kind of result, word by word, and the words for where a job stands and what it does."""
+"""The first sentence of each kind of result, word by word, and the words for where a job stands and what it does."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -115,6 +115,8 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("vectors", job("extract", {"extraction": {"summary": MADE}}), {},
      "13 vectors of refusal from 240 examples, 48 of them held out."),
     ("answers", job("generate", {"answers": PUSHED}), {}, "3 answers to 1 prompt, unsteered and at doses 0.25 and 1."),
+    ("an export", job("export", {}), {}, "The export is ready to download below."),
+    ("an inspection", job("inspect", {}), {}, "Finished."),
     ("failed", job("steer", state=State.FAILED, error={"code": "out_of_memory", "detail": "The GPU has 2 GB free; 9 GB are needed"}), {},
      "Failed: The GPU has 2 GB free; 9 GB are needed."),
     ("cancelled", job("steer", state=State.CANCELLED), {}, "Cancelled before it was finished."),

@@ -15,17 +15,17 @@ class Phrase:
         self.wanted = _whole(wanted.strip())
         self.fine = [_whole(one.strip()) for one in fine.split(",") if one.strip()]
 
-    def occurs(self, text: str) -> bool:
-        """Whether the phrase stands in the text outside the longer ones that are fine."""
-        for one in self.fine:
-            text = one.sub(" ; ", text)
-        return self.wanted.search(text) is not None
+    def places(self, text: str) -> list[int]:
+        """Where in the text the phrase begins, outside the longer ones that are fine."""
+        fine = [match.span() for one in self.fine for match in one.finditer(text)]
+        found = [match.span() for match in self.wanted.finditer(text)]
+        return [start for start, end in found if not any(first <= start and end <= last for first, last in fine)]
 
 
 def _whole(phrase: str) -> re.Pattern[str]:
-    """Matches the phrase as whole words, whatever the case; `...` stands for one word or an expression in braces."""
+    """Matches the phrase as whole words, in any case and over the end of a line; `...` is one word or an expression in braces."""
     words = (r"(?:[\w'/`.-]+|\{[^}]*\})" if word == "..." else re.escape(word) for word in phrase.split())
-    return re.compile(r"(?<![\w'-])" + r"[\s]+".join(words) + r"(?![\w'-])", re.IGNORECASE)
+    return re.compile(r"(?<![\w'-])" + r"(?:[^\S\n]+|[^\S\n]*\n[^\S\n]*)".join(words) + r"(?![\w'-])", re.IGNORECASE)
 
 
 def listed() -> dict[str, Phrase]:
@@ -35,10 +35,8 @@ def listed() -> dict[str, Phrase]:
 
 
 def found_in(text: str) -> Iterator[tuple[str, str]]:
-    """Each line of the text in which a phrase occurs, with that phrase. A phrase may run over the end of a line."""
-    lines = text.splitlines()
+    """Each phrase that occurs in the text, with the line in which it begins."""
+    lines = text.split("\n")
     for name, phrase in listed().items():
-        for i, line in enumerate(lines):
-            beyond = lines[i + 1] if i + 1 < len(lines) else ""
-            if phrase.occurs(line) or (phrase.occurs(f"{line} {beyond}") and not phrase.occurs(beyond)):
-                yield name, line
+        for place in phrase.places(text):
+            yield name, lines[text.count("\n", 0, place)]

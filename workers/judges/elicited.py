@@ -1,7 +1,7 @@
-"""Elicits the unsteered model's own answers on which the reference judge is fitted: to the trait's prompts, its questions and unrelated
-questions.
+"""The unsteered model's own answers for the reference judge, stored ones or elicited, and the share of them that shows the trait.
 
-An extraction that needed five tokens of each response stored five, too few to show the trait. Such responses are elicited again, at full length.
+Runs the model; answers are stored in a job's cells only by `Preparing`. An extraction that needed five tokens of each response stored five,
+too few to show the trait: `are_cut` recognises these, so that the caller elicits them again at full length.
 """
 
 from collections.abc import Mapping, Sequence

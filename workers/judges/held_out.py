@@ -1,9 +1,10 @@
 """Measures how many labelled texts a judge classifies correctly on clusters that it has not seen, and whether that is enough for a verdict.
 
 The interval is over clusters; where these are too few for the interval of `workers.science.intervals`, it is the mid-P binomial interval of
-their mean shares, each cluster counted once.
+the accuracy at their effective number, (sum n_k)^2 / sum n_k^2 for clusters of n_k texts, as if a cluster's texts were all alike (Kish 1965).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,10 +46,11 @@ def held_out(right: Sequence[bool], clusters: Sequence[str]) -> HeldOut:
     if not right:
         return HeldOut(0.0, 0.0, 1.0, 0, 0)
     values = np.array(right, dtype=np.float64)
-    by_cluster = [float(values[[one == name for one in clusters]].mean()) for name in dict.fromkeys(clusters)]
+    accuracy, sizes = float(values.mean()), Counter(clusters).values()
     interval = mean_interval(100 * values, clusters)
     if interval is not None:
         low, high = interval.low / 100, interval.high / 100
     else:
-        low, high = mid_p_limits(sum(by_cluster), len(by_cluster), 1 - LEVEL)
-    return HeldOut(round(float(values.mean()), 4), round(low, 4), round(high, 4), len(right), len(by_cluster))
+        effective = len(right) ** 2 / sum(size**2 for size in sizes)
+        low, high = mid_p_limits(accuracy * effective, effective, 1 - LEVEL)
+    return HeldOut(round(accuracy, 4), round(low, 4), round(high, 4), len(right), len(sizes))

@@ -18,8 +18,8 @@ from workers.lm.model import LanguageModel
 
 SHARED = "judge:"
 """The prefix of the names of cells that hold a fitted judge."""
-LAYOUT = 2
-"""Version of the stored layout. Judges stored in another layout are not reused."""
+LAYOUT = 3
+"""Version of what is stored and how its held-out accuracy is measured. Judges stored under another version are not reused."""
 
 
 def fitted(

@@ -20,7 +20,7 @@ from workers.lm.model import LanguageModel
 PIECE_TOKENS = 2048
 """Tokens read between two checks whether the job must stop; a longer text is read whole."""
 KEEP_SECONDS = 5.0
-"""The most work in seconds that a kill may lose."""
+"""Cells are stored this often: a kill loses at most the work of so many seconds and of one piece."""
 ANSWERING_PART = 0.6
 """The share of answering in a fit's part of the job."""
 
@@ -39,7 +39,10 @@ def likelihoods(
     on_rows: OnRows | None = None,
     kept: KeptPrompts | None = None,
 ) -> list[float]:
-    """The likelihoods of the rows, in order, without storing them. Raises the same ModelFaults as `settled_log_likelihoods`."""
+    """The likelihoods of the rows, in order, without storing them. Raises the same ModelFaults as `settled_log_likelihoods`.
+
+    kept: the keys and values of prompts that were read before.
+    """
     prompts, texts = [prompt for prompt, _ in rows], [text for _, text in rows]
     return settled_log_likelihoods(lm, prompts, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
 
@@ -98,6 +101,7 @@ class _KeptScores:
         try:
             for piece in _pieces(list(names)):
                 if any(names[row] not in self._known for row in piece):
+                    # the count stays: reporting it raises where the job must stop
                     found = likelihoods(
                         self._lm, self._batch_rows, piece, on_rows=lambda _rows: self._context.progress(self._done)
                     )

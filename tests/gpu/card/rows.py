@@ -1,4 +1,7 @@
-"""Rows to generate from at the sizes of the card: prompts of unequal lengths, and pushes large enough to change a text."""
+"""Seeded rows for the tests on a GPU: random prompts of unequal lengths, unpushed, with one common push, or with a push per row.
+
+The pushes are large enough to change a text.
+"""
 
 import random
 from collections.abc import Sequence
