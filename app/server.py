@@ -22,7 +22,8 @@ from app.collector import still
 with still(keep=__name__ == "__main__"):
     from app.auth.keyless import secured
     from app.embedded.latch import wait
-    from app.http.connections import bounded
+    from app.http.accepting import Acceptor, Tally
+    from app.http.connections import BoundedConnection, bounded
     from app.jobs.waiting import Wakeups
     from app.main import create_app
     from app.observability import configure_logging
@@ -36,9 +37,26 @@ STOP_SECONDS = 10
 class Server(uvicorn.Server):
     """A uvicorn server that tells the application immediately when it is about to stop."""
 
-    def __init__(self, config: uvicorn.Config, api: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, api: FastAPI, tally: Tally | None = None) -> None:
         super().__init__(config)
-        self._api = api
+        self._api, self._tally = api, tally
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the application, then accepts connections; of a socket that is shared, this process's part of them."""
+        if self._tally is None or sockets is None:
+            return await super().startup(sockets)
+        await super().startup([])
+        self.servers = [Acceptor(one, self._connection, self._tally) for one in sockets]  # type: ignore[misc]
+
+    def _connection(self) -> BoundedConnection:
+        protocol: type[BoundedConnection] = self.config.http_protocol_class  # type: ignore[assignment]
+        return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Counts the open connections; uvicorn calls this ten times a second."""
+        if self._tally is not None:
+            self._tally.own = len(self.server_state.connections)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handles a signal; uvicorn calls this in the event loop's thread."""
@@ -48,8 +66,8 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
-    """Returns a server ready to `run()`; host None means a unix socket. Raises ValueError for a server without keys that others could reach."""
+def make_server(settings: Settings, host: str | None, port: int = 0, tally: Tally | None = None) -> Server:
+    """Returns a server ready to `run()`; host None means a unix socket. `tally`: of the processes that share the socket. Raises ValueError for a server without keys that others could reach."""
     api = create_app(secured(settings, host))
     config = uvicorn.Config(
         api,
@@ -64,7 +82,7 @@ def make_server(settings: Settings, host: str | None, port: int = 0) -> Server:
         http=bounded(settings.limit.silent_seconds),
     )
     logging.getLogger("uvicorn.access").disabled = True  # uvicorn's log would show queries; the gate's log line does not
-    return Server(config, api)
+    return Server(config, api, tally)
 
 
 def private_socket(path: Path) -> socket.socket:
@@ -98,6 +116,9 @@ def main() -> None:
     )
     other.add_argument("--fd", type=int, help="a listening socket inherited from the parent, instead of host and port")
     parser.add_argument("--after", type=int, help="an inherited pipe; serve once it is closed at its other end")
+    parser.add_argument(
+        "--tally", type=int, nargs=2, metavar=("FILE", "PLACE"), help="an inherited file in which the processes that share the socket of --fd count their connections, and this one's place in it"
+    )
     chosen = parser.parse_args()
     configure_logging()
     with ExitStack() as opened:
@@ -121,7 +142,8 @@ def main() -> None:
             secret = settings.local_secret.get_secret_value()
             sys.stderr.write(f"Keys are off. Each request must show the secret of this start: BINNACLE_KEY={secret}\n")
         with still(keep=True):
-            server = make_server(settings, host, chosen.port)
+            tally = None if chosen.tally is None else Tally(open(chosen.tally[0], "r+b"), chosen.tally[1])
+            server = make_server(settings, host, chosen.port, tally)
         if chosen.after is not None:
             wait(chosen.after)
         server.run(sockets=sockets)

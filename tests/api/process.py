@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[2]
 class ApiProcess:
     """`python -m app.server` over the settings' database, broker and storage. `at`: a listening socket to serve on instead of a new one."""
 
-    def __init__(self, settings: Settings, folder: Path, at: socket.socket | None = None, **environment: str) -> None:
+    def __init__(self, settings: Settings, folder: Path, at: socket.socket | None = None, tally: tuple[int, int] | None = None, **environment: str) -> None:
         self.settings = settings
         self.sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url.get_secret_value()))
         self.log = folder / "api.log"
         self._environment = {**self._settings(), **environment}
         self.url = ""
-        self._at = at
+        self._at, self._tally = at, tally
         self._complaints: list[str] = []
         self._read = 0
 
@@ -47,7 +47,7 @@ class ApiProcess:
     def __enter__(self) -> Self:
         with contextlib.nullcontext(self._at) if self._at else socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno())]
+            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno()), *(["--tally", *map(str, self._tally)] if self._tally else [])]
             with self.log.open("ab") as out:
                 self.process = subprocess.Popen(
                     command,
@@ -55,7 +55,7 @@ class ApiProcess:
                     env={**os.environ, **self._environment},
                     stdout=out,
                     stderr=out,
-                    pass_fds=[listening.fileno()],
+                    pass_fds=[listening.fileno(), *([self._tally[0]] if self._tally else [])],
                 )
         assert httpx2.get(f"{self.url}/readyz", timeout=60, verify=VERIFY).status_code == 200, self.log.read_text()[-3000:]
         return self
