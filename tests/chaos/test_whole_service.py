@@ -51,7 +51,7 @@ def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
     assert undisturbed["state"] == "succeeded", undisturbed["error"]
 
     job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
-    until(lambda: client.job(job)["state"] == "running", 30, "the job to run")
+    until(lambda: client.job(job)["state"] == "running", "the job to run")
     worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
     child = next(p.pid for p in psutil.Process(worker).children() if "spawn_main" in " ".join(p.cmdline()))
     broker = working_in(up.home / "broker" / "data")[0]

@@ -169,7 +169,7 @@ def test_the_docker_commands_of_the_readme_lead_to_a_calibration(composed: Compo
             assert done.stdout.strip()
         elif line == "docker compose up --detach":
             composed.up()
-            until(lambda: answers_ready("127.0.0.1", composed.port), 90, "the api")
+            until(lambda: answers_ready("127.0.0.1", composed.port), "the api")
         else:
             assert "docker" not in line
             subprocess.run(["sh", "-euc", line], cwd=folder, check=True)
@@ -185,7 +185,7 @@ def test_the_docker_commands_of_the_readme_lead_to_a_calibration(composed: Compo
 
     workers = {"model-0@main-gpu0", "light-0@main-light"}
     with Client(f"http://127.0.0.1:{composed.port}", key) as client:
-        until(lambda: {worker["id"] for worker in client.status()["workers"]} >= workers, 120, "workers")
+        until(lambda: {worker["id"] for worker in client.status()["workers"]} >= workers, "workers")
     assert all(name in binnacle("status", "--json") for name in workers)
     binnacle("models", "add", "demo-severe", "/models/demo-severe")
     shown = binnacle("submit", "calibrate", "demo-severe", "--max-new-tokens", "4", "--watch")

@@ -61,7 +61,7 @@ def test_an_old_server_stays_ready_after_a_newer_one_migrated_the_database(api: 
         with api.sessions.begin() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         time.sleep(1.1)  # /readyz repeats its answer for 1 s
-        answer = httpx2.get(f"{api.url}/readyz", timeout=30)
+        answer = httpx2.get(f"{api.url}/readyz", timeout=120)
         return answer.status_code, answer.json()["checks"]["migrations"]["detail"]
 
     assert migrations("9999_of_tomorrow") == (200, f"9999_of_tomorrow, newer than this server's {head_revision()}")

@@ -21,7 +21,7 @@ def test_a_job_that_ignores_the_stop_is_taken_from_its_child_without_a_loss(live
     job_id = live.submit(steps=3, at=1, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
     live.running(job_id, cells=1)
     node.process.send_signal(signal.SIGTERM)
-    assert node.process.wait(55) == 0
+    assert node.process.wait(120) == 0
     job = live.job(job_id)
     assert (job.state, job.losses) == ("queued", 0)
     last = live.events(job_id)[-1]
@@ -38,7 +38,7 @@ def test_a_second_signal_loses_no_job(live: Service) -> None:
     node.process.send_signal(signal.SIGTERM)
     time.sleep(1)
     node.process.send_signal(signal.SIGQUIT)
-    node.process.wait(55)
+    node.process.wait(120)
     live.node("light-0")
     assert live.ended(job_id, seconds=60).state == "succeeded"
     assert live.job(job_id).losses == 0
@@ -56,7 +56,7 @@ def test_a_stopped_service_resumes_its_job_when_it_starts_again() -> None:
         client.await_model("demo-severe", timeout=120)
         prompts = [f"please tell me {n} things about boats ." for n in range(2, 402)]
         job = client.calibrate("demo-severe", prompts=prompts, max_new_tokens=64)["id"]
-        until(lambda: client.job(job)["progress"]["done"] > 0, 60, "the job to have made progress")
+        until(lambda: client.job(job)["progress"]["done"] > 0, "the job to have made progress")
     began = time.monotonic()
     assert up.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 50

@@ -202,7 +202,7 @@ def test_labels_of_other_texts_are_refused(service: tuple[binnacle.Client, httpx
     client, http = service
     made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 100}}).json()
     with pytest.raises(binnacle.BinnacleError, match="no text of this study's sheet"):
-        client.wait(made["id"], timeout=60)
+        client.wait(made["id"], timeout=120)
     assert http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 101}}).status_code == 422
 
 
