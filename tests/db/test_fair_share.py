@@ -156,7 +156,7 @@ def test_a_lab_at_work(lab: tuple[Desk, dict[str, float]], enough: int, capsys: 
         time.sleep(0.05)
     stop.set()
     for device in devices:
-        device.join(60)
+        device.join(120)
     took = time.monotonic() - began
     assert [device.error for device in devices] == [None] * DEVICES
     assert ledger.twice == []

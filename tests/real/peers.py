@@ -143,7 +143,7 @@ def _running(command: Sequence[str], packages: Path, up: str) -> Iterator[None]:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx2.get(address, timeout=5).status_code == 200
+        return httpx2.get(address, timeout=30).status_code == 200
     except httpx2.TransportError:
         return False
 

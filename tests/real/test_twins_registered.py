@@ -34,7 +34,7 @@ def posted(up: Up, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]
         headers={"Authorization": f"Bearer {up.key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refused:
         with refused:
