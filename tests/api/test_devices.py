@@ -130,7 +130,7 @@ def test_a_pause_waits_for_claims_under_way_and_stops_later_ones(
                 session.execute(text("SET LOCAL lock_timeout = '2s'"))
             heartbeat.execute(text("UPDATE workers SET seen_at = now() WHERE id = :id"), {"id": device})
             assert repository.mode_for_claiming(other, device) is None
-    asking.join(10)
+    asking.join(120)
     assert answered.is_set()
     with sessions.begin() as session:
         assert repository.mode_for_claiming(session, device) == "paused"

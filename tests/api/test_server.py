@@ -64,7 +64,7 @@ def program(settings: Settings, sessions: sessionmaker[Session], tmp_path: Path,
 @pytest.fixture
 def root(program: Program, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[httpx2.Client]:
     key = ensure_first_key(sessions, tmp_path / "key", pepper=PEPPER)
-    with httpx2.Client(base_url=program.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+    with httpx2.Client(base_url=program.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
         yield client
 
 
@@ -91,8 +91,8 @@ def test_a_stop_answers_waiting_requests_and_then_ends(program: Program, root: h
     time.sleep(1)
     program.process.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
-    assert program.process.wait(timeout=15) == -signal.SIGTERM
-    assert time.monotonic() - stopped < 12
+    assert program.process.wait(timeout=120) == -signal.SIGTERM
+    assert time.monotonic() - stopped < 35, "the long poll would hold it up for 50 s"
     wait.join(5)
     stream.join(5)
     assert [answer.status_code for answer in found] == [200, 200]
@@ -104,7 +104,7 @@ def test_a_start_on_a_socket_in_use_ends_with_one_sentence(tmp_path: Path) -> No
         taken.bind(str(tmp_path / "api"))
         taken.listen()
         command = [sys.executable, "-m", "app.server", "--socket", str(tmp_path / "api")]
-        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
     assert said.returncode == 2
     assert "Traceback" not in said.stderr
     assert "error: the socket cannot be opened: another server listens on" in said.stderr

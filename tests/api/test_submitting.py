@@ -71,7 +71,7 @@ def test_twenty_concurrent_equal_submissions_make_one_job(api: Running, sessions
     headers = {"Authorization": f"Bearer {api.key('ada')}", "Idempotency-Key": "once"}
 
     async def race() -> list[httpx2.Response]:
-        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=120) as client:
             return await asyncio.gather(*(client.post("/v1/calibrations", json={"model": "demo"}) for _ in range(20)))
 
     answers = asyncio.run(race())

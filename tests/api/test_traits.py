@@ -141,7 +141,7 @@ def test_one_content_uploaded_by_many_at_once_is_one_trait(api: Running) -> None
     answers: list[httpx2.Response] = []
 
     def upload() -> None:
-        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
             answers.append(client.post("/v1/traits", json=TRAIT))
 
     threads = [threading.Thread(target=upload) for _ in range(6)]
