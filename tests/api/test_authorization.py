@@ -236,7 +236,6 @@ def test_every_route_answers_everybody_as_it_demands(api: Running) -> None:
 HEADERS = ("etag", "content-length", "content-type", "content-disposition")
 
 
-@pytest.mark.timeout(300)
 def test_the_head_of_a_download_has_the_headers_of_its_get(api: Running) -> None:
     world = World(api)
     world.people()

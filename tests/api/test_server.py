@@ -20,6 +20,7 @@ from app.auth.keys import ensure_first_key
 from app.models.models import Model
 from app.settings import Settings
 from tests.api.conftest import FACTS, PEPPER, submit
+from tests.api.test_polling import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,13 +89,13 @@ def test_a_stop_answers_waiting_requests_and_then_ends(program: Program, root: h
     stream = threading.Thread(target=lambda: found.append(root.get(f"{path}/events", headers={"Accept": "text/event-stream"})))
     wait.start()
     stream.start()
-    time.sleep(1)
+    wait_until(lambda: root.get("/v1/status").json()["waiting_requests"] == 2)
     program.process.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
     assert program.process.wait(timeout=120) == -signal.SIGTERM
     assert time.monotonic() - stopped < 35, "the long poll would hold it up for 50 s"
-    wait.join(5)
-    stream.join(5)
+    wait.join(60)
+    stream.join(60)
     assert [answer.status_code for answer in found] == [200, 200]
     assert any("event: reconnect" in answer.text for answer in found)
 

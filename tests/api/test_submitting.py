@@ -198,7 +198,7 @@ def test_submitting_rings_the_workers_of_the_class(api: Running, ada: httpx2.Cli
     """So that a job starts at once and not after the reconciler's next sweep."""
     submit(ada)
     with connect(api.settings.broker_url.get_secret_value()) as broker:
-        for _ in range(100):
+        for _ in range(1200):
             if bells := broker.lrange(f"{api.settings.broker_prefix}model", 0, -1):
                 break
             time.sleep(0.05)

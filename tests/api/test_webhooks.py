@@ -27,7 +27,7 @@ pytestmark = pytest.mark.own_application
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Settings with short pauses between attempts."""
-    quick = WebhookSettings(poll=0.1, timeout=2, backoff=0.1, attempts=3)
+    quick = WebhookSettings(poll=0.1, timeout=6, backoff=0.1, attempts=3)
     return settings.model_copy(update={"webhook": quick, "public_url": "https://binnacle.lab/"})
 
 
@@ -163,7 +163,7 @@ def test_a_study_that_a_finished_one_answers_is_sent_too_and_its_dry_run_is_not(
     assert [one.json["job"]["kind"] for one in receiver.messages] == ["report"]
 
 
-@pytest.mark.parametrize(("fault", "status"), [(500, 500), (503, 503), (429, 429), ("hang up", None), (("sleep", 4), None)])
+@pytest.mark.parametrize(("fault", "status"), [(500, 500), (503, 503), (429, 429), ("hang up", None), (("sleep", 9), None)])
 def test_a_receiver_that_fails_is_tried_again_with_the_same_message(
     admin: httpx2.Client, secret: str, receiver: Receiver, fault: Any, status: int | None
 ) -> None:

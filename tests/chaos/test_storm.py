@@ -70,7 +70,6 @@ class Storm:
                 time.sleep(self.service.settings.lease.ttl + 1 if number == signal.SIGSTOP else 0)
 
 
-@pytest.mark.timeout(300)
 def test_many_faults_lose_double_and_block_no_job(
     stormy: Service, own_postgres: Postgres, own_broker: Broker, tmp_path: Path
 ) -> None:

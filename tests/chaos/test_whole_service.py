@@ -36,7 +36,6 @@ def _file(client: binnacle.Client, job: dict[str, Any], folder: Path) -> bytes:
     return client.download(job["artifacts"][0], folder / job["id"]).read_bytes()
 
 
-@pytest.mark.timeout(400)
 def test_a_calibration_is_the_same_to_the_byte_after_every_process_was_killed(up: Up, tmp_path: Path) -> None:
     with binnacle.Client(up.url, up.key) as client:
         _disturb(up, client, tmp_path)

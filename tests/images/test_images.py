@@ -40,7 +40,6 @@ print(*sys.modules)
 """
 
 
-@pytest.mark.timeout(400)
 def test_the_api_image_serves(
     builder: Builder, empty_database_url: str, broker_url: str, tmp_path: Path, unused_port: int
 ) -> None:
@@ -77,7 +76,6 @@ def ready(url: str, server: subprocess.Popen[bytes], seconds: float = 90) -> boo
     return False
 
 
-@pytest.mark.timeout(400)
 def test_every_module_of_the_api_image_imports_and_it_has_no_workers(builder: Builder) -> None:
     image = builder.build("api")
     imported = import_all(image, builder.build("api-packages"), "app", "terms")
@@ -85,7 +83,6 @@ def test_every_module_of_the_api_image_imports_and_it_has_no_workers(builder: Bu
     assert "No module named 'workers'" in image.run("python", "-c", "import workers").stderr
 
 
-@pytest.mark.timeout(400)
 def test_every_module_of_the_worker_image_imports(builder: Builder) -> None:
     """The Celery application and the handlers are among them."""
     image = builder.build("worker")
@@ -159,7 +156,7 @@ def composed(builder: Builder, folder: Path) -> Iterator[Composed]:
     composed.stop()
 
 
-@pytest.mark.timeout(400, func_only=True)
+@pytest.mark.timeout(600, func_only=True)
 def test_the_docker_commands_of_the_readme_lead_to_a_calibration(composed: Composed, folder: Path) -> None:
     for line in readme_commands():
         if line.startswith("docker compose exec "):

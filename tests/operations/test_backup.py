@@ -133,7 +133,6 @@ def test_a_backup_moves_the_data_to_another_major_version(folder: Path, monkeypa
     assert after["alembic_version"] == 1
 
 
-@pytest.mark.timeout(400)
 def test_a_restored_folder_serves_the_same_bytes_under_the_same_key(folder: Path) -> None:
     first = Up(folder / "home")
     first.start()

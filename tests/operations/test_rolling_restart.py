@@ -71,7 +71,6 @@ def test_an_old_server_stays_ready_after_a_newer_one_migrated_the_database(api: 
     assert "run `binnacle prepare`" in detail
 
 
-@pytest.mark.timeout(400)
 def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the API is new, then one node after the other is stopped with SIGTERM and replaced, while jobs are submitted."""
     nodes = [live.node(f"light-{n}") for n in range(2)]

@@ -46,7 +46,6 @@ def test_a_second_signal_loses_no_job(live: Service) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.long
-@pytest.mark.timeout(400)
 def test_a_stopped_service_resumes_its_job_when_it_starts_again() -> None:
     folder = make_folder()
     up = Up(folder / "home")

@@ -29,7 +29,7 @@ INTERFACE = "llama-cpp-py-sync==0.11548"
 """The C interface of that library, one build older; its own library wants a newer libc."""
 SERVING = "openai==2.8.1"
 """What `transformers[serving]` wants beside what is installed."""
-START_SECONDS = 300
+START_SECONDS = 600
 
 _SERVE = """
 import sys, xllamacpp

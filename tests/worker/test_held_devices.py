@@ -131,7 +131,6 @@ def rss(node: Node) -> int:
     return int(psutil.Process(node.child()).memory_info().rss)
 
 
-@pytest.mark.timeout(500)
 def test_a_paused_device_frees_its_memory_and_loads_the_model_again_when_it_resumes(
     patient: Service, look: Callable[[], str]
 ) -> None:
@@ -151,7 +150,6 @@ def test_a_paused_device_frees_its_memory_and_loads_the_model_again_when_it_resu
     patient.until(lambda: worker(patient, node).models == ["big"], "the model on the list again", 60)
 
 
-@pytest.mark.timeout(500)
 def test_an_idle_model_leaves_the_memory_and_the_status(patient: Service, look: Callable[[], str]) -> None:
     node = patient.node("model-0", BINNACLE_MODEL_IDLE_MINUTES="0.1")
     assert patient.ended(look(), seconds=150).state == "succeeded"
