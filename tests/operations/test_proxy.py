@@ -59,7 +59,7 @@ class Proxy:
         return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, verify=trust, timeout=120)
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with self.client("none") as client:

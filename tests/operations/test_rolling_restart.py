@@ -49,7 +49,7 @@ def test_an_old_worker_that_hears_the_bell_does_not_delay_a_new_job(live: Servic
     live.node("light-1", **NEW)
     for _ in range(5):
         job_id = live.submit()
-        assert live.ended(job_id, seconds=60).state == "succeeded"
+        assert live.ended(job_id).state == "succeeded"
 
 
 @pytest.mark.own_application
@@ -95,7 +95,7 @@ def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: 
         submitting.join()
 
     for job_id in old + new:
-        job = live.ended(job_id, seconds=60)
+        job = live.ended(job_id)
         types = live.event_types(job_id)
         assert (job.state, job.losses) == ("succeeded", 0), (job.error, types)
         assert [kind for kind in types if kind in {"succeeded", "failed", "cancelled"}] == ["succeeded"]

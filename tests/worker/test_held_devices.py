@@ -56,7 +56,7 @@ def test_the_job_of_a_drained_node_continues_on_another_from_its_cells(live: Ser
     given_back = live.job(job_id)
     assert (given_back.state, given_back.losses) == ("queued", 0)
     second = live.node("light-1")
-    job = live.ended(job_id, seconds=60)
+    job = live.ended(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)
     assert len(job.result["kept"]) >= 2
     started = [event.data["worker"] for event in live.events(job_id) if event.type == "started"]
