@@ -114,7 +114,7 @@ class Forking:
 
     def close(self) -> None:
         self._statuses.cleanup()
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=120)
 
 
 @pytest.fixture(scope="session")

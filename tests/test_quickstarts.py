@@ -53,13 +53,13 @@ def run(page: str, up: Up, folder: Path, **environment: str) -> str:
     given = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
     given |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=folder, env=given, capture_output=True, text=True, timeout=500, check=False
+        ["bash", "-c", "\n".join(script)], cwd=folder, env=given, capture_output=True, text=True, timeout=1100, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_operators_commands_and_then_a_members_work_in_their_order(up: Up, tmp_path: Path) -> None:
     """The member has a home of their own, and nothing of the server but its address and a key."""
     operator, member = tmp_path / "operator", tmp_path / "member"

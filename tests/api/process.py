@@ -57,7 +57,7 @@ class ApiProcess:
                     stderr=out,
                     pass_fds=[listening.fileno(), *([self._tally[0]] if self._tally else [])],
                 )
-        assert httpx2.get(f"{self.url}/readyz", timeout=60, verify=VERIFY).status_code == 200, self.log.read_text()[-3000:]
+        assert httpx2.get(f"{self.url}/readyz", timeout=120, verify=VERIFY).status_code == 200, self.log.read_text()[-3000:]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +66,7 @@ class ApiProcess:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)
         self.sessions.kw["bind"].dispose()
 
     def key(self, owner: str, role: str = "member") -> str:
@@ -80,7 +80,7 @@ class ApiProcess:
     def client(self, owner: str = "ada", role: str = "member") -> httpx2.Client:
         """A client with a new key."""
         headers = {"Authorization": f"Bearer {self.key(owner, role)}"}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=60, verify=VERIFY)
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=120, verify=VERIFY)
 
     def memory(self) -> int:
         """The resident memory of the process, in bytes."""

@@ -52,7 +52,7 @@ class Running:
         if self._server.started:
             self.context.part(Wakeups).release()
         self._server.should_exit = True
-        self._thread.join(timeout=20)
+        self._thread.join(timeout=120)
         assert not self._thread.is_alive()
 
     @property
@@ -80,7 +80,7 @@ class Running:
 
     def client(self, owner: str = "ada", role: str = "member", **headers: str) -> httpx2.Client:
         return httpx2.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=30, verify=VERIFY
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key(owner, role)}", **headers}, timeout=120, verify=VERIFY
         )
 
     def add_model(self, name: str = "demo", **values: Any) -> None:

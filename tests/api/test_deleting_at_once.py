@@ -83,7 +83,7 @@ def test_a_submission_waits_for_a_deletion_and_finds_its_reference_gone(
         waiting.start()
         time.sleep(0.5)
         assert outcome == []
-    waiting.join(20)
+    waiting.join(120)
     assert outcome == ["reference_deleted"]
 
 

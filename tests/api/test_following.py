@@ -66,19 +66,22 @@ def test_a_stream_replays_from_the_last_event_id_and_closes_with_the_job(
     assert read_stream(ada, path, **{"Last-Event-ID": "6"})[0] == []
 
 
-def test_a_stream_goes_on_live_without_a_gap_or_a_repeat(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+def test_a_stream_goes_on_live_without_a_gap_or_a_repeat(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """It ends with the job, and not with its own ten minutes."""
     path = submit(ada)["links"]["events"]
     found: list[tuple[list[httpx2.ServerSentEvent], float]] = []
     reader = threading.Thread(target=lambda: found.append(read_stream(ada, path)))
     reader.start()
-    time.sleep(0.3)
+    wait_until(lambda: api.context.part(Wakeups).watched() == 1)
     run_to_failure(sessions, phases=30)
     ended = time.monotonic()
-    reader.join(10)
+    reader.join(120)
     events, closed = found[0]
     assert [int(event.id or 0) for event in events] == list(range(1, 34))
     assert events[-1].event == "failed"
-    assert closed - ended < 1
+    assert closed - ended < 60
 
 
 def test_a_stream_is_released_when_its_client_leaves(api: Running, ada: httpx2.Client) -> None:
@@ -121,10 +124,10 @@ def test_stopping_the_server_ends_streams_and_waits_at_once(api: Running, ada: h
     wait_until(lambda: api.context.part(Wakeups).watched() == 1)
     stopped = time.monotonic()
     api.context.part(Wakeups).release()
-    reader.join(10)
+    reader.join(120)
     events, closed = found[0]
     assert events[-1].event == "reconnect"
-    assert closed - stopped < 2
+    assert closed - stopped < 60, "it would go on for ten minutes"
 
 
 def test_another_persons_history_is_not_found(api: Running, ada: httpx2.Client) -> None:

@@ -15,7 +15,7 @@ UNREACHABLE = ("No matching distribution", "Could not fetch", "Failed to establi
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_python_client_is_generated_without_a_warning(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)

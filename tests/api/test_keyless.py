@@ -52,7 +52,7 @@ def through_nginx(url: str, method: str, path: str) -> str:
     body = b'{"owner": "mallory", "role": "admin"}' if method in {"POST", "PUT", "PATCH"} else b""
     typed = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     head = f"{method} {path} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n{typed}User-Agent: curl/8\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=120) as connection:
         connection.sendall(head.encode() + body)
         return connection.recv(4096).decode()
 
@@ -151,7 +151,7 @@ class Started:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         finally:
             self.process.kill()
 
@@ -163,7 +163,7 @@ def test_a_start_on_loopback_prints_a_secret_of_its_own(settings: Settings, tmp_
             assert client.status()["auth"] == "off"
     assert started.log.read_text().count(secret) == 1
     with Started(settings, tmp_path / "log", "--host", "0.0.0.0") as exposed:
-        assert exposed.process.wait(60) == 2
+        assert exposed.process.wait(120) == 2
     assert "needs a loopback address" in exposed.log.read_text()
 
 
@@ -181,7 +181,7 @@ def test_on_a_unix_socket_the_own_account_needs_no_secret_and_no_other_account_g
             with pytest.raises(ServiceError, match="auth_off"):
                 client.admin.create_key("mallory", role="admin")
         with Started(settings, folder / "twin", "--socket", str(path)) as twin:
-            assert twin.process.wait(60) == 2
+            assert twin.process.wait(120) == 2
         assert "another server listens" in twin.log.read_text()
         if os.geteuid() == 0:
             code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"

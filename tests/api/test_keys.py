@@ -13,13 +13,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.audit.models import AuditEntry
 from app.auth import keyring
 from app.auth.models import ApiKey
+from app.jobs.waiting import Wakeups
 from tests.api.conftest import VERIFY, Running, submit
 from tests.api.test_bad_input import problem
+from tests.api.test_polling import wait_until
 
 
 def opened(api: Running, key: str) -> httpx2.Client:
     """A client with this key."""
-    return httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30, verify=VERIFY)
+    return httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=120, verify=VERIFY)
 
 
 def status(api: Running, key: str, path: str = "/v1/jobs") -> int:
@@ -106,7 +108,7 @@ def test_a_rotated_key_and_its_successor_are_both_valid_until_the_overlap_ends(
     again = problem(admin.post(f"/v1/keys/{old['id']}/rotate", json={}), 409)
     assert (again["code"], new["id"] in again["detail"]) == ("key_rotated", True)
     last = admin.post(f"/v1/keys/{new['id']}/rotate", json={"overlap_hours": 0}).json()
-    assert within(10, lambda: status(api, new["key"]) == 401)
+    assert within(60, lambda: status(api, new["key"]) == 401)
     assert status(api, last["key"]) == 200
     assert problem(admin.post(f"/v1/keys/{new['id']}/rotate"), 409)["code"] == "key_not_live"
 
@@ -139,20 +141,20 @@ def test_a_revoked_key_is_refused_within_five_seconds_with_what_streams_and_wait
             ended["at"] = time.monotonic()
 
         def wait() -> None:
-            ended["poll"] = httpx2.get(f"{api.url}{job}?wait=8", headers=dict(ada.headers), timeout=60).status_code
+            ended["poll"] = httpx2.get(f"{api.url}{job}?wait=60", headers=dict(ada.headers), timeout=120).status_code
 
         threads = [threading.Thread(target=follow), threading.Thread(target=wait)]
         for thread in threads:
             thread.start()
-        time.sleep(1)
+        wait_until(lambda: api.context.part(Wakeups).watched() == 2)
         assert admin.post(f"/v1/keys/{made['id']}/revoke").json()["live"] is False
         revoked = time.monotonic()
-        assert within(30, lambda: status(api, made["key"]) == 401)
+        assert within(60, lambda: status(api, made["key"]) == 401)
         for thread in threads:
-            thread.join(60)
+            thread.join(120)
         assert ended["poll"] == 401
         assert ended["events"][-1] == "event: reconnect"
-        assert ended["at"] - revoked < 5 + 20, "five seconds, and a busy machine's share"
+        assert ended["at"] - revoked < 5 + 40, "five seconds, and a busy machine's share; alone it would end after ten minutes"
     assert admin.post(f"/v1/keys/{made['id']}/revoke").status_code == 200, "revoking twice is no error"
 
 
@@ -160,12 +162,12 @@ def test_a_disabled_users_keys_open_nothing_until_the_user_is_enabled(api: Runni
     made = make(admin, "carl")
     assert status(api, made["key"]) == 200
     assert admin.patch("/v1/users/carl", json={"disabled": True}).json()["disabled_at"] is not None
-    assert within(10, lambda: status(api, made["key"]) == 401)
+    assert within(60, lambda: status(api, made["key"]) == 401)
     assert admin.get(f"/v1/keys/{made['id']}").json()["live"] is False
     assert problem(admin.post("/v1/keys", json={"owner": "carl"}), 409)["code"] == "user_disabled"
     assert problem(admin.post(f"/v1/keys/{made['id']}/rotate"), 409)["code"] == "user_disabled"
     admin.patch("/v1/users/carl", json={"disabled": False})
-    assert within(10, lambda: status(api, made["key"]) == 200)
+    assert within(60, lambda: status(api, made["key"]) == 200)
 
 
 def test_users_and_groups_are_made_once_listed_and_ended(api: Running, admin: httpx2.Client) -> None:

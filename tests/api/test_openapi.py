@@ -35,7 +35,7 @@ def test_the_committed_description_is_the_applications(document: dict[str, Any])
 
 
 def test_it_is_served_as_committed(api: Running, document: dict[str, Any]) -> None:
-    assert httpx2.get(f"{api.url}/openapi.json", timeout=60).json() == json.loads(json.dumps(document))
+    assert httpx2.get(f"{api.url}/openapi.json", timeout=120).json() == json.loads(json.dumps(document))
 
 
 def test_every_operation_has_a_name_a_summary_and_its_errors(document: dict[str, Any]) -> None:

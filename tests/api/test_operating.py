@@ -24,7 +24,7 @@ pytestmark = pytest.mark.own_application
 @pytest.fixture
 def nobody(api: Running) -> Iterator[httpx2.Client]:
     """A client without a key."""
-    with httpx2.Client(base_url=api.url, timeout=30) as client:
+    with httpx2.Client(base_url=api.url, timeout=120) as client:
         yield client
 
 

@@ -46,7 +46,7 @@ def world(api: Running) -> World:
 @pytest.fixture
 def client(api: Running) -> Iterator[httpx2.Client]:
     """A client without a key: each request brings its caller's."""
-    with httpx2.Client(base_url=api.url, timeout=60) as client:
+    with httpx2.Client(base_url=api.url, timeout=120) as client:
         yield client
 
 

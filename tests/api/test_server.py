@@ -20,6 +20,7 @@ from app.auth.keys import ensure_first_key
 from app.models.models import Model
 from app.settings import Settings
 from tests.api.conftest import FACTS, PEPPER, submit
+from tests.api.test_polling import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +65,7 @@ def program(settings: Settings, sessions: sessionmaker[Session], tmp_path: Path,
 @pytest.fixture
 def root(program: Program, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[httpx2.Client]:
     key = ensure_first_key(sessions, tmp_path / "key", pepper=PEPPER)
-    with httpx2.Client(base_url=program.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+    with httpx2.Client(base_url=program.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
         yield client
 
 
@@ -88,13 +89,13 @@ def test_a_stop_answers_waiting_requests_and_then_ends(program: Program, root: h
     stream = threading.Thread(target=lambda: found.append(root.get(f"{path}/events", headers={"Accept": "text/event-stream"})))
     wait.start()
     stream.start()
-    time.sleep(1)
+    wait_until(lambda: root.get("/v1/status").json()["waiting_requests"] == 2)
     program.process.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
-    assert program.process.wait(timeout=15) == -signal.SIGTERM
-    assert time.monotonic() - stopped < 12
-    wait.join(5)
-    stream.join(5)
+    assert program.process.wait(timeout=120) == -signal.SIGTERM
+    assert time.monotonic() - stopped < 35, "the long poll would hold it up for 50 s"
+    wait.join(60)
+    stream.join(60)
     assert [answer.status_code for answer in found] == [200, 200]
     assert any("event: reconnect" in answer.text for answer in found)
 
@@ -104,7 +105,7 @@ def test_a_start_on_a_socket_in_use_ends_with_one_sentence(tmp_path: Path) -> No
         taken.bind(str(tmp_path / "api"))
         taken.listen()
         command = [sys.executable, "-m", "app.server", "--socket", str(tmp_path / "api")]
-        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
     assert said.returncode == 2
     assert "Traceback" not in said.stderr
     assert "error: the socket cannot be opened: another server listens on" in said.stderr

@@ -71,7 +71,7 @@ def test_twenty_concurrent_equal_submissions_make_one_job(api: Running, sessions
     headers = {"Authorization": f"Bearer {api.key('ada')}", "Idempotency-Key": "once"}
 
     async def race() -> list[httpx2.Response]:
-        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=api.url, headers=headers, timeout=120) as client:
             return await asyncio.gather(*(client.post("/v1/calibrations", json={"model": "demo"}) for _ in range(20)))
 
     answers = asyncio.run(race())
@@ -198,7 +198,7 @@ def test_submitting_rings_the_workers_of_the_class(api: Running, ada: httpx2.Cli
     """So that a job starts at once and not after the reconciler's next sweep."""
     submit(ada)
     with connect(api.settings.broker_url.get_secret_value()) as broker:
-        for _ in range(100):
+        for _ in range(1200):
             if bells := broker.lrange(f"{api.settings.broker_prefix}model", 0, -1):
                 break
             time.sleep(0.05)

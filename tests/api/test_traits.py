@@ -141,7 +141,7 @@ def test_one_content_uploaded_by_many_at_once_is_one_trait(api: Running) -> None
     answers: list[httpx2.Response] = []
 
     def upload() -> None:
-        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
             answers.append(client.post("/v1/traits", json=TRAIT))
 
     threads = [threading.Thread(target=upload) for _ in range(6)]
@@ -207,7 +207,7 @@ def test_a_server_starts_without_its_database_and_seeds_later(
     try:
         with sessions.begin() as session:
             session.connection().exec_driver_sql("ALTER TABLE away RENAME TO traits")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with sessions() as session:
                 if session.scalar(select(func.count()).select_from(Trait)) == len(TRAIT_NAMES + CHAT_TRAIT_NAMES):

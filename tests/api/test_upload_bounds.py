@@ -28,6 +28,7 @@ from tests.api.conftest import Running
 from tests.api.process import ApiProcess
 from tests.api.test_bad_input import problem
 from tests.api.test_crowds import asking, at_once
+from tests.api.test_polling import wait_until
 from tests.api.test_traits import TRAIT
 from tests.api.test_traits_clusters import unique_words
 from tests.api.test_vector_import import made, send
@@ -80,7 +81,7 @@ def test_a_user_whose_quota_is_used_up_is_refused_before_the_body_is_sent(api: R
         ("/v1/vectors", 60_000_000, "multipart/form-data; boundary=x"),
     ):
         head = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {api.key('ada')}", f"Content-Type: {media}"]
-        with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=120) as client:
             client.sendall("\r\n".join([*head, f"Content-Length: {size}", "", ""]).encode())
             answer = client.recv(4096).decode()
         assert answer.startswith("HTTP/1.1 429"), answer
@@ -187,7 +188,7 @@ def test_a_client_that_goes_away_leaves_a_whole_trait_or_nothing(
                 head = ["POST /v1/traits HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", f"Content-Length: {len(data)}"]
                 client.sendall("\r\n".join([*head, "Content-Type: application/json", "", ""]).encode() + data[:sent])
                 time.sleep(1)
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while kept(api) != before + len(ada.get("/v1/traits?owner=ada").json()["items"]) and time.monotonic() < ends:
         time.sleep(0.1)
     assert kept(api) == before + len(ada.get("/v1/traits?owner=ada").json()["items"])
@@ -212,17 +213,18 @@ def test_uploads_of_one_user_are_bounded_in_number_and_in_bytes(
                 client.sendall("\r\n".join([*head, f"Content-Length: {size}", "", ""]).encode())
                 return client
 
+            held = api.context.uploads._places._held
             first = slow(98_000)
-            time.sleep(0.5)
+            wait_until(lambda: held["ada"] == 1)
             body = problem(ada.post("/v1/traits", json=trait(1)), 429)  # more bytes than are left to her
             assert (body["code"], body["facts"]["under_way"]) == ("too_many_at_once", 1)
             assert bob.post("/v1/traits", json=trait(1)).status_code == 201
             first.close()
-            time.sleep(0.5)
+            wait_until(lambda: held["ada"] == 0)
             assert ada.post("/v1/traits", json=trait(1)).status_code == 201
             for _ in range(3):
                 slow(100)
-            time.sleep(0.5)
+            wait_until(lambda: held["ada"] == 3)
             answer = ada.post("/v1/traits", json=trait(2))
             assert problem(answer, 429)["facts"] == {"limit": 3, "under_way": 3, "waiting": 0}
             assert int(answer.headers["Retry-After"]) > 0
@@ -244,19 +246,21 @@ def test_a_download_goes_on_while_the_largest_uploads_are_read(settings: Setting
         small = bob.post("/v1/traits", json=TRAIT).json()["links"]["dataset.json"]
         before = service.memory()
         headers = {"Content-Type": "application/json"}
+        began = time.monotonic()
         with asking(bob, small, "/livez", "/v1/jobs") as seen:
             answers = at_once(8, lambda i: ada.post("/v1/traits", content=bodies[i], headers=headers, timeout=170))
+        whole = time.monotonic() - began
         assert Counter(answer.status_code for answer in answers).keys() <= {201, 429}
         assert any(answer.status_code == 201 for answer in answers)
         assert Counter(status for _, status, _ in seen) == {200: len(seen)}
         slowest = max(seconds for _, _, seconds in seen)
-        assert slowest < 10, f"{slowest:.1f} s"
+        assert slowest < max(10, whole / 2), f"{slowest:.1f} s of {whole:.1f} s, which it would take if it came after the uploads"
         assert service.memory() - before < 400 << 20, f"{(service.memory() - before) >> 20} MiB are left"
 
 
 def test_waiting_uploads_are_refused_when_they_are_too_many(settings: Settings, sessions: sessionmaker[Session]) -> None:
     """At once, rather than after the patience of all that stand before them."""
-    bounds = LimitSettings(uploads=1, turn_seconds=30)
+    bounds = LimitSettings(uploads=1, turn_seconds=60)
     api = Running(settings.model_copy(update={"limit": bounds}), sessions)
     api.start()
     try:
@@ -266,13 +270,14 @@ def test_waiting_uploads_are_refused_when_they_are_too_many(settings: Settings, 
                 client = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)))
                 head = ["POST /v1/traits HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", "Content-Type: application/json"]
                 client.sendall("\r\n".join([*head, "Content-Length: 100", "", ""]).encode())
-            time.sleep(1)
+            places = api.context.uploads._places
+            wait_until(lambda: len(places._queue) == places._bounds.waiting)
             began = time.monotonic()
             with api.client("ada") as ada:
                 assert problem(ada.post("/v1/traits", json=TRAIT), 429)["code"] == "too_many_at_once"
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20, "it would wait for a place for 60 s"
         with api.client("ada") as ada:
-            ends = time.monotonic() + 20
+            ends = time.monotonic() + 60
             while ada.post("/v1/traits", json=TRAIT).status_code == 429 and time.monotonic() < ends:
                 time.sleep(0.2)
             assert ada.post("/v1/traits", json=TRAIT).status_code == 200
@@ -287,7 +292,7 @@ def test_busy_threads_of_uploads_do_not_delay_other_requests(api: Running, ada: 
     for _ in range(8):
         api.context.uploads._threads.submit(free.wait)
     try:
-        assert ada.get(link, timeout=5).status_code == 200
-        assert ada.get("/readyz", timeout=5).status_code == 200
+        assert ada.get(link, timeout=120).status_code == 200
+        assert ada.get("/readyz", timeout=120).status_code == 200
     finally:
         free.set()

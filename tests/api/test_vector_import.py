@@ -98,7 +98,7 @@ def test_the_same_import_again_finds_the_same_vectors_also_at_once(api: Running)
     answers: list[httpx2.Response] = []
 
     def one() -> None:
-        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
             answers.append(send(client, data, layers="5"))
 
     threads = [threading.Thread(target=one) for _ in range(5)]

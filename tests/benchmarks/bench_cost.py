@@ -83,7 +83,7 @@ def main() -> None:
         up.start()
         try:
             post(up, "/v1/models", {"name": "real", "source": str(model.folder)})
-            until(lambda: up.get("/v1/models/real")[1]["state"] == "ready", 300, "the model's proofs")
+            until(lambda: up.get("/v1/models/real")[1]["state"] == "ready", "the model's proofs", seconds=600)
             spec = {"model": "real", "prompts": shipped_prompts()[: chosen.prompts], "max_new_tokens": chosen.tokens}
             job, found = watch(up, post(up, "/v1/calibrations", spec)["id"])
             assert job["state"] == "succeeded", job["error"]

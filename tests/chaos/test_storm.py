@@ -21,7 +21,7 @@ JOBS = 60
 
 @pytest.fixture
 def stormy(make_service: Callable[..., Service], own_postgres: Postgres, own_broker: Broker) -> Service:
-    return make_service(own_postgres.url, own_broker.url, "s:")
+    return make_service(own_postgres.url, own_broker.url, "s:", ttl=4, margin=1.5)
 
 
 class Storm:
@@ -70,7 +70,6 @@ class Storm:
                 time.sleep(self.service.settings.lease.ttl + 1 if number == signal.SIGSTOP else 0)
 
 
-@pytest.mark.timeout(300)
 def test_many_faults_lose_double_and_block_no_job(
     stormy: Service, own_postgres: Postgres, own_broker: Broker, tmp_path: Path
 ) -> None:
@@ -90,7 +89,7 @@ def test_many_faults_lose_double_and_block_no_job(
             row = connection.execute("SELECT count(*) AS n FROM jobs WHERE finished_at IS NULL").fetchone()
             return int(row["n"]) if row else 0
 
-    stormy.until(lambda: left() == 0, "the storm's jobs to end", seconds=150)
+    stormy.until(lambda: left() == 0, "the storm's jobs to end", seconds=400)
     with auditor.connect(own_postgres.url) as connection:
         found = auditor.audit(connection, "storm", jobs, objects=tmp_path / "objects")
         assert auditor.setbacks(connection, "storm"), "no fault hit a job"

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.chaos
 
 @pytest.fixture
 def patient(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
-    """A service with leases of a minute: what happens sooner was done by a parent, not by the end of a lease."""
-    return make_service(database_url, broker_url, broker_prefix, ttl=60, margin=10)
+    """A service with leases of three minutes: what happens sooner was done by a parent, not by the end of a lease."""
+    return make_service(database_url, broker_url, broker_prefix, ttl=180, margin=10)
 
 
 def test_a_killed_child_is_reported_by_its_parent_at_once_and_the_job_is_finished(patient: Service) -> None:
@@ -26,7 +26,7 @@ def test_a_killed_child_is_reported_by_its_parent_at_once_and_the_job_is_finishe
     job_id = live.submit(steps=6, seconds=0.3)
     live.running(job_id, cells=2)
     os.kill(node.child(), signal.SIGKILL)
-    live.until(lambda: "lost" in live.event_types(job_id), "the loss to be noticed", seconds=15)
+    live.until(lambda: "lost" in live.event_types(job_id), "the loss to be noticed", seconds=60)
     lost = next(event for event in live.events(job_id) if event.type == "lost")
     assert lost.data["signal"] == "signal 9 (SIGKILL)"
     Ended.well(live, job_id)
@@ -37,12 +37,12 @@ def test_a_killed_child_is_reported_by_its_parent_at_once_and_the_job_is_finishe
 
 def test_a_killed_parent_takes_its_child_along_and_another_node_finishes_the_job(live: Service) -> None:
     first = live.node("light-0")
-    job_id = live.submit(steps=40, seconds=0.25)
+    job_id = live.submit(steps=80, seconds=0.25)
     live.running(job_id, cells=1)
-    live.node("light-1")
     child = first.child()
     first.kill()
-    live.until(lambda: gone(child), "the child to die", seconds=3)
+    live.until(lambda: gone(child), "the child to die", seconds=10)  # left alone it would end the job after 20 s
+    live.node("light-1")
     Ended.well(live, job_id)
     assert live.job(job_id).attempt == 2
 
@@ -54,7 +54,7 @@ def test_a_restarted_node_resumes_its_job_before_the_lease_ends(patient: Service
     live.running(job_id, cells=1)
     node.kill()
     live.node()
-    Ended.well(live, job_id, seconds=30)
+    Ended.well(live, job_id, seconds=90)
 
 
 def test_a_job_that_kills_its_worker_every_time_fails_as_poison_and_others_succeed(patient: Service) -> None:
@@ -62,7 +62,7 @@ def test_a_job_that_kills_its_worker_every_time_fails_as_poison_and_others_succe
     live.node()
     poison = live.submit(do="die")
     others = [live.submit("bob") for _ in range(3)]
-    job = live.ended(poison, seconds=60)
+    job = live.ended(poison)
     assert (job.state, job.error["code"], job.attempt, job.losses) == ("failed", "poison", 3, 3)
     assert "SIGKILL" in job.error["detail"]
     for other in others:
@@ -91,7 +91,7 @@ def test_a_hung_child_that_cannot_renew_its_lease_is_killed_before_the_lease_end
     job = live.running(job_id)
     child = job.child_pid
     began = time.monotonic()
-    live.until(lambda: gone(child), "the hung child to be killed", seconds=10)
+    live.until(lambda: gone(child), "the hung child to be killed", seconds=60)
     assert time.monotonic() - began < live.settings.lease.ttl + 1, node.log.read_text()[-2000:]
     Ended.well(live, job_id)
 
@@ -103,10 +103,10 @@ def test_a_worker_cut_off_from_the_database_stops_in_time_and_writes_nothing_lat
     child = job.child_pid
     cable.cut()
     began = time.monotonic()
-    live.until(lambda: gone(child), "the cut-off child to stop", seconds=30)
+    live.until(lambda: gone(child), "the cut-off child to stop", seconds=60)
     assert time.monotonic() - began <= live.settings.lease.ttl, "it must stop before another worker may start"
     live.node("light-1")
-    live.until(lambda: live.job(job_id).worker_id == "light-1@here", "another to take over", seconds=60)
+    live.until(lambda: live.job(job_id).worker_id == "light-1@here", "another to take over")
     cable.mend()
     Ended.well(live, job_id)
     assert live.job(job_id).attempt == 2

@@ -67,5 +67,5 @@ def meanwhile() -> Iterator[Callable[..., None]]:
 
     yield start
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert failures == []

@@ -56,7 +56,7 @@ def process(environment: dict[str, str], tmp_path: Path) -> Cli:
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli", *arguments]
         return subprocess.run(
-            command, env={**environment, **changed}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            command, env={**environment, **changed}, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
         )
 
     return run
@@ -171,7 +171,7 @@ def test_watch_redraws_one_line_on_a_terminal(
         while chunk := os.read(terminal, 4096):
             drawn += chunk
     os.close(terminal)
-    stdout, _ = watching.communicate(timeout=30)
+    stdout, _ = watching.communicate(timeout=120)
     assert watching.returncode == 0
     assert b"\x1b[" in drawn
     assert b"succeeded" in drawn

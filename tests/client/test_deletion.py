@@ -28,7 +28,7 @@ def answered(environment: dict[str, str], said: str, *arguments: str) -> subproc
     """Runs the command and gives this answer to its question."""
     command = [sys.executable, "-m", "app.cli", *arguments]
     return subprocess.run(
-        command, env={**os.environ, **environment}, input=said, capture_output=True, text=True, timeout=60, check=False
+        command, env={**os.environ, **environment}, input=said, capture_output=True, text=True, timeout=120, check=False
     )
 
 

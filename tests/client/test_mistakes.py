@@ -258,8 +258,8 @@ def test_an_outage_is_reported_once_and_waited_for_no_longer_than_outage(
         wire.cut()
         began = time.monotonic()
         with pytest.raises(BinnacleError, match="unreachable"):
-            far.wait(job, timeout=60)
-    assert time.monotonic() - began < 15
+            far.wait(job, timeout=90)
+    assert time.monotonic() - began < 45, "to the end of the timeout it would take 90 s"
     [sentence] = said
     assert sentence.startswith(wire.url)
     assert sentence.endswith("waiting for it")

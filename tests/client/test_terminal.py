@@ -204,7 +204,7 @@ def test_watch_on_a_terminal_draws_no_sequence_of_the_job(world: World) -> None:
     except OSError:  # the other end is closed
         pass
     os.close(terminal)
-    assert watching.wait(30) == 1
+    assert watching.wait(120) == 1
     said = drawn.decode()
     assert "failed" in said
     assert "Traceback" not in said

@@ -69,7 +69,7 @@ class Wire:
         self._listening.close()
         self.cut()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(120)
             assert not thread.is_alive()
 
     def _accept(self) -> None:

@@ -34,7 +34,7 @@ def checked(api: ApiProcess, admin: httpx2.Client, phase: str, folder: Path, *op
     return report
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("phase", QUICK)
 def test_the_api_conforms_to_its_description(api: ApiProcess, admin: httpx2.Client, tmp_path: Path, phase: str) -> None:
     report = checked(api, admin, phase, tmp_path, "--seed", "20261125", *QUICK[phase])

@@ -177,7 +177,7 @@ def test_acts_at_the_same_time_are_counted_too(store: Desk) -> None:
     for thread in workers:
         thread.join(120)
     over.set()
-    adding.join(10)
+    adding.join(120)
     _assert_counted(store)
     store.do(usage.add_up)
     with store.sessions() as session:

@@ -280,7 +280,7 @@ def _run(machine: type[Jobs], **how: Any) -> None:
     run_state_machine_as_test(machine, settings=settings(deadline=None, database=None, suppress_health_check=quiet, **how))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_jobs_follow_the_model_in_any_order_of_events(machine: type[Jobs]) -> None:
     """The same orders in every run, so that a failure comes from a change; the long run draws new ones."""
     _run(machine, max_examples=12, stateful_step_count=30, derandomize=True)

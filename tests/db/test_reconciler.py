@@ -11,15 +11,16 @@ from app.settings import LeaseSettings, Settings
 from tests.db.conftest import Desk
 from workers.reconciler import Clock, Reconciler
 
-TTL = 0.4
+TTL = 3.0
+"""Seconds. A clock that seems to jump by more starts the wait again, and a busy machine may hold a sweep up for a second or two."""
 
 
 @pytest.fixture
 def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
-    """A reconciler, once the database is up for two seconds: leases that expire around its start are not charged."""
+    """A reconciler, once the database is up for longer than a lease: leases that expire around its start are not charged."""
     up_for = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
     with desk.sessions() as session:
-        while session.scalar(up_for) < 2:
+        while session.scalar(up_for) < TTL + 1:
             time.sleep(0.1)
     bell = Bell(Settings(broker_url=broker_url, broker_prefix=broker_prefix))
     return Reconciler(desk.sessions, bell, LeaseSettings(ttl=TTL, margin=0.1, sweep=0.1))
@@ -31,11 +32,10 @@ def _expire(desk: Desk, seconds: float = 1) -> None:
         session.execute(text(f"UPDATE jobs SET lease_expires_at = now() - interval '{seconds} s' WHERE worker_id IS NOT NULL"))
 
 
-def _sweep_until_expired(reconciler: Reconciler) -> float:
-    """The seconds until a sweep declares a lease lost."""
-    began = time.monotonic()
+def _sweep_until_expired(reconciler: Reconciler, began: float) -> float:
+    """The seconds from `began` until a sweep declares a lease lost."""
     while not reconciler.sweep():
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -46,7 +46,7 @@ def test_an_expired_lease_goes_back_to_the_queue_but_not_before_the_reconciler_h
     job_id = desk.submit()
     desk.claim()
     _expire(desk)
-    assert _sweep_until_expired(reconciler) >= TTL - 0.05
+    assert _sweep_until_expired(reconciler, time.monotonic()) >= TTL
     job = desk.job(job_id)
     assert (job.state, job.losses, job.worker_id) == ("queued", 1, None)
 
@@ -66,9 +66,10 @@ def test_after_a_reconnect_the_reconciler_waits_a_ttl_again(desk: Desk, reconcil
     desk.submit()
     desk.claim()
     _expire(desk)
+    began = time.monotonic()
     reconciler.disconnected()
     assert reconciler.sweep() == 0
-    assert _sweep_until_expired(reconciler) >= TTL - 0.1
+    assert _sweep_until_expired(reconciler, began) >= TTL
 
 
 def test_when_the_databases_clock_has_jumped_ahead_the_reconciler_waits_a_ttl(desk: Desk, reconciler: Reconciler) -> None:
@@ -78,9 +79,10 @@ def test_when_the_databases_clock_has_jumped_ahead_the_reconciler_waits_a_ttl(de
     desk.claim()
     _expire(desk)
     assert reconciler._clock is not None
+    began = time.monotonic()
     reconciler._clock = Clock(reconciler._clock.database - 3600, reconciler._clock.own)  # as if the clock were set on by an hour
     assert reconciler.sweep() == 0
-    assert _sweep_until_expired(reconciler) >= TTL - 0.1
+    assert _sweep_until_expired(reconciler, began) >= TTL
 
 
 def test_a_lease_that_expired_around_the_databases_start_is_not_charged(
@@ -90,7 +92,7 @@ def test_a_lease_that_expired_around_the_databases_start_is_not_charged(
     desk.claim()
     with desk.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET lease_expires_at = pg_postmaster_start_time() - interval '1 s'"))
-    _sweep_until_expired(reconciler)
+    _sweep_until_expired(reconciler, time.monotonic())
     job = desk.job(job_id)
     assert (job.state, job.losses) == ("queued", 0)
 

@@ -19,7 +19,7 @@ READY = "Binnacle is ready"
 CODE = Path(__file__).resolve().parents[2]
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
     """Waits for `condition`; fails naming `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -47,13 +47,13 @@ class Up:
         """The module to run and its first arguments."""
         return ["app.cli", "up"]
 
-    def start(self, seconds: float = 120) -> None:
+    def start(self, seconds: float = 240) -> None:
         """Starts it and waits until it says that it is ready."""
         before = self.output().count(READY)
         self.launch()
         process = self.process
         assert process
-        until(lambda: self.output().count(READY) > before or process.poll() is not None, seconds, READY)
+        until(lambda: self.output().count(READY) > before or process.poll() is not None, READY, seconds)
         assert process.poll() is None, self.output()
 
     @property
@@ -76,7 +76,7 @@ class Up:
     def _ask(self, request: urllib.request.Request, key: str | None) -> tuple[int, Any]:
         request.add_header("Authorization", f"Bearer {key or self.key}")
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refused:
             with refused:

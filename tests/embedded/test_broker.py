@@ -22,7 +22,7 @@ def test_kombu_sends_and_receives_over_the_url(own_broker: Broker) -> None:
     with kombu.Connection(own_broker.url, transport_options={"global_keyprefix": "t:"}) as connection:
         queue = connection.SimpleQueue("doorbell")
         queue.put({"ring": 1})
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=120)
         assert message.payload == {"ring": 1}
         message.ack()
         queue.close()
@@ -83,14 +83,14 @@ def test_a_broker_that_outlived_its_supervisor_is_ended_and_replaced(own_broker:
     spec = own_broker.child_spec()
     own_broker.stop()
     with subprocess.Popen(spec.argv, cwd="/", stdout=subprocess.DEVNULL, start_new_session=True) as orphan:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not own_broker.answers():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         with connect(own_broker.url) as client:
             client.set("from", "the orphan")
         own_broker.start()
-        assert orphan.wait(5) in {0, -signal.SIGTERM}
+        assert orphan.wait(60) in {0, -signal.SIGTERM}
     with connect(own_broker.url) as client:
         assert client.get("from") == b"the orphan"
     assert len(working_in(own_broker.data)) == 1

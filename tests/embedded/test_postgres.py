@@ -122,12 +122,12 @@ def test_a_server_that_outlived_its_supervisor_is_ended_and_replaced(server: Pos
     account = server_account()
     who = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     with subprocess.Popen(spec.argv, cwd="/", env=spec.env, stderr=subprocess.DEVNULL, start_new_session=True, **who) as orphan:  # type: ignore[call-overload]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not server.answers():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         server.start()
-        assert orphan.wait(10) == 0  # asked to shut down, not shot
+        assert orphan.wait(120) == 0  # asked to shut down, not shot
         assert kept(server) == 7
 
 
@@ -141,9 +141,9 @@ def test_the_server_shuts_down_when_its_supervisor_is_killed(folder: Path) -> No
         data = Path(supervisor.stdout.readline().strip())
         assert working_in(data)
         supervisor.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while working_in(data):
-        assert time.monotonic() < deadline, "the server is still there 20 s after its supervisor"
+        assert time.monotonic() < deadline, "the server is still there a minute after its supervisor"
         time.sleep(0.05)
     assert not (data / "postmaster.pid").exists()  # a clean shutdown, nothing to recover
 

@@ -29,7 +29,7 @@ def test_a_light_worker_writes_the_vectors_that_were_asked_for(live: Service) ->
     made = answer.job
     assert (made.kind, made.spec["extraction"], made.spec["layers"], answer.replayed) == ("export", source, [0, 3], False)
     live.node()
-    job = live.ended(made.id, seconds=60)
+    job = live.ended(made.id)
     assert job.state == "succeeded", job.error
     assert job.result is not None
     assert job.result["export"]["file"] == "refusal.tar.gz"

@@ -51,7 +51,7 @@ def api(service: ApiProcess) -> Iterator[ApiProcess]:
     before = len(service.complaints())
     yield service
     assert service.complaints()[before:] == []
-    assert httpx2.get(f"{service.url}/readyz", timeout=60, verify=VERIFY).status_code == 200
+    assert httpx2.get(f"{service.url}/readyz", timeout=120, verify=VERIFY).status_code == 200
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def watching(api: ApiProcess) -> Iterator[Watch]:
     finally:
         done.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(120)
     assert watch.statuses == {200}
     assert max(watch.seconds) < SLOWEST
 

@@ -116,7 +116,7 @@ def test_no_depth_of_nesting_causes_a_server_error(api: ApiProcess, admin: httpx
 def test_a_hundred_megabytes_are_refused_unread(api: ApiProcess, admin: httpx2.Client, method: str, path: str) -> None:
     """With a Content-Length at once; in chunks, and packed, as soon as it is seen what they are."""
     with watching(api) as watch:
-        announced = HTTPConnection(api.url.removeprefix("http://"), timeout=60)
+        announced = HTTPConnection(api.url.removeprefix("http://"), timeout=120)
         announced.putrequest(method, path)
         for name, value in {**admin.headers, **JSON, "Content-Length": str(100 * MB)}.items():
             announced.putheader(name, value)

@@ -47,7 +47,7 @@ def status_line(api: ApiProcess, key: str, method: str, path: str, name: bytes, 
     headers[name] = value
     head = b"".join(b"%s: %s\r\n" % one for one in headers.items())
     where = urlsplit(api.url)
-    with socket.create_connection((where.hostname or "", where.port or 0), timeout=20) as wire:
+    with socket.create_connection((where.hostname or "", where.port or 0), timeout=120) as wire:
         wire.sendall(f"{method} {path} HTTP/1.1\r\n".encode() + head + b"\r\n" + body)
         wire.shutdown(socket.SHUT_WR)
         found = b""

@@ -27,7 +27,7 @@ def connections(api: ApiProcess, request: bytes, count: int) -> Iterator[list[so
         for _ in range(count):
             one = stack.enter_context(socket.socket())
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.settimeout(30)
+            one.settimeout(120)
             one.connect(("127.0.0.1", urlsplit(api.url).port))
             one.sendall(request)
             held.append(one)
@@ -111,8 +111,8 @@ def test_requests_that_never_end_delay_no_other_request(api: ApiProcess) -> None
     assert watch.grown < 64 * MB
 
 
-SILENCE = 2.0
-"""Seconds after which the server of the next tests cuts a silent connection."""
+SILENCE = 6.0
+"""Seconds after which the server of the next tests cuts a silent connection; half of it is longer than a busy machine holds a sender up."""
 
 
 @pytest.fixture(scope="module")
@@ -138,36 +138,36 @@ def connected(api: ApiProcess, wanted: int, within: float) -> bool:
 def test_requests_that_never_end_are_cut(impatient: ApiProcess) -> None:
     with halves(impatient, 20):
         assert connected(impatient, 20 * len(HALVES), within=SILENCE)
-        assert connected(impatient, 0, within=SILENCE + 10)
+        assert connected(impatient, 0, within=60)
 
 
 def test_a_head_sent_byte_by_byte_is_cut_in_time(impatient: ApiProcess) -> None:
     with connections(impatient, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ", 1) as [one]:
         began = time.monotonic()
         with contextlib.suppress(OSError):
-            while time.monotonic() < began + 5 * SILENCE:
+            while time.monotonic() < began + 10 * SILENCE:
                 one.sendall(b"a")
                 time.sleep(0.2)
-        assert time.monotonic() < began + 2 * SILENCE
+        assert time.monotonic() < began + 5 * SILENCE, "it was cut only by this test"
 
 
 def test_an_empty_line_after_an_answer_does_not_keep_the_connection(impatient: ApiProcess) -> None:
     """An empty line may stand before a request, and does not begin one."""
-    assert connected(impatient, 0, within=10)
+    assert connected(impatient, 0, within=60)
     with connections(impatient, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", 1) as [one]:
         assert one.recv(12) == b"HTTP/1.1 200"
         one.sendall(b"\r\n")
-        assert connected(impatient, 0, within=SILENCE + 10)
+        assert connected(impatient, 0, within=60)
 
 
 def test_the_rest_of_a_body_that_was_answered_early_does_not_keep_the_connection(impatient: ApiProcess) -> None:
     """Without a key the answer does not wait for the body."""
-    assert connected(impatient, 0, within=10)
+    assert connected(impatient, 0, within=60)
     head = b"POST /v1/calibrations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
     with connections(impatient, head, 1) as [one]:
         assert one.recv(12) == b"HTTP/1.1 401"
         one.sendall(b"}")
-        assert connected(impatient, 0, within=SILENCE + 10)
+        assert connected(impatient, 0, within=60)
 
 
 def test_a_header_after_a_body_is_not_one_of_the_request(api: ApiProcess) -> None:
@@ -197,8 +197,8 @@ def test_a_body_that_drips_in_is_taken(impatient: ApiProcess) -> None:
     body = b'{"model": "demo"}'
     head = asking("/v1/calibrations", impatient.key("ada"), "Content-Type: application/json", f"Content-Length: {len(body)}")
     with connections(impatient, head.replace(b"GET", b"POST"), 1) as [one]:
-        for start in range(0, len(body), 4):
-            one.sendall(body[start : start + 4])
+        for start in range(0, len(body), 6):
+            one.sendall(body[start : start + 6])
             time.sleep(SILENCE / 2)
         assert one.recv(12) == b"HTTP/1.1 202"
 
@@ -208,13 +208,13 @@ def test_answers_that_no_client_reads_are_cut(impatient: ApiProcess) -> None:
     with impatient.client("ada") as ada:
         job = a_job_with_a_long_history(impatient, ada)
     key = impatient.key("ada")
-    assert connected(impatient, 0, within=10)
+    assert connected(impatient, 0, within=60)
     for path in (f"/v1/jobs/{job}/events", f"/v1/jobs/{job}/events?after={EVENTS - 100}"):
         with connections(impatient, asking(path, key, "Accept: text/event-stream"), 10) as held:
             for one in held:
                 assert one.recv(12) == b"HTTP/1.1 200"
             assert connected(impatient, 10, within=SILENCE)
-            assert connected(impatient, 0, within=SILENCE + 20)
+            assert connected(impatient, 0, within=60)
 
 
 def test_an_idle_stream_is_not_cut(impatient: ApiProcess) -> None:
@@ -224,7 +224,7 @@ def test_an_idle_stream_is_not_cut(impatient: ApiProcess) -> None:
         with ada.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as stream:
             lines = stream.iter_lines()
             assert "submitted" in next(line for line in lines if line.startswith("data"))
-            time.sleep(2 * SILENCE)
+            time.sleep(1.5 * SILENCE)
             assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 202
             assert "cancelled" in next(line for line in lines if line.startswith("data"))
 

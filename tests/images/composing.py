@@ -93,7 +93,7 @@ class Composed:
         for process in reversed(self.running.values()):
             process.terminate()
         for process in self.running.values():
-            process.wait(60)
+            process.wait(120)
         if self._postgres:
             self._postgres.remove()
 
@@ -106,7 +106,7 @@ class Composed:
             environment = {"PATH": f"{self._valkey_program()}:{os.environ['PATH']}", **service["environment"]}
             self._launch(name, service["command"], environment, self._work)
             url = f"redis://:{service['environment']['VALKEY_PASSWORD']}@127.0.0.1:{self._ports['valkey']}/0"
-            until(lambda: answers(url), 30, "valkey")
+            until(lambda: answers(url), "valkey")
             return
         command = [self._here(word).replace("%h", service.get("hostname", name)) for word in service["command"]]
         self._launch(name, command, self._environment(name), self._image(name).at("."))

@@ -62,13 +62,13 @@ def test_a_job_that_must_stop_does_not_wait_for_replies(context: FakeContext) ->
 
     context.stop = cancelled
     began = time.monotonic()
-    with judging(obedient, requests_per_minute=1200) as (judge, _), Judging(judge, context) as waiting:
+    with judging(obedient, requests_per_minute=240) as (judge, _), Judging(judge, context) as waiting:
         scores = waiting.submit([item(worth) for worth in range(40)])
         with pytest.raises(JobCancelled):
             waiting.result(scores, FINISHED)
     with pytest.raises(TransientFault, match="closed"):
-        scores.result(timeout=5)
-    assert time.monotonic() - began < 3  # all 120 requests would take 6 seconds
+        scores.result(timeout=120)
+    assert time.monotonic() - began < 15  # all 120 requests would take 30 seconds
 
 
 def test_a_chat_model_on_the_device_counts_while_it_reads(context: FakeContext, tiny_lm: Callable[..., LanguageModel]) -> None:

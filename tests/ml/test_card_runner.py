@@ -17,7 +17,7 @@ from tests.gpu.card.record import Record, Setup, read_entries
 from tests.gpu.card.report import Card
 from tests.gpu.card.runner import Outcome, run_parts
 
-pytestmark = pytest.mark.timeout(600)  # the first test imports the libraries, which is slow on a busy machine
+pytestmark = pytest.mark.timeout(1200)  # the first test imports the libraries, which is slow on a busy machine
 TINY = Setup("cpu", tiny=True)
 
 

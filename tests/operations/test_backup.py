@@ -133,15 +133,14 @@ def test_a_backup_moves_the_data_to_another_major_version(folder: Path, monkeypa
     assert after["alembic_version"] == 1
 
 
-@pytest.mark.timeout(400)
 def test_a_restored_folder_serves_the_same_bytes_under_the_same_key(folder: Path) -> None:
     first = Up(folder / "home")
     first.start()
     try:
         with binnacle.Client(first.url, first.key) as client:
             client.add_model("demo-severe", str(MODELS / "demo-severe"))
-            client.await_model("demo-severe", timeout=120)
-            done = client.wait(client.calibrate("demo-severe", prompts=PROMPTS, max_new_tokens=8)["id"], timeout=120)
+            client.await_model("demo-severe", timeout=500)
+            done = client.wait(client.calibrate("demo-severe", prompts=PROMPTS, max_new_tokens=8)["id"], timeout=500)
             before = client.download(done["artifacts"][0], folder / "before").read_bytes()
             going = client.calibrate("demo-severe", max_new_tokens=128)["id"]
         cli("backup", str(folder / "backup"), "--home", str(first.home))
@@ -160,7 +159,7 @@ def test_a_restored_folder_serves_the_same_bytes_under_the_same_key(folder: Path
             assert (again["state"], again["finished_at"]) == ("succeeded", done["finished_at"])
             assert client.download(again["artifacts"][0], folder / "after").read_bytes() == before
             assert client.job(going)["state"] in {"queued", "running", "succeeded"}
-            ended = client.wait(going, timeout=240)
+            ended = client.wait(going, timeout=500)
             assert (ended["state"], ended["losses"]) == ("succeeded", 0), "a job that ran at the time of the backup is run again"
     finally:
         assert second.stop() == 0

@@ -56,10 +56,10 @@ class Proxy:
 
     def client(self, key: str) -> httpx2.Client:
         trust = ssl.create_default_context(cafile=str(self.certificate))
-        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, verify=trust, timeout=60)
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, verify=trust, timeout=120)
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with self.client("none") as client:
@@ -71,7 +71,7 @@ class Proxy:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(120)
 
 
 @pytest.fixture
@@ -217,6 +217,6 @@ def test_without_keys_a_proxy_with_default_headers_gets_nothing(
         assert [answer.status_code for answer in asked] == [401] * 4
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         keyless.stop()
         shutil.rmtree(folder)

@@ -49,7 +49,7 @@ def test_an_old_worker_that_hears_the_bell_does_not_delay_a_new_job(live: Servic
     live.node("light-1", **NEW)
     for _ in range(5):
         job_id = live.submit()
-        assert live.ended(job_id, seconds=60).state == "succeeded"
+        assert live.ended(job_id).state == "succeeded"
 
 
 @pytest.mark.own_application
@@ -61,7 +61,7 @@ def test_an_old_server_stays_ready_after_a_newer_one_migrated_the_database(api: 
         with api.sessions.begin() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         time.sleep(1.1)  # /readyz repeats its answer for 1 s
-        answer = httpx2.get(f"{api.url}/readyz", timeout=30)
+        answer = httpx2.get(f"{api.url}/readyz", timeout=120)
         return answer.status_code, answer.json()["checks"]["migrations"]["detail"]
 
     assert migrations("9999_of_tomorrow") == (200, f"9999_of_tomorrow, newer than this server's {head_revision()}")
@@ -71,7 +71,6 @@ def test_an_old_server_stays_ready_after_a_newer_one_migrated_the_database(api: 
     assert "run `binnacle prepare`" in detail
 
 
-@pytest.mark.timeout(400)
 def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the API is new, then one node after the other is stopped with SIGTERM and replaced, while jobs are submitted."""
     nodes = [live.node(f"light-{n}") for n in range(2)]
@@ -96,7 +95,7 @@ def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: 
         submitting.join()
 
     for job_id in old + new:
-        job = live.ended(job_id, seconds=60)
+        job = live.ended(job_id)
         types = live.event_types(job_id)
         assert (job.state, job.losses) == ("succeeded", 0), (job.error, types)
         assert [kind for kind in types if kind in {"succeeded", "failed", "cancelled"}] == ["succeeded"]

@@ -27,8 +27,8 @@ class Person:
 
     def __init__(self, api: Running, name: str, key: str) -> None:
         self.name, self.key, self.api = name, key, api
-        self.http = httpx2.Client(base_url=api.url, timeout=30, verify=VERIFY, follow_redirects=True)
-        self.keyed = httpx2.Client(base_url=api.url, timeout=30, verify=VERIFY, headers={"Authorization": f"Bearer {key}"})
+        self.http = httpx2.Client(base_url=api.url, timeout=120, verify=VERIFY, follow_redirects=True)
+        self.keyed = httpx2.Client(base_url=api.url, timeout=120, verify=VERIFY, headers={"Authorization": f"Bearer {key}"})
 
     def sign_in(self, onward: str = "/") -> httpx2.Response:
         """What the sign-in form sends."""

@@ -98,7 +98,7 @@ def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core
     headers = {"If-None-Match": json.loads(re.findall(r"hx-headers='([^']+)'", shown)[0])["If-None-Match"]}
 
     def ask() -> int:
-        return ada.http.get(f"/parts/jobs/{job}", headers=headers, timeout=60).status_code
+        return ada.http.get(f"/parts/jobs/{job}", headers=headers, timeout=120).status_code
 
     with ThreadPoolExecutor(OPEN) as pool:
         began, before = time.monotonic(), time.process_time()

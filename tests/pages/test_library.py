@@ -176,13 +176,13 @@ def test_an_upload_is_refused_before_its_body_is_read_and_counts_while_it_lasts(
         """A connection on which an upload of 60 MB has begun."""
         cookie = "; ".join(f"{name}={value}" for name, value in who.http.cookies.items())
         head = ["POST /traits/new HTTP/1.1", "Host: x", f"Cookie: {cookie}", "Content-Type: multipart/form-data; boundary=x"]
-        client = socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=10)
+        client = socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=120)
         client.sendall("\r\n".join([*head, "Content-Length: 60000000", "", ""]).encode())
         return client
 
     def places(count: int) -> bool:
         """Whether ada comes to have so many uploads under way."""
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 60
         while (held := api.context.uploads._places._held[ada.name]) != count and time.monotonic() < ends:
             time.sleep(0.05)
         return held == count

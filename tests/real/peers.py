@@ -29,7 +29,7 @@ INTERFACE = "llama-cpp-py-sync==0.11548"
 """The C interface of that library, one build older; its own library wants a newer libc."""
 SERVING = "openai==2.8.1"
 """What `transformers[serving]` wants beside what is installed."""
-START_SECONDS = 300
+START_SECONDS = 600
 
 _SERVE = """
 import sys, xllamacpp
@@ -143,7 +143,7 @@ def _running(command: Sequence[str], packages: Path, up: str) -> Iterator[None]:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx2.get(address, timeout=5).status_code == 200
+        return httpx2.get(address, timeout=30).status_code == 200
     except httpx2.TransportError:
         return False
 

@@ -12,7 +12,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 from workers.lm.proofs.passport import PROOFS, prove
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.mark.parametrize("text", ["\n\n1. Apples", "    12 + 345", "In 2026, 3.14", "plain words"])

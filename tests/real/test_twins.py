@@ -25,7 +25,7 @@ from workers.lm.proofs.rows import random_rows
 from workers.lm.proofs.turn_end import answer_end
 from workers.lm.tokenizing import PROBES, library_tokenizer, open_tokenizer, text_ids
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 ALONE = """
 import json, sys
 from tokenizers import Tokenizer

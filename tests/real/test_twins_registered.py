@@ -21,9 +21,9 @@ from tests.real.folders import SIBLINGS, TWINS, changed, tiny_folder
 from tests.real.models import SMOLLM2
 from tests.services import make_folder
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 GOOD = ("as it is", "a tokenizer class that the library rebuilds", "a template that trims")
-SECONDS = 300  # for all of them; a minute where nothing else runs
+SECONDS = 900  # for all of them; a minute where nothing else runs
 
 
 def posted(up: Up, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -34,7 +34,7 @@ def posted(up: Up, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]
         headers={"Authorization": f"Bearer {up.key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refused:
         with refused:

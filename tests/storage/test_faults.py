@@ -36,7 +36,7 @@ storage = LocalStorage(Path(sys.argv[1]))
 def run(program: str, folder: Path, *wrapper: str) -> subprocess.CompletedProcess[str]:
     """Runs PROGRAM and these lines in a new process, with a store in `folder`."""
     command = [*wrapper, sys.executable, "-c", PROGRAM + program, str(folder), KEY]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_file_size_limit_raises_storage_full_and_leaves_nothing(tmp_path: Path):

@@ -71,6 +71,6 @@ def labelled(
     labels = {row["id"]: 50 + sign * (scores[row["question"], row["answer"]] - 50) for row in sheet}
     made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": labels})
     assert made.status_code == 202, made.text
-    done = client.wait(made.json()["id"], timeout=60)
+    done = client.wait(made.json()["id"], timeout=120)
     assert done["state"] == "succeeded"
     return http.get(f"/v1/studies/{done['id']}/tables.json").json(), http.get(f"/v1/studies/{done['id']}").json()

@@ -38,9 +38,9 @@ def test_jobs_start_within_seconds_though_every_bell_is_refused(served: Service,
     _fill(own_broker)
     for _ in range(3):
         asked = time.monotonic()
-        job = served.ended(served.submit(), 20)
+        job = served.ended(served.submit(), 90)
         assert job.state == "succeeded"
-        assert time.monotonic() - asked < 10
+        assert time.monotonic() - asked < 60, "the sweep would find it after 120 s"
 
 
 def test_a_node_survives_a_bell_that_was_rung_before_the_broker_was_full(served: Service, own_broker: Broker) -> None:
@@ -52,8 +52,8 @@ def test_a_node_survives_a_bell_that_was_rung_before_the_broker_was_full(served:
         served.until(lambda: client.llen("full:light"), "a bell to wait for the busy node")
     _fill(own_broker)
     for job in [first, *waiting]:
-        assert served.ended(job, 20).state == "succeeded"
-    assert served.ended(served.submit(), 20).state == "succeeded"
+        assert served.ended(job, 90).state == "succeeded"
+    assert served.ended(served.submit(), 90).state == "succeeded"
     assert served.nodes[0].process.poll() is None
 
 
@@ -64,7 +64,7 @@ def test_a_job_starts_although_a_flush_of_the_broker_lost_its_bell(served: Servi
         made = jobs.submit(session, jobs.Submission(kind="probe", spec={}, owner="ann", job_class="light")).job.id
         session.commit()
         client.flushall()
-    assert served.ended(made, 20).state == "succeeded"
+    assert served.ended(made, 90).state == "succeeded"
 
 
 def test_a_node_looks_rarely_for_a_job_that_it_cannot_run(served: Service) -> None:
@@ -93,7 +93,7 @@ def test_ringing_at_a_broker_that_hangs_gives_up_in_seconds(own_broker: Broker) 
     try:
         asked = time.monotonic()
         assert not bell.ring("model", 2)
-        assert time.monotonic() - asked < 10
+        assert time.monotonic() - asked < 30, "without a limit it would wait for the broker until it runs again"
     finally:
         os.kill(server, signal.SIGCONT)
         bell.close()

@@ -20,7 +20,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.hub import fetched_folder
 from workers.lm.hubfiles import look_up
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1200)
 ROOT = Viewer("root", "admin")
 MB = 1 << 20
 TOKEN = "hf_a_token_nobody_may_see"

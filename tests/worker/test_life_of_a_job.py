@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,19 +40,24 @@ def test_a_dependent_job_starts_when_what_it_needs_has_succeeded(at_work: Servic
     assert at_work.job(first).finished_at <= at_work.job(second).started_at
 
 
-def test_a_job_locked_when_the_bell_rings_starts_as_soon_as_it_is_unlocked(at_work: Service) -> None:
-    """Under 1 s shows that the bell did it: the relay finds such a job only within 3 s."""
-    silent = make_sessions(at_work.sessions.kw["bind"])
-    with silent.begin() as session:
-        job_id = service.submit(session, service.Submission(kind="probe", spec={}, owner="ann", job_class="light")).job.id
-    with silent.begin() as session:
-        session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
-        at_work.bell.ring("light")
-        time.sleep(0.2)
-    free_at = datetime.now(UTC)
-    started = at_work.ended(job_id).started_at
-    assert started is not None
-    assert (started - free_at).total_seconds() < 1
+def test_a_job_locked_when_the_bell_rings_starts_as_soon_as_it_is_unlocked(
+    make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
+) -> None:
+    """The bell did it: without one, the node and the sweep would find the job after 200 s."""
+    live = make_service(database_url, broker_url, broker_prefix, sweep=200, look=200)
+    live.node()
+    silent = make_sessions(live.sessions.kw["bind"])
+    locked = 1.0
+    while locked > 0.3:  # the node tries again for 0.385 s; a round in which this process was held up shows nothing
+        with silent.begin() as session:
+            job_id = service.submit(session, service.Submission(kind="probe", spec={}, owner="ann", job_class="light")).job.id
+        with silent.begin() as session:
+            session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
+            began = time.monotonic()
+            live.bell.ring("light")
+            time.sleep(0.2)
+        locked = time.monotonic() - began
+    assert live.ended(job_id, seconds=60).state == "succeeded"
 
 
 def test_a_failed_dependency_fails_the_jobs_behind_it(at_work: Service) -> None:
@@ -102,7 +106,7 @@ def test_a_lasting_transient_fault_fails_the_job_after_its_deferrals(at_work: Se
             session.execute(update(Job).where(Job.id == job_id, Job.state == "queued").values(not_before=None))
         return at_work.job(job_id).state in FINISHED
 
-    at_work.until(hurried, "the job to end", seconds=90)
+    at_work.until(hurried, "the job to end")
     job = at_work.job(job_id)
     assert (job.state, job.error["code"], job.losses, job.attempt) == ("failed", "unavailable", 0, MAX_DEFERRALS + 1)
     assert f"Postponed {MAX_DEFERRALS} times: the judge is down" in job.error["detail"]
@@ -129,14 +133,19 @@ def test_cancelling_a_queued_job_needs_no_worker(live: Service) -> None:
     assert live.job(behind).error["code"] == "dependency_failed"
 
 
-def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(at_work: Service) -> None:
-    job_id = at_work.submit(steps=100, seconds=0.2)
-    at_work.running(job_id, cells=1)
-    at_work.cancel(job_id)
-    assert at_work.job(job_id).state in ("cancelling", "cancelled")
-    job = at_work.ended(job_id, seconds=at_work.settings.lease.cancel_grace)
+def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(
+    make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str
+) -> None:
+    """Its parent would kill it after 200 s."""
+    live = make_service(database_url, broker_url, broker_prefix, cancel_grace=200)
+    live.node()
+    job_id = live.submit(steps=1000, seconds=0.2)
+    live.running(job_id, cells=1)
+    live.cancel(job_id)
+    assert live.job(job_id).state in ("cancelling", "cancelled")
+    job = live.ended(job_id, seconds=60)
     assert (job.state, job.cancelled_by) == ("cancelled", "ann")
-    with at_work.sessions() as session:
+    with live.sessions() as session:
         assert session.get(JobCell, (job_id, "step/0")) is not None
 
 
@@ -153,7 +162,7 @@ def test_a_handler_that_ignores_a_cancellation_is_killed_by_its_parent(live: Ser
 
 def test_a_job_that_stalls_again_and_again_is_killed_and_fails_as_poison(live: Service) -> None:
     live.node()
-    job = live.ended(live.submit(do="deaf", stall=0.5), seconds=40)
+    job = live.ended(live.submit(do="deaf", stall=0.5))
     assert (job.state, job.error["code"], job.losses) == ("failed", "poison", 3)
     assert job.attempt == live.settings.lease.max_losses
     assert [event.data["code"] for event in live.events(job.id) if event.type == "lost"] == ["stalled", "stalled"]
@@ -170,13 +179,12 @@ def test_a_job_past_its_time_limit_fails_without_another_attempt(at_work: Servic
 
 
 def test_a_long_job_yields_to_a_job_of_another_owner(at_work: Service) -> None:
-    long = at_work.submit("ann", steps=8, seconds=0.5)
+    long = at_work.submit("ann", steps=16, seconds=0.5)
     at_work.running(long, cells=1)
-    short = at_work.submit("bob")
-    assert at_work.ended(short).state == "succeeded"
-    assert at_work.job(long).state != "succeeded"
+    short = at_work.ended(at_work.submit("bob"))
     job = at_work.ended(long)
-    assert (job.state, job.losses) == ("succeeded", 0)
+    assert (short.state, job.state, job.losses) == ("succeeded", "succeeded", 0)
+    assert short.finished_at < job.finished_at
     assert "yielded" in at_work.event_types(long)
     assert len(job.result["kept"]) >= 2, "finished cells are not computed again"
 
@@ -195,32 +203,31 @@ def test_a_long_job_yields_to_a_short_one_long_before_its_slice_is_over(
     """Also to a short job of its own owner, who need not wait an hour for one answer."""
     live = make_service(database_url, broker_url, broker_prefix, slice=3600, short_slice=1)
     live.node("model-0")
-    long = live.submit("ann", steps=12, seconds=0.5, job_class="model")
+    long = live.submit("ann", steps=20, seconds=0.5, job_class="model")
     live.running(long, cells=1)
-    look = live.submit("ann", kind="glance", job_class="model")
-    assert live.ended(look, seconds=60).state == "succeeded"
-    assert live.job(long).state != "succeeded"
-    job = live.ended(long, seconds=60)
-    assert (job.state, job.losses) == ("succeeded", 0)
+    look = live.ended(live.submit("ann", kind="glance", job_class="model"))
+    job = live.ended(long)
+    assert (look.state, job.state, job.losses) == ("succeeded", "succeeded", 0)
+    assert look.finished_at < job.finished_at
     assert "yielded" in live.event_types(long)
     assert job.result["kept"], "finished cells are not computed again"
 
 
 def test_a_stopped_node_gives_its_job_back_without_a_loss(live: Service) -> None:
     node = live.node()
-    job_id = live.submit(steps=50, seconds=0.2)
+    job_id = live.submit(steps=900, seconds=0.2)
     live.running(job_id, cells=1)
     began = time.monotonic()
     assert node.stop() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "the whole job would take 180 s"
     job = live.job(job_id)
     assert (job.state, job.losses) == ("queued", 0)
     assert live.event_types(job_id)[-1] == "drained"
 
 
 def test_the_estimated_end_of_a_steady_job_is_near_its_end(at_work: Service) -> None:
-    job_id = at_work.submit(steps=30, seconds=0.2)
-    at_work.running(job_id, cells=15)
+    job_id = at_work.submit(steps=60, seconds=0.2)  # 12 s, a quarter of which is longer than a busy machine holds it up
+    at_work.running(job_id, cells=30)
     estimated = at_work.until(lambda: at_work.job(job_id).eta_at, "an estimate")
     job = at_work.ended(job_id)
     whole = (job.finished_at - job.started_at).total_seconds()

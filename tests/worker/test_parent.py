@@ -58,7 +58,7 @@ def test_the_reason_of_a_kill_stays_while_the_pool_still_lists_the_child() -> No
 def test_a_child_that_is_already_dead_does_not_end_the_watch() -> None:
     """The pool still lists it. The thread that kills must continue, or later jobs run without limits."""
     with subprocess.Popen(["true"]) as child:
-        child.wait(10)
+        child.wait(120)
     watch = Watch(None, LeaseSettings(), "light-0@here", lambda: {child.pid})  # type: ignore[arg-type]
     seen = Sighting("job_1", 1, child.pid, None, renewed_seen=time.monotonic() - 51)
     watch._enforce(seen, time.monotonic())
@@ -72,7 +72,7 @@ def test_the_exit_of_a_child_without_a_job_is_not_reported_for_the_next_job(live
     watch._read()
     job_id = live.submit()
     with subprocess.Popen(["true"]) as child:
-        child.wait(10)
+        child.wait(120)
     with live.sessions.begin() as session:
         claims.claim(session, claims.Claimer("light-0@here", "light", child.pid, {"probe": 1}), ttl=60, slice_seconds=60)
     watch.last_look()
@@ -94,7 +94,7 @@ def test_a_job_first_seen_after_an_outage_is_not_counted_as_lost(live: Service) 
         assert watch._seen is not None
         watch._read_at = time.monotonic() + 51  # it reads without errors, and the lease is not renewed
         watch._enforce(watch._seen, time.monotonic() + 51)
-        child.wait(10)
+        child.wait(120)
     watch._read()
     assert live.event_types(job_id)[-1] == "interrupted"
     assert live.job(job_id).losses == 0
@@ -116,7 +116,7 @@ def test_a_job_killed_in_place_of_the_one_before_is_not_counted_as_lost(live: Se
         assert watch._seen is not None
         assert watch._seen.job_id == first
         watch._enforce(watch._seen, time.monotonic() + 51)
-        child.wait(10)
+        child.wait(120)
         watch.child_lost("signal 9 (SIGKILL)")
         watch._read()
     assert live.event_types(second)[-1] == "interrupted"
@@ -128,7 +128,7 @@ def test_a_job_that_ran_during_a_backup_is_not_counted_as_lost_after_the_restore
     """Its lease is from before the start of the restored database, and may not have expired; its process does not exist."""
     job_id = live.submit()
     with subprocess.Popen(["true"]) as child:
-        child.wait(10)
+        child.wait(120)
     with live.sessions.begin() as session:
         claims.claim(session, claims.Claimer("light-0@here", "light", child.pid, {"probe": 1}), ttl=60, slice_seconds=60)
         before = text("pg_postmaster_start_time() + interval '59 seconds'")
@@ -181,7 +181,7 @@ def test_the_janitor_survives_storage_that_is_missing_at_its_start(
     (tmp_path / "elsewhere").rename(objects)
     live.until(lambda: not rows(live.sessions), "the garbage to be collected")
     node.leave()
-    janitor.join(10)
+    janitor.join(120)
     node._sessions.kw["bind"].dispose()
 
 

@@ -31,7 +31,7 @@ from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.services import make_folder
 from tests.worker.studying import STUDY, check_results_file, labelled
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1200)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +50,7 @@ def service(up: Up) -> Iterator[tuple[binnacle.Client, httpx.Client]]:
     """An administrator's client and an HTTP client of a service with the model demo-severe."""
     with (
         binnacle.Client(up.url, up.key) as client,
-        httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=120, follow_redirects=True) as http,
+        httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=600, follow_redirects=True) as http,
     ):
         client.add_model("demo-severe", str(model_folder("demo-severe")))
         assert client.await_model("demo-severe")["state"] == "ready"
@@ -68,7 +68,7 @@ def study(service: tuple[binnacle.Client, httpx.Client]) -> dict[str, Any]:
     made = http.post("/v1/studies", json=STUDY)
     assert made.status_code == 202, made.text
     assert made.json()["phase"] == "waiting"
-    client.wait(made.json()["id"], timeout=400)
+    client.wait(made.json()["id"], timeout=600)
     found: dict[str, Any] = http.get(f"/v1/studies/{made.json()['id']}").json()
     return found
 
@@ -208,7 +208,7 @@ def test_labels_of_other_texts_are_refused(service: tuple[binnacle.Client, httpx
     client, http = service
     made = http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 100}}).json()
     with pytest.raises(binnacle.BinnacleError, match="no text of this study's sheet"):
-        client.wait(made["id"], timeout=60)
+        client.wait(made["id"], timeout=600)
     assert http.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"0123456789ab": 101}}).status_code == 422
 
 
@@ -219,7 +219,7 @@ def test_an_extraction_is_exported_in_the_layout_of_trait_interp(
     job = study["nodes"]["extract/demo-severe/refusal"]["job"]
     made = http.post(f"/v1/extractions/{job}/exports", json={"format": "trait-interp"})
     assert made.status_code == 202, made.text
-    [file] = client.wait(made.json()["id"], timeout=120)["artifacts"]
+    [file] = client.wait(made.json()["id"], timeout=600)["artifacts"]
     with tarfile.open(fileobj=BytesIO(http.get(file["href"]).content)) as folder:
         names = folder.getnames()
         [name] = [name for name in names if name.endswith("vectors/response__5/residual/probe/layer3.pt")]
@@ -269,13 +269,13 @@ def test_a_steering_without_its_judge_is_rescored_by_another(
             "controls": {"random": 0, "shuffled": 0, "prompt_only": False},
         }  # fmt: skip
         job = http.post("/v1/steerings", json=body).json()["id"]
-        failed = client.wait(job, timeout=120, check=False)
+        failed = client.wait(job, timeout=600, check=False)
     assert (failed["state"], failed["error"]["code"]) == ("failed", "judge_unusable")
     assert http.post(f"/v1/steerings/{job}/rescore", json={"judge": "nobody"}).status_code == 422
     made = http.post(f"/v1/steerings/{job}/rescore", json={"judge": "reference"})
     assert made.status_code == 202, made.text
     assert (made.json()["kind"], made.json()["retry_of"]) == ("steer", job)
-    client.wait(made.json()["id"], timeout=120)
+    client.wait(made.json()["id"], timeout=600)
     summary = http.get(f"/v1/steerings/{made.json()['id']}").json()
     assert summary["judge"] == "reference"
 
@@ -306,7 +306,7 @@ def test_a_worker_killed_in_the_middle_of_a_steering_repeats_no_finished_run(
     assert (killed["state"], killed["attempt"]) == ("succeeded", 2)
     assert killed_at is not None
     assert len(cells) == len(set(cells)) > killed_at
-    undisturbed = client.wait(http.post("/v1/steerings", json=body).json()["id"], timeout=300)
+    undisturbed = client.wait(http.post("/v1/steerings", json=body).json()["id"], timeout=600)
     assert killed["metrics"]["tokens_computed"] < undisturbed["metrics"]["tokens_computed"]
     one, other = ({file["name"]: file["sha256"] for file in of["artifacts"]} for of in (killed, undisturbed))
     assert one == other
@@ -321,7 +321,7 @@ def test_study_run_writes_a_page_of_severity_with_unregistered_models(
     (tmp_path / "severity.json").write_text(json.dumps(asked))
     command = [sys.executable, "-m", "app.cli", "study", "run", "severity.json", "--reuse", "--out", "pages/severity.md"]
     environment = {**os.environ, "BINNACLE_URL": up.url, "BINNACLE_KEY": up.key, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "demo-severe: severe" in done.stdout
     assert "gemma-9: not measured" in done.stdout
@@ -329,7 +329,7 @@ def test_study_run_writes_a_page_of_severity_with_unregistered_models(
     assert measured.startswith("| demo-severe | severe |")
     assert unmeasured.startswith("| gemma-9 | not measured |")
     job = next(client.jobs(kind="calibrate", limit=1))
-    export = client.wait(client.export(job["result"]["calibration"]["id"], "trait-interp"), timeout=120)
+    export = client.wait(client.export(job["result"]["calibration"]["id"], "trait-interp"), timeout=600)
     with tarfile.open(client.download(export["artifacts"][0], tmp_path)) as archive:
         assert archive.getnames() == ["experiments/calibration/inference/chat/massive_activations/calibration.json"]
 
@@ -341,7 +341,7 @@ def test_an_extraction_with_other_methods_reuses_the_stored_rows(
     body = {"model": "demo-severe", "trait": "refusal", "methods": ["lda", "probe"], "layers": [3], "controls": 0, "resamples": 0}
     job = http.post("/v1/extractions", params={"reuse": "true"}, json=body).json()
     assert job["spec"]["rows_from"] == study["nodes"]["extract/demo-severe/refusal"]["job"]
-    done = client.wait(job["id"], timeout=120)
+    done = client.wait(job["id"], timeout=600)
     phases = [event["data"]["phase"] for event in client.events(job["id"]) if event["type"] == "phase"]
     assert "answering" not in phases
     assert done["result"]["extraction"]["summary"]["vectors"] == 2
@@ -383,7 +383,7 @@ def test_an_equal_study_gives_exactly_the_same_files(
     service: tuple[binnacle.Client, httpx.Client], study: dict[str, Any]
 ) -> None:
     client, http = service
-    job = client.wait(http.post("/v1/studies", json=STUDY).json()["id"], timeout=400)
+    job = client.wait(http.post("/v1/studies", json=STUDY).json()["id"], timeout=600)
     again = http.get(f"/v1/studies/{job['id']}").json()
     for name in study["nodes"]:
         one, other = (
