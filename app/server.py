@@ -21,8 +21,8 @@ from app.collector import still
 
 with still(keep=__name__ == "__main__"):
     from app.auth.keyless import secured
+    from app.embedded.accepting import Acceptor, Tally
     from app.embedded.latch import wait
-    from app.http.accepting import Acceptor, Tally
     from app.http.connections import BoundedConnection, bounded
     from app.jobs.waiting import Wakeups
     from app.main import create_app
@@ -42,11 +42,12 @@ class Server(uvicorn.Server):
         self._api, self._tally = api, tally
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts the application, then accepts connections; of a socket that is shared, this process's part of them."""
+        """Starts the application, then accepts connections; with a tally, this process's part of those of a shared socket."""
         if self._tally is None or sockets is None:
-            return await super().startup(sockets)
-        await super().startup([])
-        self.servers = [Acceptor(one, self._connection, self._tally) for one in sockets]  # type: ignore[misc]
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self.servers = [Acceptor(one, self._connection, self._tally) for one in sockets]  # type: ignore[misc]
 
     def _connection(self) -> BoundedConnection:
         protocol: type[BoundedConnection] = self.config.http_protocol_class  # type: ignore[assignment]
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Counts the open connections; uvicorn calls this ten times a second."""
-        if self._tally is not None:
+        if self._tally is not None and not self.should_exit:
             self._tally.own = len(self.server_state.connections)
         return await super().on_tick(counter)
 
@@ -67,7 +68,10 @@ class Server(uvicorn.Server):
 
 
 def make_server(settings: Settings, host: str | None, port: int = 0, tally: Tally | None = None) -> Server:
-    """Returns a server ready to `run()`; host None means a unix socket. `tally`: of the processes that share the socket. Raises ValueError for a server without keys that others could reach."""
+    """Returns a server ready to `run()`; host None means a unix socket. `tally`: of the processes that share the socket.
+
+    Raises ValueError for a server without keys that others could reach.
+    """
     api = create_app(secured(settings, host))
     config = uvicorn.Config(
         api,
@@ -117,7 +121,11 @@ def main() -> None:
     other.add_argument("--fd", type=int, help="a listening socket inherited from the parent, instead of host and port")
     parser.add_argument("--after", type=int, help="an inherited pipe; serve once it is closed at its other end")
     parser.add_argument(
-        "--tally", type=int, nargs=2, metavar=("FILE", "PLACE"), help="an inherited file in which the processes that share the socket of --fd count their connections, and this one's place in it"
+        "--tally",
+        type=int,
+        nargs=2,
+        metavar=("FILE", "PLACE"),
+        help="the inherited file in which the processes that share the socket count their connections, and this one's place in it",
     )
     chosen = parser.parse_args()
     configure_logging()
@@ -142,7 +150,7 @@ def main() -> None:
             secret = settings.local_secret.get_secret_value()
             sys.stderr.write(f"Keys are off. Each request must show the secret of this start: BINNACLE_KEY={secret}\n")
         with still(keep=True):
-            tally = None if chosen.tally is None else Tally(open(chosen.tally[0], "r+b"), chosen.tally[1])
+            tally = None if chosen.tally is None else Tally(*chosen.tally)
             server = make_server(settings, host, chosen.port, tally)
         if chosen.after is not None:
             wait(chosen.after)

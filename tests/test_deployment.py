@@ -52,7 +52,7 @@ def test_a_container_runs_the_worker_that_binnacle_up_runs(compose: dict[str, An
 
 def test_a_container_runs_the_api_that_binnacle_up_runs(compose: dict[str, Any]) -> None:
     """The same program; only its socket differs, which `up` opens itself."""
-    program = ["python", *api_command(3)[1:3]]
+    program = ["python", *api_command(3, after=4)[1:3]]
     assert compose["services"]["api"]["command"][:3] == program
     assert '", "'.join(program) in (ROOT / "Dockerfile").read_text()
 

@@ -58,12 +58,14 @@ def plan_workers(
     return [*models, WorkerPlan("light-0", "light", host=host)] if light else models
 
 
-def api_command(listening: int, *, after: int | None = None) -> list[str]:
-    """Returns the command of the API on a listening socket, so that connections wait while it restarts; it serves once the latch `after`
-    opens.
+def api_command(listening: int, *, after: int, tally: tuple[int, int] | None = None) -> list[str]:
+    """Returns the command of an API process on a listening socket, so that connections wait while it restarts.
+
+    It serves once the latch `after` opens. tally: the file in which the processes that share the socket count their connections, and this
+    one's place in it.
     """
-    command = [sys.executable, "-m", "app.server", "--fd", str(listening)]
-    return command if after is None else [*command, "--after", str(after)]
+    command = [sys.executable, "-m", "app.server", "--fd", str(listening), "--after", str(after)]
+    return command if tally is None else [*command, "--tally", *map(str, tally)]
 
 
 def api_environments(service: Mapping[str, str], count: int, metrics_port: int) -> list[tuple[str, dict[str, str]]]:

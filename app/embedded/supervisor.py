@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.dsn import given_database
 from app.embedded import commands
+from app.embedded.accepting import tally_file
 from app.embedded.broker import Broker
 from app.embedded.children import Child, ChildSpec
 from app.embedded.devices import cuda_devices
@@ -141,22 +142,28 @@ class Supervisor:
             self._foreground.launch(commands.worker_spec(plan, service, self.home.logs), tier)
 
     def _launch_apis(self, listening: socket.socket, service: Mapping[str, str], prepared: Latch) -> list[Child]:
-        """Launches the API processes. All accept on one socket, so one that starts or restarts leaves new connections to the others."""
+        """Launches the API processes. All accept on one socket, so one that starts or restarts leaves new connections to the others; they
+        share these evenly."""
         host, port = local_address(listening)
         options = self.options
         self._say("starting the API and the workers")
         tier = self._foreground.tier()
+        environments = commands.api_environments(service, options.api_processes, options.metrics_port)
+        self._tally = tally_file(len(environments))  # kept open: a process that restarts inherits it again
+        tally = self._tally.fileno()
         specs = [
             ChildSpec(
                 name=name,
-                argv=commands.api_command(listening.fileno(), after=prepared.fileno()),
+                argv=commands.api_command(
+                    listening.fileno(), after=prepared.fileno(), tally=(tally, place) if len(environments) > 1 else None
+                ),
                 env=environment,
                 log=self.home.logs / f"{name}.log",
                 cwd=commands.CODE,
-                inherit=[listening.fileno(), prepared.fileno()],
+                inherit=[listening.fileno(), prepared.fileno(), tally],
                 ready=lambda: answers_ready(host, port),
                 grace=commands.API_GRACE,
             )
-            for name, environment in commands.api_environments(service, options.api_processes, options.metrics_port)
+            for place, (name, environment) in enumerate(environments)
         ]
         return [self._foreground.launch(spec, tier) for spec in specs]

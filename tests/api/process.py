@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.auth import repository
 from app.auth.keys import new_key
 from app.db import make_engine, make_sessions
+from app.embedded.accepting import ABSENT, Tally
 from app.settings import Settings
 from tests.api.running import VERIFY
 
@@ -23,9 +24,19 @@ ROOT = Path(__file__).parents[2]
 
 
 class ApiProcess:
-    """`python -m app.server` over the settings' database, broker and storage. `at`: a listening socket to serve on instead of a new one."""
+    """`python -m app.server` over the settings' database, broker and storage.
 
-    def __init__(self, settings: Settings, folder: Path, at: socket.socket | None = None, tally: tuple[int, int] | None = None, **environment: str) -> None:
+    at: a listening socket to serve on instead of a new one. tally: the file and place of one that shares it with others.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        at: socket.socket | None = None,
+        tally: tuple[int, int] | None = None,
+        **environment: str,
+    ) -> None:
         self.settings = settings
         self.sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url.get_secret_value()))
         self.log = folder / "api.log"
@@ -47,7 +58,8 @@ class ApiProcess:
     def __enter__(self) -> Self:
         with contextlib.nullcontext(self._at) if self._at else socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno()), *(["--tally", *map(str, self._tally)] if self._tally else [])]
+            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno())]
+            command += ["--tally", *map(str, self._tally)] if self._tally else []
             with self.log.open("ab") as out:
                 self.process = subprocess.Popen(
                     command,
@@ -58,6 +70,8 @@ class ApiProcess:
                     pass_fds=[listening.fileno(), *([self._tally[0]] if self._tally else [])],
                 )
         assert httpx2.get(f"{self.url}/readyz", timeout=120, verify=VERIFY).status_code == 200, self.log.read_text()[-3000:]
+        while self._tally and Tally(*self._tally).own == ABSENT:  # the other process has answered
+            time.sleep(0.05)
         return self
 
     def __exit__(self, *_: object) -> None:

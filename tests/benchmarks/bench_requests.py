@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.embedded.accepting import tally_file
 from app.embedded.broker import Broker
 from app.embedded.postgres import Postgres
 from app.migrate import upgrade
@@ -228,8 +229,9 @@ def main() -> None:
                 print(f"| 50 arrivals a second | {percentiles(asyncio.run(steady(api, 50, 10)))} |", flush=True)
             with (
                 socket.create_server(("127.0.0.1", 0), backlog=1024) as shared,
-                ApiProcess(settings, folder, shared) as api,
-                ApiProcess(settings, folder, shared),
+                tally_file(2) as tally,
+                ApiProcess(settings, folder, shared, (tally.fileno(), 0)) as api,
+                ApiProcess(settings, folder, shared, (tally.fileno(), 1)),
             ):
                 rate, times = asyncio.run(crowd(api, 100, 10))
                 print(f"| 100 clients, two processes | {rate:.0f} a second | {percentiles(times)} |")

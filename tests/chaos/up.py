@@ -20,8 +20,8 @@ def main(home: str, nodes: str) -> int:
     wanted = {node["name"]: node for node in json.loads(nodes)}
     command, environment, api = commands.worker_command, commands.worker_environment, commands.api_command
 
-    def api_command(*arguments: int, **named: int) -> list[str]:
-        return ["tests.chaos.server" if word == "app.server" else word for word in api(*arguments, **named)]
+    def api_command(listening: int, *, after: int, tally: tuple[int, int] | None = None) -> list[str]:
+        return ["tests.chaos.server" if word == "app.server" else word for word in api(listening, after=after, tally=tally)]
 
     def plan_workers(*_: object) -> list[WorkerPlan]:
         return [WorkerPlan(name, name.split("-", maxsplit=1)[0], threads=1) for name in wanted]  # type: ignore[arg-type]

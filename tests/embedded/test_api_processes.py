@@ -7,7 +7,10 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tests.embedded.running import Up, until
@@ -58,6 +61,26 @@ def test_both_answer_and_each_has_its_metrics(service: Up, ports: tuple[int, int
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as page:
             lines = [line for line in page.read().decode().splitlines() if "request_seconds_count" in line and "/v1/me" in line]
         assert sum(float(line.split()[-1]) for line in lines) == times
+
+
+def test_connections_that_stay_open_are_shared_evenly(service: Up) -> None:
+    """A crowd that connects at once; the process that woke first took nearly all."""
+    host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
+    with ExitStack() as kept:
+        for _ in range(60):
+            kept.enter_context(socket.create_connection((host, port)))
+        until(lambda: sum(held(service, port)) >= 60, "every connection to be accepted")
+        assert abs(held(service, port)[0] - held(service, port)[1]) <= 12, held(service, port)
+
+
+def held(up: Up, port: int | None) -> list[int]:
+    """How many connections to the port each process holds."""
+    return [
+        sum(
+            one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp")
+        )
+        for pid in up.processes("app.server")
+    ]
 
 
 def test_while_one_restarts_the_other_answers_everything(service: Up) -> None:

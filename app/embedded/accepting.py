@@ -1,31 +1,33 @@
-"""Shares the connections of one listening socket among the API processes: each accepts a connection while no other has fewer.
+"""Shares the connections of one listening socket evenly among the API processes that accept on it.
 
-The kernel wakes them all for a new connection, and the first to run takes it. That is nearly always the same one while they are idle, and
-connections are kept open: without this, one process would answer most of a crowd's requests while the others wait.
+The kernel wakes every process for a new connection, and the first to run takes it: of a hundred opened at once, one process took up to 99, and
+kept them, since connections stay open. Here a process with more connections than another lets that one accept first.
 """
 
 import asyncio
 import logging
 import mmap
 import socket
+import tempfile
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import IO
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.002
-"""Seconds in which a process with fewer connections may take a new one, before one with more does."""
+"""Seconds in which a process with fewer connections may accept a new one before this one does."""
 EXHAUSTED = 1.0
-"""Seconds without accepting where the process or the machine has no file descriptor left."""
+"""Seconds without accepting after the process or the machine ran out of file descriptors."""
+ABSENT = 0xFFFFFFFF
+"""The count of a process that does not accept connections: no other waits for it."""
 
 
 class Tally:
-    """How many connections each process has, in a file that they share and map. `place`: this process's own in it."""
+    """How many connections each process has, in memory that they share. `file`: from `tally_file`; `place`: this process's in it."""
 
-    def __init__(self, file: BinaryIO, place: int) -> None:
-        self._counts = memoryview(mmap.mmap(file.fileno(), 0)).cast("I")
+    def __init__(self, file: int, place: int) -> None:
+        self._counts = memoryview(mmap.mmap(file, 0)).cast("I")
         self._place = place
-        self.own = 0
 
     @property
     def own(self) -> int:
@@ -38,17 +40,23 @@ class Tally:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether another process has fewer. One that has died keeps its count until its successor starts."""
+        """Whether another process has fewer. One that was killed keeps its count until it has restarted; this costs `PATIENCE` at most."""
         return self.own > min(self._counts)
 
-    @staticmethod
-    def size(processes: int) -> int:
-        """Bytes of the file."""
-        return 4 * processes
+
+def tally_file(processes: int) -> IO[bytes]:
+    """Returns an open file for the tally of so many processes, which inherit its descriptor. It has no name, and goes with them."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller keeps it open
+    file.write(ABSENT.to_bytes(4, "little") * processes)
+    file.flush()
+    return file
 
 
 class Acceptor:
-    """Accepts from the shared socket in the running event loop until it is closed. `make` returns the protocol of a connection."""
+    """Accepts connections in the running event loop until it is closed, in the place of an `asyncio.Server`.
+
+    make: returns the protocol of a new connection.
+    """
 
     def __init__(self, listening: socket.socket, make: Callable[[], asyncio.Protocol], tally: Tally) -> None:
         self._listening, self._make, self._tally = listening, make, tally
@@ -56,16 +64,18 @@ class Acceptor:
         self._connecting: set[asyncio.Task[object]] = set()
         self._later: asyncio.TimerHandle | None = None
         listening.setblocking(False)
+        tally.own = 0
         self._listen()
 
     def close(self) -> None:
         """Accepts no more connections."""
+        self._tally.own = ABSENT
+        self._loop.remove_reader(self._listening)
         if self._later is not None:
             self._later.cancel()
-        self._loop.remove_reader(self._listening)
 
     async def wait_closed(self) -> None:
-        """Returns once every accepted connection has its protocol."""
+        """Returns once each accepted connection has its protocol."""
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
     def _listen(self) -> None:
@@ -85,14 +95,13 @@ class Acceptor:
         self._listen()
         try:
             connection, _ = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another process was quicker, or the client has gone
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another process accepted it, or the client has gone
             return
         except OSError as fault:
-            log.error("cannot accept connections", extra={"reason": str(fault)})
+            log.error("no connection can be accepted for a second", extra={"reason": str(fault)})
             self._pause(EXHAUSTED, self._listen)
             return
-        connection.setblocking(False)
-        self._tally.own += 1
+        self._tally.own += 1  # until the server counts its connections again
         task: asyncio.Task[object] = self._loop.create_task(self._loop.connect_accepted_socket(self._make, connection))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
