@@ -205,7 +205,8 @@ class Decomposition(TypedDict):
 
 
 class GroupFacts(OfASibling):
-    """The effects of a method at its chosen layer, in each comparison; `unreachable` says why a comparison was not possible."""
+    """The effects of a method at its chosen layer, in each comparison; `unreachable` says why a comparison was not possible,
+    `controls_left_out` why a control was not run, by its name (files from before 2026-11-29 lack it)."""
 
     group: str
     subject: str
@@ -218,6 +219,7 @@ class GroupFacts(OfASibling):
     matched: dict[str, Effect | None]
     unreachable: dict[str, str]
     controls: dict[str, list[Effect]]
+    controls_left_out: NotRequired[dict[str, str]]
     decomposition: Decomposition | None
     extra: dict[str, dict[str, ExtraEffect]]
     refits: Refits | None

@@ -66,6 +66,7 @@ class Plan:
     searched: Searched
     best: RunSpec
     controls: Mapping[str, Sequence[RunSpec]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
     matched: Mapping[str, Asked] = field(default_factory=dict)
     arms: Mapping[str, RunSpec] = field(default_factory=dict)
     refits: Sequence[RunSpec] = ()
@@ -96,6 +97,7 @@ class Plan:
             {name: runs[one.id] for name, one in self.arms.items()},
             {name: {at: runs[one.id] for at, one in ones.items()} for name, ones in self.extra.items()},
             [runs[one.id] for one in self.refits],
+            self.left_out,
         )
 
 
@@ -112,10 +114,11 @@ def report(
             continue
         beside = companions.get(group, Companions()).at(one.subject.layers)
         own_r = one.best.spec.r
-        controls = _controls(setup, one.subject, own_r, beside.shuffled)
+        shuffled, left_out = _shuffled(setup, one.subject, beside.shuffled)
+        controls = _controls(setup, one.subject, own_r, shuffled)
         best = setup.planned(one.subject, "test", own_r)
         if not setup.pushes_have_doses:
-            plans[group] = Plan(one, best, controls)
+            plans[group] = Plan(one, best, controls, left_out)
             continue
         unfair = _no_equal_dose(one.subject, lead.subject)
         r = own_r if unfair else lead.best_run.spec.r
@@ -123,6 +126,7 @@ def report(
             one,
             best,
             controls,
+            left_out,
             _ways(setup, group, one.subject, unfair or r, matched) | at_raw.get(group, {}),
             _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
             [_beside(setup, one.subject, r, refit) for refit in beside.refits],
@@ -174,16 +178,18 @@ def _ways(setup: Setup, group: str, subject: Subject, equal: float | str | None,
     return ways | {name: at(doses[group]) for name, doses in matched.divergence.doses.items()}
 
 
+def _shuffled(setup: Setup, subject: Subject, made: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
+    """The requested shuffled-label vectors that can run beside the subject, and by name why the others cannot: they have no dose to share."""
+    asked = made[: setup.spec["controls"]["shuffled"]]
+    doseless = [one for one in asked if subject.has_clean_dose and not one.has_clean_dose]
+    return [one for one in asked if one not in doseless], {one.name: OWN_DOSE_MISSING for one in doseless}
+
+
 def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequence[Subject]) -> dict[str, list[RunSpec]]:
     """The controls at the subject's dose: random vectors, and the method's own shuffled-label vectors."""
-    asked = setup.spec["controls"]
     return {
-        "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(asked["random"])],
-        "shuffled": [
-            _beside(setup, subject, r, one)
-            for one in shuffled[: asked["shuffled"]]
-            if one.has_clean_dose or not subject.has_clean_dose
-        ],
+        "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(setup.spec["controls"]["random"])],
+        "shuffled": [_beside(setup, subject, r, one) for one in shuffled],
     }
 
 

@@ -80,6 +80,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
         "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
+        "controls_left_out": dict(one.left_out),
         "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale, judged=judged) if one.arms else None,
         "extra": {
             name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in one.extra.items()
