@@ -188,9 +188,10 @@ class Ends(TypedDict):
 
 
 class Refits(Ends):
-    """Gains of a method refitted on resampled extraction sets."""
+    """Gains of a method refitted on resampled extraction sets; `draws` are the numbers of the resamples, 1 to n in files without it."""
 
     n: int
+    draws: NotRequired[list[int]]
     runs: list[str]
     gains: list[float | None]
 

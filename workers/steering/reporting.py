@@ -15,6 +15,7 @@ from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import WAYS, Reported, Searched, clean_arm, massive_arm
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject, random_subject
+from workers.steering.vectors import draw_of
 
 EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
@@ -69,7 +70,7 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     matched: Mapping[str, Asked] = field(default_factory=dict)
     arms: Mapping[str, RunSpec] = field(default_factory=dict)
-    refits: Sequence[RunSpec] = ()
+    refits: Mapping[int, RunSpec] = field(default_factory=dict)
     extra: Mapping[str, Mapping[str, RunSpec]] = field(default_factory=dict)
 
     def specs(self) -> Iterator[RunSpec]:
@@ -79,7 +80,7 @@ class Plan:
             yield from kind
         yield from (one for one in self.matched.values() if isinstance(one, RunSpec))
         yield from self.arms.values()
-        yield from self.refits
+        yield from self.refits.values()
         for doses in self.extra.values():
             yield from doses.values()
 
@@ -96,7 +97,7 @@ class Plan:
             {kind: [runs[one.id] for one in ones] for kind, ones in self.controls.items()},
             {name: runs[one.id] for name, one in self.arms.items()},
             {name: {at: runs[one.id] for at, one in ones.items()} for name, ones in self.extra.items()},
-            [runs[one.id] for one in self.refits],
+            {draw: runs[one.id] for draw, one in self.refits.items()},
             self.left_out,
         )
 
@@ -129,7 +130,7 @@ def report(
             left_out,
             _ways(setup, group, one.subject, unfair or r, matched) | at_raw.get(group, {}),
             _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
-            [_beside(setup, one.subject, r, refit) for refit in beside.refits],
+            {draw_of(refit): _beside(setup, one.subject, r, refit) for refit in beside.refits},
             _extra(setup, one.subject, own_r),
         )
     specs = [spec for plan in plans.values() for spec in plan.specs()]
