@@ -29,14 +29,14 @@ def steering_report(steering: Steering) -> RenderableType:
 def _cells(one: dict[str, Any]) -> list[str]:
     """Returns the cells of one method; empty if no dose was found or nothing was measured."""
     low, high = one["gain_low"], one["gain_high"]
-    interval = "" if low is None or high is None else f"[{low:+.1f}, {high:+.1f}]"
-    gain = "" if one["gain"] is None else f"{one['gain']:+.1f}"
+    interval = "" if low is None or high is None else f"[{low:+z.1f}, {high:+z.1f}]"
+    gain = "" if one["gain"] is None else f"{one['gain']:+z.1f}"
     layers = ", ".join(map(str, one["layers"]))
     return [one["group"], layers, _number(one["dose"]), _number(one["coefficient"]), gain, interval, _number(one["coherence"])]
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:z.4g}"
 
 
 def _score(value: float | None, of: str = "") -> str:

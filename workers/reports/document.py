@@ -140,7 +140,7 @@ def _agreement(data: Gathered) -> str:
     found = data.agreement
     if found is None:
         return "not labelled: fill in labelling.csv and send it back"
-    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:.2f}"
+    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:z.2f}"
     few = (
         "" if found.decides else f"; labels in {found.clusters} clusters decide nothing, label texts in {FEWEST_CLUSTERS} or more"
     )

@@ -54,13 +54,13 @@ class Contrast:
         return verdict(self.interval, judged=self.judged)
 
     def __str__(self) -> str:
-        limits = "no interval" if self.interval is None else f"[{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
+        limits = "no interval" if self.interval is None else f"[{self.interval.low:+z.1f}, {self.interval.high:+z.1f}]"
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
             else f" (it takes {self.detectable:.0f} points to be seen)"
         )
-        return f"{self.difference:+.1f} {limits}{seen}"
+        return f"{self.difference:+z.1f} {limits}{seen}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _is_control(name: str) -> bool:
 
 
 def _gain(interval: Interval | None) -> str:
-    return "without an interval" if interval is None else f"[{interval.low:+.1f}, {interval.high:+.1f}]"
+    return "without an interval" if interval is None else f"[{interval.low:+z.1f}, {interval.high:+z.1f}]"
 
 
 def _against(one: TraitEvidence, name: str) -> str:
