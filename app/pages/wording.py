@@ -11,6 +11,11 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def age(seconds: float) -> str:
+    """Returns a duration that grows, to the minute, so that a page with it stays the same for a while: `under 2 min`, `3 min`."""
+    return "under 2 min" if seconds < 90 else duration(seconds)
+
+
 def counted(count: int, noun: str) -> str:
     """Returns a count with its noun: `1 job`, `2,000 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
