@@ -1,5 +1,6 @@
 """Every view in Chromium, at both sizes and in both themes, is accessible (axe-core) and fits; and what people do by keyboard works."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,19 @@ def test_every_view_is_accessible_and_fits_and_is_silent(
                 wrong[f"{name} at {width}{', dark' if dark else ''}"] = found | {"console": said}
     as_before(chrome)
     assert wrong == {}
+
+
+def test_every_view_marks_its_place_in_the_navigation(root: Person, views: dict[str, str]) -> None:
+    """`page` for the page itself, `true` for one below it."""
+    assert root.sign_in().status_code == 200
+    places = {
+        "/new/": "/new", "/jobs/": "/", "/vectors/": "/vectors", "/traits/": "/traits", "/models/": "/models", "/fleet/": "/fleet",
+    }  # fmt: skip
+    for name, path in views.items():
+        bare = path.partition("?")[0]
+        wanted = next(((place, "true") for below, place in places.items() if bare.startswith(below)), (bare, "page"))
+        [bar] = re.findall(r'<nav aria-label="Main">.*?</nav>', root.get(path).text, re.DOTALL)
+        assert re.findall(r'<a href="([^"]+)" aria-current="(\w+)"', bar) == [wanted], name
 
 
 def test_tab_reaches_every_control_of_every_view_in_order_and_shows_where_it_is(
