@@ -16,11 +16,6 @@ def age(seconds: float) -> str:
     return "under 2 min" if seconds < 90 else duration(seconds)
 
 
-def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun: `1 job`, `2,000 jobs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def size(count: int) -> str:
     """Returns bytes as `812 B`, `3.4 kB`, `12 MB`, `24 GB`."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

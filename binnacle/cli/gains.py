@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 
 from binnacle.cli.terminal import Listing, styled
 from binnacle.results import Steering
+from binnacle.words.counting import counted
 
 
 def steering_report(steering: Steering) -> RenderableType:
@@ -18,10 +19,10 @@ def steering_report(steering: Steering) -> RenderableType:
     for one in summary["methods"]:
         table.add_row(*_cells(one))
     test, unsteered = summary["questions"]["test"], summary["unsteered"]["test"]
+    questions = f"{counted(test['n'], 'held-out question')} ({counted(test['clusters'], 'cluster')})"
     about = (
-        f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, on {test['n']} held-out questions "
-        f"({test['clusters']} clusters), by the judge {steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, "
-        f"coherence {_score(unsteered['coherence'])}."
+        f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, on {questions}, by the judge "
+        f"{steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
     )
     return Group(table, "", styled(about, ""))
 

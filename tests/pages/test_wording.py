@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from app.calibrations.limits import arithmetic
+from app.calibrations.schemas import CalibrationRequest
 from app.pages.plots.heat import heat
 from app.pages.wording import interval, number, percent, points, whole
 from binnacle.cli.tables import _cell
+from binnacle.words.counting import counted
 from workers.reports.table import Column, cell
 
 
@@ -61,3 +64,11 @@ def test_every_signed_number_is_formatted_without_a_negative_zero() -> None:
         if re.search(r":\+[.\dg]", line)
     ]
     assert lines == []
+
+
+def test_a_count_of_one_is_singular() -> None:
+    assert [counted(count, "held-out question") for count in (0, 1, 2000)] == [
+        "0 held-out questions", "1 held-out question", "2,000 held-out questions",
+    ]  # fmt: skip
+    one = CalibrationRequest(model="demo", prompts=["a"], max_new_tokens=1)
+    assert arithmetic(one) == "1 prompt x 1 new token = 1 generated token"
