@@ -253,3 +253,16 @@ def test_clusters_that_do_not_differ_still_have_limits() -> None:
     assert found is not None
     assert found.method == "exact"
     assert 30 < found.low < 50 < found.high < 70
+
+
+@pytest.mark.parametrize("clusters", [2, 20, 41])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_clusters_of_one_size_count_each_to_the_last_bit(clusters: int, size: int) -> None:
+    clustering = Clustering.of([str(k) for k in range(clusters)] * size)
+    assert (clustering.effective, clustering.freedom) == (clusters, clusters - 1)
+
+
+def test_one_cluster_with_nearly_all_questions_counts_for_nearly_all() -> None:
+    clustering = Clustering.of(["large"] * 1000 + [f"c{k}" for k in range(19)])
+    assert clustering.effective == pytest.approx(1019**2 / (1000**2 + 19))
+    assert clustering.freedom == 1

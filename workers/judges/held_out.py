@@ -4,7 +4,6 @@ The interval is over clusters; where these are too few for the interval of `work
 the accuracy at their effective number, (sum n_k)^2 / sum n_k^2 for clusters of n_k texts, as if a cluster's texts were all alike (Kish 1965).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from terms.documents.steering import Accuracy
 from terms.evidence import LEAST_TOLD_APART
+from workers.science.clusters import Clustering
 from workers.science.exact import mid_p_limits
 from workers.science.intervals import LEVEL, mean_interval
 
@@ -46,11 +46,10 @@ def held_out(right: Sequence[bool], clusters: Sequence[str]) -> HeldOut:
     if not right:
         return HeldOut(0.0, 0.0, 1.0, 0, 0)
     values = np.array(right, dtype=np.float64)
-    accuracy, sizes = float(values.mean()), Counter(clusters).values()
+    accuracy, clustering = float(values.mean()), Clustering.of(clusters)
     interval = mean_interval(100 * values, clusters)
     if interval is not None:
         low, high = interval.low / 100, interval.high / 100
     else:
-        effective = len(right) ** 2 / sum(size**2 for size in sizes)
-        low, high = mid_p_limits(accuracy * effective, effective, 1 - LEVEL)
-    return HeldOut(round(accuracy, 4), round(low, 4), round(high, 4), len(right), len(sizes))
+        low, high = mid_p_limits(accuracy * clustering.effective, clustering.effective, 1 - LEVEL)
+    return HeldOut(round(accuracy, 4), round(low, 4), round(high, 4), len(right), clustering.clusters)

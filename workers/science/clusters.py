@@ -34,6 +34,17 @@ class Clustering:
         """The number of clusters, K."""
         return len(self.size_K)
 
+    @property
+    def effective(self) -> float:
+        """The effective number of clusters (sum n_k)^2 / sum n_k^2 (Kish 1965): K where all have one size, near 1 where one has nearly all
+        questions. So many clusters of one size would give a mean of the same variance, were the questions of a cluster all alike."""
+        return float(self.size_K.sum() ** 2 / np.square(self.size_K).sum())
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of an error over clusters: `effective` - 1, and at least 1."""
+        return max(self.effective - 1, 1.0)
+
     def sums(self, values: Float) -> Float:
         """Sums the values of each cluster, [..., Q] -> [..., K]."""
         flat_RQ = values.reshape(-1, len(self.index_Q))

@@ -47,8 +47,8 @@ def simultaneous_level(differences: Sequence[Float], labels: Sequence[str], *, l
         return _bonferroni(level, len(differences))
     generator = np.random.default_rng([seed, clusters, len(moving_JK)])
     largest_B = np.abs(generator.standard_normal((DRAWS, clusters)) @ moving_JK.T).max(1)
-    largest_B /= np.sqrt(generator.chisquare(clusters - 1, DRAWS) / (clusters - 1))
-    each = 1 - 2 * float(student.sf(np.quantile(largest_B, level), clusters - 1))
+    largest_B /= np.sqrt(generator.chisquare(clustering.freedom, DRAWS) / clustering.freedom)
+    each = 1 - 2 * float(student.sf(np.quantile(largest_B, level), clustering.freedom))
     constant = len(differences) - len(moving_JK)  # contrasts without spread have no correlation: Bonferroni's correction for them
     each = 1 - (1 - each) * len(moving_JK) / (len(moving_JK) + constant)
     return min(max(each, level), _bonferroni(level, len(differences)))
@@ -59,13 +59,13 @@ def smallest_detectable(
 ) -> float | None:
     """The true difference in points at which the interval excludes 0 with probability `power`; None if it cannot be estimated.
 
-    It is (t_{(1 + level) / 2} + t_{power}) se with K - 1 degrees of freedom. If there is an interval, se is its half-width divided by
-    the first quantile.
+    It is (t_{(1 + level) / 2} + t_{power}) se with the degrees of freedom of `Clustering.freedom`. If there is an interval, se is its
+    half-width divided by the first quantile.
     """
     data = clustered(differences_Q, labels)
     if data is None or data.clustering.clusters < 2:
         return None
-    freedom = data.clustering.clusters - 1
+    freedom = data.clustering.freedom
     quantile = float(student.ppf((1 + level) / 2, freedom))
     interval = paired_interval(differences_Q, labels, level=level, seed=seed)
     error = data.standard_error if interval is None else (interval.high - interval.low) / 2 / quantile

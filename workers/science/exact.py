@@ -6,8 +6,9 @@ Judges give whole numbers or probabilities of them: values within a point of the
 remaining differences e add Student's t limits of their own mean (0 where they are equal to the last digit). The two shares, above and below
 `usual`, get mid-P binomial limits each (for differences of 0/100 scores these are the discordant pairs of McNemar's test; intermediate sizes
 count as fractions, for which a binomial is the widest case), at the effective number of questions Q / deff, where deff >= 1 is the variance
-among clusters over that of independent questions (Korn & Graubard 1998). A few changes say little about how similar the questions of a cluster
-are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The limits of the mean are combined by their squared distances
+among clusters over that of independent questions (Korn & Graubard 1998). Where clusters are of unequal sizes, deff grows by what their
+effective number k adds to Student's interval over K clusters of one size: by (t_{k-1} / t_{K-1})^2 (k / (k-1)) / (K / (K-1)). A few changes say
+little about how similar the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The limits of the mean are combined by their squared distances
 (Zou & Donner 2008, like Newcombe's method for paired proportions). Where all changes have the same sign and a mid-P sign test on clusters
 confirms it, the other direction adds nothing.
 """
@@ -82,15 +83,23 @@ def _share(deviation_Q: Float, room: float, clustering: Clustering, alpha: float
         return 0.0, 0.0, 0.0
     share_Q = np.clip(deviation_Q / room, 0.0, 1.0)
     n, p = len(share_Q), float(share_Q.mean())
-    design = _design_effect(share_Q, p, clustering)
+    design = _design_effect(share_Q, p, clustering, alpha)
     return p, *mid_p_limits(p * n / design, n / design, alpha)
 
 
-def _design_effect(share_Q: Float, p: float, clustering: Clustering) -> float:
+def _design_effect(share_Q: Float, p: float, clustering: Clustering, alpha: float) -> float:
     n = len(share_Q)
-    prior = 1 + (n / clustering.clusters - 1) * PRIOR_CORRELATION
+    prior = (
+        1 + (n / clustering.effective - 1) * PRIOR_CORRELATION
+    )  # n / k = sum n_k^2 / sum n_k: a question's cluster, on average
     if not 0 < p < 1:
         return prior
-    seen = max(1.0, float(clustering.standard_error(share_Q)) ** 2 * n / (p * (1 - p)))
+    unequal = _squared_reach(clustering.freedom, alpha) / _squared_reach(clustering.clusters - 1, alpha)
+    seen = max(1.0, float(clustering.standard_error(share_Q)) ** 2 * n / (p * (1 - p))) * unequal
     changed = int((clustering.sums(share_Q) > _ZERO).sum())
     return (changed * seen + prior) / (changed + 1)
+
+
+def _squared_reach(freedom: float, alpha: float) -> float:
+    """The square of Student's quantile and of what corrects the error's estimate, with so many degrees of freedom over clusters."""
+    return float(student.ppf(1 - alpha / 2, freedom)) ** 2 * (freedom + 1) / freedom

@@ -7,9 +7,10 @@ Chosen by the data:
     else                     BCa bootstrap over clusters, with its normal quantiles widened to Student's
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), with z0 the bias and a the skewness of the clusters'
-contributions to the mean. q = -+ t_{K-1} sqrt(K / (K-1)) instead of the normal quantile corrects the bootstrap's narrowness at few clusters
-(Hesterberg 2015); z0 and a are shrunk by K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of known truth, and
-the rejected alternatives: tests/benchmarks/coverage.md.
+contributions to the mean. q = -+ t_{k-1} sqrt(k / (k-1)) instead of the normal quantile corrects the bootstrap's narrowness at few clusters
+(Hesterberg 2015), with k the effective number of clusters, which is K where they are of one size; z0 and a are
+shrunk by K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of known truth, and the rejected alternatives:
+tests/benchmarks/coverage.md.
 
 Shapes: Q questions, K clusters, B resamples, R refits. Values are in points; NaN is a question without a score: it is left out of the mean and
 counted as missing, never read as 0.
@@ -132,7 +133,7 @@ def two_level(differences_RQ: Float, labels: Sequence[str], *, level: float = LE
     clusters = data.clustering.clusters
     width = 0.0
     if total > 0:
-        freedom = total**2 / (among_sets**2 / (rows - 1) + among_questions**2 / (clusters - 1))
+        freedom = total**2 / (among_sets**2 / (rows - 1) + among_questions**2 / data.clustering.freedom)
         width = float(student.ppf((1 + level) / 2, freedom)) * total**0.5
     low, high = max(-100.0, data.mean - width), min(100.0, data.mean + width)
     alone = paired_interval(means_Q, kept, level=level)
@@ -184,7 +185,8 @@ def _bca(data: Clustered, alpha: float, seed: int, resamples: int) -> tuple[floa
     bias = trust * ndtri(np.clip((below + upto) / (2 * resamples), 1 / resamples, 1 - 1 / resamples))
     pull_K = clustering.residuals(data.values)
     skewness = trust * np.power(pull_K, 3).sum() / (6 * np.square(pull_K).sum() ** 1.5)
-    quantile = student.ppf(1 - alpha / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1))
+    freedom = clustering.freedom
+    quantile = student.ppf(1 - alpha / 2, freedom) * np.sqrt((freedom + 1) / freedom)
     reach = bias + np.array([-quantile, quantile])
     low, high = np.quantile(means_B, ndtr(bias + reach / np.maximum(1 - skewness * reach, 1e-6)))
     return float(low), float(high)
