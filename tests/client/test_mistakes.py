@@ -120,11 +120,19 @@ def test_only_line_breaks_separate_prompts(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "prompts.txt") == ["One\u2028prompt.", "Two\x85."]
 
 
-@pytest.mark.parametrize("field", ["dry_run", "kind"])
-def test_a_spec_file_with_a_name_that_is_not_a_field_is_refused(binnacle: Callable[..., Cli], tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize("command", [("submit", "steer", "demo", "refusal", "--spec"), ("study", "run")])
+@pytest.mark.parametrize("field", ["dry_run", "reuse", "kind", "self", "idempotency_key"])
+def test_a_file_with_a_name_that_is_not_a_field_is_refused(
+    binnacle: Callable[..., Cli], tmp_path: Path, field: str, command: tuple[str, ...]
+) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({field: True}))
-    said = refused(binnacle("submit", "steer", "demo", "refusal", "--spec", "spec.json"), "bad_spec")
-    assert field in said
+    assert field in refused(binnacle(*command, "spec.json"), "bad_spec")
+
+
+@pytest.mark.parametrize("text", ['{"request": null}', '{"request": "x"}', '{"request": {"kind": "study"}}', "[]", "[" * 100_000])
+def test_a_study_file_without_a_request_is_refused(binnacle: Callable[..., Cli], tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    refused(binnacle("study", "run", "study.json"), "bad_spec")
 
 
 @pytest.mark.parametrize("command", [("submit", "calibrate", "demo"), ("submit", "extract", "demo", "refusal")])
