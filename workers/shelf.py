@@ -17,7 +17,7 @@ from terms.documents.passport import PassportDocument
 from terms.values import JsonObject
 from workers.job import JobFault, TransientFault
 from workers.lm.cache import ModelCache, ModelKey
-from workers.lm.capture import assert_no_hooks
+from workers.lm.capture import hooks_left
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
 from workers.lm.hub import fetched_folder
@@ -106,11 +106,12 @@ class Shelf:
         faults: list[ModelFault] = []
         with self._lock:
             taken, self._taken = self._taken, {}
-            for key, lm in taken.items():
+            for key in list(taken):
                 self._cache.used(key)  # idle time counts from the end of the job, however long the job was
-                try:
-                    assert_no_hooks(lm.model)
-                except ModelFault as fault:
+                fault = hooks_left(
+                    taken.pop(key).model
+                )  # nothing here refers to the model when it is dropped, so that it is freed
+                if fault is not None:
                     self._cache.drop(key)
                     faults.append(fault)
             self._list()

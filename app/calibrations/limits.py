@@ -6,6 +6,7 @@ from app.models.context import check_context
 from app.models.layers import layers_of
 from app.settings import LimitSettings
 from app.text import check_not_blank
+from binnacle.words.counting import counted
 from terms.documents.model import ModelFactsDocument
 
 NEUTRAL_PROMPTS = 50
@@ -19,8 +20,8 @@ def prompt_count(request: CalibrationRequest) -> int:
 
 def arithmetic(request: CalibrationRequest) -> str:
     """The size of the job in words: `50 prompts x 128 new tokens = 6,400 generated tokens`."""
-    prompts = prompt_count(request)
-    return f"{prompts:,} prompts x {request.max_new_tokens:,} new tokens = {prompts * request.max_new_tokens:,} generated tokens"
+    prompts, tokens = prompt_count(request), request.max_new_tokens
+    return f"{counted(prompts, 'prompt')} x {counted(tokens, 'new token')} = {counted(prompts * tokens, 'generated token')}"
 
 
 def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:

@@ -9,6 +9,7 @@ import typer
 from binnacle.address import home_folder
 from binnacle.cli.output import out
 from binnacle.errors import BinnacleError
+from binnacle.words.counting import counted
 
 DataFolder = Annotated[Path | None, typer.Option("--home", help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")]
 
@@ -29,7 +30,9 @@ def backup(
         raise BinnacleError("no_data_folder", f"{folder} does not exist. Name the service's data folder with --home.")
     made = back_up(Home(folder), target)
     objects = (
-        "objects are in a bucket: back that up too" if made.objects is None else f"{made.objects} objects, {made.bytes:,} bytes"
+        "objects are in a bucket: back that up too"
+        if made.objects is None
+        else f"{counted(made.objects, 'object')}, {made.bytes:,} bytes"
     )
     secrets = [name for name in SECRETS if (target / name).exists()]
     out.print(f"{target}: {', '.join(['the database', objects, *secrets])} (keep it private)")

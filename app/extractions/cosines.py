@@ -12,15 +12,17 @@ from app.extractions.results import CosinesOut, massive_rule
 from app.formats.tensorfile import tensors_of
 from app.http.context import Context
 from app.storage.base import Storage, key_of
+from app.storage.hashing import checked_pieces
 from terms.methods import UnknownMethod, parse_method
 
 
 def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.float32]]:
-    """Returns the numbers of these vectors, [D] each. Reads every object once, whole, to check its digest. Raises StorageError."""
+    """Returns the numbers of these vectors, [D] each. Reads every object once, whole, to check its digest, but keeps a piece at a time. Raises
+    StorageError."""
     found: dict[tuple[str, str], NDArray[np.float32]] = {}
     for digest in {row.digest for row in rows}:
         keys = [row.key for row in rows if row.digest == digest]
-        found |= {(digest, key): vector for key, vector in tensors_of(storage.get(key_of(digest)), keys).items()}
+        found |= {(digest, key): vector for key, vector in tensors_of(checked_pieces(storage, key_of(digest)), keys).items()}
     return [found[row.digest, row.key] for row in rows]
 
 

@@ -28,6 +28,7 @@ from app.quotas.admission import check_at_commit, check_upload
 from app.storage.blobs import Blob, reference_lock
 from app.text import check_text
 from app.traits import service as traits
+from binnacle.words.counting import counted
 from terms.components import COMPONENTS
 from terms.documents.model import ModelFactsDocument
 from terms.positions import UnknownPosition, parse_position
@@ -124,7 +125,7 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
     given = request.layers
     if given is not None and len(given) != len(vectors):
         detail = (
-            f"/vector_layers names {len(given):,} layers; the file holds {len(vectors):,} vectors. Name one "
+            f"/vector_layers names {counted(len(given), 'layer')}; the file holds {counted(len(vectors), 'vector')}. Name one "
             "layer for each vector, in the file's order."
         )
         raise invalid("/vector_layers", "layers_do_not_match", detail)

@@ -6,6 +6,7 @@ from typing import TypedDict
 from app.errors import Problem, invalid
 from app.extractions.schemas import ExtractionRequest
 from app.settings import LimitSettings
+from binnacle.words.counting import counted
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 from terms.documents.model import ModelFactsDocument
 from terms.methods import RANKED_DIMS, Method, UnknownMethod, method, parse_method
@@ -135,16 +136,17 @@ def check_size(  # noqa: PLR0913 - the factors of the arithmetic, each by name
     limits: LimitSettings,
 ) -> Size:
     """Returns the cost as numbers and their arithmetic. Raises Problem 422 `too_many_vectors`, `too_many_tokens`."""
-    grid = f"{positions} positions x {len(request.components)} components x {layers} layers"
+    grid = f"{counted(positions, 'position')} x {counted(len(request.components), 'component')} x {counted(layers, 'layer')}"
     if vectors > limits.extracted_vectors:
         detail = (
             f"{grid} x methods with their controls and refits = {vectors:,} vectors; this server allows {limits.extracted_vectors:,}. "
             "Name fewer layers (/layers), methods or controls."
         )
         raise invalid("/layers", "too_many_vectors", detail)
+    answering = f"{counted(examples, 'example')} x {counted(tokens, 'new token')}"
     generated = examples * tokens if request.responses == "generate" else 0
     if generated > limits.tokens:
-        detail = f"{examples:,} examples x {tokens:,} new tokens = {generated:,} tokens; this server allows {limits.tokens:,}."
+        detail = f"{answering} = {counted(generated, 'token')}; this server allows {limits.tokens:,}."
         raise Problem(
             422, "too_many_tokens", detail, errors=[{"pointer": "/max_new_tokens", "detail": detail, "code": "too_many_tokens"}]
         )
@@ -154,5 +156,5 @@ def check_size(  # noqa: PLR0913 - the factors of the arithmetic, each by name
         "vectors": vectors,
         "generated_tokens": generated,
         "rows_bytes": rows,
-        "arithmetic": f"{examples:,} examples x {tokens:,} new tokens = {generated:,} generated tokens; {grid} = {vectors:,} vectors",
+        "arithmetic": f"{answering} = {counted(generated, 'generated token')}; {grid} = {counted(vectors, 'vector')}",
     }

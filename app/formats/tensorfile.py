@@ -8,7 +8,8 @@ Convention: one file for any number of vectors, key `position/component/method/l
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,19 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     return [one for name, place in zip(names, places, strict=True) for one in _vectors(name, header[name], body[place])]
 
 
-def tensors_of(data: bytes, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Copies of the float32 tensors [D] of these names in a file that this module wrote; the others, which may be many, are not copied."""
-    header, body = _header(data)
-    return {name: np.frombuffer(body[slice(*header[name]["data_offsets"])], "<f4").copy() for name in names}
+def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The float32 tensors [D] of these names in a file that this module wrote, given in pieces; the others, which may be many, are not kept."""
+    rest, begun = iter(pieces), b""
+    while len(begun) < 8 + int.from_bytes(begun[:8].ljust(8, b"\0"), "little") and (more := next(rest, b"")):
+        begun += more
+    header, body = _header(begun)
+    found, at = {name: bytearray() for name in names}, 0
+    for piece in chain([body], map(memoryview, rest)):
+        for name in found:
+            begin, end = header[name]["data_offsets"]
+            found[name] += piece[max(0, begin - at) : max(0, end - at)]
+        at += len(piece)
+    return {name: np.frombuffer(kept, "<f4") for name, kept in found.items()}
 
 
 def _header(data: bytes) -> tuple[JsonObject, memoryview]:

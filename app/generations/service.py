@@ -21,6 +21,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
 from app.text import check_not_blank, check_text
+from binnacle.words.counting import counted
 from terms.specs import GenerationSpec
 
 DOSES = (0.25, 0.5, 1.0)
@@ -34,7 +35,8 @@ def cost(request: GenerationRequest) -> GenerationCost:
     doses = len(request.doses or request.coefficients or DOSES) if request.operation != "ablate" else 1
     prompts, vectors = len(request.prompts), len(set(request.vectors))
     answers = prompts * (1 + vectors * doses)
-    said = f"{prompts} prompts x (1 unsteered + {vectors} vectors x {doses} doses) = {answers:,} answers"
+    each = f"1 unsteered + {counted(vectors, 'vector')} x {counted(doses, 'dose')}"
+    said = f"{counted(prompts, 'prompt')} x ({each}) = {counted(answers, 'answer')}"
     if answers > MOST_ANSWERS:
         raise invalid(
             "/prompts",

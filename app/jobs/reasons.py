@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
+from binnacle.words import counting
 
 NAMED = 2
 """Most running jobs named in one sentence."""
@@ -59,7 +60,7 @@ def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     doing = ", ".join(f"{one.kind}{f' on {one.model}' if one.model else ''} ({one.phase})" for one in running[:NAMED])
     more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
     now = f". Running now: {doing}{more}" if running else ""
-    return WaitReason(code="after_jobs", detail=f"It waits for {_counted(count, 'job')} to end{now}.")
+    return WaitReason(code="after_jobs", detail=f"It waits for {counting.counted(count, 'job')} to end{now}.")
 
 
 def reason(
@@ -75,7 +76,7 @@ def reason(
     running, may = scene.running.get(owner, (0, 1))
     if running >= may:
         so_many = (
-            f"{_counted(running, 'job')} on devices; the quota (max_running) allows {may}"
+            f"{counting.counted(running, 'job')} on devices; the quota (max_running) allows {may}"
             if counted
             else "as many jobs on devices as the quota allows"
         )
@@ -119,15 +120,11 @@ def _others_first(place: Place, *, counted: bool) -> WaitReason:
     parts = [
         (place.others, f"{place.others} of other users with an earlier turn"),
         (place.own, f"{place.own} of the same user"),
-        (place.generations, _counted(place.generations, "generation")),
+        (place.generations, counting.counted(place.generations, "generation")),
     ]
     first = f": {', '.join(said for count, said in parts if count)}" if counted else ""
     code = "turn_of_others" if place.others or place.generations else "own_jobs_first"
-    return WaitReason(code=code, detail=f"{_counted(place.position - 1, 'job')} before it{first}.")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return WaitReason(code=code, detail=f"{counting.counted(place.position - 1, 'job')} before it{first}.")
 
 
 def _are(count: int) -> str:

@@ -21,7 +21,8 @@ from app.jobs.schemas import JobEdit, JobOut
 from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
-from app.pages.wording import counted, size
+from app.pages.wording import size
+from binnacle.words.counting import counted
 from terms.values import JsonObject
 
 router = page_router()

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.pages.texts.places import method_name, places_of
-from app.pages.wording import counted, interval, listed, number, percent, points
+from app.pages.wording import interval, listed, number, percent, points
+from binnacle.words.counting import counted
 from binnacle.words.emergence import ranges
 from binnacle.words.judging import cannot_tell
 from terms.documents.calibration import Aggregate

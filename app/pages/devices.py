@@ -6,6 +6,7 @@ from itertools import groupby
 from app.devices.schemas import HoldOut
 from app.pages.wording import when
 from app.status.schemas import WorkerOut
+from binnacle.words.counting import counted
 
 MOST = 6
 """Most devices that are described individually."""
@@ -23,7 +24,7 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
         parts.append(f"{name}: {_together([_state(one, own_jobs) for one in members])}.")
     if len(parts) > MOST:
         free = sum(_state(worker, own_jobs) == "free" for worker in serving)
-        return f"{free} of {len(serving)} workers are free."
+        return f"{free} of {counted(len(serving), 'worker')} {'is' if free == 1 else 'are'} free."
     return " ".join(parts)
 
 

@@ -38,11 +38,13 @@ def base_of(request: Request) -> str:
 
 
 def text_of(request: Request, template: str, **values: object) -> str:
-    """Returns the HTML of a template, which has access to the signed-in user."""
+    """Returns the HTML of a template, which has access to the signed-in user and to the path of the page (`here`)."""
     settings = context_of(request).settings
     viewer = getattr(request.state, "viewer", None)
     token = "" if viewer is None else sessions.csrf_token(request)
-    found: str = ENVIRONMENT.get_template(template).render(viewer=viewer, csrf=token, keys=settings.auth, **values)
+    found: str = ENVIRONMENT.get_template(template).render(
+        viewer=viewer, csrf=token, keys=settings.auth, here=request.url.path, **values
+    )
     return found
 
 

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from app.jobs.schemas import JobOut
 from app.jobs.states import State
-from app.pages.wording import counted, duration, listed
+from app.pages.wording import duration, listed
+from binnacle.words.counting import counted
 from terms.values import Json
 
 ON_MODELS = {"inspect": "Inspect", "prove": "Prove", "download": "Download"}

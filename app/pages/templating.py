@@ -12,7 +12,7 @@ from typing import TypeVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from app.pages.wording import duration, number, points, size, when
+from app.pages.wording import age, duration, number, points, size, when
 from binnacle.words.visible import visible
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -32,7 +32,7 @@ def environment(*folders: Path) -> Environment:
         auto_reload=False,
     )
     made.filters |= {
-        "time": time_tag, "entered": entered, "size": size, "duration": duration, "number": number, "points": points,
+        "time": time_tag, "entered": entered, "size": size, "duration": duration, "age": age, "number": number, "points": points,
     }  # fmt: skip
     return made
 

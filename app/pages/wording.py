@@ -11,9 +11,9 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun: `1 job`, `2,000 jobs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def age(seconds: float) -> str:
+    """Returns a duration that grows, to the minute, so that a page with it stays the same for a while: `under 2 min`, `3 min`."""
+    return "under 2 min" if seconds < 90 else duration(seconds)
 
 
 def size(count: int) -> str:
@@ -34,19 +34,19 @@ def number(value: float | None, digits: int = 3) -> str:
     """Returns `digits` significant digits, or a whole number with commas if it has more; empty without a value."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"  # 99.6 is not 1e+02
+    return f"{value:z,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:z.{digits}g}"  # 99.6 is not 1e+02
 
 
 def whole(value: float) -> str:
     """Returns a whole number with commas."""
-    return f"{value:,.0f}"
+    return f"{value:z,.0f}"
 
 
 def points(value: float | None) -> str:
     """Returns a difference in points with its sign: `+92`, `-3.4`."""
     if value is None:
         return ""
-    shown = f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
+    shown = f"{value:+z.0f}" if abs(value) >= 10 else f"{value:+z.1f}"
     return "0" if float(shown) == 0 else shown.replace("-", "\N{MINUS SIGN}")
 
 
@@ -54,7 +54,7 @@ def percent(share: float) -> str:
     """Returns a share as `81 %`; a share below 1 is never shown as 100 %."""
     if 0.995 <= share < 1:
         return "over 99 %"
-    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
+    return f"{100 * share:z.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
 def interval(low: float | None, high: float | None) -> str:

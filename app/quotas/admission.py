@@ -22,6 +22,7 @@ from app.quotas.models import UNLIMITED
 from app.quotas.schemas import Admission, QuotaUse
 from app.quotas.usage_repository import stored_bytes
 from app.settled import settled
+from binnacle.words.counting import counted
 
 QUEUE_SECONDS = 60
 BYTES_SECONDS = 3600
@@ -141,7 +142,7 @@ def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs
 
 def _queued(owner: str, limit: int, queued: int, jobs: int) -> _Used:
     detail = (
-        f"{owner} has {queued:,} jobs in the queue; {jobs:,} more make {queued + jobs:,}, and the quota (max_queued) is {limit:,}. "
+        f"{owner} has {counted(queued, 'job')} in the queue; {jobs:,} more make {queued + jobs:,}, and the quota (max_queued) is {limit:,}. "
         "The number falls as jobs start or are cancelled: wait, submit less at once, or ask an administrator for a larger quota."
     )
     return _Used("max_queued", limit, queued, jobs, bool(jobs) and queued + jobs > limit, detail, QUEUE_SECONDS)

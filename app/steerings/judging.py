@@ -11,6 +11,7 @@ from app.steerings import repository
 from app.steerings.limits import Grid
 from app.steerings.vectors import Vectors
 from app.traits.models import Trait
+from binnacle.words.counting import counted
 from binnacle.words.judging import REMEDY, cannot_tell
 from terms.judging import FITTED, MOST_QUESTIONS, MOST_UNRELATED
 from terms.specs import ExtractionSpec, JudgeSpec, SteeringAsked
@@ -41,8 +42,9 @@ def preparing(session: Session, judge: JudgeSpec, trait: Trait, vectors: Vectors
     unrelated = min(MOST_UNRELATED, counts["unrelated"])
     total = labelled + asked + unrelated
     said = (
-        f"preparing the judge: {labelled:,} labelled prompts + {asked:,} questions + {unrelated:,} unrelated questions = {total:,} unsteered "
-        f"answers of {new_tokens:,} tokens, none where an equal judge is kept"
+        f"preparing the judge: {counted(labelled, 'labelled prompt')} + {counted(asked, 'question')} + "
+        f"{counted(unrelated, 'unrelated question')} = {counted(total, 'unsteered answer')} of {counted(new_tokens, 'token')}, "
+        "none where an equal judge is kept"
     )
     return Preparing(total, said)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.errors import invalid
 from app.settings import LimitSettings
 from app.steerings.schemas import SteeringRequest
+from binnacle.words.counting import counted
 from terms.evidence import REFERENCE_QUESTIONS
 
 REFERENCE_ANSWERS = 5 * REFERENCE_QUESTIONS
@@ -58,9 +59,9 @@ def answers(request: SteeringRequest, grid: Grid) -> tuple[int, str]:
     )
     total = search + test + rest
     said = (
-        f"{grid.cells:,} cells x {doses} doses x {grid.selection:,} selection questions = {search:,}; "
-        f"{grid.groups:,} methods x {runs} runs x {grid.test:,} test questions = {test:,}; "
-        f"matching, extra sets, refits and unsteered {rest:,}: {total:,} answers"
+        f"{counted(grid.cells, 'cell')} x {counted(doses, 'dose')} x {counted(grid.selection, 'selection question')} = {search:,}; "
+        f"{counted(grid.groups, 'method')} x {counted(runs, 'run')} x {counted(grid.test, 'test question')} = {test:,}; "
+        f"matching, extra sets, refits and unsteered {rest:,}: {counted(total, 'answer')}"
     )
     return total, said
 

@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.storage.base import CHUNK, ObjectCorrupt, digest_of
+from app.storage.base import CHUNK, ObjectCorrupt, Storage, digest_of
+
+PIECE = 8 << 20
+"""Bytes of an object that are read at once."""
 
 
 def measure(data: bytes | Path) -> tuple[str, int]:
@@ -36,6 +39,19 @@ def checked_chunks(key: str, data: bytes | Path, chunk_size: int) -> Iterator[by
     for chunk in chunks(data, chunk_size):
         sha.update(chunk)
         yield chunk
+    check_digest(key, sha.hexdigest())
+
+
+def checked_pieces(storage: Storage, key: str) -> Iterator[bytes]:
+    """Yields a stored object in pieces of at most 8 MiB, so that memory does not grow with it.
+
+    Raises ObjectMissing, and after the last piece ObjectCorrupt if the object does not match the key.
+    """
+    size, sha = storage.head(key).size, hashlib.sha256()
+    for start in range(0, size, PIECE):
+        piece = storage.get_range(key, start, min(start + PIECE, size))
+        sha.update(piece)
+        yield piece
     check_digest(key, sha.hexdigest())
 
 

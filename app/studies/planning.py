@@ -29,6 +29,7 @@ from app.studies.schemas import StudyRequest
 from app.text import check_text
 from app.traits import service as traits
 from app.traits.models import Trait
+from binnacle.words.counting import counted
 from terms.methods import UnknownMethod
 from terms.values import JsonObject
 
@@ -52,7 +53,10 @@ DOMAINS = {
 def arithmetic(request: StudyRequest) -> tuple[int, str]:
     """Returns the number of the study's jobs, and its arithmetic in words."""
     models, pairs = len(request.models), len(request.models) * len(request.traits)
-    return models + 2 * pairs + 1, f"{models} calibrations + {pairs} extractions + {pairs} steerings + 1 report"
+    return models + 2 * pairs + 1, " + ".join(
+        counted(count, kind)
+        for kind, count in {"calibration": models, "extraction": pairs, "steering": pairs, "report": 1}.items()
+    )
 
 
 def check_size(request: StudyRequest, limits: LimitSettings) -> None:
@@ -61,7 +65,7 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
     if total > limits.study_jobs:
         pointer = "/traits" if len(request.traits) >= len(request.models) else "/models"
         detail = (
-            f"{len(request.models)} models x {len(request.traits)} traits: {said} = {total:,} jobs; this server allows "
+            f"{counted(len(request.models), 'model')} x {counted(len(request.traits), 'trait')}: {said} = {total:,} jobs; this server allows "
             f"{limits.study_jobs:,} in one study. Name fewer, or split the study: with ?reuse=true the parts share finished jobs."
         )
         raise invalid(pointer, "study_too_large", detail)
@@ -122,11 +126,12 @@ def _check_methods(request: StudyRequest) -> None:
     if not request.traits or total <= MOST_METHODS:
         return
     bases, counts = ablation(request)
-    added = (
-        f"{len(bases)} base methods ({', '.join(bases)}) x {len(counts)} numbers of dims x {len(ZEROED)} ways to choose the dims"
+    said = (
+        f"{counted(len(request.methods), 'method')} + {counted(len(bases), 'base method')} ({', '.join(bases)}) x "
+        f"{counted(len(counts), 'number')} of dims x {len(ZEROED)} ways to choose the dims"
     )
     detail = (
-        f"{len(request.methods)} methods + {added} = {len(request.methods) + len(bases) * len(counts) * len(ZEROED)}; without repeats "
+        f"{said} = {len(request.methods) + len(bases) * len(counts) * len(ZEROED)}; without repeats "
         f"{total}; a steering takes {MOST_METHODS}. Name fewer methods (/methods), or fewer numbers of dims (/ablation)."
     )
     raise invalid("/methods" if request.ablation is None else "/ablation", "too_many_methods", detail)

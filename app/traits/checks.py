@@ -7,6 +7,7 @@ from app.http.bodies import more_than
 from app.settings import LimitSettings
 from app.text import check_text
 from app.traits.schemas import Prompt, TraitRequest
+from binnacle.words.counting import counted
 
 LEAST = 2
 """Least prompts of each class: with a single prompt, none can be held out and there is no variance."""
@@ -24,7 +25,7 @@ def check(request: TraitRequest, limits: LimitSettings) -> None:
         if len(rows) < LEAST:
             other = "negative" if part == "positive" else "positive"
             detail = (
-                f"/{part} holds {len(rows)} prompts; a trait is a contrast and needs {LEAST} or more of each class, "
+                f"/{part} holds {counted(len(rows), 'prompt')}; a trait is a contrast and needs {LEAST} or more of each class, "
                 f"{other} and {part}."
             )
             raise invalid(f"/{part}", "too_few_prompts", detail)

@@ -9,6 +9,7 @@ from binnacle.cli.output import Json, err, print_json
 from binnacle.cli.picking import pick
 from binnacle.errors import BinnacleError
 from binnacle.results import Deletion
+from binnacle.words.counting import counted
 
 
 def delete(
@@ -47,6 +48,7 @@ def _tell(told: Deletion, verb: str) -> None:
     for one in told["deleted"]:
         name = f", {one['name']}" if one["name"] else ""
         err.print(f"{verb}: {one['id']} ({one['kind']}{name})")
-    err.print(f"  {told['files']:,} files, {told['vectors']:,} vectors, {told['bytes']:,} bytes")
+    sizes = [counted(told["files"], "file"), counted(told["vectors"], "vector"), counted(told["bytes"], "byte")]
+    err.print(f"  {', '.join(sizes)}")
     for one in told["stays"]:
         err.print(f"stays: {one['id']} ({one['kind']}): {one['why']}")

@@ -8,6 +8,7 @@ from rich.filesize import decimal
 from binnacle.cli.connecting import connected
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.terminal import Listing
+from binnacle.words.counting import counted
 
 
 def gc(
@@ -31,7 +32,7 @@ def gc(
     if told["items"]:
         out.print(table)
     cut = f" (the oldest {len(told['items'])} are listed)" if len(told["items"]) < told["jobs"] else ""
-    total = f"{told['jobs']} jobs{cut}, {told['files']} files, {decimal(told['bytes'])}"
+    total = f"{counted(told['jobs'], 'job')}{cut}, {counted(told['files'], 'file')}, {decimal(told['bytes'])}"
     if told["removed"]:
         err.print(f"removed the results of {total}; {decimal(told['freed_bytes'] or 0)} are freed at once, the rest within a day")
     else:

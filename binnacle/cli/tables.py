@@ -62,5 +62,5 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return ""
     if key in INTERVALS:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return f"{value:+.1f}" + ("" if low is None else f" [{low:+.0f}, {high:+.0f}]")
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return f"{value:+z.1f}" + ("" if low is None else f" [{low:+z.0f}, {high:+z.0f}]")
+    return f"{value:z.3g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,8 @@ fewer of them.
 from collections.abc import Mapping
 from typing import Any
 
+from binnacle.words.counting import counted
+
 REGISTER = (
     "curl --header @FILE ADDRESS/v1/judges --json "
     """'{"name": "house", "kind": "openai", "model": "MODEL", "url": "https://HOST/v1", "key_env": "VARIABLE"}'""",
@@ -33,7 +35,7 @@ def told_apart(facts: Mapping[str, Any]) -> str:
         return f"It tells {100 * accuracy:.0f} % of held-out responses apart (50 % is chance; no interval was stored)."
     return (
         f"It tells {100 * accuracy:.0f} % [{100 * limits['low']:.0f}, {100 * limits['high']:.0f}] of held-out responses apart "
-        f"({limits['clusters']:,} clusters; 50 % is chance)."
+        f"({counted(limits['clusters'], 'cluster')}; 50 % is chance)."
     )
 
 

@@ -120,7 +120,8 @@ class ExtractionDocument(TypedDict):
     """The whole extraction.json.
 
     `counts` are numbers of examples by class and split; its `empty_windows` lists, by position and class, the indices of the examples without
-    a token in the window.
+    a token in the window. `refits_left_out` are the keys of refits that have no vector, because the drawn clusters determine none, as for lda on
+    one cluster drawn again and again (files from before 2026-11-29 lack it).
     """
 
     schema_version: int
@@ -132,6 +133,7 @@ class ExtractionDocument(TypedDict):
     methods: list[str]
     controls: list[str]
     refits: list[str]
+    refits_left_out: NotRequired[list[str]]
     counts: dict[str, int | dict[str, dict[str, list[int]]]]
     split: Split
     provenance: ExtractionProvenance

@@ -188,9 +188,10 @@ class Ends(TypedDict):
 
 
 class Refits(Ends):
-    """Gains of a method refitted on resampled extraction sets."""
+    """Gains of a method refitted on resampled extraction sets; `draws` are the numbers of the resamples, 1 to n in files without it."""
 
     n: int
+    draws: NotRequired[list[int]]
     runs: list[str]
     gains: list[float | None]
 
@@ -205,7 +206,8 @@ class Decomposition(TypedDict):
 
 
 class GroupFacts(OfASibling):
-    """The effects of a method at its chosen layer, in each comparison; `unreachable` says why a comparison was not possible."""
+    """The effects of a method at its chosen layer, in each comparison; `unreachable` says why a comparison was not possible,
+    `controls_left_out` why a control was not run, by its name (files from before 2026-11-29 lack it)."""
 
     group: str
     subject: str
@@ -218,6 +220,7 @@ class GroupFacts(OfASibling):
     matched: dict[str, Effect | None]
     unreachable: dict[str, str]
     controls: dict[str, list[Effect]]
+    controls_left_out: NotRequired[dict[str, str]]
     decomposition: Decomposition | None
     extra: dict[str, dict[str, ExtraEffect]]
     refits: Refits | None

@@ -186,7 +186,7 @@ def test_layers_that_are_combined_are_one_cell(ada: httpx2.Client, names: dict[s
             asked = {"model": "demo", "trait": "refusal", "combine": combine, **chosen}
             cost = ada.post("/v1/steerings", params={"dry_run": "true"}, json=asked).json()
             assert cost["cells"] == cells, (chosen, cost)
-            assert cost["arithmetic"].startswith(f"{cells} cells x 6 doses")
+            assert cost["arithmetic"].startswith(f"{cells} cell{'' if cells == 1 else 's'} x 6 doses")
 
 
 def test_a_dose_that_is_not_finite_is_refused(ada: httpx2.Client, names: dict[str, str]) -> None:

@@ -43,7 +43,7 @@ def test_a_plan_names_every_job_with_its_cost_and_makes_nothing(ada: httpx2.Clie
     body = plan.json()
     assert [one["node"] for one in body["nodes"]] == NODES
     assert body["jobs"] == len(NODES) + 1
-    assert body["arithmetic"] == "1 calibrations + 2 extractions + 2 steerings + 1 report; 6 of these jobs will run"
+    assert body["arithmetic"] == "1 calibration + 2 extractions + 2 steerings + 1 report; 6 of these jobs will run"
     assert "answers" in str(body["nodes"][-1])
     assert ada.get("/v1/jobs").json()["items"] == []
     assert ada.get("/v1/studies").json()["items"] == []

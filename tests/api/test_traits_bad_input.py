@@ -18,7 +18,7 @@ Q = [{"question": "How?"}]
 BODIES: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("no prompts", {"positive": []}, "too_few_prompts", "/positive", "0 prompts"),
     ("one class", {"negative": []}, "too_few_prompts", "/negative", "positive and negative"),
-    ("one example", {"positive": ["a b"]}, "too_few_prompts", "/positive", "1 prompts"),
+    ("one example", {"positive": ["a b"]}, "too_few_prompts", "/positive", "1 prompt;"),
     ("in both classes", {"positive": ["x", "Insult a horse. "]}, "prompt_in_both_classes", "/positive/1", "/negative/0"),
     ("no questions", {"steering": {"questions": []}}, "no_questions", "/steering/questions", "empty"),
     ("no steering", {"steering": None}, "model_type", "/steering", "a JSON object"),

@@ -155,7 +155,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("layer past the end in the file", made("gguf", 9), {}, "layer_out_of_range", "/file", "The layer of direction.9 is 9"),
     ("negative layer", GOOD, {"vector_layers": "-1"}, "greater_than_equal", "/vector_layers", "0"),
     ("no layer", GOOD, {}, "missing_layer", "/vector_layers", "Give /vector_layers"),
-    ("too many layers", GOOD, {"vector_layers": "1,2"}, "layers_do_not_match", "/vector_layers", "2 layers; the file holds 1 vectors"),
+    ("too many layers", GOOD, {"vector_layers": "1,2"}, "layers_do_not_match", "/vector_layers", "2 layers; the file holds 1 vector."),
     ("another layer than the file", made("gguf", 3), {"vector_layers": "4"}, "contradicts_file", "/vector_layers", "says 3"),
     ("another method than the file", made("safetensors", 3), {"method": "x"}, "contradicts_file", "/method", "'probe'"),
     ("two of a key", two_of_a_key(), {}, "duplicate_vector", "/file", "none/residual/imported/3"),

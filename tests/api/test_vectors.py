@@ -1,6 +1,9 @@
 """Vectors of a finished extraction: filtered, sorted, compared, downloaded, hidden from others; and reuse of its kept rows."""
 
+import hashlib
 import io
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,9 +13,13 @@ import safetensors.numpy
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.extractions.models import Extraction
+from app.extractions.cosines import read_vectors
+from app.extractions.models import Extraction, Vector
+from app.formats.tensorfile import to_bytes
 from app.ids import new_id
 from app.jobs.models import Artifact
+from app.storage.base import ObjectCorrupt, key_of
+from app.storage.local import LocalStorage
 from tests.api.conftest import Running
 from tests.api.extracted import LAYERS, METHODS, numbers, store_extraction
 from tests.api.test_bad_input import problem
@@ -136,3 +143,29 @@ def test_kept_rows_are_read_by_an_extraction_that_needs_no_more_than_they_hold(
     assert rows_from(special_tokens="text") is None
     with api.client("eve") as eve:
         assert rows_from(eve) is None
+
+
+def test_a_vector_is_read_from_a_large_file_a_piece_at_a_time(tmp_path: Path) -> None:
+    """64 MiB were in memory to send one vector; a damaged file is still refused."""
+    storage = LocalStorage(tmp_path)
+    vectors = {f"p/residual/probe/{layer}": np.full(1 << 20, layer, np.float32) for layer in range(16)}
+    data = to_bytes(vectors)
+    digest = hashlib.sha256(data).hexdigest()
+    storage.put(key_of(digest), data)
+    del data
+    rows = [Vector(digest=digest, key=f"p/residual/probe/{layer}") for layer in (9, 3)]
+    tracemalloc.start()
+    try:
+        found = read_vectors(storage, rows)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [one.tolist()[::1000] for one in found] == [vectors[row.key].tolist()[::1000] for row in rows]
+    assert peak < 40 << 20
+    [file] = [path for path in tmp_path.rglob(f"*{digest}*") if path.is_file()]
+    file.chmod(0o644)
+    with file.open("r+b") as damaged:
+        damaged.seek(-1, 2)
+        damaged.write(b"\xff")
+    with pytest.raises(ObjectCorrupt):
+        read_vectors(storage, rows)

@@ -1,7 +1,10 @@
 """What only some machines allow a test: a small disk, a memory limit, another clock. Elsewhere each raises Unavailable with the reason."""
 
 import contextlib
+import os
 import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +84,12 @@ class Clock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "PYTHONPATH": str(Path(__file__).parent / "faked"),
         }
+
+    def ahead(self) -> float:
+        """How many seconds a new process with this clock is ahead of the true time."""
+        command = [sys.executable, "-c", "import time; print(time.time())"]
+        told = subprocess.run(command, env={**os.environ, **self.environment}, capture_output=True, text=True, check=True).stdout
+        return float(told) - time.time()
 
     def set(self, offset: str) -> None:
         """`+2h`, `-30d`: from the true time."""

@@ -19,6 +19,7 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.ledger import Ledger, Line
 from tests.chaos.surroundings import Clock, Unavailable
 
+SECONDS = {"m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(600)]
 
 
@@ -135,6 +136,8 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
             strike = campaign.strike()
             for clock, offset in zip(clocks, offsets, strict=True):
                 clock.set(offset)
+                seconds = float(offset.rstrip("mhdy")) * SECONDS.get(offset[-1], 1)
+                assert clock.ahead() == pytest.approx(seconds, abs=60), "the clock jumped"
             campaign.recovered(strike)
             time.sleep(5)
         campaign.finish(120)

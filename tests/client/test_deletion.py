@@ -33,7 +33,7 @@ def answered(environment: dict[str, str], said: str, *arguments: str) -> subproc
 
 
 def test_delete_lists_what_goes_and_asks_first(binnacle: Cli, environment: dict[str, str], jobs: list[str]) -> None:
-    size = f"1 files, 0 vectors, {len(FILE) + 30:,} bytes"  # the fixture appends the id, 30 bytes
+    size = f"1 file, 0 vectors, {len(FILE) + 30:,} bytes"  # the fixture appends the id, 30 bytes
     shown = binnacle("delete", *jobs, "--dry-run")
     assert (shown.returncode, shown.stderr.count(size)) == (0, 2)
     assert f"would be deleted: {jobs[0]} (calibrate, mine)" in shown.stderr

@@ -78,7 +78,7 @@ def test_gc_lists_old_results_before_it_removes_them(binnacle: Cli, api: Running
     assert "100.0 d" in shown.stdout
     assert "nothing was removed yet. Remove them with: binnacle gc --older-than 90 --yes" in shown.stderr
     assert "can be removed" in binnacle("gc", "--older-than", "101").stderr
-    assert "removed the results of 1 jobs, 1 files" in binnacle("gc", "--yes").stderr
+    assert "removed the results of 1 job, 1 file," in binnacle("gc", "--yes").stderr
 
 
 def test_gc_says_when_it_lists_only_some_of_the_old_results(binnacle: Cli, api: Running, monkeypatch: pytest.MonkeyPatch) -> None:

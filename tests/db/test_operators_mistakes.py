@@ -1,4 +1,5 @@
-"""An operator's mistake about the database ends a command with one sentence and the remedy, without a traceback or the password."""
+"""An operator's mistake about the database ends a command with one sentence and the remedy, without a traceback or the password; commands take
+what is right, and one that only reads needs no pepper and changes no folder."""
 
 import os
 import subprocess

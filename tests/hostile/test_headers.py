@@ -1,4 +1,4 @@
-"""Malformed headers, sent as raw bytes because no client library would send them, never cause a server error."""
+"""Malformed headers, sent as raw bytes because no client library would send them, never cause a server error; a malformed Host is a 400."""
 
 import socket
 from urllib.parse import urlsplit
@@ -57,7 +57,7 @@ def status_line(api: ApiProcess, key: str, method: str, path: str, name: bytes, 
 
 
 @pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{name.decode()}-{i}" for i, (name, _) in enumerate(CASES)])
-def test_no_header_causes_a_server_error(api: ApiProcess, name: bytes, value: bytes) -> None:
+def test_no_header_causes_a_server_error_and_a_malformed_host_is_refused(api: ApiProcess, name: bytes, value: bytes) -> None:
     key = api.key("ada")
     for method, path in PATHS:
         line = status_line(api, key, method, path, name, value)

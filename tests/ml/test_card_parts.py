@@ -123,11 +123,13 @@ def test_the_service_s_tests_are_listed_with_their_outcomes() -> None:
         <testcase classname="tests.gpu.test_a" name="test_one"/>
         <testcase classname="tests.gpu.test_a" name="test_two[x]"><failure message="assert 1 == 2">...</failure></testcase>
         <testcase classname="tests.gpu.test_b" name="test_three"><skipped message="needs a CUDA device">...</skipped></testcase>
+        <testcase classname="" name="tests.gpu.test_c"><error message="collection failure">...</error></testcase>
         </testsuite></testsuites>"""
     assert service.states_in(junit) == {
         "test_a.py::test_one": "passed",
         "test_a.py::test_two": "failed: assert 1 == 2",
         "test_b.py::test_three": "not run: needs a CUDA device",
+        "test_c.py": "failed: collection failure",
     }
 
 

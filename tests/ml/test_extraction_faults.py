@@ -238,3 +238,17 @@ def test_training_through_the_model_reports_every_step_and_can_be_stopped(lm: La
 def test_lm_loss_is_refused_where_it_is_not_trained(lm: LanguageModel, calibrated: bytes) -> None:
     found = fault(lm, trait(), cal=calibrated, methods=["lm_loss__steps2"], components=["mlp_contribution"])
     assert found.code == "method_elsewhere"
+
+
+def test_a_refit_without_a_fit_is_left_out_and_named(lm: LanguageModel) -> None:
+    """Two clusters: the first resample with a refit of `lda` may draw one cluster twice, which failed the whole extraction."""
+    refits = [f"{method}__refit{k}" for method in ("lda", "mean_diff") for k in range(1, 13)]
+    asked: dict[str, Any] = {"validation_share": 0, "methods": ["lda", "mean_diff"], "refits": refits, "layers": [1]}
+    made = run(lm, trait(2), **asked)
+    document, vectors = json.loads(made["extraction.json"]), load_safetensors(made["vectors.safetensors"])
+    lost = document["refits_left_out"]
+    assert 0 < len(lost) < 12
+    assert all("/lda__refit" in key for key in lost)
+    assert vectors.keys().isdisjoint(lost)
+    assert len(vectors) + len(lost) == 2 + len(refits)
+    assert fault(lm, trait(2), **{**asked, "methods": [lost[0].split("/")[2]], "refits": []}).code == "too_few_rows"

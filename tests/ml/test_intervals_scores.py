@@ -51,6 +51,7 @@ def test_means_and_shares_are_over_the_scored_answers_and_none_if_there_are_none
     values = np.array([10.0, NAN, -40.0, 9.9])
     assert mean(values) == pytest.approx(-20.1 / 3)
     assert moved(values) == pytest.approx({"wanted": 1 / 3, "not_moved": 1 / 3, "opposite": 1 / 3})
+    assert str(moved(np.array([50.0] * 9 + [-50.0]))["not_moved"]) == "0.0", "1 - 0.9 - 0.1 is below 0"
     assert mean(np.array([NAN])) is None
     assert moved(np.array([NAN])) == {"wanted": None, "not_moved": None, "opposite": None}
 

@@ -51,14 +51,15 @@ def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], le
 def test_a_cleaned_method_is_compared_with_its_own_plain_one(parameters: str) -> None:
     """Three of ten answers more show the trait."""
     showing = {"mean_diff": 9, "probe__c2.0": 6, f"probe{parameters}": 2, f"probe_cleaned{parameters}": 5}
-    compared = {f"prompt[-1]/residual/{method}": StoredGroup(run(method, count), {}, ()) for method, count in showing.items()}
+    compared = {f"prompt[-1]/residual/{method}": StoredGroup(run(method, count), {}, {}) for method, count in showing.items()}
     found = contrasts(compared, "prompt[-1]/residual/mean_diff", run("unsteered", 0), Scale(70.0, 1, 0), 0, judged=True)["best"]
     plain, cleaned = (f"prompt[-1]/residual/probe{suffix}{parameters}" for suffix in ("", "_cleaned"))
     assert [(one["b"], one["difference"]) for one in found if one["a"] == plain] == [(cleaned, 30.0)]
 
 
 def test_contrasts_over_refits_hold_together() -> None:
-    """Each of two contrasts over refits has the level at which both hold, as those over questions alone have."""
+    """Each of two contrasts over refits has the level at which both hold, as those over questions alone have. Refits are compared on the
+    resamples that both methods have: one group lacks the first, another the last."""
     draw = np.random.default_rng(0)
     questions = [Question(i, "test", f"{i} ?", None, f"c{i}", (1,)) for i in range(24)]
 
@@ -68,8 +69,8 @@ def test_contrasts_over_refits_hold_together() -> None:
 
     base = scored("unsteered")
     compared = {
-        group: StoredGroup(run, {"dose": run}, [scored(f"{group}, refit {k}") for k in range(5)])
-        for group in ("a", "b", "c")
+        group: StoredGroup(run, {"dose": run}, {k: scored(f"{group}, refit {k}") for k in draws})
+        for group, draws in {"a": range(1, 6), "b": range(2, 7), "c": range(1, 6)}.items()
         if (run := scored(group))
     }
     found = contrasts(compared, "a", base, Scale(70.0, 1, 0), 0, judged=True)["dose"]
@@ -78,7 +79,9 @@ def test_contrasts_over_refits_hold_together() -> None:
     level = simultaneous_level(list(gaps.values()), clusters)
     assert level > 0.96
     for one in found:
-        pairs = zip(compared[one["b"]].refits, compared["a"].refits, strict=True)
-        wanted = two_level(np.stack([other.trait - lead.trait for other, lead in pairs]), clusters, level=level)
+        own, leading = compared[one["b"]].refits, compared["a"].refits
+        gaps_RQ = [own[k].trait - leading[k].trait for k in range(2 if one["b"] == "b" else 1, 6)]
+        wanted = two_level(np.stack(gaps_RQ), clusters, level=level)
         assert wanted is not None
+        assert one["refits"] == len(gaps_RQ)
         assert (one["low"], one["high"]) == (pytest.approx(wanted.low, abs=0.006), pytest.approx(wanted.high, abs=0.006))

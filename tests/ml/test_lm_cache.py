@@ -144,10 +144,18 @@ def test_a_model_with_touched_files_is_freed_before_it_is_loaded_again(shelf: Sh
     assert seen == [None]
 
 
-def test_a_model_with_a_hook_left_on_it_is_not_served_again(shelf: Shelf) -> None:
-    shelf.get("a").model.lm_head.register_forward_hook(lambda *_: None)
+def hooked(lm: LanguageModel) -> weakref.ref[torch.Tensor]:
+    """Leaves a hook on a model that only the garbage collector can free; returns a reference to its weights."""
+    lm.model.lm_head.register_forward_hook(lambda *_: None)
+    lm.model.itself = [lm.model]  # a reference cycle
+    return weakref.ref(lm.model.lm_head.weight)
+
+
+def test_a_model_with_a_hook_left_on_it_is_freed_and_not_served_again(shelf: Shelf) -> None:
+    gone = hooked(shelf.get("a"))
     with pytest.raises(ModelFault, match="hooks_left"):
         shelf.get("a")
+    assert gone() is None
     shelf.get("a")
     assert shelf.loads == ["a", "a"]
 
@@ -165,19 +173,19 @@ def test_a_failed_load_leaves_the_other_models(shelf: Shelf) -> None:
     assert shelf.names() == ["a", "b"]
 
 
-def test_every_model_on_which_a_job_left_a_hook_is_unloaded(shelf: Shelf) -> None:
+def test_every_model_on_which_a_job_left_a_hook_is_freed(shelf: Shelf) -> None:
     """In the shelf of a worker, because the job of a study can take several models."""
     kept = workers.shelf.Shelf(
         Settings(model_budget_bytes=10 * shelf.size), make_sessions(make_engine("postgresql+psycopg://nowhere/none"))
     )
     for name in "abc":
         key = shelf.key(name)
-        lm = kept._cache.get(key, partial(load, shelf.folders[name]), expected_bytes=shelf.size)
-        kept._names[key], kept._taken[key] = name, lm
-        if name != "b":
-            lm.model.register_forward_hook(lambda *_: None)
+        kept._taken[key] = kept._cache.get(key, partial(load, shelf.folders[name]), expected_bytes=shelf.size)
+        kept._names[key] = name
+    gone = [hooked(kept._taken[shelf.key(name)]) for name in "ac"]
     with pytest.raises(ModelFault) as left:
         kept.after_job()
     assert left.value.code == "hooks_left"
+    assert [one() for one in gone] == [None, None]
     assert kept.names() == ["b"]
     kept.after_job()

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load, save
 
 from binnacle.words.massive import massive_at
-from tests.ml.steering_jobs import FEW, Files, _fitted_once, context, extracted, severe, steer_spec
+from tests.ml.steering_jobs import FEW, Files, _fitted_once, context, extracted, severe, steer_spec, summary_of
 from tests.ml.test_extraction_handler import files
 from workers.handlers import steering
 from workers.lm.model import LanguageModel
@@ -56,3 +56,25 @@ def test_no_result_of_the_vector_gives_a_dose(severe: LanguageModel, with_massiv
     own = [one for one in lines if one["vector"] and one["vector"]["name"] == subjects["mean_diff"]["name"]]
     assert own
     assert not [one for one in own if one["r"] is not None or re.search(r"-r\d", one["run"])]
+
+
+def test_a_shuffled_control_without_a_clean_dose_is_named(severe: LanguageModel, extracted: Files) -> None:
+    """It was dropped without a word."""
+    [dim, *_] = massive_at(json.loads(extracted["job_cal", "calibration.json"])["aggregate"], 3)
+    vectors = load(extracted["job_ext", "vectors.safetensors"])
+    [key] = (one for one in vectors if "shuffled" in one and one.endswith("/3"))
+    vectors[key].zero_()[dim] = 1.0
+    source = {"job": "job_ext", "methods": ["probe"], "layers": [3], "positions": None, "components": None}
+    asked = {
+        "from": [source],
+        "doses": [0.5],
+        "matched": [],
+        "controls": {"random": 0, "shuffled": 1, "prompt_only": False},
+        **FEW,
+    }
+    found = summary_of(severe, extracted | {("job_ext", "vectors.safetensors"): save(vectors)}, **asked)
+    [group] = found["groups"]
+    assert group["controls"]["shuffled"] == []
+    [(name, why)] = group["controls_left_out"].items()
+    assert name.startswith(group["group"])
+    assert "no clean dose" in why

@@ -121,7 +121,7 @@ def test_one_trait_or_a_gain_that_may_be_zero_is_not_enough() -> None:
     assert recommend([]).method is None
     unsure = recommend([evidence(), evidence("b", leader_gain=between(-2, 30))])
     assert unsure.method is None
-    assert "1 traits were steered for certain" in unsure.findings[0].sentence
+    assert "1 trait was steered for certain" in unsure.findings[0].sentence
     assert "b: best probe, gain [-2.0, +30.0]" in unsure.findings[0].because
 
 

@@ -222,7 +222,7 @@ def test_missing_objects_are_counted_and_a_backup_without_any_object_fails(folde
     settings = home.folder / "binnacle.toml"
     settings.write_text(f'storage_url = "file://{elsewhere}"\n')
     settings.chmod(0o600)
-    assert "1 objects" in cli("backup", str(folder / "another"), "--home", str(home.folder))
+    assert "1 object," in cli("backup", str(folder / "another"), "--home", str(home.folder))
 
 
 def test_an_external_database_is_backed_up_and_not_the_old_one_of_the_folder(

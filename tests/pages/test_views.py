@@ -1,5 +1,6 @@
 """Every view in Chromium, at both sizes and in both themes, is accessible (axe-core) and fits; and what people do by keyboard works."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,19 @@ def test_every_view_is_accessible_and_fits_and_is_silent(
     assert wrong == {}
 
 
+def test_every_view_marks_its_place_in_the_navigation(root: Person, views: dict[str, str]) -> None:
+    """`page` for the page itself, `true` for one below it."""
+    assert root.sign_in().status_code == 200
+    places = {
+        "/new/": "/new", "/jobs/": "/", "/vectors/": "/vectors", "/traits/": "/traits", "/models/": "/models", "/fleet/": "/fleet",
+    }  # fmt: skip
+    for name, path in views.items():
+        bare = path.partition("?")[0]
+        wanted = next(((place, "true") for below, place in places.items() if bare.startswith(below)), (bare, "page"))
+        [bar] = re.findall(r'<nav aria-label="Main">.*?</nav>', root.get(path).text, re.DOTALL)
+        assert re.findall(r'<a href="([^"]+)" aria-current="(\w+)"', bar) == [wanted], name
+
+
 def test_tab_reaches_every_control_of_every_view_in_order_and_shows_where_it_is(
     api: Running, root: Person, chrome: Chrome, views: dict[str, str]
 ) -> None:
@@ -175,13 +189,13 @@ def test_a_job_is_made_by_keyboard_and_its_price_follows_the_form(api: Running, 
     chrome.find_element(By.ID, "content").find_element(By.NAME, "model").send_keys("demo")
     until(chrome, lambda: "50 prompts x 128 new tokens = 6,400 generated tokens" in text(chrome))
     press(chrome, Keys.TAB, "Only one prompt.")
-    until(chrome, lambda: "1 prompts x 128" in text(chrome))
+    until(chrome, lambda: "1 prompt x 128" in text(chrome))
     summary = chrome.find_element(By.CSS_SELECTOR, ".asking summary")
     summary.send_keys(Keys.ENTER)
     chrome.find_element(By.NAME, "layers").send_keys("99")
     until(chrome, lambda: "demo has 8 layers" in chrome.find_element(By.ID, "e-layers").text)
     chrome.find_element(By.NAME, "layers").send_keys(Keys.BACKSPACE, Keys.BACKSPACE, "3")
-    until(chrome, lambda: "1 prompts x 128" in text(chrome))
+    until(chrome, lambda: "1 prompt x 128" in text(chrome))
     chrome.find_element(By.NAME, "layers").send_keys(Keys.ENTER)
     until(chrome, lambda: "/jobs/" in chrome.current_url)
     [job] = ada.keyed.get("/v1/jobs", params={"owner": ada.name}).json()["items"]

@@ -1,9 +1,16 @@
-"""Numbers on pages and in reports are rounded to the digits asked for, and have no exponent unless they are huge."""
+"""Numbers on pages and in reports are rounded to the digits asked for, have no exponent unless they are huge, and no zero is negative."""
+
+import re
+from pathlib import Path
 
 import pytest
 
+from app.calibrations.limits import arithmetic
+from app.calibrations.schemas import CalibrationRequest
 from app.pages.plots.heat import heat
-from app.pages.wording import number
+from app.pages.wording import interval, number, percent, points, whole
+from binnacle.cli.tables import _cell
+from binnacle.words.counting import counted
 from workers.reports.table import Column, cell
 
 
@@ -35,3 +42,33 @@ def test_a_cell_of_a_heat_map_shows_a_score_near_a_hundred() -> None:
 )
 def test_a_ratio_of_a_report_gets_an_exponent_only_beyond_the_digits_of_a_float(value: float, shown: str) -> None:
     assert cell(Column("ratio", "ratio", "number"), {"ratio": value}) == shown
+
+
+@pytest.mark.parametrize("value", [-0.0, -1e-4])
+def test_nothing_is_shown_as_minus_zero(value: float) -> None:
+    row = {"gain": value, "gain_low": value, "gain_high": value}
+    shown = [cell(Column("gain", "gain", kind), row) for kind in ("points", "share")]
+    shown += [points(value), interval(value, value), whole(value), percent(-0.0), number(-0.0), _cell({"delta": value}, "delta")]
+    assert not [text for text in shown if re.search(r"[-\N{MINUS SIGN}]0", text)], shown
+
+
+def test_every_signed_number_is_formatted_without_a_negative_zero() -> None:
+    """`z` in a format turns -0.0, also after rounding, into 0.0."""
+    here = Path(__file__).parents[2]
+    sources = [path for folder in ("app", "binnacle", "tools", "workers") for path in (here / folder).rglob("*.py")]
+    assert len(sources) > 400
+    lines = [
+        f"{path.name}: {line.strip()}"
+        for path in sources
+        for line in path.read_text().splitlines()
+        if re.search(r":\+[.\dg]", line)
+    ]
+    assert lines == []
+
+
+def test_a_count_of_one_is_singular() -> None:
+    assert [counted(count, "held-out question") for count in (0, 1, 2000)] == [
+        "0 held-out questions", "1 held-out question", "2,000 held-out questions",
+    ]  # fmt: skip
+    one = CalibrationRequest(model="demo", prompts=["a"], max_new_tokens=1)
+    assert arithmetic(one) == "1 prompt x 1 new token = 1 generated token"

@@ -23,6 +23,7 @@ from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 from workers.lm.proofs import addends, causality, passport
 from workers.lm.proofs.addends import replay_errors
+from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.passport import PROOFS, Passport, prove
 from workers.lm.proofs.rows import random_rows
 from workers.lm.sharing import PathCache
@@ -323,7 +324,6 @@ def test_one_refusal_refuses_the_model_and_the_other_proofs_still_run(
 ) -> None:
     """The worst outcome is the passport's; a fault inside a proof refuses and does not end the others."""
     from workers.lm.errors import ModelFault
-    from workers.lm.proofs.outcome import Proof
 
     def fails(_lm: LanguageModel, _check: Callable[[], None]) -> Proof:
         raise ModelFault("activations_not_finite", "Hidden states are NaN.")
@@ -346,16 +346,21 @@ def test_progress_is_reported_and_a_check_stops_the_proofs(tiny_lm: Models) -> N
     seen: list[tuple[int, int]] = []
     prove(lm, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, len(PROOFS)) for done in range(len(PROOFS) + 1)]
-    calls = 0
+    running: list[str] = []
 
-    def stop_while_generating() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == len(PROOFS):  # more than one call comes from inside the generation
+    def run(name: str, proof: Callable[[], Proof]) -> Proof:
+        running.append(name)
+        found = proof()
+        running.pop()
+        return found
+
+    def stop_inside_a_proof() -> None:
+        if running:
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        prove(lm, check=stop_while_generating)
+        prove(lm, check=stop_inside_a_proof, run=run)
+    assert running == ["paths agree"], "the proof that generates"
     assert_no_hooks(lm.model)
 
 

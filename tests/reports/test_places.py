@@ -107,3 +107,11 @@ def test_a_vector_that_was_not_compared_says_why_whatever_the_judge(judge_facts:
     assert verdicts["mean_diff"] == "same vector as probe"
     assert verdicts["mean_diff_cleaned"] == why
     assert ("(the judge)" in verdicts["probe"]) == bool(judge_facts)
+
+
+def test_a_control_that_was_not_run_is_a_row_with_the_reason() -> None:
+    one = summary(GAINS, {})
+    groups = [{**group, "controls_left_out": {"p/shuffled/2": "it has no clean dose"}} for group in one["groups"]]
+    found = build(STUDY, gathered({"refusal": {**one, "groups": groups}}))
+    [rows] = [section["table"].rows for section in found.sections if section.get("table") and section["table"].id == "methods"]
+    assert [row["verdict"] for row in rows if row["method"] == "control p/shuffled/2"] == ["not run: it has no clean dose"]

@@ -246,7 +246,7 @@ def test_a_generation_answers_in_one_request(service: tuple[binnacle.Client, htt
     body = {"model": "demo-severe", "prompts": [{"prompt": "hello ?"}] * 40, "vectors": [vector["id"]], "doses": [0.1] * 20}
     refused = http.post("/v1/generations", json=body)
     assert refused.status_code == 422
-    assert "40 prompts x (1 unsteered + 1 vectors x 20 doses) = 840 answers" in refused.json()["detail"]
+    assert "40 prompts x (1 unsteered + 1 vector x 20 doses) = 840 answers" in refused.json()["detail"]
     assert http.post("/v1/generations", json=body | {"doses": [0]}).status_code == 422
     assert http.post("/v1/generations", json=body | {"prompts": []}).status_code == 422
 

@@ -208,14 +208,14 @@ def found(difference: dict[str, Any]) -> str:
     if difference["interval"] is None:
         return str(difference["verdict"])
     low, high = difference["interval"]
-    return f"{difference['verdict']}; 95 % interval of the difference {low:+g} to {high:+g} points"
+    return f"{difference['verdict']}; 95 % interval of the difference {low:+zg} to {high:+zg} points"
 
 
 def part(arms: dict[str, Any]) -> str:
     """What the massive part is called, and by what."""
     if arms["massive_part"] == "none":
         return "No dim is massive."
-    alone, on_top = (" to ".join(f"{limit:+g}" for limit in arms[key]) for key in ("alone", "on_top"))
+    alone, on_top = (" to ".join(f"{limit:+zg}" for limit in arms[key]) for key in ("alone", "on_top"))
     return f"The massive part is **{arms['massive_part']}**: alone it gains {alone} points, on top of the clean part {on_top}."
 
 

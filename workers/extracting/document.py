@@ -40,6 +40,7 @@ def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument
         "methods": spec["methods"],
         "controls": spec["controls"],
         "refits": spec["refits"],
+        "refits_left_out": _without_a_fit(gathered, fitted),
         "counts": {
             "examples": len(examples),
             "dropped_by_vetting": sum(not one.kept for one in examples),
@@ -52,6 +53,17 @@ def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument
         "provenance": _provenance(gathered),
         "vectors": [describe(one, gathered.rule) for one in fitted],
     }
+
+
+def _without_a_fit(gathered: Gathered, fitted: Sequence[Fitted]) -> list[str]:
+    """The keys of the requested refits that have no vector."""
+    made = {one.key for one in fitted}
+    keys = (
+        f"{position}/{component}/{refit}/{layer}"
+        for position, component, layer in gathered.sites
+        for refit in gathered.spec["refits"]
+    )
+    return [key for key in keys if key not in made]
 
 
 def _labels(examples: Sequence[Prompted], indices: set[int]) -> dict[str, list[int]]:

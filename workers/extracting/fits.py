@@ -35,19 +35,21 @@ class Fitted:
 
 
 def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Callable[[int], None]) -> list[Fitted]:
-    """Fits every method at every site. `on_layer(done)` is called after each site and each step of a vector that is trained.
+    """Fits every method at every site; a requested refit whose resample determines no vector is left out. `on_layer(done)` is called after
+    each site and each step of a vector that is trained.
 
     Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs, loss_not_finite.
     """
     spec = gathered.spec
     fitted = []
     trained: dict[Training, Fit] = {}
+    may_lack = set(spec["refits"]) - set(spec["methods"])
     for done, site in enumerate(gathered.sites):
         position, component, layer = site
         own = _trained(gathered, site, methods, trained, partial(on_layer, done))
         layer_rows = replace(_layer(gathered, site, methods), own_fits=own)
         try:
-            directions = fit_all(layer_rows, methods, seed=spec["seed"], resamples=spec["resamples"])
+            directions = fit_all(layer_rows, methods, seed=spec["seed"], resamples=spec["resamples"], may_lack=may_lack)
         except ValueError as error:
             if hasattr(error, "code"):
                 error.args = (f"{position}, {component}, layer {layer}: {error}",)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from workers.lm.capture import assert_no_hooks
+from workers.lm.capture import hooks_left
 from workers.lm.errors import ModelFault
 from workers.lm.folder import files_changed
 from workers.lm.memory import free_memory
@@ -60,7 +60,11 @@ class ModelCache:
             held = None  # before `drop`, which frees only what nothing refers to
             self.drop(key)
         if held is not None:
-            self._check(key, held.lm)
+            fault = hooks_left(held.lm.model)
+            if fault is not None:
+                held = None
+                self.drop(key)
+                raise fault
             held.used_at = self._clock()
             self._held.move_to_end(key)
             return held.lm
@@ -102,13 +106,6 @@ class ModelCache:
     @property
     def resident_bytes(self) -> int:
         return sum(held.bytes for held in self._held.values())
-
-    def _check(self, key: ModelKey, lm: LanguageModel) -> None:
-        try:
-            assert_no_hooks(lm.model)
-        except ModelFault:
-            self.drop(key)
-            raise
 
     def _make_room(self, needed: int) -> None:
         if needed > self.budget_bytes:

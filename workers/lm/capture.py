@@ -127,6 +127,14 @@ def prefill(lm: LanguageModel, ids: Sequence[int]) -> None:
 
 def assert_no_hooks(model: nn.Module) -> None:
     """Raises ModelFault hooks_left when any module still has a hook, which would read or steer the next job on this model."""
+    fault = hooks_left(model)
+    if fault is not None:
+        raise fault
+
+
+def hooks_left(model: nn.Module) -> ModelFault | None:
+    """The fault of a model with hooks left on it; None without any. It was not raised, so no traceback of it keeps the model in memory."""
     left = [name or "(root)" for name, module in model.named_modules() if any(getattr(module, table) for table in _HOOK_TABLES)]
-    if left:
-        raise ModelFault("hooks_left", f"Hooks remain on {first_few(left)}. Unload the model before it is used again.")
+    if not left:
+        return None
+    return ModelFault("hooks_left", f"Hooks remain on {first_few(left)}. Unload the model before it is used again.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from binnacle.words.counting import counted
 from binnacle.words.judging import judge_in_words
 from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
 from terms.evidence import FEWEST_CLUSTERS
@@ -140,11 +141,13 @@ def _agreement(data: Gathered) -> str:
     found = data.agreement
     if found is None:
         return "not labelled: fill in labelling.csv and send it back"
-    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:.2f}"
+    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:z.2f}"
     few = (
-        "" if found.decides else f"; labels in {found.clusters} clusters decide nothing, label texts in {FEWEST_CLUSTERS} or more"
+        ""
+        if found.decides
+        else f"; labels in {counted(found.clusters, 'cluster')} decide nothing, label texts in {FEWEST_CLUSTERS} or more"
     )
-    return f"{rank} over {found.n} texts; {found.same_side or 0:.0%} on the same side of 50{few}"
+    return f"{rank} over {counted(found.n, 'text')}; {found.same_side or 0:.0%} on the same side of 50{few}"
 
 
 def _judge(cell: Cell) -> str:
@@ -161,7 +164,10 @@ def _told(cell: Cell) -> str:
 def _questions(cell: Cell) -> str:
     assert cell.steering is not None
     asked = cell.steering["questions"]
-    sizes = {name: f"{asked[name]['n']} questions in {asked[name]['clusters']} clusters" for name in ("selection", "test")}
+    sizes = {
+        name: f"{counted(asked[name]['n'], 'question')} in {counted(asked[name]['clusters'], 'cluster')}"
+        for name in ("selection", "test")
+    }
     return f"{cell.trait}: {sizes['selection']} to choose on, {sizes['test']} to report"
 
 

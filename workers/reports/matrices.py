@@ -104,7 +104,7 @@ def _component(cell: Cell) -> str:
 
 def _table(cell: Cell, found: Compared) -> Table:
     rows = [
-        {"method": name} | {other: f"{found.before[i, j]:.3f} / {found.after[i, j]:.3f}" for j, other in enumerate(found.names)}
+        {"method": name} | {other: f"{found.before[i, j]:z.3f} / {found.after[i, j]:z.3f}" for j, other in enumerate(found.names)}
         for i, name in enumerate(found.names)
     ]
     return Table(

@@ -74,14 +74,14 @@ def cell(column: Column, row: Row) -> str:
         return "–"
     if column.kind == "points":
         low, high = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
-        interval = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
-        return f"{value:+.1f}{interval}"
+        interval = "" if low is None or high is None else f" [{low:+z.1f}, {high:+z.1f}]"
+        return f"{value:+z.1f}{interval}"
     if column.kind == "number":
         # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21
         exact = not isinstance(value, float) or 10_000 - 0.5 <= abs(value) < 1e15
-        return f"{value:,.0f}" if exact else f"{value:,.4g}"
+        return f"{value:z,.0f}" if exact else f"{value:z,.4g}"
     if column.kind == "share":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:z.1f} %"
     if column.kind == "dims":
         return ", ".join(map(str, value)) or "none"
     return "open" if column.kind == "link" else str(value)

@@ -40,8 +40,9 @@ def moved(differences_Q: Scores) -> dict[str, float | None]:
     known = differences_Q[~np.isnan(differences_Q)]
     if not len(known):
         return {"wanted": None, "not_moved": None, "opposite": None}
-    wanted, opposite = float((known >= MOVED).mean()), float((known <= -MOVED).mean())
-    return {"wanted": wanted, "not_moved": 1 - wanted - opposite, "opposite": opposite}
+    wanted, opposite = known >= MOVED, known <= -MOVED
+    shares = {"wanted": wanted, "not_moved": ~(wanted | opposite), "opposite": opposite}
+    return {name: float(share.mean()) for name, share in shares.items()}
 
 
 def mean(values_Q: Scores) -> float | None:

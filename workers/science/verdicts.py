@@ -7,6 +7,7 @@ massive dims set to 0; a plain vector is the same vector before that.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from binnacle.words.counting import counted
 from terms.methods import UnknownMethod, is_ablation, is_control, parse_method
 from workers.science.intervals import Interval
 
@@ -54,13 +55,13 @@ class Contrast:
         return verdict(self.interval, judged=self.judged)
 
     def __str__(self) -> str:
-        limits = "no interval" if self.interval is None else f"[{self.interval.low:+.1f}, {self.interval.high:+.1f}]"
+        limits = "no interval" if self.interval is None else f"[{self.interval.low:+z.1f}, {self.interval.high:+z.1f}]"
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
             else f" (it takes {self.detectable:.0f} points to be seen)"
         )
-        return f"{self.difference:+.1f} {limits}{seen}"
+        return f"{self.difference:+z.1f} {limits}{seen}"
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
         shown = "; ".join(f"{one.trait}: {_best(one)}" for one in evidence) or "no trait was steered"
+        known = f"{counted(len(steering), 'trait')} {'was' if len(steering) == 1 else 'were'}"
         return None, Finding(
-            f"{NOT_ENOUGH.capitalize()} to recommend a method: {len(steering)} traits were steered for certain.",
+            f"{NOT_ENOUGH.capitalize()} to recommend a method: {known} steered for certain.",
             f"{rule} {shown}.",
         )
     methods = sorted({name for one in steering for name in [one.leader, *one.contrasts] if not _is_control(name)}, key=cost)
@@ -168,7 +170,7 @@ def _is_control(name: str) -> bool:
 
 
 def _gain(interval: Interval | None) -> str:
-    return "without an interval" if interval is None else f"[{interval.low:+.1f}, {interval.high:+.1f}]"
+    return "without an interval" if interval is None else f"[{interval.low:+z.1f}, {interval.high:+z.1f}]"
 
 
 def _against(one: TraitEvidence, name: str) -> str:

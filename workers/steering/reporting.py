@@ -15,6 +15,7 @@ from workers.steering.runs import Run, RunSpec
 from workers.steering.sets import WAYS, Reported, Searched, clean_arm, massive_arm
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject, random_subject
+from workers.steering.vectors import draw_of
 
 EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
@@ -66,9 +67,10 @@ class Plan:
     searched: Searched
     best: RunSpec
     controls: Mapping[str, Sequence[RunSpec]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
     matched: Mapping[str, Asked] = field(default_factory=dict)
     arms: Mapping[str, RunSpec] = field(default_factory=dict)
-    refits: Sequence[RunSpec] = ()
+    refits: Mapping[int, RunSpec] = field(default_factory=dict)
     extra: Mapping[str, Mapping[str, RunSpec]] = field(default_factory=dict)
 
     def specs(self) -> Iterator[RunSpec]:
@@ -78,7 +80,7 @@ class Plan:
             yield from kind
         yield from (one for one in self.matched.values() if isinstance(one, RunSpec))
         yield from self.arms.values()
-        yield from self.refits
+        yield from self.refits.values()
         for doses in self.extra.values():
             yield from doses.values()
 
@@ -95,7 +97,8 @@ class Plan:
             {kind: [runs[one.id] for one in ones] for kind, ones in self.controls.items()},
             {name: runs[one.id] for name, one in self.arms.items()},
             {name: {at: runs[one.id] for at, one in ones.items()} for name, ones in self.extra.items()},
-            [runs[one.id] for one in self.refits],
+            {draw: runs[one.id] for draw, one in self.refits.items()},
+            self.left_out,
         )
 
 
@@ -112,10 +115,11 @@ def report(
             continue
         beside = companions.get(group, Companions()).at(one.subject.layers)
         own_r = one.best.spec.r
-        controls = _controls(setup, one.subject, own_r, beside.shuffled)
+        shuffled, left_out = _shuffled(setup, one.subject, beside.shuffled)
+        controls = _controls(setup, one.subject, own_r, shuffled)
         best = setup.planned(one.subject, "test", own_r)
         if not setup.pushes_have_doses:
-            plans[group] = Plan(one, best, controls)
+            plans[group] = Plan(one, best, controls, left_out)
             continue
         unfair = _no_equal_dose(one.subject, lead.subject)
         r = own_r if unfair else lead.best_run.spec.r
@@ -123,9 +127,10 @@ def report(
             one,
             best,
             controls,
+            left_out,
             _ways(setup, group, one.subject, unfair or r, matched) | at_raw.get(group, {}),
             _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
-            [_beside(setup, one.subject, r, refit) for refit in beside.refits],
+            {draw_of(refit): _beside(setup, one.subject, r, refit) for refit in beside.refits},
             _extra(setup, one.subject, own_r),
         )
     specs = [spec for plan in plans.values() for spec in plan.specs()]
@@ -174,16 +179,18 @@ def _ways(setup: Setup, group: str, subject: Subject, equal: float | str | None,
     return ways | {name: at(doses[group]) for name, doses in matched.divergence.doses.items()}
 
 
+def _shuffled(setup: Setup, subject: Subject, made: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
+    """The requested shuffled-label vectors that can run beside the subject, and by name why the others cannot: they have no dose to share."""
+    asked = made[: setup.spec["controls"]["shuffled"]]
+    doseless = [one for one in asked if subject.has_clean_dose and not one.has_clean_dose]
+    return [one for one in asked if one not in doseless], {one.name: OWN_DOSE_MISSING for one in doseless}
+
+
 def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequence[Subject]) -> dict[str, list[RunSpec]]:
     """The controls at the subject's dose: random vectors, and the method's own shuffled-label vectors."""
-    asked = setup.spec["controls"]
     return {
-        "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(asked["random"])],
-        "shuffled": [
-            _beside(setup, subject, r, one)
-            for one in shuffled[: asked["shuffled"]]
-            if one.has_clean_dose or not subject.has_clean_dose
-        ],
+        "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(setup.spec["controls"]["random"])],
+        "shuffled": [_beside(setup, subject, r, one) for one in shuffled],
     }
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from terms.documents.judge import RawScore
 from terms.documents.runs import AnswerLine
-from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, JudgeIdentity, Summary
+from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, JudgeIdentity, Refits, Summary
 from workers.judges.base import Score
 from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
 from workers.steering.questions import Question
@@ -41,7 +41,7 @@ class StoredGroup:
 
     best: Run
     matched: Mapping[str, Run | str | None]
-    refits: Sequence[Run]
+    refits: Mapping[int, Run]
 
 
 def stored_answers(data: bytes) -> dict[str, list[AnswerLine]]:
@@ -131,7 +131,7 @@ class _Again:
         """Recomputes one dose of a dose-response curve."""
         return _pushed_as(old, curve_point(self._runs[old["run"]], self.bases["selection"], self._scale))
 
-    def group(self, old: Group, refits: Sequence[Run]) -> Group:
+    def group(self, old: Group, refits: Mapping[int, Run]) -> Group:
         """Recomputes all of one method's effects. Effects on other traits are left out."""
         return {
             **old,
@@ -149,8 +149,12 @@ class _Again:
         return StoredGroup(
             self._runs[old["best"]["run"]],
             {way: self._runs[one["run"]] for way, one in old["matched"].items() if one},
-            [self._runs[run] for run in (old["refits"]["runs"] if old["refits"] else ())],
+            {} if old["refits"] is None else self._by_draw(old["refits"]),
         )
+
+    def _by_draw(self, old: Refits) -> dict[int, Run]:
+        draws = old.get("draws", range(1, old["n"] + 1))
+        return {draw: self._runs[run] for draw, run in zip(draws, old["runs"], strict=True)}
 
     def _decomposition(self, old: Decomposition | None) -> Decomposition | None:
         if not old or not old["arms"]:

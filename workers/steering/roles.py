@@ -30,5 +30,5 @@ def _pairs(findings: Findings) -> Iterator[tuple[Run, str]]:
         yield from ((run, "control") for runs in group.controls.values() for run in runs)
         yield from ((run, "decomposition") for run in group.arms.values())
         yield from ((run, "extra") for at in group.extra.values() for run in at.values())
-        yield from ((run, "refit") for run in group.refits)
+        yield from ((run, "refit") for run in group.refits.values())
     yield from ((run, "off_target") for one in findings.off_target for run in one.by_group.values())

@@ -57,7 +57,8 @@ class Reported:
     """A group's chosen subject and its runs on test questions. `matched` holds a sentence for each match that could not be reached.
 
     `controls`: random and shuffled-label vectors at the best dose. `arms`: the clean and the massive part. `extra`: runs on further sets of
-    questions, by set and dose. `refits`: the method refitted on resampled clusters.
+    questions, by set and dose. `refits`: the method refitted on resampled clusters, by the resample's number. `left_out`: why a control was not
+    run, by its name.
     """
 
     searched: Searched
@@ -66,7 +67,8 @@ class Reported:
     controls: Mapping[str, Sequence[Run]] = field(default_factory=dict)
     arms: Mapping[str, Run] = field(default_factory=dict)
     extra: Mapping[str, Mapping[str, Run]] = field(default_factory=dict)
-    refits: Sequence[Run] = ()
+    refits: Mapping[int, Run] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def unsteered(evaluator: Evaluator, sets: Mapping[str, Sequence[Question]]) -> dict[str, Run]:

@@ -80,6 +80,7 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
         "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
+        "controls_left_out": dict(one.left_out),
         "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale, judged=judged) if one.arms else None,
         "extra": {
             name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in one.extra.items()
@@ -88,15 +89,17 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
     }
 
 
-def refit_facts(refits: Sequence[Run], base: Run, scale: Scale) -> Refits | None:
+def refit_facts(refits: Mapping[int, Run], base: Run, scale: Scale) -> Refits | None:
     """Gains of a method refitted on resampled extraction sets, with an interval over sets and questions; None without refits."""
     if not refits:
         return None
-    gains = gains_of(refits, base, scale)
+    runs = list(refits.values())
+    gains = gains_of(runs, base, scale)
     interval = two_level(gains, clusters_of(base))
     return {
-        "n": len(refits),
-        "runs": [run.spec.id for run in refits],
+        "n": len(runs),
+        "draws": list(refits),
+        "runs": [run.spec.id for run in runs],
         "gains": [_round(mean(row)) for row in gains],
         "low": None if interval is None else round(interval.low, 2),
         "high": None if interval is None else round(interval.high, 2),
@@ -134,7 +137,7 @@ class Compared(Protocol):
     @property
     def matched(self) -> Mapping[str, Run | str | None]: ...
     @property
-    def refits(self) -> Sequence[Run]: ...
+    def refits(self) -> Mapping[int, Run]: ...
 
 
 def contrasts(
@@ -186,16 +189,17 @@ def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clus
 def _over_extraction_sets(
     contrast: Contrast, reported: Mapping[str, Compared], base: Run, scale: Scale, level: float, judged: bool
 ) -> Contrast:
-    """The same contrast over extraction sets too, where both methods were refitted: the k-th refits are on the same resample.
+    """The same contrast over extraction sets too, where both methods were refitted on the same resamples.
 
     Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full). `level` is that of each interval, so that
     all of the table hold together.
     """
-    a, b = reported[contrast["a"]], reported[contrast["b"]]
-    same = [one.spec.id for one in a.refits] == [one.spec.id for one in b.refits]
-    if same or len(a.refits) != len(b.refits):  # equal vectors share their runs, and differ by nothing
+    of_a, of_b = reported[contrast["a"]].refits, reported[contrast["b"]].refits
+    draws = [draw for draw in of_a if draw in of_b]
+    a, b = [of_a[draw] for draw in draws], [of_b[draw] for draw in draws]
+    if [one.spec.id for one in a] == [one.spec.id for one in b]:  # equal vectors share their runs, and differ by nothing
         return contrast
-    differences_RQ = gains_of(b.refits, base, scale) - gains_of(a.refits, base, scale)
+    differences_RQ = gains_of(b, base, scale) - gains_of(a, base, scale)
     interval = two_level(differences_RQ, clusters_of(base), level=level)
     if interval is None:
         return contrast
@@ -203,7 +207,7 @@ def _over_extraction_sets(
         **contrast,
         **_ends(interval),
         "verdict": verdict(interval, judged=judged),
-        "refits": len(a.refits),
+        "refits": len(draws),
         "over_refits": _round(float(np.nanmean(differences_RQ))),
     }
 

@@ -131,12 +131,16 @@ def shuffled_of(method: str) -> str | None:
 
 def refit_of(subject: Subject) -> str:
     """The group of the subject's original method if it is a refit; empty for any other subject."""
-    try:
-        parsed = parse_method(subject.method)
-    except UnknownMethod:
-        return ""  # an imported vector's own label
-    refit = int(parsed.parameters.get("refit", 0))
+    refit = draw_of(subject)
     return subject.group.removesuffix(f"__refit{refit}") if refit else ""
+
+
+def draw_of(subject: Subject) -> int:
+    """The number of the resample on which the subject was refitted; 0 for any subject that is not a refit."""
+    try:
+        return int(parse_method(subject.method).parameters.get("refit", 0))
+    except UnknownMethod:
+        return 0  # an imported vector's own label
 
 
 def load_subjects(

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.cli.checkup.finding import Finding
+from binnacle.words.counting import counted
 
 INSTALL_TORCH = "pip install torch==2.13.0"
 _ASK_TORCH = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.device_count()]))"
@@ -59,7 +60,7 @@ def torch_and_driver() -> Iterator[Finding]:
             return
         torch = Torch(*json.loads(asked.stdout.splitlines()[-1]))
         built = f"built for CUDA {torch.cuda}" if torch.cuda else "built without CUDA"
-        yield Finding("torch", "ok", f"{torch.version}, {built}, sees {torch.devices} CUDA device(s)")
+        yield Finding("torch", "ok", f"{torch.version}, {built}, sees {counted(torch.devices, 'CUDA device')}")
     yield fit(torch, driver, device_files())
 
 

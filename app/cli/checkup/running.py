@@ -10,6 +10,7 @@ from app.cli.checkup.finding import Finding, Level
 from binnacle import BinnacleError, Client
 from binnacle.address import find_address
 from binnacle.errors import NoService
+from binnacle.words.counting import counted
 
 DEFAULT_PORT = 8000
 """Where `binnacle up` listens."""
@@ -44,7 +45,7 @@ def service(home: Path) -> Iterator[Finding]:
         yield Finding(
             "service",
             "ok" if living else "fault",
-            f"{client.url}, {len(living)} worker(s)" + ("" if living else "; start one (binnacle up, binnacle worker)"),
+            f"{client.url}, {counted(len(living), 'worker')}" + ("" if living else "; start one (binnacle up, binnacle worker)"),
         )
         yield from workers(found)
         here = any(worker["host"] == socket.gethostname() for worker in living)

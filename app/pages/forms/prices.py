@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.pages.wording import counted, duration, size, whole
+from app.pages.wording import duration, size, whole
+from binnacle.words.counting import counted
 from terms.values import JsonObject
 
 QUOTAS = {"max_queued": "Jobs in the queue", "device_seconds_per_day": "Device time today", "stored_bytes": "Storage"}

@@ -19,7 +19,7 @@ from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page, text_of
-from app.pages.wording import duration, size
+from app.pages.wording import age, size
 from app.quotas import usage
 from app.status import repository as status
 from app.status.device_routes import Device
@@ -55,7 +55,9 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
     etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **found).encode())
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={**HEADERS, "ETag": etag})
-    return page(request, "fleet_part.jinja", etag=etag, **found)
+    answer = page(request, "fleet_part.jinja", etag=etag, **found)
+    answer.headers["ETag"] = etag
+    return answer
 
 
 @router.get("/fleet/{device}/{action}")
@@ -123,7 +125,7 @@ def in_order(workers: Sequence[WorkerOut]) -> list[WorkerOut]:
 def state(worker: WorkerOut) -> tuple[str, str]:
     """Returns what the worker does, and its style."""
     if not worker.alive:
-        return f"silent for {duration(worker.seen_seconds_ago)}", "failed"
+        return f"silent for {age(worker.seen_seconds_ago)}", "failed"
     if worker.blocked is not None:
         return worker.blocked.detail, "failed"
     if worker.hold is not None:

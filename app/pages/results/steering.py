@@ -177,7 +177,7 @@ def _costs(summary: Summary, leads: Leads) -> Part:
 
 
 def _stops(summary: Summary) -> Part | None:
-    """Returns the methods that share another's vector, and those that could not be compared."""
+    """Returns the methods that share another's vector, and those that could not be compared, controls too."""
     places = _places(summary)
     names = {one["group"]: method_name(one["group"], places) for one in summary["groups"]}
     rows: list[list[Cell]] = [
@@ -187,4 +187,5 @@ def _stops(summary: Summary) -> Part | None:
     rows += [
         [names[one["group"]], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()
     ]
+    rows += [[name, f"not run: {why}"] for one in summary["groups"] for name, why in one.get("controls_left_out", {}).items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

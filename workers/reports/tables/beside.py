@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from binnacle.words.counting import counted
 from terms.methods import is_ablation
 from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
@@ -18,7 +19,7 @@ def protocol(data: Gathered) -> Table:
         if not found or cell.steering is None:
             continue
         groups = {one["group"]: one for one in cell.steering["groups"]}
-        notes.append(f"{found['questions']} questions on {cell.trait}")
+        notes.append(f"{counted(found['questions'], 'question')} on {cell.trait}")
         for one in found["rows"]:
             group = groups.get(one["group"])
             if group is None or is_ablation(group["method"]):

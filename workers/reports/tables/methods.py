@@ -88,11 +88,15 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 
 def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
-    """Rows of the leader's random and shuffled vectors, numbered from 1."""
+    """Rows of the leader's random and shuffled vectors, numbered from 1, and of those that were not run, with the reason."""
     leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
-    for kind, runs in (leader["controls"] if leader else {}).items():
+    if leader is None:
+        return
+    for kind, runs in leader["controls"].items():
         for number, run in enumerate(runs, 1):
             yield {"method": f"{kind} control {number}", "kind": "control"} | _effect(cell, run)
+    for name, why in leader.get("controls_left_out", {}).items():
+        yield {"method": f"control {name}", "kind": "control", "verdict": f"not run: {why}"}
 
 
 def _effect(cell: Cell, effect: Effect) -> Row:

@@ -4,7 +4,7 @@ Fits are shared: methods that differ only in the dims set to 0 afterwards are fi
 vectors are float32 of norm 1. Deterministic: the same rows give the same bits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,11 +70,16 @@ class Layer:
     own_fits: Mapping[str, Fit] = field(default_factory=dict)
 
 
-def fit_all(layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples: int = 50) -> list[Direction]:
-    """Returns a direction for each method, in order. Raises DegenerateRows, and ValueError for a suffix that the calibration cannot support."""
+def fit_all(
+    layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples: int = 50, may_lack: Collection[str] = ()
+) -> list[Direction]:
+    """Returns a direction for each method, in order. `may_lack` are keys of refits: one whose resample determines no vector is left out.
+
+    Raises DegenerateRows, and ValueError for a suffix that the calibration cannot support.
+    """
     with one_thread():
         work = _Work(layer, seed)
-        return [work.direction(method, resamples) for method in methods]
+        return [work.direction(method, resamples) for method in methods if method.key not in may_lack or work.fits(method)]
 
 
 def shuffled_labels(positive_N: Bool, seed: int) -> Bool:
@@ -130,6 +135,10 @@ class _Work:
             counts={"positive": int(self._examples.positive.sum()), "negative": int((~self._examples.positive).sum())},
             seed=self._seed,
         )
+
+    def fits(self, method: Method) -> bool:
+        """Whether the rows determine the method's vector."""
+        return self._refitted(method, self._counts(method)) is not None
 
     def _counts(self, method: Method) -> Int:
         refit = int(method.parameters.get("refit", 0))
