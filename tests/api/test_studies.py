@@ -258,3 +258,10 @@ def deleted_when_read(ada: httpx2.Client, study: dict[str, Any], sessions: sessi
     finally:
         event.remove(Engine, "after_cursor_execute", executed)
     assert not waiting
+
+
+def test_two_labels_of_one_text_are_refused(ada: httpx2.Client, study: dict[str, Any]) -> None:
+    """One by the id of an earlier sheet; only one of them would count."""
+    answer = ada.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"t0123456789ab": 1, "0123456789ab": 2}})
+    assert answer.status_code == 422, answer.text
+    assert "Send one of them" in answer.json()["errors"][0]["detail"]

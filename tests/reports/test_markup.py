@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.studies.schemas import LabelsIn
 from binnacle import BinnacleError
@@ -111,7 +112,9 @@ def test_no_id_of_a_sheet_can_be_read_as_a_number_and_ids_of_earlier_sheets_are_
     assert [one.id for one in texts if NUMBER.fullmatch(one.id)] == []
     assert agreed(texts, {one.id: one.score / 20 for one in texts}).spearman == 1
     assert agreed(texts, {one.id.removeprefix("t"): one.score / 20 for one in texts}).n == len(texts)
-    assert LabelsIn(labels={"t0123456789ab": 1.0, "0123456789ab": 2.0})
+    assert LabelsIn(labels={"t0123456789ab": 1.0, "ba9876543210": 2.0})
+    with pytest.raises(ValidationError, match="A text has two labels"):
+        LabelsIn(labels={"t0123456789ab": 1.0, "0123456789ab": 2.0})
 
 
 @pytest.mark.parametrize("label", ["nan", "inf", "-1", "101", "1_0", "５０", "True", "1e1", "=5"])
