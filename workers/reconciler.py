@@ -1,8 +1,10 @@
-"""Repairs expired leases, jobs without a notified worker and unproved models, and removes old keys and records.
+"""Repairs expired leases, jobs without a notified worker and unproved models; moves changes of usage and of counters into their sums;
+removes old idempotency keys, webhook deliveries and silent workers.
 
 Every worker's parent runs a reconciler; an advisory lock allows one sweep at a time. It expires no lease until one TTL after the database's
-start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more than a
-TTL (the clock was set): an outage must not look like a hundred dead workers.
+start and after its own reconnect (workers renew first), nor when the database's clock has run ahead of its own monotonic clock by more than half
+a TTL (the clock was set, or the machine slept): an outage must not look like a hundred dead workers. A live lease has more than half a TTL left,
+since renewals come every third of it.
 """
 
 import time
@@ -76,6 +78,7 @@ class Reconciler:
                 return 0
             found = self._expired(session) if self._may_expire(session) else []
             self._forget(session)
+            # the changes that requests and triggers wrote as rows, into the sums that are read
             usage.add_up(session)
             tallies.add_up(session)
         # Each in its own transaction, after this one: in one transaction they would hold some jobs and wait for others (app/jobs/README.md).
@@ -93,7 +96,7 @@ class Reconciler:
         ).one()
         database, up_for, own = float(row[0]), float(row[1]), time.monotonic()
         known = self._clock
-        if known is None or known.ran_ahead(database, own) > self._settings.ttl:
+        if known is None or known.ran_ahead(database, own) > self._settings.ttl / 2:
             self._quiet_until = own + self._settings.ttl
             log.info(
                 "reconciler.quiet",

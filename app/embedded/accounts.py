@@ -41,8 +41,18 @@ def server_account() -> Account | None:
 
 
 def can_enter(path: Path, account: Account | None) -> bool:
-    """Returns whether `account` (None: the caller) may reach `path` and enter or execute it; asks the kernel."""
+    """Returns whether `account` (None: the caller) may reach `path` and enter or execute it; asks the kernel.
+
+    Raises EmbeddedError where root may not become the account, as in a namespace with a single user.
+    """
     if account is None:
         return os.access(path, os.X_OK)
-    asked = subprocess.run(["test", "-x", path], user=account.uid, group=account.gid, extra_groups=[], cwd="/", check=False)
+    try:
+        asked = subprocess.run(["test", "-x", path], user=account.uid, group=account.gid, extra_groups=[], cwd="/", check=False)
+    except OSError as error:
+        raise EmbeddedError(
+            "no_server_account",
+            f"Postgres does not run as root, and root cannot become the account {account.name} here: {error.strerror}. Start as an "
+            "ordinary user, or allow it: map more users into the namespace, or give the container the capabilities SETUID and SETGID.",
+        ) from error
     return asked.returncode == 0

@@ -55,7 +55,8 @@ class WorkerHost:
         self._on_start = on_start
 
     def run(self) -> None:
-        """Runs until SIGINT, SIGTERM or SIGHUP. Waits for servers that do not answer: hosts may start in any order."""
+        """Runs until SIGINT, SIGTERM or SIGHUP. The nodes themselves wait for servers that do not answer: hosts may start in any
+        order."""
         with self.home.lock():
             self._foreground.run(self._start)
 

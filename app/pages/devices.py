@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from app.devices.schemas import HoldOut
+from app.jobs.schemas import Queue
 from app.pages.wording import when
 from app.status.schemas import WorkerOut
 from binnacle.words.counting import counted
 
 MOST = 6
 """Most devices that are described individually."""
+DONE = {"paused": "Paused", "draining": "Drained"}
 
 
 def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> str:
@@ -28,10 +30,12 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
     return " ".join(parts)
 
 
-def holds_in_words(workers: Sequence[WorkerOut]) -> str:
-    """Returns `Paused by ada: driver update. The job starts once a worker is resumed.`; each reason once."""
-    holds = [worker.hold for worker in workers if worker.job_class == "model" and worker.hold is not None]
-    said = [f"{one.mode.capitalize()} by {one.by}{f': {one.reason}' if one.reason else ''}{_until(one)}." for one in holds]
+def holds_in_words(workers: Sequence[WorkerOut], queue: Queue) -> str:
+    """Returns `Paused by ada: driver update. The job starts once a worker is resumed.`; each reason once, of the running workers that serve
+    the queue."""
+    job_class = "light" if queue == "light" else "model"
+    holds = [worker.hold for worker in workers if worker.alive and worker.job_class == job_class and worker.hold is not None]
+    said = [f"{DONE[one.mode]} by {one.by}{f': {one.reason}' if one.reason else ''}{_until(one)}." for one in holds]
     return " ".join([*dict.fromkeys(said), "The job starts once a worker is resumed."])
 
 

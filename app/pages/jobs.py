@@ -108,7 +108,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject
     if job.waits_because is None or job.waits_because.code != "workers_held":
         return found
     workers = await context.database.run(fleet.workers, viewer, lease_seconds=context.settings.lease.ttl)
-    return {**found, "reason": holds_in_words(workers)}
+    return {**found, "reason": holds_in_words(workers, job.queue)}
 
 
 def standing_of(job: JobOut, viewer: Viewer) -> JsonObject:

@@ -53,8 +53,11 @@ class Storage(Protocol):
     def put(self, key: str, data: bytes | Path) -> bool:
         """Stores an object; on return it is complete and durable. Returns False when the object was already stored.
 
-        Readers see the whole object or nothing. Raises ObjectCorrupt when the bytes do not have the key's digest (nothing is stored then),
-        and StorageFull.
+        An object of the same size under the key counts as stored: reading it would cost each repeated put as much as storing it. So neither
+        its bytes nor the given ones are checked then, and a damaged object, of which `get` raises ObjectCorrupt, stays until it is deleted.
+
+        Readers see the whole object or nothing. Raises ObjectCorrupt when bytes to be stored do not have the key's digest (nothing is stored
+        then), and StorageFull.
         """
 
     def get(self, key: str) -> bytes:

@@ -123,6 +123,7 @@ class LocalStorage:
                 probe.write_bytes(b"ready")
             finally:
                 probe.unlink(missing_ok=True)
+            _sync_folder(self._objects)
 
     def presign(self, key: str, filename: str, media_type: str, seconds: int) -> str | None:
         return None

@@ -68,7 +68,7 @@ class StudyCost(BaseModel):
 
 
 def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> StudyOut:
-    """Returns a study with the jobs of its graph that the caller may see; `models` are the models it names."""
+    """Returns a study with the jobs of its graph that the caller may see, its report's among them; `models` are the models it names."""
     own = f"/v1/studies/{study.id}"
     report = jobs["report"]
     nodes = {name: _node(node, jobs.get(name), models.get(node["model"])) for name, node in in_order(study.nodes)}

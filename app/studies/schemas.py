@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from app.jobs.schemas import PromptedRequest
 from app.models.layers import Layers
@@ -49,6 +49,14 @@ class LabelsIn(BaseModel):
         examples=[{"t0123456789ab": 100, "tba9876543210": 0}],
         json_schema_extra={"additionalProperties": False},
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _one_of_each_text(cls, labels: dict[str, float]) -> dict[str, float]:
+        """Ids of earlier sheets lack the `t`."""
+        if len({name.removeprefix("t") for name in labels}) < len(labels):
+            raise ValueError("A text has two labels: by its id with t, and without it. Send one of them.")
+        return labels
 
 
 class StudyRequest(PromptedRequest):

@@ -206,8 +206,8 @@ def _check_over(graph: Mapping[str, Job]) -> None:
 
 
 def _usable_graph(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
-    """Returns the study's jobs by node. Raises Problem 409 when the caller may not see all of them now."""
-    graph = repository.jobs_of(session, study, viewer)
+    """Returns the study's jobs by node. Raises Problem 404 as `_graph`, and 409 when the caller may not see all of them now."""
+    graph = _graph(session, study, viewer)
     hidden = [name for name in study.nodes if name not in graph]
     if hidden:
         raise not_shared(study.id, "consists of", hidden)
@@ -241,6 +241,15 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
     return _answered(session, asker, report)
 
 
+def _graph(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
+    """Returns the study's jobs by node that the caller may see. Raises Problem 404 when its report's was deleted or hidden just now, after
+    the study was found."""
+    graph = repository.jobs_of(session, study, viewer)
+    if "report" not in graph:
+        raise not_found("study", study.id)
+    return graph
+
+
 def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
     study = repository.find(session, identifier, viewer)
     if study is None:
@@ -250,17 +259,23 @@ def _find(session: Session, identifier: str, viewer: Viewer) -> Study:
 
 def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
     """Returns a study by its own id or its Job's. Raises Problem 404."""
-    return _view(session, _find(session, identifier, viewer), viewer)
+    study = _find(session, identifier, viewer)
+    return _view(session, study, _graph(session, study, viewer))
 
 
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
-    """Returns a page of studies, newest first."""
-    return [_view(session, study, viewer) for study in repository.listing(session, viewer, limit=limit, before=before)]
+    """Returns a page of studies, newest first, without those that were deleted or hidden since it was read."""
+    read = repository.listing(session, viewer, limit=limit, before=before)
+    graphs = [(study, repository.jobs_of(session, study, viewer)) for study in read]
+    shown = [_view(session, study, graph) for study, graph in graphs if "report" in graph]
+    if len(shown) < len(read) == limit:  # fewer would end the list
+        last = read[-1]
+        shown += listing(session, viewer, limit=limit - len(shown), before=(last.created_at, last.id))
+    return shown
 
 
-def _view(session: Session, study: Study, viewer: Viewer) -> StudyOut:
-    models = model_repository.named(session, {node["model"] for node in study.nodes.values()})
-    return view(study, repository.jobs_of(session, study, viewer), models)
+def _view(session: Session, study: Study, graph: Mapping[str, Job]) -> StudyOut:
+    return view(study, graph, model_repository.named(session, {node["model"] for node in study.nodes.values()}))
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:

@@ -1,8 +1,9 @@
-"""`binnacle study`: runs whole comparisons, from a file or shipped, and labels their texts."""
+"""`binnacle study`: lists the shipped comparisons, runs whole ones, from a file or shipped, and labels their texts."""
 
 import csv
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json, print_warnings
 from binnacle.cli.picking import pick
 from binnacle.cli.price import print_plan
-from binnacle.cli.submit import read_json
+from binnacle.cli.submit import fields_of, read_json
 from binnacle.cli.tables import study_report
 from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
@@ -51,7 +52,7 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a study, print its tables, keep its report here."""
+    """Run a study, print its tables, keep its report here (with --json, only print its tables)."""
     chosen = read(spec)
     asked = chosen.request | ({"evidence": "full"} if full else {})
     page = page or (Path(chosen.page) if chosen.page else None)
@@ -90,23 +91,24 @@ def label(
 
 
 def read(spec: str) -> ShippedStudy:
-    """Returns a shipped study, or the request in a file. Raises BinnacleError for a file without a request."""
+    """Returns a shipped study, or one of a file's `request` or whole content. Raises BinnacleError for a file without a request."""
     path = Path(spec)
     if path.suffix != ".json":
         return shipped_study(spec)
     found = read_json(path)
-    return ShippedStudy(path.stem, "", dict(found.get("request", found)))
+    request = found["request"] if isinstance(found, dict) and "request" in found else found
+    return ShippedStudy(path.stem, "", fields_of(request, path))
 
 
 def read_labels(path: Path) -> dict[str, float]:
-    """Returns the labels of a filled-in sheet by id, without empty ones. Raises BinnacleError naming the line or the columns."""
+    """Returns the labels of a filled-in sheet by id, without empty ones. Raises BinnacleError naming the row, as a spreadsheet counts, or the
+    columns."""
     try:
         # "replace": a spreadsheet may save answers in another encoding; only the ids and labels are read
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             head = file.readline()
             file.seek(0)
-            sheet = csv.DictReader(file, delimiter=max(SEPARATORS, key=head.count))
-            rows, columns = list(sheet), sheet.fieldnames or ()
+            columns, *rows = [*csv.reader(file, delimiter=max(SEPARATORS, key=head.count))] or [[]]
     except (OSError, csv.Error) as error:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
     if not {"id", "label"} <= set(columns):
@@ -115,14 +117,20 @@ def read_labels(path: Path) -> dict[str, float]:
             "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {found[:200]}."
         )
     labels: dict[str, float] = {}
-    for line, row in enumerate(rows, start=2):
-        text = restored(row.get("label") or "").strip()
-        if not text:
-            continue
-        number = float(text.replace(",", ".")) if LABEL.fullmatch(text) else math.inf
-        if number > 100:
-            raise BinnacleError("bad_labels", f"{path}, line {line}: {text!r} is not a number from 0 to 100 beside an id.")
-        labels[restored(row["id"])] = number
+    for number, cells in enumerate(rows, start=2):
+        row = dict(zip(columns, map(restored, cells), strict=False))  # a spreadsheet may leave out empty cells at the end
+        if text := row.get("label", "").strip():
+            labels |= _label(f"{path}, row {number}", row.get("id", ""), text, labels)
     if not labels:
         raise BinnacleError("bad_labels", f"{path} has no labels; fill in its last column.")
     return labels
+
+
+def _label(where: str, name: str, text: str, known: Collection[str]) -> dict[str, float]:
+    """Returns the label of one row by its id. Raises BinnacleError for a label that is not from 0 to 100, and without an id of its own."""
+    label = float(text.replace(",", ".")) if LABEL.fullmatch(text) else math.inf
+    if not name or label > 100:
+        raise BinnacleError("bad_labels", f"{where}: {text!r} is not a number from 0 to 100 beside an id.")
+    if name in known:
+        raise BinnacleError("bad_labels", f"{where}: {name} has a label in an earlier row, too. Keep one row for each text.")
+    return {name: label}

@@ -16,6 +16,8 @@ from binnacle.words.massive import RULES_IN_WORDS
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
 
 
+SET = {"self", "kind", "dry_run", "reuse", "idempotency_key"}
+"""Names that are parameters of `client.submit`, not fields of a request."""
 Name = Annotated[str | None, typer.Option(help="A name for the job.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
 Webhook = Annotated[str | None, typer.Option(help="The webhook to notify when the job ends.")]
@@ -141,11 +143,9 @@ def steer(
 
 def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool, watch: bool, as_json: bool) -> None:
     """Submits a job. Fields that are None come from the file, or else from the server's defaults."""
-    fields = (read_json(more) if more else {}) | {field: value for field, value in spec.items() if value is not None}
-    if taken := ", ".join(sorted({"self", "kind", "dry_run"} & fields.keys())):
-        raise BinnacleError(
-            "bad_spec", f"{more} must not contain {taken}: the command and its options, like --dry-run, set that."
-        )
+    fields = (fields_of(read_json(more), more) if more else {}) | {
+        field: value for field, value in spec.items() if value is not None
+    }
     with connected() as client:
         job = client.submit(kind, dry_run=dry_run, **fields)
         print_warnings(job)
@@ -159,17 +159,22 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
             out.print(job["id"])
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns the fields of a request from a UTF-8 file, with or without a byte order mark.
-
-    Raises BinnacleError for a file that does not contain a JSON object.
-    """
+def read_json(path: Path) -> object:
+    """Returns the content of a UTF-8 file of JSON, with or without a byte order mark. Raises BinnacleError for another file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
+
+
+def fields_of(found: object, path: Path) -> dict[str, Any]:
+    """Returns the fields of a request that a file holds. Raises BinnacleError for another value than an object, and for the names in SET."""
     if not isinstance(found, dict):
         raise BinnacleError("bad_spec", f"{path} must hold the fields of a request, as a JSON object.")
+    if taken := ", ".join(sorted(SET & found.keys())):
+        raise BinnacleError(
+            "bad_spec", f"{path} must not contain {taken}: the command and its options, like --dry-run, set that."
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Many requests of one user at once: bounded for that user, without effect on others, and ended when their client hangs up."""
+"""Many requests of one user at once: bounded for that user, without effect on others, and ended when their client hangs up; and what a plan of
+a study may cost."""
 
 import json
 import socket
@@ -83,19 +84,27 @@ def asking(client: httpx2.Client, *paths: str) -> Iterator[list[tuple[str, int, 
         thread.join()
 
 
+def assert_served(seen: list[tuple[str, int, float]], whole: float) -> None:
+    """All of them succeeded, and none waited for the crowd, which took `whole` seconds."""
+    assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+    slowest = max(seconds for *_, seconds in seen)
+    assert slowest < max(5, whole / 2), f"{slowest:.1f} s of {whole:.1f} s, which it would take if it came after the crowd"
+
+
 def test_a_crowd_of_plans_waits_for_itself_and_others_are_served(api: Running, ada: httpx2.Client) -> None:
     study = large_study(api, ada)
+    began = time.monotonic()
     with api.client("bob") as bob, asking(bob, "/livez", "/readyz", "/v1/jobs") as seen:
         answers = at_once(CROWD, lambda _: ada.post("/v1/studies?dry_run=true", json=study, timeout=120))
     statuses = Counter(answer.status_code for answer in answers)
-    assert set(statuses) <= {200, 429}, statuses
+    assert set(statuses) <= {200, 429}, statuses  # how many are refused depends on speed; that some are, the next test asks
     assert statuses[200] >= 1
     assert len({answer.text for answer in answers if answer.status_code == 200}) == 1
     for answer in answers:
         if answer.status_code == 429:
             assert problem(answer, 429)["code"] == "too_many_at_once"
             assert int(answer.headers["Retry-After"]) > 0
-    assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+    assert_served(seen, time.monotonic() - began)
     assert ada.get("/v1/jobs").json()["items"] == []
     assert ada.post("/v1/studies?dry_run=true", json=study, timeout=120).status_code == 200
 
@@ -104,12 +113,13 @@ def test_retries_of_a_study_by_its_job_are_bounded_like_plans(api: Running, ada:
     made = ada.post("/v1/studies", json=STUDY).json()["id"]
     while ada.get(f"/v1/jobs/{made}").json()["state"] != "cancelled":
         assert ada.post(f"/v1/jobs/{made}/cancel", timeout=120).is_success
+    began = time.monotonic()
     with api.client("bob") as bob, asking(bob, "/readyz", "/v1/jobs") as seen:
         answers = at_once(CROWD, lambda _: ada.post(f"/v1/jobs/{made}/retry", timeout=120))
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {202, 429}, statuses
     assert {problem(answer, 429)["code"] for answer in answers if answer.status_code == 429} == {"too_many_at_once"}
-    assert Counter(status for _, status, _ in seen) == {200: len(seen)}
+    assert_served(seen, time.monotonic() - began)
 
 
 def test_a_plan_writes_nothing_and_takes_no_lock(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:

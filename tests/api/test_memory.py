@@ -33,7 +33,7 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def row() -> int:
-    """Bytes that the worker predicts for the shortest prompt with NEW new tokens, from the model itself and not from FACTS."""
+    """Bytes that the worker predicts for the shortest prompt with NEW new tokens, from the model itself and not from the fixture `facts`."""
     found = bytes_needed(load(model_folder("demo-plain")), 1, 1, NEW)
     assert found is not None
     return found

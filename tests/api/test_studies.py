@@ -2,13 +2,18 @@
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.auth.viewer import Viewer
+from app.deletion.service import delete_job
 from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
@@ -210,3 +215,53 @@ def test_a_study_is_not_retried_before_its_report_is_written(
     finish_everything(sessions, api.context.storage)
     assert ada.post(address).json()["code"] == "job_not_retryable"
     assert len(ada.get("/v1/studies").json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("POST", "/retry"), ("POST", "/labels")], ids=["shown", "retried", "labelled"]
+)
+def test_a_study_that_is_deleted_while_it_is_read_is_not_found(
+    ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session], method: str, path: str
+) -> None:
+    with deleted_when_read(ada, study, sessions):
+        body = {"labels": {"t0123456789ab": 1}} if path == "/labels" else None
+        answer = ada.request(method, f"/v1/studies/{study['id']}{path}", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+def test_a_list_does_not_end_at_a_study_that_is_deleted_while_it_is_read(
+    ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    made = [ada.get(f"/v1/studies/{ada.post('/v1/studies', json=STUDY).json()['id']}").json() for _ in range(3)]
+    with deleted_when_read(ada, made[-1], sessions):
+        first = ada.get("/v1/studies", params={"limit": 1}).json()
+    second = ada.get("/v1/studies", params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert [one["id"] for page in (first, second) for one in page["items"]] == [made[1]["id"], made[0]["id"]]
+
+
+@contextmanager
+def deleted_when_read(ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]) -> Iterator[None]:
+    """Within the block, the first statement that reads studies is followed at once by the deletion of this one's report."""
+    for _ in range(2):
+        ada.post(f"/v1/jobs/{study['job']}/cancel")
+    waiting = [True]
+
+    def executed(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM studies" in statement and waiting:
+            waiting.clear()
+            with sessions.begin() as session:
+                delete_job(session, study["job"], Viewer("ada", "member"))
+
+    event.listen(Engine, "after_cursor_execute", executed)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "after_cursor_execute", executed)
+    assert not waiting
+
+
+def test_two_labels_of_one_text_are_refused(ada: httpx2.Client, study: dict[str, Any]) -> None:
+    """One by the id of an earlier sheet; only one of them would count."""
+    answer = ada.post(f"/v1/studies/{study['id']}/labels", json={"labels": {"t0123456789ab": 1, "0123456789ab": 2}})
+    assert answer.status_code == 422, answer.text
+    assert "Send one of them" in answer.json()["errors"][0]["detail"]

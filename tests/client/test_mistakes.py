@@ -1,4 +1,5 @@
-"""Mistakes of a new user end in one sentence that says what to do: no traceback, no key on the screen, no unintended request."""
+"""Mistakes of a new user, and outages, end in one sentence that says what to do: no traceback, no key on the screen, no unintended request.
+Against a real API, a damaging server, and a wire that can be cut."""
 
 import ast
 import json
@@ -17,9 +18,6 @@ import pytest
 
 from binnacle import BinnacleError, Client, ServiceError, connection, following
 from binnacle.address import find_address
-from binnacle.cli.answers import answers_report, control_warnings
-from binnacle.cli.gains import steering_report
-from binnacle.cli.output import out
 from binnacle.cli.submit import read_prompts
 from binnacle.sendable import json_bytes
 from tests.api.conftest import Running
@@ -120,11 +118,19 @@ def test_only_line_breaks_separate_prompts(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "prompts.txt") == ["One\u2028prompt.", "Two\x85."]
 
 
-@pytest.mark.parametrize("field", ["dry_run", "kind"])
-def test_a_spec_file_with_a_name_that_is_not_a_field_is_refused(binnacle: Callable[..., Cli], tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize("command", [("submit", "steer", "demo", "refusal", "--spec"), ("study", "run")])
+@pytest.mark.parametrize("field", ["dry_run", "reuse", "kind", "self", "idempotency_key"])
+def test_a_file_with_a_name_that_is_not_a_field_is_refused(
+    binnacle: Callable[..., Cli], tmp_path: Path, field: str, command: tuple[str, ...]
+) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({field: True}))
-    said = refused(binnacle("submit", "steer", "demo", "refusal", "--spec", "spec.json"), "bad_spec")
-    assert field in said
+    assert field in refused(binnacle(*command, "spec.json"), "bad_spec")
+
+
+@pytest.mark.parametrize("text", ['{"request": null}', '{"request": "x"}', '{"request": {"kind": "study"}}', "[]", "[" * 100_000])
+def test_a_study_file_without_a_request_is_refused(binnacle: Callable[..., Cli], tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    refused(binnacle("study", "run", "study.json"), "bad_spec")
 
 
 @pytest.mark.parametrize("command", [("submit", "calibrate", "demo"), ("submit", "extract", "demo", "refusal")])
@@ -252,14 +258,14 @@ def test_an_outage_is_reported_once_and_waited_for_no_longer_than_outage(
     monkeypatch.setattr(following, "OUTAGE", 1.5)
     job = client.calibrate("demo")
     said: list[str] = []
-    with Client(wire.url, key, patience=10, on_outage=said.append) as far:
+    with Client(wire.url, key, patience=90, on_outage=said.append) as far:
         far.job(job)
         wire.upstream = None
         wire.cut()
         began = time.monotonic()
         with pytest.raises(BinnacleError, match="unreachable"):
             far.wait(job, timeout=90)
-    assert time.monotonic() - began < 45, "to the end of the timeout it would take 90 s"
+    assert time.monotonic() - began < 45, "to the end of the timeout, or of the client's patience, it would take 90 s"
     [sentence] = said
     assert sentence.startswith(wire.url)
     assert sentence.endswith("waiting for it")
@@ -300,58 +306,3 @@ def test_a_folder_that_cannot_be_made_is_named_in_one_line(binnacle: Callable[..
     (tmp_path / "file").write_text("")
     job = binnacle("submit", "calibrate", "demo").stdout.strip()
     assert str(tmp_path / "file" / "sub") in refused(binnacle("get", job, "--out", str(tmp_path / "file" / "sub")), "file_error")
-
-
-def answer(prompt: str, dose: float | None) -> dict[str, Any]:
-    """An answer of a generation, as the service sends it; unsteered without a dose."""
-    return {
-        "prompt": prompt, "system_prompt": None, "dose": dose, "coefficient": dose, "vector": None if dose is None else "vec_x",
-        "text": f"{prompt} at {dose}", "finite": True,
-    }  # fmt: skip
-
-
-def test_answers_are_grouped_by_prompt_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
-    answers: Any = [answer(prompt, dose) for dose in (None, 0.5) for prompt in ("a", "b")]
-    out.print(answers_report(answers))
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in lines if len(line) == 1] == ["a", "b"]
-    assert [line.rpartition(": ")[2] for line in lines if len(line) > 1] == ["a at None", "a at 0.5", "b at None", "b at 0.5"]
-
-
-def test_a_warning_names_vectors_that_are_controls() -> None:
-    vectors: Any = [
-        {"id": f"vec_{n}", "method": method, "trait": "refusal"}
-        for n, method in enumerate(("probe", "shuffled__of-probe", "randomness"))
-    ]
-    [warning] = control_warnings(vectors)
-    assert warning == "vec_1 is a control (shuffled__of-probe), not a vector of refusal."
-
-
-def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {"group": "response[:5]/residual/probe", "layers": [2], "dose": 0.6, "coefficient": 22.368, "coherence": 94.93}
-    measured = {**found, "gain": 92.19, "gain_low": 85.6, "gain_high": 96.37}
-    nothing = {
-        **found,
-        "group": "lda",
-        "dose": None,
-        "coefficient": None,
-        "coherence": None,
-        "gain": None,
-        "gain_low": None,
-        "gain_high": None,
-    }
-    summary: dict[str, Any] = {
-        "methods": [measured, nothing],
-        "questions": {"test": {"n": 72, "clusters": 36}},
-        "unsteered": {"test": {"trait": 0.28, "coherence": 99.79}},
-    }
-    steering: Any = {"summary": summary, "trait": "refusal", "model": "demo", "judge": "reference"}
-    out.print(steering_report(steering))
-    said = capsys.readouterr().out
-    assert "+92.2" in said
-    assert "[+85.6, +96.4]" in said
-    assert "72 held-out questions (36 clusters)" in said
-    assert "Unsteered: 0.28 of 100, coherence 99.79." in " ".join(said.split())
-    summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
-    out.print(steering_report(steering))
-    assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())

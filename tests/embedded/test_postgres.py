@@ -111,6 +111,18 @@ def test_a_pid_file_that_names_a_living_stranger_does_not_stop_the_start(server:
         stranger.kill()
 
 
+def test_root_that_cannot_become_another_account_is_told_why(tmp_path: Path) -> None:
+    """As in a rootless container: the only user of the namespace is root."""
+    alone = ["unshare", "--user", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine makes no user namespace")
+    up = [Path(sys.executable).with_name("binnacle"), "up", "--home", tmp_path / "home", "--device", "cpu"]
+    done = subprocess.run([*alone, *up], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "error: no_server_account: Postgres does not run as root, and root cannot become the account" in done.stderr
+    assert "ordinary user" in done.stderr
+
+
 def test_the_eldest_process_in_the_data_folder_is_the_server(server: Postgres) -> None:
     assert len(working_in(server.data)) > 3
     assert eldest(working_in(server.data)) == [int((server.data / "postmaster.pid").read_text().split()[0])]

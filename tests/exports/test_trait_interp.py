@@ -103,7 +103,7 @@ def test_control_vectors_are_one_file_a_kind_and_say_what_they_leave_out(tmp_pat
     assert sorted(tensor.name for tensor in reader.tensors) == ["direction.10", "direction.3"]
     assert reader.get_field("controlvector.model_hint").contents() == "gemma3"
     assert any("36 of 54 vectors are left out" in note for note in result["notes"])
-    assert result["vectors"] == 18  # no k_proj, and no layer 0
+    assert result["vectors"] == 18  # no k_proj, and no layer 0, which llama.cpp refuses
     name, data, _ = export("gguf", methods=["probe"], positions=["response[:]"])  # layer 3 of these is keys()[10]
     (tmp_path / "one.gguf").write_bytes(data)
     tensors = {one.name: one.data for one in gguf.GGUFReader(tmp_path / "one.gguf").tensors}

@@ -95,6 +95,17 @@ def test_coherence_of_readings_computed_by_hand() -> None:
     assert Scale(-1.0, -1.0, ()).coherence(Reading(-1.0, 0.0)) is None
 
 
+def test_texts_are_read_where_shuffling_changes_nothing(world: Worlds) -> None:
+    """Answers of one token, all alike: both ends of the scale are equal, and less likely texts still get a reading, without a score."""
+    lm = world("refusal", step=3).lm
+    answers = [((1, 5, 7), (9,)), ((1, 5, 7), (9,))]
+    scale = fit_scale(lm, answers, answers, batch_rows=4)
+    assert scale.base == scale.shuffled
+    found = Reader(lm, scale, batch_rows=96).read([((1, 5, 7), (one,)) for one in range(100)])
+    assert min(one.log_likelihood for one in found if one.log_likelihood is not None) < scale.base
+    assert {scale.coherence(one) for one in found} == {None}
+
+
 def test_a_scale_survives_being_stored(scale: Scale) -> None:
     assert Scale.from_json(json.loads(json.dumps(scale.to_json()))) == scale
 

@@ -1,5 +1,5 @@
-"""The leader of a steering is the method with the largest gain: controls never lead, and methods of the cleaning ablation only if there are no
-others."""
+"""Which method leads a steering, and the contrasts with it. Controls never lead, methods of the cleaning ablation only if there are no others; a
+cleaned method is compared with its own plain one; contrasts over refits share one simultaneous level. Pure: made scores, no model."""
 
 import numpy as np
 import pytest
@@ -33,6 +33,7 @@ def run(label: str, showing: int) -> Run:
         ({"probe": 1, "random": 9, "shuffled__of-probe": 9}, "probe"),
         ({"probe_pretop1": 7, "probe_pretop2": 8, "random": 9}, "probe_pretop2"),
         ({"random": 9}, None),
+        # names that only begin like a control's are methods
         ({"probe": 1, "randomness_trait": 9}, "randomness_trait"),
         ({"probe": 1, "shuffled-deck": 9, "random__seed1": 10}, "shuffled-deck"),
         ({"random.walk": 1}, "random.walk"),
@@ -78,6 +79,7 @@ def test_contrasts_over_refits_hold_together() -> None:
     clusters = [one.cluster for one in questions]
     level = simultaneous_level(list(gaps.values()), clusters)
     assert level > 0.96
+    assert [one["b"] for one in found] == ["b", "c"]
     for one in found:
         own, leading = compared[one["b"]].refits, compared["a"].refits
         gaps_RQ = [own[k].trait - leading[k].trait for k in range(2 if one["b"] == "b" else 1, 6)]

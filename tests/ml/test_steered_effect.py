@@ -167,6 +167,15 @@ def test_rows_of_one_prompt_are_computed_once_up_to_the_layer_of_their_pushes(ti
         assert [answer.ids for answer in together] == [naive(lm, one, 3) for one in rows]
 
 
+def test_hooks_at_a_place_that_the_model_lacks_are_a_fault(tiny_lm: Callable[..., LanguageModel]) -> None:
+    lm = tiny_lm("llama")
+    for site, code in {(0, "q_proj"): "unknown_component", (LAYERS, "residual"): "layer_out_of_range"}.items():
+        with pytest.raises(ModelFault) as found, hooked(lm, [(0, "residual"), site]):
+            pass
+        assert found.value.code == code
+    assert_no_hooks(lm.model)
+
+
 def test_a_pass_that_ran_out_of_memory_in_a_push_leaves_nothing_for_the_next(tiny_lm: Callable[..., LanguageModel]) -> None:
     """The next batch may push elsewhere. The failed site once counted as fired, and was measured against the rows of the failed pass."""
     lm, site = tiny_lm("llama"), (1, "residual")

@@ -1,14 +1,19 @@
 """Numbers on pages and in reports are rounded to the digits asked for, have no exponent unless they are huge, and no zero is negative."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from app.calibrations.limits import arithmetic
 from app.calibrations.schemas import CalibrationRequest
+from app.devices.schemas import HoldOut
+from app.pages.devices import holds_in_words
 from app.pages.plots.heat import heat
 from app.pages.wording import interval, number, percent, points, whole
+from app.status.schemas import WorkerOut
 from binnacle.cli.tables import _cell
 from binnacle.words.counting import counted
 from workers.reports.table import Column, cell
@@ -72,3 +77,22 @@ def test_a_count_of_one_is_singular() -> None:
     ]  # fmt: skip
     one = CalibrationRequest(model="demo", prompts=["a"], max_new_tokens=1)
     assert arithmetic(one) == "1 prompt x 1 new token = 1 generated token"
+
+
+def _held(job_class: str, reason: str, *, mode: Literal["paused", "draining"] = "paused", alive: bool = True) -> WorkerOut:
+    """A held worker as the service describes it."""
+    hold = HoldOut(mode=mode, reason=reason, by="ada", since=datetime(2026, 1, 1, tzinfo=UTC), until=None)
+    about: Any = {"device": "cpu", "host": "here", "version": "1", "models": [], "memory": {}, "busy_with": None, "blocked": None}
+    return WorkerOut(id=reason, job_class=job_class, alive=alive, seen_seconds_ago=1, hold=hold, **about)
+
+
+def test_only_holds_of_running_workers_that_could_run_the_job_are_its_reason() -> None:
+    workers = [
+        _held("light", "disk swap", mode="draining"),
+        _held("model", "driver update"),
+        _held("model", "card was sold", alive=False),
+    ]
+    assert holds_in_words(workers, "light") == "Drained by ada: disk swap. The job starts once a worker is resumed."
+    queues: tuple[Literal["model", "generation"], ...] = ("model", "generation")
+    for queue in queues:
+        assert holds_in_words(workers, queue) == "Paused by ada: driver update. The job starts once a worker is resumed."

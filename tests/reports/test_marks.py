@@ -35,33 +35,43 @@ def by_table(data: Gathered) -> dict[str, Any]:
     return {one["table"].id: one["table"] for one in build(study, data).sections if "table" in one}
 
 
-def rules_in(table: Any) -> dict[str, str]:
-    return {row["model"]: row.get("rule") for row in table.rows}
+def rules_in(table: Any) -> dict[str, set[str]]:
+    """The marks of each model's rows."""
+    return marks_in(table, "rule")
+
+
+def readings_in(table: Any) -> dict[str, set[str]]:
+    """The readings of each model's rows."""
+    return marks_in(table, "reading")
+
+
+def marks_in(table: Any, column: str) -> dict[str, set[str]]:
+    models = {row["model"] for row in table.rows}
+    return {model: {row.get(column) for row in table.rows if row["model"] == model} for model in models}
 
 
 def test_one_rule_needs_no_mark_but_severity_names_it() -> None:
     found = by_table(two_models(massive_rule="peeling"))
     assert [column.key for column in found["methods"].columns].count("rule") == 0
-    assert rules_in(found["severity"]) == {"m": "peeling", "n": "peeling"}
+    assert rules_in(found["severity"]) == {"m": {"peeling"}, "n": {"peeling"}}
 
 
 def test_an_older_calibration_beside_a_new_one_is_marked_in_every_table_with_its_model() -> None:
     data = two_models()
-    old = {**data.calibrations["n"], "massive_dims": {"rule": "massive", "dims": [7, 3]}}
+    old = {
+        **data.calibrations["n"],
+        "massive_dims": {"rule": "massive", "dims": [7, 3]},
+    }  # the name of ratio10-3layers in old files
     found = by_table(replace(data, calibrations={**data.calibrations, "n": old}))
     for name in ("methods", "recommendations", "traits", "severity"):
-        assert rules_in(found[name]) == {"m": "peeling", "n": "ratio10-3layers"}, name
+        assert rules_in(found[name]) == {"m": {"peeling"}, "n": {"ratio10-3layers"}}, name
         assert "rule" in [column.key for column in found[name].columns]
     assert "not comparable" in found["methods"].note
 
 
 def test_a_steering_by_another_rule_than_its_model_s_calibration_is_marked() -> None:
     found = by_table(two_models(massive_rule="ratio10-3layers"))
-    assert rules_in(found["methods"]) == {"m": "peeling", "n": "ratio10-3layers"}
-
-
-def readings_in(table: Any) -> dict[str, str]:
-    return {row["model"]: row.get("reading") for row in table.rows}
+    assert rules_in(found["methods"]) == {"m": {"peeling"}, "n": {"ratio10-3layers"}}
 
 
 def test_readings_need_no_mark_while_each_model_has_one() -> None:
@@ -83,7 +93,7 @@ def test_a_steering_read_otherwise_than_its_calibration_is_marked_in_every_table
 ) -> None:
     found = by_table(two_models(provenance=provenance))
     for name in ("methods", "recommendations", "traits", "severity"):
-        assert readings_in(found[name]) == {"m": "5ea15ea15ea1", "n": shown}, name
+        assert readings_in(found[name]) == {"m": {"5ea15ea15ea1"}, "n": {shown}}, name
         assert "Make them again" in found[name].note
 
 
@@ -91,7 +101,7 @@ def test_a_model_that_was_never_proved_is_marked_in_the_severity_table() -> None
     data = replace(two_models(), cells=[], provenance={"m": {"reading_hash": "5ea1" * 16}, "n": {"reading_hash": None}})
     study = {"models": ["m", "n"], "traits": [], "calibration_new_tokens": 8}
     [table] = [one["table"] for one in build(study, data).sections if "table" in one]
-    assert readings_in(table) == {"m": "5ea15ea15ea1", "n": "not proved"}
+    assert readings_in(table) == {"m": {"5ea15ea15ea1"}, "n": {"not proved"}}
 
 
 def test_the_ablation_marks_the_zeroed_dims_that_the_layer_lists_and_no_others() -> None:

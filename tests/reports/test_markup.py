@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from app.studies.schemas import LabelsIn
 from binnacle import BinnacleError
@@ -111,11 +112,31 @@ def test_no_id_of_a_sheet_can_be_read_as_a_number_and_ids_of_earlier_sheets_are_
     assert [one.id for one in texts if NUMBER.fullmatch(one.id)] == []
     assert agreed(texts, {one.id: one.score / 20 for one in texts}).spearman == 1
     assert agreed(texts, {one.id.removeprefix("t"): one.score / 20 for one in texts}).n == len(texts)
-    assert LabelsIn(labels={"t0123456789ab": 1.0, "0123456789ab": 2.0})
+    assert LabelsIn(labels={"t0123456789ab": 1.0, "ba9876543210": 2.0})
+    with pytest.raises(ValidationError, match="A text has two labels"):
+        LabelsIn(labels={"t0123456789ab": 1.0, "0123456789ab": 2.0})
 
 
 @pytest.mark.parametrize("label", ["nan", "inf", "-1", "101", "1_0", "５０", "True", "1e1", "=5"])
 def test_a_label_is_a_number_and_nothing_that_python_takes_for_one(tmp_path: Path, label: str) -> None:
     (tmp_path / "l.csv").write_text(f"id,label\n0123456789ab,{label}\n", encoding="utf-8")
-    with pytest.raises(BinnacleError, match="line 2"):
+    with pytest.raises(BinnacleError, match="row 2"):
         read_labels(tmp_path / "l.csv")
+
+
+def test_a_row_that_cannot_be_used_is_named_as_a_spreadsheet_counts(tmp_path: Path) -> None:
+    """Two sheets copied together repeat ids; with columns in another order a row may end before its id."""
+    sheet = tmp_path / "l.csv"
+    for text, said in {
+        "id,label\na,10\nb,\na,90\n": "row 4: a has a label in an earlier row",
+        "label,id\n10,a\n50\n": "row 3: '50' is not a number from 0 to 100 beside an id",
+        'id,answer,label\na,"two\nlines",1\n\n\nb,q,x\n': "row 5: 'x' is not",
+    }.items():
+        sheet.write_text(text)
+        with pytest.raises(BinnacleError, match=said):
+            read_labels(sheet)
+    sheet.write_text("label,id\n\n\n50,a\n,\n\n")
+    assert read_labels(sheet) == {"a": 50.0}
+    sheet.write_text("")
+    with pytest.raises(BinnacleError, match="it has: none"):
+        read_labels(sheet)

@@ -125,6 +125,16 @@ def test_a_missing_folder_is_unavailable_and_not_empty(tmp_path: Path):
             call()
 
 
+@pytest.mark.parametrize("folder", ["sha256", "staging"])
+def test_a_store_that_lacks_a_folder_is_not_ready(tmp_path: Path, folder: str):
+    """No object could be put."""
+    storage = open_storage(f"file://{tmp_path}/objects")
+    (tmp_path / "objects" / folder).rmdir()
+    for call in (storage.check, lambda: storage.put(KEY, DATA)):
+        with pytest.raises(StorageUnavailable, match="mounted"):
+            call()
+
+
 def test_a_folder_that_cannot_be_made_is_denied(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageDenied, match="must own"):

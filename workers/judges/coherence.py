@@ -4,7 +4,8 @@
 
 l is the text's mean token log-likelihood, the best over the question's own prompt and 32 fixed extraction prompts of both classes, so that a
 fluent refusal of a harmless request is coherent. l_base is the median over the model's own extraction answers (read after the prompts that
-elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text scores 0. Source: docs/science.md, 4.7.
+elicited them), l_shuf over MOST_SHUFFLED of the same answers with their tokens shuffled. An empty text scores 0 (set in reference.py; here it
+reads as `Reading(None, 0)`). Source: docs/science.md, 4.7.
 
 The best of the 33 prompts is searched instead of trying all: the own prompt first; then the whole text under the CANDIDATES prompts that give
 its first OPENING tokens the highest likelihood (`ranking`), until at most ENOUGH points can be gained. The result is never above the best of
@@ -54,15 +55,20 @@ class Scale:
     shuffled: float
     prompts: tuple[Ids, ...]
 
+    @property
+    def usable(self) -> bool:
+        """Whether the two ends are far enough apart to score between them: not where shuffling changes nothing, as in one-token answers."""
+        return self.base - self.shuffled >= 2 * PRECISION
+
     def fluency(self, log_likelihood: float) -> float:
-        """The score 0-100 of a log-likelihood, before the factor for repetition."""
+        """The score 0-100 of a log-likelihood on a usable scale, before the factor for repetition."""
         if log_likelihood >= self.base:
             return 100.0
         return 100 * max(0.0, (log_likelihood - self.shuffled) / (self.base - self.shuffled))
 
     def coherence(self, reading: Reading) -> float | None:
-        """The coherence 0-100. None where the two ends of the scale are too close or the text could not be read."""
-        if reading.log_likelihood is None or self.base - self.shuffled < 2 * PRECISION:
+        """The coherence 0-100. None where the scale is not usable or the text could not be read."""
+        if reading.log_likelihood is None or not self.usable:
             return None
         return round(self.fluency(reading.log_likelihood) * (1 - reading.repeated), 2)
 
@@ -95,6 +101,7 @@ def fit_scale(
     scores = None if preparing is None else preparing.scores(lm, _most_tokens(rows, mixed, len(fixed)), batch_rows)
     scores = scores or partial(likelihoods, lm, batch_rows)
     base = round(median(scores(rows)), 6)
+    # no lower end yet: below base every text counts as 0, so that all candidates are read
     reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows, scores=scores)
     found = [one.log_likelihood for one in reader.read(mixed)]
     return Scale(base, round(median(value for value in found if value is not None), 6), fixed)
@@ -161,7 +168,8 @@ class Reader:
         return [found[one] if one in found else readers[one[0]][turn][0] for one in tried]
 
     def _can_gain(self, best: tuple[float, int] | None, repeated: float) -> bool:
-        return best is None or (100 - self._scale.fluency(best[0])) * (1 - repeated) >= ENOUGH
+        """Whether another prompt may raise the score by ENOUGH points; on a scale that is not usable no text gets a score."""
+        return best is None or (self._scale.usable and (100 - self._scale.fluency(best[0])) * (1 - repeated) >= ENOUGH)
 
     def _fits(self, prompt: Ids, text: Ids) -> bool:
         return len(prompt) + len(text) <= self._lm.context_length

@@ -1,4 +1,4 @@
-"""Opens the judge that a job's spec describes, ready to score the answers of one trait."""
+"""Opens the judge that a job's spec describes, or fits it, ready to score the answers of one trait."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -58,8 +58,11 @@ def open_judge(
     """Opens the judge that `described` names, for the answers of `lm`.
 
     Only the reference judge uses `lm` and `material` beyond the trait (see `ReferenceJudge.fit`); the phrase judge takes its coherence from the
-    reference judge. The caller has begun a phase. Fitting has its own phases, a `share` of the job in all, and may yield the device
-    (`preparing`).
+    reference judge. A reference judge of an equal fit is taken from the cells of this job, or of another job that its owner may see; otherwise
+    it is fitted on `lm` and, if `lm` is proved, stored as a cell of this job (`keeping.fitted`; `key` is the hash of all inputs of the fit). An
+    openai judge calls its endpoint, a local judge loads its model.
+
+    The caller has begun a phase. Fitting has its own phases, a `share` of the job in all, and may yield the device (`preparing`).
 
     Raises JobFault unknown_judge, judge_key_missing, judge_unusable, judge_not_fitted; TransientFault when an endpoint cannot be reached.
     """

@@ -58,8 +58,9 @@ def hooked(lm: LanguageModel, sites: Iterable[Site]) -> Iterator[Hooks]:
     hooks = Hooks()
     handles: list[RemovableHandle] = []
     try:
-        for site in sorted(set(sites), key=_place):
-            module = lm.layout.site(*site)
+        modules = {site: lm.layout.site(*site) for site in sites}
+        for site in sorted(modules, key=_place):
+            module = modules[site]
             change, read = _pair(hooks, site, lm.layout.scale(*site), RowsAndTokens(lm, *site, handles))
             handles += [module.register_forward_hook(change), module.register_forward_hook(read)]
         yield hooks

@@ -36,6 +36,7 @@ def compared(cell: Cell) -> Compared | None:
     keys = [one["key"] for one in in_order if one["layer"] == layer and _compared(one["method"])]
     if len(keys) < 2:
         return None
+    # a key is position/component/method/layer; with several positions the method alone is not unique
     names = [key.split("/")[2] for key in keys]
     if len(set(names)) < len(names):
         names = ["/".join(key.split("/")[:3]) for key in keys]
@@ -79,7 +80,7 @@ def _compared(method: str) -> bool:
     try:
         parsed = parse_method(method)
     except UnknownMethod:
-        return True
+        return True  # a name this version does not know is shown, not hidden
     return parsed.base not in ("random", "shuffled") and not is_ablation(method) and not parsed.parameters.get("refit")
 
 

@@ -18,7 +18,8 @@ from workers.steering.subjects import Subject
 @dataclass(frozen=True, eq=False)
 class Setup:
     """The inputs of one steering. `sets` are its questions by the name of the set, `later` those of the last stages
-    (`later_sets`); `rows` is the largest batch.
+    (`questions.later_sets`); `rows` is the largest batch. `how` is the operation, scope and sign of every push; `scale` is how scores are read
+    (coherence threshold, sign, seed of intervals), not a scale of doses.
 
     `massive` are the massive dims at each layer of a vector, from the calibration; `aggregate` is the calibration's.
     """
