@@ -1,5 +1,6 @@
 """`binnacle submit KIND`: submits jobs from the command line."""
 
+import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from binnacle.cli.jobs import follow
 from binnacle.cli.output import Json, out, print_json, print_warnings
 from binnacle.cli.price import print_plan
 from binnacle.errors import BinnacleError
+from binnacle.uploads import contents
 from binnacle.words.massive import RULES_IN_WORDS
 
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
@@ -162,11 +164,11 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the fields of a request from a UTF-8 file, with or without a byte order mark.
 
-    Raises BinnacleError for a file that does not contain a JSON object.
+    Raises BinnacleError for a file that cannot be read or does not contain a JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        found = json.loads(contents(path).decode("utf-8-sig"))
+    except ValueError as error:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise BinnacleError("bad_spec", f"{path} must hold the fields of a request, as a JSON object.")
@@ -176,9 +178,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_prompts(path: Path) -> list[str]:
     """Returns the non-empty lines of a UTF-8 text file, with or without a byte order mark. Raises BinnacleError naming what is wrong with it."""
     try:
-        prompts = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = io.TextIOWrapper(io.BytesIO(contents(path)), "utf-8-sig").read()  # which makes every line break a \n
+    except UnicodeDecodeError as error:
         raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
+    prompts = [line for line in text.split("\n") if line.strip()]
     if not prompts:
         raise BinnacleError("bad_prompts", f"{path} has no prompts; write one on each line.")
     return prompts
