@@ -94,10 +94,9 @@ def upload_vectors(
 ) -> list[Vector]:
     """Uploads a safetensors, .npy or GGUF file, or a .pt file after converting it here, and returns the vectors.
 
-    `on_note` is called with what was skipped. Raises BinnacleError for a file that cannot be read.
+    `on_note` is called with what was skipped. Raises BinnacleError for a file that cannot be read or is empty.
     """
-    if file.is_file() and file.stat().st_size == 0:
-        raise BinnacleError("empty_file", f"{file} is empty.")
+    part = file.name, contents(file)  # first: an absent file matters more than an absent model or torch
     if file.suffix.lower() in PICKLED:
         from binnacle.pickled import converted
 
@@ -107,9 +106,15 @@ def upload_vectors(
             on_note(note)
         given = {name: value for name, value in fields.items() if value is not None and name != "vector_layers"}
         part, fields = (found.name, found.data), {**found.fields, **given}
-    else:
-        part = file.name, _bytes(file)
     return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])
+
+
+def contents(file: Path) -> bytes:
+    """Returns the bytes of a file. Raises BinnacleError if it does not exist, cannot be read or is empty."""
+    data = _bytes(file)
+    if not data:
+        raise BinnacleError("empty_file", f"{file} is empty.")
+    return data
 
 
 def _bytes(file: Path) -> bytes:

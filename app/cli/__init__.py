@@ -7,6 +7,6 @@ Importing this package loads no other module, so the entry point starts at once.
 def main() -> None:
     """Runs the command line with these commands, also where the distribution's entry points are not installed."""
     from app.cli.tree import COMMANDS
-    from binnacle.cli.running import run
+    from binnacle.cli import main as client_main
 
-    run(COMMANDS)
+    client_main(COMMANDS)

@@ -55,6 +55,8 @@ def restore(
     from app.settings import Settings
 
     settings_file.apply(Settings, home)
+    if not source.is_dir():
+        raise BinnacleError("no_backup", f"{source} is not a folder. Name a folder that `binnacle backup` wrote.")
     if not (source / MANIFEST).is_file():
         raise BinnacleError("no_backup", f"{source} holds no backup of Binnacle: {MANIFEST} is missing.")
     made = run(source, Home(home))

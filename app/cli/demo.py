@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -27,6 +27,16 @@ START_SECONDS = 180.0
 CPU_WORKERS = 2
 """The shipped models keep a core busy each; more workers than this gain little, and a laptop stays usable."""
 
+CONTINUES = (
+    "The service was running before and still runs; the jobs continue. See them: binnacle jobs. Stop one: binnacle cancel JOB"
+)
+KEPT = (
+    "The service of this run is stopped, and its jobs with it. What they finished is kept in {home}: run the same command again to "
+    "continue. `binnacle up --home {home}` lets the jobs continue, too; watch them from another terminal with `binnacle watch JOB`."
+)
+REMOVED = "The service of this run is stopped, and its jobs with it. Its data folder is removed, so the next run starts from the beginning."
+"""What is said after Ctrl-C."""
+
 
 def demo(
     home: Annotated[
@@ -47,13 +57,13 @@ def demo(
 ) -> None:
     """Start everything, study the shipped models over HTTP, print what was found, stop."""
     started = time.monotonic()
-    asked = shipped_study("demo").request | ({"models": model} if model else {}) | ({"evidence": "full"} if full else {})
+    asked = shipped_study("demo").request | ({"models": model} if model else {}) | {"evidence": "full" if full else "quick"}
     folders = {name: shipped_folder(name) for name in asked["models"]}
     if clean and home:
         raise BinnacleError("bad_option", "--clean uses a new data folder: leave --home out.")
     with ExitStack() as kept:
         data = Path(kept.enter_context(TemporaryDirectory(prefix="binnacle-demo-"))) if clean else home or home_folder()
-        client = kept.enter_context(running_service(data.absolute()))
+        client = kept.enter_context(running_service(data.absolute(), kept=not clean))
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
         for name, folder in folders.items():
             register(client, name, folder)
@@ -78,11 +88,16 @@ def show(client: Client, job: Job) -> None:
 def study(client: Client, asked: JsonObject, folder: Path) -> Job:
     """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`; the study's job.
 
-    Finished jobs of the same calculation are used, so that a second demo is a matter of seconds.
+    Finished jobs of the same calculation are used, so that a second demo is a matter of seconds; the study of one that was interrupted
+    continues.
     """
-    job = client.submit("study", reuse=True, name="demo", **asked)
-    err.print(f"study submitted: {job['id']}")
-    with Watcher() as watcher:
+    begun = (job for job in unfinished(client, "report", "demo") if asked.items() <= job["spec"]["study"].items())
+    if job := next(begun, None):
+        err.print(f"the study of an earlier demo continues: {job['id']}")
+    else:
+        job = client.submit("study", reuse=True, name="demo", **asked)
+        err.print(f"study submitted: {job['id']}")
+    with Watcher(lasting=False) as watcher:
         job = client.wait(job, on_change=watcher)
     for name, node in client.nodes(job["id"]).items():
         if node["kind"] == "calibrate" and node["job"] is not None:
@@ -98,6 +113,12 @@ def study(client: Client, asked: JsonObject, folder: Path) -> Job:
     out.print()
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
     return job
+
+
+def unfinished(client: Client, kind: str, name: str) -> Iterator[Job]:
+    """Yields the jobs of this kind and name that have not ended: those of an earlier run that was interrupted."""
+    for state in ("queued", "running"):
+        yield from (job for job in client.jobs(kind=kind, state=state) if job["name"] == name)
 
 
 def ready(model: Model) -> None:
@@ -118,18 +139,36 @@ def answers(url: str, home: Path) -> bool:
 
 
 @contextmanager
-def running_service(home: Path) -> Iterator[Client]:
-    """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards."""
+def running_service(home: Path, *, kept: bool = True) -> Iterator[Client]:
+    """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards.
+
+    After Ctrl-C, says what became of the jobs. kept: whether the folder stays when the service is stopped.
+    """
+    from app.embedded.home import Home
+
+    there = Home(home).running()
+    if there is not None and answers(there.url, home):
+        err.print(f"using the service that runs from {home}")
+        service: AbstractContextManager[Client] = Client(there.url, local_key(home))
+        said = CONTINUES
+    else:
+        service, said = started_service(home), KEPT.format(home=home) if kept else REMOVED
+    try:
+        with service as client:
+            yield client
+    except KeyboardInterrupt:
+        err.print(said)
+        raise
+
+
+@contextmanager
+def started_service(home: Path) -> Iterator[Client]:
+    """A client of a service that is started in `home` now and stopped afterwards."""
     from app.embedded.children import Child, ChildSpec
     from app.embedded.devices import cuda_devices
     from app.embedded.home import Home
 
     folder = Home(home)
-    if (there := folder.running()) is not None and answers(there.url, home):
-        err.print(f"using the service that runs from {home}")
-        with Client(there.url, local_key(home)) as client:
-            yield client
-        return
     on_cpu = [] if cuda_devices() else ["--cpu-workers", str(CPU_WORKERS)]
     service = Child(
         ChildSpec(

@@ -12,9 +12,13 @@ from binnacle.results import Job
 
 
 class Watcher:
-    """Shows changes of a job; call it with every version of the job (`client.wait(job, on_change=watcher)`)."""
+    """Shows changes of a job; call it with every version of the job (`client.wait(job, on_change=watcher)`).
 
-    def __init__(self) -> None:
+    lasting: whether the job continues after Ctrl-C, which is then said.
+    """
+
+    def __init__(self, *, lasting: bool = True) -> None:
+        self._lasting = lasting
         self._bar = Progress(
             PlainColumn("{task.description}"), BarColumn(), TaskProgressColumn(), PlainColumn("{task.fields[note]}"), console=err
         )
@@ -29,7 +33,7 @@ class Watcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
-        if kind is KeyboardInterrupt and self._job:
+        if kind is KeyboardInterrupt and self._lasting and self._job:
             err.print(f"{self._job} continues. Watch it again: binnacle watch {self._job}. Stop it: binnacle cancel {self._job}")
 
     def __call__(self, job: Job) -> None:

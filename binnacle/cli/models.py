@@ -11,6 +11,7 @@ from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.proofs import model_report
 from binnacle.cli.terminal import Listing
+from binnacle.results import Job
 
 commands = typer.Typer(help="Models that jobs can use.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The model's name.")]
@@ -49,7 +50,12 @@ def add(
     with connected() as client:
         client.add_model(name, str(folder.resolve()) if folder.is_dir() else source, revision=revision)
         with Watcher() as watcher:
-            model = client.await_model(name, on_change=None if as_json else watcher)
+
+            def shown(job: Job) -> None:
+                if job["state"] != "failed":  # the model's fault says why it failed
+                    watcher(job)
+
+            model = client.await_model(name, on_change=None if as_json else shown)
         report(model, as_json=as_json)
 
 
@@ -70,12 +76,15 @@ def remove(name: Name) -> None:
 
 
 def report(model: Model, *, as_json: bool) -> None:
-    """Prints a model; exits with status 1 if it is faulty."""
+    """Prints a model; exits with status 1 if it is faulty, and then prints no table of what was not found out."""
     if as_json:
         print_json(model)
-    else:
+    elif model["state"] != "faulty" or model["facts"]:
         out.print(model_report(model))
     if model["state"] == "faulty":
-        fault = model["fault"] or {}
-        err.print(f"{model['name']} cannot be used: {fault.get('code')}: {fault.get('detail')}")
+        name, fault = model["name"], model["fault"] or {}
+        err.print(
+            f"{name} cannot be used: {fault.get('code')}: {fault.get('detail')} It stays listed as faulty; to try again: binnacle models "
+            f"remove {name}, then binnacle models add {name}."
+        )
         raise typer.Exit(1)

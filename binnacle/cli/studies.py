@@ -1,6 +1,7 @@
 """`binnacle study`: lists the shipped comparisons, runs whole ones, from a file or shipped, and labels their texts."""
 
 import csv
+import io
 import math
 import re
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from binnacle.cli.tables import study_report
 from binnacle.cli.terminal import Listing
 from binnacle.errors import BinnacleError
 from binnacle.shipped import ShippedStudy, shipped_studies, shipped_study
+from binnacle.uploads import contents
 from binnacle.words.sheets import restored
 
 LABEL = re.compile(r"[0-9]{1,3}([.,][0-9]{1,20})?", re.ASCII)
@@ -83,8 +85,9 @@ def label(
     sheet: Annotated[Path, typer.Argument(help="Its labelling.csv with the last column filled in, 0 to 100.")],
 ) -> None:
     """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
+    labels = read_labels(sheet)
     with connected() as client:
-        job = client.label(pick(client, study, "std"), read_labels(sheet))
+        job = client.label(pick(client, study, "std"), labels)
         with Watcher() as watcher:
             job = client.wait(job, on_change=watcher)
         out.print(study_report(client.tables(job["id"])))
@@ -105,11 +108,11 @@ def read_labels(path: Path) -> dict[str, float]:
     columns."""
     try:
         # "replace": a spreadsheet may save answers in another encoding; only the ids and labels are read
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        with io.TextIOWrapper(io.BytesIO(contents(path)), "utf-8-sig", errors="replace", newline="") as file:
             head = file.readline()
             file.seek(0)
             columns, *rows = [*csv.reader(file, delimiter=max(SEPARATORS, key=head.count))] or [[]]
-    except (OSError, csv.Error) as error:
+    except csv.Error as error:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
     if not {"id", "label"} <= set(columns):
         found = ", ".join(columns) or "none"

@@ -1,5 +1,6 @@
 """`binnacle submit KIND`: submits jobs from the command line."""
 
+import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from binnacle.cli.jobs import follow
 from binnacle.cli.output import Json, out, print_json, print_warnings
 from binnacle.cli.price import print_plan
 from binnacle.errors import BinnacleError
+from binnacle.uploads import contents
 from binnacle.words.massive import RULES_IN_WORDS
 
 commands = typer.Typer(help="Submit a job.", no_args_is_help=True)
@@ -162,8 +164,8 @@ def _submit(kind: str, spec: dict[str, Any], more: Path | None, *, dry_run: bool
 def read_json(path: Path) -> object:
     """Returns the content of a UTF-8 file of JSON, with or without a byte order mark. Raises BinnacleError for another file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(contents(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
 
 
@@ -181,9 +183,10 @@ def fields_of(found: object, path: Path) -> dict[str, Any]:
 def read_prompts(path: Path) -> list[str]:
     """Returns the non-empty lines of a UTF-8 text file, with or without a byte order mark. Raises BinnacleError naming what is wrong with it."""
     try:
-        prompts = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = io.TextIOWrapper(io.BytesIO(contents(path)), "utf-8-sig").read()  # which makes every line break a \n
+    except UnicodeDecodeError as error:
         raise BinnacleError("bad_prompts", f"{path} cannot be read as UTF-8 text: {error}") from error
+    prompts = [line for line in text.split("\n") if line.strip()]
     if not prompts:
         raise BinnacleError("bad_prompts", f"{path} has no prompts; write one on each line.")
     return prompts

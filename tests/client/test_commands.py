@@ -180,3 +180,21 @@ def test_a_service_that_goes_away_after_its_first_answer_is_waited_for(
 
 def test_version_needs_no_server(binnacle: Cli) -> None:
     assert binnacle("--version", BINNACLE_URL="").stdout == f"binnacle {VERSION}\n"
+
+
+@pytest.mark.parametrize("entry", ["binnacle.cli", "app.cli"])
+@pytest.mark.parametrize("imported", ["binnacle.cli.running", "typer", "httpx2"])
+def test_an_interrupt_during_the_imports_ends_the_program_quietly(tmp_path: Path, entry: str, imported: str) -> None:
+    (tmp_path / "interrupting.py").write_text(
+        "import os, signal, sys\n"
+        "from importlib import import_module\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {imported!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"main = import_module({entry!r}).main\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "main()\n"
+    )
+    command = [sys.executable, "interrupting.py", "watch", "last"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

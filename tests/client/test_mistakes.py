@@ -133,6 +133,32 @@ def test_a_study_file_without_a_request_is_refused(binnacle: Callable[..., Cli],
     refused(binnacle("study", "run", "study.json"), "bad_spec")
 
 
+@pytest.mark.parametrize(("made", "code", "why"), [
+    (None, "unreadable_file", "cannot be read: No such file or directory."),
+    (Path.mkdir, "unreadable_file", "cannot be read: Is a directory."),
+    (Path.touch, "empty_file", "is empty."),
+])  # fmt: skip
+@pytest.mark.parametrize("command", [
+    ("submit", "calibrate", "no-such-model", "--prompts"),
+    ("submit", "extract", "no-such-model", "no-such-trait", "--spec"),
+    ("study", "run"),
+    ("study", "label", "std_00000000000000000000000000"),
+    ("vectors", "import", "--model", "no-such-model"),
+])  # fmt: skip
+def test_a_file_that_is_absent_a_folder_or_empty_is_named_before_anything_else(
+    binnacle: Callable[..., Cli],
+    tmp_path: Path,
+    command: tuple[str, ...],
+    made: Callable[[Path], None] | None,
+    code: str,
+    why: str,
+) -> None:
+    name = f"mine{'.pt' if 'import' in command else '.json'}"
+    if made is not None:
+        made(tmp_path / name)
+    assert refused(binnacle(*command, name), code) == f"error: {code}: {name} {why}"
+
+
 @pytest.mark.parametrize("command", [("submit", "calibrate", "demo"), ("submit", "extract", "demo", "refusal")])
 def test_empty_layers_do_not_mean_all(binnacle: Callable[..., Cli], command: tuple[str, ...]) -> None:
     """A script passes `--layers "$LAYERS"` with the variable unset."""

@@ -136,10 +136,11 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert (refused.returncode, "is not a folder" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("name", ["missing.npy", "a\x00b.npy", "."])
+@pytest.mark.parametrize("name", ["missing.npy", "missing.pt", "a\x00b.npy", "."])
 def test_a_file_that_cannot_be_read_is_named_in_one_sentence(client: Client, tmp_path: Path, name: str) -> None:
     with pytest.raises(BinnacleError, match="cannot be read") as refused:
-        client.import_vectors(tmp_path / name, "demo", layers=[1])
+        client.import_vectors(tmp_path / name, "no-such-model", layers=[1])
+    assert refused.value.code == "unreadable_file"
     assert "\n" not in refused.value.detail
 
 

@@ -53,6 +53,17 @@ def test_one_model_worker_and_one_light_worker_register(service: Up) -> None:
     until(lambda: classes() == ["light", "model"], "both workers in /v1/status")
 
 
+def test_a_folder_without_a_model_is_refused_in_one_sentence_with_the_way_out(service: Up, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app.cli", "models", "add", "hollow", str(tmp_path)]
+    environment = {**os.environ, "BINNACLE_URL": service.url, "BINNACLE_KEY": service.key, "BINNACLE_HOME": str(service.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    *progress, last = done.stderr.splitlines()
+    assert last.startswith("hollow cannot be used: not_a_model_folder: ")
+    assert "binnacle models remove hollow" in last
+    assert [line for line in progress if "failed" in line] == []
+
+
 def test_the_api_starts_before_the_workers(service: Up) -> None:
     """Their imports would take from it the cores that it needs to become ready."""
     [api] = service.processes("app.server")
