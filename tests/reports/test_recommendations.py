@@ -23,6 +23,22 @@ def test_the_recommendation_follows_from_the_contrasts(contrasts: dict[str, Limi
     assert (row["method"], row["viable"]) == (method, viable)
 
 
+@pytest.mark.parametrize(
+    "stored", [{"difference": -2.0, "difference_of_the_fit": -22.0}, {"difference": -22.0, "over_refits": -2.0}]
+)
+def test_the_difference_beside_a_verdict_over_refits_is_that_of_the_refits(stored: dict[str, float]) -> None:
+    """Also in files that keep it under an earlier name."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        contrast = next(one for one in one["contrasts"]["dose"] if one["b"].endswith("/mean_diff"))
+        contrast |= {**stored, "low": -6.0, "high": 2.0}
+    made = build(STUDY, gathered(found))
+    assert made.findings[0]["because"].count("-2.0 [-6.0, +2.0] against probe") == 2
+    methods = next(one["table"] for one in made.sections if one.get("table") and one["table"].id == "methods")
+    row = next(row for row in methods.rows if row["method"] == "mean_diff")
+    assert (row["difference"], row["difference_low"], row["difference_high"], row["verdict"]) == (-2.0, -6.0, 2.0, "ties")
+
+
 def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
     assert recommended(report(GAINS, TIES))["cleaning"] == "not enough evidence"  # no contrast of cleaned and plain was made
     assert recommended(report(GAINS, TIES, massive_part="signal"))["cleaning"] == "advised against"

@@ -12,7 +12,7 @@ from terms.documents.study import Finding
 from terms.methods import is_ablation, plain_of
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
-from workers.reports.tables.gains import place_of
+from workers.reports.tables.gains import compared, place_of
 from workers.science.intervals import Interval
 from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 
@@ -142,6 +142,6 @@ def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
     interval = None
     if one["low"] is not None and one["high"] is not None:
         interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
-    difference = one["difference"]
+    difference, detectable = compared(one)
     assert difference is not None, "left out by _evidence"
-    return Contrast(difference, interval, one["smallest_detectable"], judged)
+    return Contrast(difference, interval, detectable, judged)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from app.pages.texts.places import at_place, of_model, places_of
-from terms.documents.steering import Effect, GroupFacts, Subject, Summary
+from terms.documents.steering import Contrast, Effect, GroupFacts, Subject, Summary
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
@@ -45,6 +45,15 @@ def at_one_dose(group: GroupFacts, summary: Summary) -> Effect | None:
     if any(one["matched"].get("dose") for one in summary["groups"]):
         return group["matched"].get("dose")
     return group["best"]
+
+
+def compared(one: Contrast) -> tuple[float | None, float | None]:
+    """The difference that the contrast's interval and verdict are about, and the smallest that would be seen.
+
+    Files from before 2026-11-29 keep the first as `over_refits` where methods were refitted, and have the second for the steered vectors alone.
+    """
+    over = one.get("over_refits")
+    return (one["difference"], one["smallest_detectable"]) if over is None else (over, None)
 
 
 def place_of(one: GroupFacts | Subject) -> tuple[str | None, str, str | None]:
