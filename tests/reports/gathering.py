@@ -63,6 +63,7 @@ def summary(
         "contrasts": {"dose": [contrast(method, limits) for method, limits in against_the_leader.items()]},
         "unsteered": {name: {"run": f"{name}-unsteered", "coherence": 99.0, "trait": 10.0} for name in ("selection", "test")},
         "prompt_only": None,
+        "direction": "positive",
         "judge": {"name": "reference", "version": 1},
         "questions": {name: {"n": 60, "clusters": 30} for name in ("selection", "test")},
         "coherence_threshold": 70.0,

@@ -59,9 +59,16 @@ def test_too_few_questions_give_no_recommendation() -> None:
 
 
 def test_a_judge_that_disagrees_with_labels_gives_no_recommendation() -> None:
-    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    """No other table and no warning draws a conclusion from its scores, either."""
+    controls: dict[str, Limits] = {"shuffled": (55.0, 40.0, 65.0)}
+    data = gathered({trait: summary(GAINS, TIES, massive_part="signal", controls=controls) for trait in STUDY["traits"]})
     object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
-    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+    found = build(STUDY, data)
+    assert recommended(found)["method"] == "not enough evidence"
+    tables = {one["table"].id: one["table"].rows for one in found.sections if "table" in one}
+    assert {row["verdict"] for row in tables["decomposition"]} == {"unclear"}
+    assert [row["massive_part"] for row in tables["severity"]] == ["unclear"]
+    assert len(found.findings) == 1
 
 
 def test_labels_that_are_all_alike_give_no_recommendation() -> None:

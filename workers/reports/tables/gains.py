@@ -9,7 +9,8 @@ from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
 EFFECT = (
-    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, "
+    "Gains are in points of the judge's trait score (0-100) in the requested direction: steered minus unsteered, or the reverse where less "
+    "of the trait was requested, on the same test questions, "
     "which were not used to choose layer or dose. Brackets hold 95 % intervals over clusters of questions; a "
     "missing interval means too few clusters."
 )
@@ -38,6 +39,16 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
         f"{name}_high": effect.get(f"{source}_high"),
         f"{name}_from": cell.texts(effect),
     }
+
+
+def change(effect: Effect, summary: Summary) -> Effect:
+    """The effect of a gain as the change of the trait's score: with the other sign where less of the trait was requested."""
+    if summary.get("direction") != "negative":
+        return effect
+    delta, low, high = (
+        None if value is None else -value for value in (effect["delta"], effect["delta_low"], effect["delta_high"])
+    )
+    return {**effect, "delta": delta, "delta_low": high, "delta_high": low}
 
 
 def at_one_dose(group: GroupFacts, summary: Summary) -> Effect | None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from binnacle.words.judging import cannot_tell
 from terms.documents.steering import Contrast, Effect, Group, Summary
 from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, compared, method_name, points
-from workers.science.verdicts import AGREEMENT, BETTER, NOT_ENOUGH, TIES, WORSE
+from workers.reports.tables.gains import EFFECT, compared, method_name, points, steered
+from workers.science.verdicts import BETTER, NOT_ENOUGH, TIES, WORSE
 
 LEADS = "leads"
 JUDGED = frozenset({LEADS, TIES, BETTER, WORSE, NOT_ENOUGH})
@@ -42,17 +41,15 @@ NOTE = (
 
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
-    rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
-    if data.rank is not None and data.rank < AGREEMENT:  # people disagree with the judge: none of its verdicts counts
-        rows = [_undecided(row) for row in rows]
+    rows = [row for cell, summary in steered(data) for row in _rows(cell, summary, decides=data.decides(summary))]
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
 
-def _rows(cell: Cell, summary: Summary) -> list[Row]:
-    """The rows of one model and trait, without a verdict where the judge cannot tell the classes apart."""
+def _rows(cell: Cell, summary: Summary, *, decides: bool) -> list[Row]:
+    """The rows of one model and trait, without a verdict where the judge's scores decide nothing."""
     of_the_cell = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
     rows = [of_the_cell | row for row in (*_baselines(cell, summary), *_methods(cell, summary), *_controls(cell, summary))]
-    return rows if cannot_tell(summary.get("judge_facts") or {}) is None else [_undecided(row) for row in rows]
+    return rows if decides else [_undecided(row) for row in rows]
 
 
 def _undecided(row: Row) -> Row:
