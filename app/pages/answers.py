@@ -65,15 +65,26 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
     if verdict == "none":
         size = f": the largest, {dim}, is {number(ratio)} times the median" if ratio is not None else ""
+        if dims:
+            more = f"{_massive_somewhere(dims, aggregate)} Cleaning sets {'it' if len(dims) == 1 else 'them'} to zero there."
+            return Answer(f"No massive dimension in the middle layers{size}.", more, "care")
         return Answer(f"No massive dimension{size}.", "Cleaning changes nothing on this model.", "good")
     share = severity.get("share_of_squared_norm")
     holds = "dominates the norm"
     if share is not None:
         holds = f"holds {percent(share)} of the squared norm{_where(aggregate, dim, share)}"
     some = " at some tokens only" if severity.get("scope") == "token_local" else ""
-    also = f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive at some layer." if dims else ""
+    also = _massive_somewhere(dims, None) if dims else ""
     tone: Tone = "bad" if verdict == "severe" else "care"
     return Answer(f"{verdict.capitalize()}: dimension {dim} {holds}{some}.", also, tone)
+
+
+def _massive_somewhere(dims: Sequence[int], aggregate: Aggregate | None) -> str:
+    """Returns how many dimensions are massive, and in which layers, where the file's own list by layer is given."""
+    by_layer = (aggregate.get("massive_by_layer") or {}) if aggregate else {}
+    layers = sorted(int(layer) for layer, massive in by_layer.items() if massive)
+    where = "at some layer" if not layers else f"at layer {layers[0]}" if len(layers) == 1 else f"in layers {ranges(layers)}"
+    return f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive {where}."
 
 
 def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:

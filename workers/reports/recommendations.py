@@ -137,4 +137,4 @@ def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
         interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
     difference, detectable = compared(one)
     assert difference is not None, "left out by _evidence"
-    return Contrast(difference, interval, detectable, judged)
+    return Contrast(difference, interval, detectable, judged, one["verdict"])

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from binnacle.words.rounding import decimals
 from terms.documents.massive import PerDim
 from terms.documents.runs import AnswerLine, RunVector
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
@@ -17,7 +18,7 @@ from workers.science.contrasts import POWER, simultaneous, simultaneous_level, s
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
-from workers.science.verdicts import verdict
+from workers.science.verdicts import MARGINS, verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.runs import Run
 from workers.steering.sets import WAYS, Reported, Searched
@@ -236,8 +237,8 @@ def _scored(values_RQ: np.ndarray) -> int:
 
 def _ends(interval: Interval | None) -> Limits:
     return {
-        "low": None if interval is None else round(interval.low, 2),
-        "high": None if interval is None else round(interval.high, 2),
+        "low": None if interval is None else round(interval.low, decimals(interval.low, MARGINS, 2)),
+        "high": None if interval is None else round(interval.high, decimals(interval.high, MARGINS, 2)),
         "interval": None if interval is None else interval.method,
     }
 
