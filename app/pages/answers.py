@@ -109,7 +109,8 @@ def steering(summary: Found) -> Answer:
     if leader is None or leader.get("delta") is None:
         return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
     test = (summary.get("questions") or {}).get("test") or {}
-    asked = f" on {counted(test['n'], 'held-out question')}" if "n" in test else ""
+    scored = leader.get("scored") or {}
+    asked = f" on {_of_asked(scored.get('n'), test['n'], 'held-out question')}" if "n" in test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
     places = places_of(row["group"] for row in rows)
     name = method_name(leader["group"], places)
@@ -118,7 +119,8 @@ def steering(summary: Found) -> Answer:
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
     if low is None or high is None:
         clusters = test.get("clusters")
-        why = f"{counted(clusters, 'question cluster')}, {CLUSTERS_NEEDED} needed" if clusters is not None else "no interval"
+        used = "" if clusters is None else _of_asked(scored.get("clusters"), clusters, "question cluster")
+        why = f"{used}, {CLUSTERS_NEEDED} needed" if used else "no interval"
         return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
     doubt = cannot_tell(summary.get("judge") or {})
     if doubt is not None:
@@ -130,6 +132,11 @@ def steering(summary: Found) -> Answer:
     if low <= 0:
         return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
+
+
+def _of_asked(scored: int | None, asked: int, noun: str) -> str:
+    """Returns `22 questions`, or `19 of 22 questions scored` where some have no score."""
+    return counted(asked, noun) if scored in (None, asked) else f"{scored} of {counted(asked, noun)} scored"
 
 
 def study(found: Found) -> Answer:

@@ -126,12 +126,19 @@ class SideEffects(TypedDict):
     finite: float | None
 
 
+class SetSize(TypedDict):
+    n: int
+    clusters: int
+
+
 class Effect(Scores, Dose, Gain, SideEffects):
-    """A run on test questions, as shown in tables."""
+    """A run on test questions, as shown in tables. `n` and `clusters` count the questions asked, `scored` those that the gain counts; files from
+    before 2026-11-29 lack it."""
 
     delta_bounds: list[float | None]
     interval: str | None
     clusters: int
+    scored: NotRequired[SetSize]
     moved: Moved
     effect: PushEffect
 
@@ -289,11 +296,6 @@ class OffTarget(TypedDict):
     unsteered: Scores
 
 
-class SetSize(TypedDict):
-    n: int
-    clusters: int
-
-
 class RowsPlan(TypedDict):
     rows: int
 
@@ -355,7 +357,7 @@ class ShortJudge(TypedDict):
 
 
 class MethodRow(TypedDict):
-    """A method in a list."""
+    """A method in a list. `scored` as in `Effect`."""
 
     group: str
     layers: list[int]
@@ -367,6 +369,7 @@ class MethodRow(TypedDict):
     delta_low: float | None
     delta_high: float | None
     delta_joint: float | None
+    scored: NotRequired[SetSize]
 
 
 class ShortSummary(TypedDict):

@@ -6,7 +6,7 @@ import pytest
 
 from workers.science.contrasts import simultaneous_level
 from workers.science.intervals import two_level
-from workers.steering.effects import Scale
+from workers.steering.effects import Scale, effect_of
 from workers.steering.questions import Question
 from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
@@ -121,3 +121,15 @@ def test_a_run_without_any_score_does_not_tie_with_itself() -> None:
         compared = {name: StoredGroup(run_, {"dose": run_}, {}) for name in ("a", "b")}
         found = contrasts(compared, "a", run("unsteered", 0), Scale(70.0, 1, 0), 0, judged=True)["dose"]
         assert [one["verdict"] for one in found] == [verdict]
+
+
+def test_an_effect_counts_the_questions_and_clusters_that_were_scored() -> None:
+    """Of ten questions in five clusters, three have no score under steering, among them both of one cluster."""
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i // 2}", (1,)) for i in range(10)]
+
+    def scored(label: str, unscored: set[int]) -> Run:
+        answers = (Answer((1,), "", True, True, None if i in unscored else 50.0, 100.0, None, {}) for i in range(10))
+        return Run(RunSpec(questions, label), tuple(answers))
+
+    found = effect_of(scored("steered", {0, 1, 5}), scored("unsteered", set()), Scale(70.0, 1, 0))
+    assert (found["n"], found["clusters"], found["scored"]) == (10, 5, {"n": 7, "clusters": 4})

@@ -53,6 +53,13 @@ def steered(delta: float | None, low: float | None, high: float | None, *, n: in
     return {"steering": {"id": "str_x", "summary": summary}}
 
 
+def some_unscored() -> dict[str, Any]:
+    """Questions of 3 of 22 clusters have no score."""
+    found = steered(40, None, None, n=44, clusters=22)
+    found["steering"]["summary"]["methods"][0]["scored"] = {"n": 38, "clusters": 19}
+    return found
+
+
 def unsure() -> dict[str, Any]:
     """The same under a judge that cannot tell the classes apart."""
     found = steered(92, 86, 96)
@@ -102,6 +109,8 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("a gain at one of two positions", job("steer", of_two_positions()), {},
      "Use probe at response[:5], residual, layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("no interval", job("steer", steered(40, None, None, n=12, clusters=12)), {}, "Not enough evidence: 12 question clusters, 20 needed."),
+    ("too few clusters with a score", job("steer", some_unscored()), {},
+     "Not enough evidence: 19 of 22 question clusters scored, 20 needed."),
     ("an interval just above zero", job("steer", steered(6, 0.04, 12)), {},
      "Use probe at layer 14, dose 0.6. Gain +6.0 points [+0.04, +12] on 72 held-out questions."),
     ("an interval over zero", job("steer", steered(3.2, -2, 8.4)), {},
