@@ -153,7 +153,7 @@ def _agreement(data: Gathered) -> str:
         if found.decides
         else f"; labels in {counted(found.clusters, 'cluster')} decide nothing, label texts in {FEWEST_CLUSTERS} or more"
     )
-    return f"{rank} over {counted(found.n, 'text')}; {found.same_side or 0:.0%} on the same side of 50{few}"
+    return f"{rank} over {counted(found.n, 'text')}, ranked within each trait; {found.same_side or 0:.0%} on the same side of 50{few}"
 
 
 def _judge(cell: Cell) -> str:
