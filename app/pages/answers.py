@@ -65,15 +65,26 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
     if verdict == "none":
         size = f": the largest, {dim}, is {number(ratio)} times the median" if ratio is not None else ""
+        if dims:
+            more = f"{_massive_somewhere(dims, aggregate)} Cleaning sets {'it' if len(dims) == 1 else 'them'} to zero there."
+            return Answer(f"No massive dimension in the middle layers{size}.", more, "care")
         return Answer(f"No massive dimension{size}.", "Cleaning changes nothing on this model.", "good")
     share = severity.get("share_of_squared_norm")
     holds = "dominates the norm"
     if share is not None:
         holds = f"holds {percent(share)} of the squared norm{_where(aggregate, dim, share)}"
     some = " at some tokens only" if severity.get("scope") == "token_local" else ""
-    also = f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive at some layer." if dims else ""
+    also = _massive_somewhere(dims, None) if dims else ""
     tone: Tone = "bad" if verdict == "severe" else "care"
     return Answer(f"{verdict.capitalize()}: dimension {dim} {holds}{some}.", also, tone)
+
+
+def _massive_somewhere(dims: Sequence[int], aggregate: Aggregate | None) -> str:
+    """Returns how many dimensions are massive, and in which layers, where the file's own list by layer is given."""
+    by_layer = (aggregate.get("massive_by_layer") or {}) if aggregate else {}
+    layers = sorted(int(layer) for layer, massive in by_layer.items() if massive)
+    where = "at some layer" if not layers else f"at layer {layers[0]}" if len(layers) == 1 else f"in layers {ranges(layers)}"
+    return f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive {where}."
 
 
 def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
@@ -98,7 +109,8 @@ def steering(summary: Found) -> Answer:
     if leader is None or leader.get("delta") is None:
         return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
     test = (summary.get("questions") or {}).get("test") or {}
-    asked = f" on {counted(test['n'], 'held-out question')}" if "n" in test else ""
+    scored = leader.get("scored") or {}
+    asked = f" on {_of_asked(scored.get('n'), test['n'], 'held-out question')}" if "n" in test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
     places = places_of(row["group"] for row in rows)
     name = method_name(leader["group"], places)
@@ -107,7 +119,8 @@ def steering(summary: Found) -> Answer:
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
     if low is None or high is None:
         clusters = test.get("clusters")
-        why = f"{counted(clusters, 'question cluster')}, {CLUSTERS_NEEDED} needed" if clusters is not None else "no interval"
+        used = "" if clusters is None else _of_asked(scored.get("clusters"), clusters, "question cluster")
+        why = f"{used}, {CLUSTERS_NEEDED} needed" if used else "no interval"
         return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
     doubt = cannot_tell(summary.get("judge") or {})
     if doubt is not None:
@@ -119,6 +132,11 @@ def steering(summary: Found) -> Answer:
     if low <= 0:
         return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
+
+
+def _of_asked(scored: int | None, asked: int, noun: str) -> str:
+    """Returns `22 questions`, or `19 of 22 questions scored` where some have no score."""
+    return counted(asked, noun) if scored in (None, asked) else f"{scored} of {counted(asked, noun)} scored"
 
 
 def study(found: Found) -> Answer:

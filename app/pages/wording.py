@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from binnacle.words.rounding import decimals
+
 
 def duration(seconds: float) -> str:
     """Returns a duration as `42 s`, `3 min`, `2.5 h`; at least one second."""
@@ -59,7 +61,14 @@ def percent(share: float) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     """Returns ` [+86, +96]`, or an empty text without an interval."""
-    return "" if low is None or high is None else f" [{points(low)}, {points(high)}]"
+    return "" if low is None or high is None else f" [{_limit(low)}, {_limit(high)}]"
+
+
+def _limit(value: float) -> str:
+    """Returns `points`, with more digits for a limit that is not 0 or 10 points and would be shown as such: verdicts depend on it."""
+    places = 0 if abs(value) >= 10 else 1
+    enough = decimals(value, (-10.0, 0.0, 10.0), places)
+    return points(value) if enough == places else f"{value:+z.{enough}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def shown_of(shown: int, total: int, noun: str) -> str:

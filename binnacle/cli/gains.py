@@ -21,8 +21,9 @@ def steering_report(steering: Steering) -> RenderableType:
     test, unsteered = summary["questions"]["test"], summary["unsteered"]["test"]
     questions = f"{counted(test['n'], 'held-out question')} ({counted(test['clusters'], 'cluster')})"
     about = (
-        f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, on {questions}, by the judge "
-        f"{steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
+        f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, in the requested "
+        f"direction, on {questions}, by the "
+        f"judge {steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
     )
     return Group(table, "", styled(about, ""))
 

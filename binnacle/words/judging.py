@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from binnacle.words.counting import counted
+from binnacle.words.rounding import decimals
 
 REGISTER = (
     "curl --header @FILE ADDRESS/v1/judges --json "
@@ -23,6 +24,8 @@ REMEDY = (
     "`Authorization: Bearer KEY`. Then name it in /judge, or score the answers of a finished steering again: "
     "POST /v1/steerings/{id}/rescore with its name in /judge; no steered text is generated again."
 )
+NEEDED = 70.0
+"""Percent of held-out responses that the interval must reach for a verdict (docs/science.md, 4.7)."""
 NO_VERDICT = "not enough evidence"
 
 
@@ -33,8 +36,9 @@ def told_apart(facts: Mapping[str, Any]) -> str:
         return "Its accuracy on held-out responses was not measured."
     if limits is None:
         return f"It tells {100 * accuracy:.0f} % of held-out responses apart (50 % is chance; no interval was stored)."
+    low = 100 * limits["low"]
     return (
-        f"It tells {100 * accuracy:.0f} % [{100 * limits['low']:.0f}, {100 * limits['high']:.0f}] of held-out responses apart "
+        f"It tells {100 * accuracy:.0f} % [{low:.{decimals(low, [NEEDED], 0)}f}, {100 * limits['high']:.0f}] of held-out responses apart "
         f"({counted(limits['clusters'], 'cluster')}; 50 % is chance)."
     )
 

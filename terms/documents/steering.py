@@ -126,12 +126,19 @@ class SideEffects(TypedDict):
     finite: float | None
 
 
+class SetSize(TypedDict):
+    n: int
+    clusters: int
+
+
 class Effect(Scores, Dose, Gain, SideEffects):
-    """A run on test questions, as shown in tables."""
+    """A run on test questions, as shown in tables. `n` and `clusters` count the questions asked, `scored` those that the gain counts; files from
+    before 2026-11-29 lack it."""
 
     delta_bounds: list[float | None]
     interval: str | None
     clusters: int
+    scored: NotRequired[SetSize]
     moved: Moved
     effect: PushEffect
 
@@ -188,12 +195,17 @@ class Ends(TypedDict):
 
 
 class Refits(Ends):
-    """Gains of a method refitted on resampled extraction sets; `draws` are the numbers of the resamples, 1 to n in files without it."""
+    """Gains of a method refitted on resampled extraction sets, and the mean over the `scored` ones, with its ends.
+
+    `draws` are the numbers of the resamples, 1 to n in files without it; files from before 2026-11-29 lack `scored` and `mean`.
+    """
 
     n: int
     draws: NotRequired[list[int]]
     runs: list[str]
     gains: list[float | None]
+    scored: NotRequired[int]
+    mean: NotRequired[float | None]
 
 
 class Decomposition(TypedDict):
@@ -239,7 +251,11 @@ class Limits(Ends):
 
 
 class Contrast(Limits):
-    """Group `b` minus group `a`; `refits` and `over_refits` if both were refitted and the interval also covers the refits."""
+    """Group `b` minus group `a`. If both were refitted, all of it is about the mean over `refits` refits, and `difference_of_the_fit` is that of
+    the steered vectors themselves.
+
+    In files from before 2026-11-29 that mean is `over_refits`; `difference` and `smallest_detectable` are those of the steered vectors.
+    """
 
     a: str
     b: str
@@ -247,6 +263,7 @@ class Contrast(Limits):
     verdict: str
     smallest_detectable: float | None
     refits: NotRequired[int]
+    difference_of_the_fit: NotRequired[float | None]
     over_refits: NotRequired[float | None]
 
 
@@ -277,11 +294,6 @@ class OffTarget(TypedDict):
     trait: str
     judge: JudgeIdentity
     unsteered: Scores
-
-
-class SetSize(TypedDict):
-    n: int
-    clusters: int
 
 
 class RowsPlan(TypedDict):
@@ -345,7 +357,7 @@ class ShortJudge(TypedDict):
 
 
 class MethodRow(TypedDict):
-    """A method in a list."""
+    """A method in a list. `scored` as in `Effect`."""
 
     group: str
     layers: list[int]
@@ -357,6 +369,7 @@ class MethodRow(TypedDict):
     delta_low: float | None
     delta_high: float | None
     delta_joint: float | None
+    scored: NotRequired[SetSize]
 
 
 class ShortSummary(TypedDict):

@@ -28,6 +28,15 @@ def gain(share: float) -> Interval:
     return found
 
 
+def test_a_class_of_one_row_leaves_the_massive_part_unclear() -> None:
+    """One row has no variance, so that no difference of one row a class is known to be real."""
+    for rows in ([[10.0], [0.0]], [[10.0], [0.0], [30.0], [-20.0]]):
+        measured = noise(np.array(rows), np.arange(len(rows)) == 0)
+        assert measured.of(0) == {"delta": pytest.approx(10 - np.mean(rows[1:])), "z": None, "noise_share": None}
+        assert measured.share([]) is None
+        assert massive_part(nothing(), nothing(), {"0": measured.of(0)}) == "unclear"
+
+
 def test_a_part_that_steers_alone_is_signal_whatever_its_z() -> None:
     assert massive_part(gain(0.4), nothing(), REAL) == "signal"
     assert massive_part(gain(0.4), nothing(), CHANCE) == "signal"

@@ -6,7 +6,7 @@ import pytest
 
 from workers.science.contrasts import simultaneous_level
 from workers.science.intervals import two_level
-from workers.steering.effects import Scale
+from workers.steering.effects import Scale, effect_of
 from workers.steering.questions import Question
 from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
@@ -86,4 +86,52 @@ def test_contrasts_over_refits_hold_together() -> None:
         wanted = two_level(np.stack(gaps_RQ), clusters, level=level)
         assert wanted is not None
         assert one["refits"] == len(gaps_RQ)
+        assert one["difference"] == pytest.approx(np.mean(gaps_RQ), abs=0.006), "of the refits, as its interval"
+        assert one["difference_of_the_fit"] == pytest.approx(gaps[one["b"]].mean(), abs=0.006)
         assert (one["low"], one["high"]) == (pytest.approx(wanted.low, abs=0.006), pytest.approx(wanted.high, abs=0.006))
+
+
+@pytest.mark.parametrize("refits", [0, 5])
+def test_a_difference_that_is_not_seen_is_smaller_than_the_smallest_that_would_be(refits: int) -> None:
+    """Of 24 contrasts with one leader, none is larger than the smallest detectable difference and not seen; each lies within its interval.
+    Refits vary by 20 points."""
+    draw = np.random.default_rng(0)
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i}", (1,)) for i in range(40)]
+
+    def scored(label: str, mean: float) -> Run:
+        scores = np.clip(draw.normal(mean, 25, len(questions)), 0, 100).tolist()
+        return Run(RunSpec(questions, label), tuple(Answer((), "", True, True, score, 100.0, None, None) for score in scores))
+
+    compared = {
+        f"m{k}": StoredGroup(run, {"dose": run}, {n: scored(f"m{k}, refit {n}", 40 + draw.normal(0, 20)) for n in range(refits)})
+        for k in range(25)
+        if (run := scored(f"m{k}", 33 if k else 50))
+    }
+    found = contrasts(compared, "m0", scored("unsteered", 5), Scale(70.0, 1, 0), 0, judged=True)["dose"]
+    unseen = [one for one in found if one["verdict"] == "not enough evidence"]
+    assert unseen
+    for one in found:
+        assert one["low"] <= one["difference"] <= one["high"]
+    for one in unseen:
+        assert abs(one["difference"]) < one["smallest_detectable"]
+
+
+def test_a_run_without_any_score_does_not_tie_with_itself() -> None:
+    """Two methods with one vector share their run: they tie where it was scored."""
+    unscored = Run(RunSpec(QUESTIONS, "same"), tuple(Answer((), "", True, True, None, None, None, None) for _ in QUESTIONS))
+    for run_, verdict in ((run("same", 5), "ties"), (unscored, "not enough evidence")):
+        compared = {name: StoredGroup(run_, {"dose": run_}, {}) for name in ("a", "b")}
+        found = contrasts(compared, "a", run("unsteered", 0), Scale(70.0, 1, 0), 0, judged=True)["dose"]
+        assert [one["verdict"] for one in found] == [verdict]
+
+
+def test_an_effect_counts_the_questions_and_clusters_that_were_scored() -> None:
+    """Of ten questions in five clusters, three have no score under steering, among them both of one cluster."""
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i // 2}", (1,)) for i in range(10)]
+
+    def scored(label: str, unscored: set[int]) -> Run:
+        answers = (Answer((1,), "", True, True, None if i in unscored else 50.0, 100.0, None, {}) for i in range(10))
+        return Run(RunSpec(questions, label), tuple(answers))
+
+    found = effect_of(scored("steered", {0, 1, 5}), scored("unsteered", set()), Scale(70.0, 1, 0))
+    assert (found["n"], found["clusters"], found["scored"]) == (10, 5, {"n": 7, "clusters": 4})

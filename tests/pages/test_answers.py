@@ -53,6 +53,13 @@ def steered(delta: float | None, low: float | None, high: float | None, *, n: in
     return {"steering": {"id": "str_x", "summary": summary}}
 
 
+def some_unscored() -> dict[str, Any]:
+    """Questions of 3 of 22 clusters have no score."""
+    found = steered(40, None, None, n=44, clusters=22)
+    found["steering"]["summary"]["methods"][0]["scored"] = {"n": 38, "clusters": 19}
+    return found
+
+
 def unsure() -> dict[str, Any]:
     """The same under a judge that cannot tell the classes apart."""
     found = steered(92, 86, 96)
@@ -75,6 +82,7 @@ def of_two_positions() -> dict[str, Any]:
 
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
+FIRST = {"massive_by_layer": {str(layer): [163] if layer < 4 else [] for layer in range(12)}}
 FINDING = {"model": "gemma", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
 MISSING = [{"node": "steer/gemma/refusal", "state": "failed", "reason": ""}]
 MADE = {"examples": 240, "validation": 48, "vectors": 13, "empty_windows": {"last": 3}}
@@ -91,6 +99,8 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
      "Mild: dimension 163 holds 4.4 % of the squared norm at some tokens only."),
     ("none", job("calibrate", calibrated("none", [], ratios={"ratio_to_median": 3.1})), {},
      "No massive dimension: the largest, 163, is 3.1 times the median."),
+    ("massive in the first layers only", job("calibrate", calibrated("none", [163], ratios={"ratio_to_median": 5.96})), FIRST,
+     "No massive dimension in the middle layers: the largest, 163, is 5.96 times the median."),
     ("a judge that cannot tell", job("steer", unsure()), {},
      "Not enough evidence: this judge cannot tell the classes apart. "
      "It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)."),
@@ -99,6 +109,10 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("a gain at one of two positions", job("steer", of_two_positions()), {},
      "Use probe at response[:5], residual, layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("no interval", job("steer", steered(40, None, None, n=12, clusters=12)), {}, "Not enough evidence: 12 question clusters, 20 needed."),
+    ("too few clusters with a score", job("steer", some_unscored()), {},
+     "Not enough evidence: 19 of 22 question clusters scored, 20 needed."),
+    ("an interval just above zero", job("steer", steered(6, 0.04, 12)), {},
+     "Use probe at layer 14, dose 0.6. Gain +6.0 points [+0.04, +12] on 72 held-out questions."),
     ("an interval over zero", job("steer", steered(3.2, -2, 8.4)), {},
      "No reliable effect: the best method, probe at layer 14, dose 0.6, gains +3.2 points [\N{MINUS SIGN}2.0, +8.4] on 72 held-out questions."),
     ("a negative gain", job("rescore", steered(-12, -20, -4)), {},

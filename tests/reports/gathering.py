@@ -8,6 +8,8 @@ import numpy as np
 
 from workers.reports.document import Report
 from workers.reports.gathered import Cell, Gathered
+from workers.science.intervals import Interval
+from workers.science.verdicts import verdict
 
 POSITION = "response[:5]/residual"
 Line = Mapping[str, Any]
@@ -53,7 +55,8 @@ def summary(
         difference, low, high = limits or (0.0, None, None)
         return {
             "a": f"{POSITION}/{leader}", "b": f"{POSITION}/{method}", "difference": difference, "low": low, "high": high,
-            "interval": None if low is None else "max-t", "smallest_detectable": 9.0, "verdict": "ties",
+            "interval": None if low is None else "max-t", "smallest_detectable": 9.0,
+            "verdict": verdict(None if low is None else Interval(low, high, "max-t", 60, 30)),
         }  # fmt: skip
 
     return {
@@ -63,6 +66,7 @@ def summary(
         "contrasts": {"dose": [contrast(method, limits) for method, limits in against_the_leader.items()]},
         "unsteered": {name: {"run": f"{name}-unsteered", "coherence": 99.0, "trait": 10.0} for name in ("selection", "test")},
         "prompt_only": None,
+        "direction": "positive",
         "judge": {"name": "reference", "version": 1},
         "questions": {name: {"n": 60, "clusters": 30} for name in ("selection", "test")},
         "coherence_threshold": 70.0,

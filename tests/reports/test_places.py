@@ -19,7 +19,7 @@ def at_two_places() -> dict[str, Any]:
         {**group, "position": "prompt[-1]", "group": f"prompt[-1]/residual/{group['method']}"} for group in one["groups"]
     ]
     worse = [
-        {**one["contrasts"]["dose"][0], "b": group["group"], "difference": -30.0, "low": -40.0, "high": -20.0}
+        {**one["contrasts"]["dose"][0], "b": group["group"], "difference": -30.0, "low": -40.0, "high": -20.0, "verdict": "worse"}
         for group in elsewhere
     ]
     return {**one, "groups": [*one["groups"], *elsewhere], "contrasts": {"dose": [*one["contrasts"]["dose"], *worse]}}
@@ -50,7 +50,7 @@ def with_a_sibling(gain: float) -> dict[str, Any]:
         "source_model": "base",
         "best": effect("test-base", (gain, gain - 1, gain + 1)),
     }
-    worse = {**contrast, "b": other["group"], "difference": -50.0, "low": -60.0, "high": -40.0}
+    worse = {**contrast, "b": other["group"], "difference": -50.0, "low": -60.0, "high": -40.0, "verdict": "worse"}
     return {
         **one,
         "groups": [*one["groups"], {**other, "matched": {"dose": other["best"]}}],

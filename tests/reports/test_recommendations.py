@@ -6,6 +6,7 @@ from tests.reports.gathering import STUDY, Limits, gathered, html_of, summary
 from tests.reports.test_document import GAINS, TIES, recommended, report
 from workers.judges.agreement import Agreement, agreement
 from workers.reports.document import Report, build
+from workers.reports.table import escaped
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,39 @@ from workers.reports.document import Report, build
 def test_the_recommendation_follows_from_the_contrasts(contrasts: dict[str, Limits], method: str, viable: str) -> None:
     row = recommended(report(GAINS, contrasts))
     assert (row["method"], row["viable"]) == (method, viable)
+
+
+@pytest.mark.parametrize(
+    "stored", [{"difference": -2.0, "difference_of_the_fit": -22.0}, {"difference": -22.0, "over_refits": -2.0}]
+)
+def test_the_difference_beside_a_verdict_over_refits_is_that_of_the_refits(stored: dict[str, float]) -> None:
+    """Also in files that keep it under an earlier name."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        contrast = next(one for one in one["contrasts"]["dose"] if one["b"].endswith("/mean_diff"))
+        contrast |= {**stored, "low": -6.0, "high": 2.0}
+    made = build(STUDY, gathered(found))
+    assert made.findings[0]["because"].count("-2.0 [-6.0, +2.0] against probe") == 2
+    methods = next(one["table"] for one in made.sections if one.get("table") and one["table"].id == "methods")
+    row = next(row for row in methods.rows if row["method"] == "mean_diff")
+    assert (row["difference"], row["difference_low"], row["difference_high"], row["verdict"]) == (-2.0, -6.0, 2.0, "ties")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "stored", "shown"),
+    [(0.004, 15.0, "better", "[+0.004, +15.0]"), (-9.998, 2.0, "ties", "[-9.998, +2.0]"), (-3.0, 10.0, "ties", "[-3.0, +10.0]")],
+)
+def test_advice_rests_on_the_stored_verdict_and_no_limit_is_shown_as_a_threshold(
+    low: float, high: float, stored: str, shown: str
+) -> None:
+    """The last limit is one that an earlier version rounded to the margin."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        contrast = next(one for one in one["contrasts"]["dose"] if one["b"].endswith("/mean_diff"))
+        contrast |= {"low": low, "high": high, "verdict": stored}
+    made = build(STUDY, gathered(found))
+    assert recommended(made)["method"] == "mean_diff"
+    assert made.to_markdown().count(escaped(shown)) == 6, "in the advice and the tables of methods and severity, for each trait"
 
 
 def test_where_the_massive_part_is_signal_cleaning_is_advised_against() -> None:
@@ -43,9 +77,16 @@ def test_too_few_questions_give_no_recommendation() -> None:
 
 
 def test_a_judge_that_disagrees_with_labels_gives_no_recommendation() -> None:
-    data = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    """No other table and no warning draws a conclusion from its scores, either."""
+    controls: dict[str, Limits] = {"shuffled": (55.0, 40.0, 65.0)}
+    data = gathered({trait: summary(GAINS, TIES, massive_part="signal", controls=controls) for trait in STUDY["traits"]})
     object.__setattr__(data, "agreement", Agreement(n=50, spearman=0.4, same_side=0.7, clusters=30))
-    assert recommended(build(STUDY, data))["method"] == "not enough evidence"
+    found = build(STUDY, data)
+    assert recommended(found)["method"] == "not enough evidence"
+    tables = {one["table"].id: one["table"].rows for one in found.sections if "table" in one}
+    assert {row["verdict"] for row in tables["decomposition"]} == {"unclear"}
+    assert [row["massive_part"] for row in tables["severity"]] == ["unclear"]
+    assert len(found.findings) == 1
 
 
 def test_labels_that_are_all_alike_give_no_recommendation() -> None:
@@ -70,7 +111,8 @@ def test_a_method_that_the_judge_could_not_score_is_left_out_of_the_recommendati
     """An endpoint may refuse every text of one run; the steering succeeds, and so does the report."""
     found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
     for one in found.values():
-        one["contrasts"]["dose"][0] |= dict.fromkeys(["difference", "low", "high", "interval", "smallest_detectable"])
+        unscored = dict.fromkeys(["difference", "low", "high", "interval", "smallest_detectable"])
+        one["contrasts"]["dose"][0] |= {**unscored, "verdict": "not enough evidence"}
     assert recommended(build(STUDY, gathered(found)))["method"] in ("probe", "mean_diff_cleaned")
 
 

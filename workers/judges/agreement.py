@@ -4,15 +4,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from terms.evidence import FEWEST_CLUSTERS
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement on the `n` texts with both a score and a label; `spearman` is the rank correlation (ties averaged), None without variation;
-    `same_side` the share on the same side of 50; `clusters` the number of clusters of these texts."""
+    """Agreement on the `n` texts with both a score and a label. `spearman` is the correlation of ranks within each trait (ties averaged), None
+    without variation; `same_side` the share on the same side of 50; `clusters` the number of clusters of these texts."""
 
     n: int
     spearman: float | None
@@ -35,15 +35,27 @@ class Agreement:
 
 
 def agreement(
-    scores: Sequence[float | None], labels: Sequence[float | None], clusters: Sequence[Hashable] | None = None
+    scores: Sequence[float | None],
+    labels: Sequence[float | None],
+    clusters: Sequence[Hashable] | None = None,
+    traits: Sequence[str] | None = None,
 ) -> Agreement:
     """The agreement of scores and labels, both 0-100; a text without a score or a label is left out. Without `clusters`, each text is a cluster
-    of its own."""
-    named = range(len(scores)) if clusters is None else clusters
-    both = [(a, b, of) for a, b, of in zip(scores, labels, named, strict=True) if a is not None and b is not None]
+    of its own; without `traits`, all texts are of one trait.
+
+    Each text counts by its rank within its trait over the number of that trait's texts: a judge that only tells one trait's texts from
+    another's agrees with nothing.
+    """
+    named, of_trait = range(len(scores)) if clusters is None else clusters, [""] * len(scores) if traits is None else traits
+    both = [one for one in zip(scores, labels, named, of_trait, strict=True) if one[0] is not None and one[1] is not None]
     if not both:
         return Agreement(0, None, None, 0)
-    ours, theirs = np.array([(a, b) for a, b, _ in both], dtype=np.float64).T
-    varied = len(set(ours)) > 1 and len(set(theirs)) > 1
-    rank = round(float(spearmanr(ours, theirs).statistic), 4) if varied else None
-    return Agreement(len(both), rank, round(float(np.mean((ours >= 50) == (theirs >= 50))), 4), len({of for _, _, of in both}))
+    values = np.array([one[:2] for one in both], dtype=np.float64)
+    ranks, trait_N = np.zeros_like(values), np.array([one[3] for one in both])
+    for trait in set(trait_N):
+        here = trait_N == trait
+        ranks[here] = (rankdata(values[here], axis=0) - (here.sum() + 1) / 2) / here.sum()
+    spread = float(np.sqrt(np.square(ranks).sum(0).prod()))
+    rank = round(float(ranks.prod(1).sum()) / spread, 4) if spread else None
+    same_side = round(float(np.mean((values[:, 0] >= 50) == (values[:, 1] >= 50))), 4)
+    return Agreement(len(both), rank, same_side, len({one[2] for one in both}))

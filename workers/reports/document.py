@@ -6,6 +6,7 @@ from datetime import date
 
 from binnacle.words.counting import counted
 from binnacle.words.judging import judge_in_words
+from binnacle.words.rounding import decimals
 from terms.documents.study import Finding, Missing, PlotDocument, TablesDocument
 from terms.evidence import FEWEST_CLUSTERS
 from terms.methods import is_ablation
@@ -24,6 +25,7 @@ from workers.reports.tables.methods import methods as methods_table
 from workers.reports.tables.severity import severity as severity_table
 from workers.reports.tables.vectors import vectors as vectors_table
 from workers.reports.texts import Read
+from workers.science.verdicts import AGREEMENT
 
 SCHEMA_VERSION = 1
 
@@ -141,13 +143,17 @@ def _agreement(data: Gathered) -> str:
     found = data.agreement
     if found is None:
         return "not labelled: fill in labelling.csv and send it back"
-    rank = "no rank correlation: all alike" if found.spearman is None else f"Spearman {found.spearman:z.2f}"
+    rank = (
+        "no rank correlation: all alike"
+        if found.spearman is None
+        else f"Spearman {found.spearman:z.{decimals(found.spearman, [AGREEMENT], 2)}f}"
+    )
     few = (
         ""
         if found.decides
         else f"; labels in {counted(found.clusters, 'cluster')} decide nothing, label texts in {FEWEST_CLUSTERS} or more"
     )
-    return f"{rank} over {counted(found.n, 'text')}; {found.same_side or 0:.0%} on the same side of 50{few}"
+    return f"{rank} over {counted(found.n, 'text')}, ranked within each trait; {found.same_side or 0:.0%} on the same side of 50{few}"
 
 
 def _judge(cell: Cell) -> str:

@@ -8,16 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
+from binnacle.words.judging import cannot_tell
 from terms.documents.calibration import Aggregate, CalibrationDocument, CalibrationProvenance
 from terms.documents.extraction import ExtractionDocument
 from terms.documents.jobs import ErrorFacts
 from terms.documents.passport import PassportDocument
-from terms.documents.steering import Scores, Summary
+from terms.documents.steering import Decomposition, Scores, Summary
 from terms.documents.study import Missing
 from terms.specs import Node
 from workers.job import JobContext
 from workers.judges.agreement import Agreement
+from workers.science.verdicts import AGREEMENT
 
+UNCLEAR = "unclear"
+"""The verdict on a massive part where the evidence decides nothing."""
 Vectors = Mapping[str, NDArray[np.float32]]
 
 
@@ -62,6 +66,19 @@ class Gathered:
     def rank(self) -> float | None:
         """The judge's rank correlation with a person's labels; None without labels, or with too few to decide about verdicts."""
         return self.agreement.rank if self.agreement is not None and self.agreement.decides else None
+
+    @property
+    def disputed(self) -> bool:
+        """Whether a person's labels disagree with the judge, so that nothing follows from its scores."""
+        return self.rank is not None and self.rank < AGREEMENT
+
+    def decides(self, summary: Summary) -> bool:
+        """Whether verdicts may rest on the scores of a steering: its judge tells the classes apart, and no labels disagree with it."""
+        return not self.disputed and cannot_tell(summary.get("judge_facts") or {}) is None
+
+    def massive_part(self, parts: Decomposition, summary: Summary) -> str:
+        """The verdict on the massive part of a method's vector."""
+        return parts["massive_part"] if self.decides(summary) else UNCLEAR
 
 
 @dataclass

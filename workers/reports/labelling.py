@@ -85,4 +85,4 @@ def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
             f"({', '.join(unknown[:3])}). Fill in the labelling.csv of this study and send its ids unchanged.",
         )
     clusters = [(one.trait, one.cluster) for one in texts]
-    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts], clusters)
+    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts], clusters, [one.trait for one in texts])

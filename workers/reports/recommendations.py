@@ -12,9 +12,9 @@ from terms.documents.study import Finding
 from terms.methods import is_ablation, plain_of
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
-from workers.reports.tables.gains import place_of
+from workers.reports.tables.gains import compared, place_of, steered
 from workers.science.intervals import Interval
-from workers.science.verdicts import AGREEMENT, NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
+from workers.science.verdicts import NOT_ENOUGH, Contrast, TraitEvidence, mean_diff_viable, recommend
 
 FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
 """Verdicts on the massive part: a trait's evidence has the first of these that one of its methods has."""
@@ -36,24 +36,16 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
     found = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         calibration = data.calibrations.get(model)
-        evidence = [_evidence(cell, cell.steering, calibration) for cell in data.cells if cell.model == model and cell.steering]
+        here = [(cell, summary) for cell, summary in steered(data) if cell.model == model]
+        evidence = [_evidence(cell, summary, calibration, data) for cell, summary in here]
         advice = recommend(evidence, agreement=data.rank)
-        viable, why = (
-            mean_diff_viable(evidence)
-            if data.rank is None or data.rank >= AGREEMENT
-            else (NOT_ENOUGH, "judge and labels disagree")
-        )
+        viable, why = (NOT_ENOUGH, "judge and labels disagree") if data.disputed else mean_diff_viable(evidence)
         parts = sorted({one.massive_part for one in evidence})
         found[model] = ModelFindings(
             advice.method,
             advice.cleaning,
             [Finding(model=model, sentence=one.sentence, because=one.because) for one in advice.findings]
-            + [
-                warning
-                for cell in data.cells
-                if cell.model == model and cell.steering
-                for warning in _warnings(cell, cell.steering)
-            ],
+            + [warning for cell, summary in here for warning in _warnings(cell, summary, data)],
             {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
         )
     return found
@@ -83,7 +75,7 @@ def table(found: Mapping[str, ModelFindings]) -> Table:
     return Table("recommendations", "Recommendations", note, columns, rows)
 
 
-def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> TraitEvidence:
+def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None, data: Gathered) -> TraitEvidence:
     """The evidence from one steering. Methods are compared at the leader's position and component: elsewhere a contrast would also be one of
     places.
     """
@@ -101,7 +93,7 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
         for one in differences
         if one["a"] in here and one["a"] == plain_of(one["b"]) and one["b"] in here
     }
-    parts = {one["decomposition"]["massive_part"] for one in groups.values() if one["decomposition"]}
+    parts = {data.massive_part(one["decomposition"], summary) for one in groups.values() if one["decomposition"]}
     best = groups[leader]["best"]
     gain = None
     if best["delta_low"] is not None and best["delta_high"] is not None:
@@ -112,15 +104,16 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Tr
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
 
 
-def _warnings(cell: Cell, summary: Summary) -> list[Finding]:
+def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
     """Warnings about a judge that cannot tell the classes apart, and about a control with a gain of at least the lower limit of the leader's
-    interval: the gain may then come from the push itself and not from the trait's labels."""
+    interval: the gain may then come from the push itself and not from the trait's labels.
+    Where labels disagree with the judge, no gain counts."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
     leader = next(one for one in summary["groups"] if one["group"] == summary["leader"])
     low = leader["best"]["delta_low"]
-    if low is None:
+    if low is None or data.disputed:
         return []
     found: list[Finding] = []
     for kind, runs in leader["controls"].items():
@@ -142,6 +135,6 @@ def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
     interval = None
     if one["low"] is not None and one["high"] is not None:
         interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
-    difference = one["difference"]
+    difference, detectable = compared(one)
     assert difference is not None, "left out by _evidence"
-    return Contrast(difference, interval, one["smallest_detectable"], judged)
+    return Contrast(difference, interval, detectable, judged, one["verdict"])

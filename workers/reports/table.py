@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, final
 from urllib.parse import quote
 
+from binnacle.words.rounding import decimals
 from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
+from workers.science.verdicts import MARGINS
 
 Row = dict[str, Any]
 """Values by key; the `kind` of its column defines the type of a value."""
@@ -74,7 +76,8 @@ def cell(column: Column, row: Row) -> str:
         return "–"
     if column.kind == "points":
         low, high = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
-        interval = "" if low is None or high is None else f" [{low:+z.1f}, {high:+z.1f}]"
+        ends = () if low is None or high is None else (f"{end:+z.{decimals(end, MARGINS, 1)}f}" for end in (low, high))
+        interval = f" [{', '.join(ends)}]" if ends else ""
         return f"{value:+z.1f}{interval}"
     if column.kind == "number":
         # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21

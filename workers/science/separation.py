@@ -44,7 +44,7 @@ def measured(scores_N: Float, positive_N: Bool, threshold: float) -> Separation 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """The class difference of every dim [D] and its squared standard error, var+/n+ + var-/n-."""
+    """The class difference of every dim [D] and its squared standard error, var+/n+ + var-/n-, NaN where it is unknown."""
 
     delta_D: Float
     error_D: Float
@@ -55,7 +55,7 @@ class Noise:
         return {
             "delta": delta,
             "z": delta / float(np.sqrt(error)) if error > 0 else None,
-            "noise_share": min(1.0, error / delta**2) if delta else None,
+            "noise_share": min(1.0, error / delta**2) if delta and not np.isnan(error) else None,
         }
 
     def share(self, zeroed: Sequence[int]) -> float | None:
@@ -63,11 +63,14 @@ class Noise:
         kept = np.ones(len(self.delta_D), dtype=np.bool_)
         kept[list(zeroed)] = False
         square = float((self.delta_D[kept] ** 2).sum())
-        return min(1.0, float(self.error_D[kept].sum()) / square) if square else None
+        error = float(self.error_D[kept].sum())
+        return min(1.0, error / square) if square and not np.isnan(error) else None
 
 
 def noise(rows_ND: Float, positive_N: Bool) -> Noise:
-    """The noise of the difference between the rows' two classes; a class of one row has no variance and counts as 0."""
+    """The noise of the difference between the rows' two classes; the error is unknown where a class has one row."""
     positive, negative = rows_ND[positive_N], rows_ND[~positive_N]
-    errors = [side.var(0, ddof=1) / len(side) if len(side) > 1 else np.zeros(rows_ND.shape[1]) for side in (positive, negative)]
+    errors = [
+        side.var(0, ddof=1) / len(side) if len(side) > 1 else np.full(rows_ND.shape[1], np.nan) for side in (positive, negative)
+    ]
     return Noise(positive.mean(0) - negative.mean(0), errors[0] + errors[1])

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from binnacle.words.counting import counted
+from binnacle.words.rounding import decimals
 from terms.methods import UnknownMethod, is_ablation, is_control, parse_method
 from workers.science.intervals import Interval
 
 TIE = 10.0
 """Two vectors tie when the whole interval of their difference lies within this many points."""
+MARGINS = (-TIE, 0.0, TIE)
+"""The points against which a verdict holds the limits of a difference."""
 TRAITS_NEEDED = 2
 """The smallest number of traits on which a method must lead, tie or be better to be recommended."""
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
@@ -42,20 +45,21 @@ def verdict(interval: Interval | None, *, judged: bool = True) -> str:
 @dataclass(frozen=True)
 class Contrast:
     """One vector's gain minus another's at equal dose, in points. `detectable` is the smallest difference that could have been detected;
-    `judged` as in `verdict`."""
+    `judged` as in `verdict`; `stored` the verdict that the steering drew from unrounded limits."""
 
     difference: float
     interval: Interval | None
     detectable: float | None = None
     judged: bool = True
+    stored: str | None = None
 
     @property
     def verdict(self) -> str:
         """The verdict on this difference."""
-        return verdict(self.interval, judged=self.judged)
+        return verdict(self.interval, judged=self.judged) if self.stored is None or not self.judged else self.stored
 
     def __str__(self) -> str:
-        limits = "no interval" if self.interval is None else f"[{self.interval.low:+z.1f}, {self.interval.high:+z.1f}]"
+        limits = "no interval" if self.interval is None else _limits(self.interval)
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
@@ -115,7 +119,10 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
     `agreement` is the judge's Spearman correlation with labels, None where no labels were given.
     """
     if agreement is not None and agreement < AGREEMENT:
-        because = f"Rule: there is no verdict if the judge agrees with the labels less than {AGREEMENT:g} (Spearman). This one: {agreement:.2f}."
+        this = f"{agreement:.{decimals(agreement, [AGREEMENT], 2)}f}"
+        because = (
+            f"Rule: there is no verdict if the judge agrees with the labels less than {AGREEMENT:g} (Spearman). This one: {this}."
+        )
         doubt = Finding(f"{NOT_ENOUGH.capitalize()} for any recommendation: the judge and the labels disagree.", because)
         return Recommendation(None, NOT_ENOUGH, [doubt])
     method, of_method = _method(evidence)
@@ -170,7 +177,11 @@ def _is_control(name: str) -> bool:
 
 
 def _gain(interval: Interval | None) -> str:
-    return "without an interval" if interval is None else f"[{interval.low:+z.1f}, {interval.high:+z.1f}]"
+    return "without an interval" if interval is None else _limits(interval)
+
+
+def _limits(interval: Interval) -> str:
+    return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, 1)}f}' for end in (interval.low, interval.high))}]"
 
 
 def _against(one: TraitEvidence, name: str) -> str:
@@ -192,7 +203,7 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
             f"{rule} {_cleaned(evidence)}",
         )
     if evidence and all(one.massive_part == "none" for one in evidence) and not any(one.cleaning for one in evidence):
-        return "changes nothing", Finding("Cleaning changes nothing here: the model has no massive dims.", rule)
+        return "changes nothing", Finding("Cleaning changes nothing here: no massive dims are known at the steered layers.", rule)
     better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == BETTER]
     worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == WORSE]
     ties = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == TIES]

@@ -93,6 +93,7 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
     clusters = clusters_of(run)
     gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
     interval = paired_interval(gain, clusters, seed=scale.seed)
+    scored = [cluster for cluster, value in zip(clusters, gain, strict=True) if not math.isnan(value)]
     shares = {name: _rounded(share, 4) for name, share in moved(gain).items()}
     return {
         **scores_of(run),
@@ -101,6 +102,7 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
         "delta_bounds": [_rounded(bound) for bound in bounds(run.trait, base.trait, scale.sign)],
         "interval": None if interval is None else interval.method,
         "clusters": len(set(clusters)),
+        "scored": {"n": len(scored), "clusters": len(set(scored))},
         "moved": {"wanted": shares["wanted"], "not_moved": shares["not_moved"], "opposite": shares["opposite"]},
         **side_effects(run),
         "effect": run.effect,

@@ -160,7 +160,7 @@ def short_summary(summary: Summary) -> ShortSummary:
 
 def _row(group: Group) -> MethodRow:
     best = group["best"]
-    return {
+    row: MethodRow = {
         "group": group["group"],
         "layers": group["layers"],
         "same_as": group["same_as"],
@@ -172,6 +172,9 @@ def _row(group: Group) -> MethodRow:
         "delta_high": best["delta_high"],
         "delta_joint": best["delta_joint"],
     }
+    if "scored" in best:
+        row["scored"] = best["scored"]
+    return row
 
 
 def summary_bytes(summary: Summary) -> bytes:

@@ -176,8 +176,11 @@ def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Ru
     steered = [one["run"] for one in described if one["vector"] is not None and one["set"] == base.spec.set]
     new = [
         {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
-        {**baseline, **reference_scores(base, base, judge)},
-        *({**line, **reference_scores(runs[run], base, judge)} for line, run in zip(rest, steered, strict=True)),
+        {**baseline, **reference_scores(base, base, judge, header["direction"])},
+        *(
+            {**line, **reference_scores(runs[run], base, judge, header["direction"])}
+            for line, run in zip(rest, steered, strict=True)
+        ),
     ]
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in new)
 

@@ -1,7 +1,7 @@
 """Writes results.jsonl: a steering's runs on its test questions in trait-interp's schema, for use in notebooks written for trait-interp.
 
 A header, the baseline, then one line per run. Every timestamp is null, because files with a time in them are never the same twice. Files and
-experiments, which a service lacks, are null too. `delta` is our addition.
+experiments, which a service lacks, are null too. `delta` is our addition: the gain in the requested direction, as in summary.json.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: J
         "prompts_hash": hashlib.sha256(json.dumps(questions).encode()).hexdigest(),
         "n_questions": len(questions),
     }
-    lines: list[JsonObject] = [header, {"type": "baseline", **reference_scores(base, base, judge)}]
+    lines: list[JsonObject] = [header, {"type": "baseline", **reference_scores(base, base, judge, direction)}]
     for run in runs:
         subject = run.spec.subject
         if subject is None or run.spec.set != base.spec.set:
@@ -50,7 +50,7 @@ def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: J
             }
             for push in run.spec.pushes
         ]
-        lines.append({"config": {"vectors": vectors}, **reference_scores(run, base, judge)})
+        lines.append({"config": {"vectors": vectors}, **reference_scores(run, base, judge, direction)})
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
@@ -59,9 +59,10 @@ def judge_method(judge: JudgeIdentity) -> str:
     return "logprob" if judge.get("kind") in ("openai", "local") else "classifier"
 
 
-def reference_scores(run: Run, base: Run, judge: JudgeIdentity) -> JsonObject:
+def reference_scores(run: Run, base: Run, judge: JudgeIdentity, direction: str) -> JsonObject:
     """A run's scores in a line of the file; scores of failed answers are left out, as in trait-interp."""
     scored = run.trait[~np.isnan(run.trait)]
+    change = mean(run.trait - base.trait)
     result = {
         "trait_mean": _round(mean(run.trait)),
         "trait_std": _round(float(scored.std())) if len(scored) else None,
@@ -70,7 +71,7 @@ def reference_scores(run: Run, base: Run, judge: JudgeIdentity) -> JsonObject:
         "max_score": _round(float(scored.max())) if len(scored) else None,
         "coherence_mean": _round(mean(run.coherence)),
         "n": len(scored),
-        "delta": _round(mean(run.trait - base.trait)),
+        "delta": None if change is None else _round(0.0 - change if direction == "negative" else change),
     }
     return {"result": result, "eval": {"trait_judge": judge.get("prompt_hash")}, "timestamp": None}
 

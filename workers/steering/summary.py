@@ -8,16 +8,17 @@ from typing import Protocol
 
 import numpy as np
 
+from binnacle.words.rounding import decimals
 from terms.documents.massive import PerDim
 from terms.documents.runs import AnswerLine, RunVector
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
 from terms.methods import plain_of
-from workers.science.contrasts import simultaneous, simultaneous_level, smallest_detectable
+from workers.science.contrasts import POWER, simultaneous, simultaneous_level, smallest_detectable
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
-from workers.science.verdicts import verdict
+from workers.science.verdicts import MARGINS, verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.runs import Run
 from workers.steering.sets import WAYS, Reported, Searched
@@ -101,6 +102,8 @@ def refit_facts(refits: Mapping[int, Run], base: Run, scale: Scale) -> Refits | 
         "draws": list(refits),
         "runs": [run.spec.id for run in runs],
         "gains": [_round(mean(row)) for row in gains],
+        "scored": _scored(gains),
+        "mean": _round(_over_refits(gains)),
         "low": None if interval is None else round(interval.low, 2),
         "high": None if interval is None else round(interval.high, 2),
     }
@@ -163,26 +166,32 @@ def contrasts(
         differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         apart = {name: gap for name, gap in differences.items() if name not in twins}
+        level = simultaneous_level(list(apart.values()), clusters, seed=seed)
         intervals = simultaneous(apart, clusters, seed=seed)
-        intervals |= {name: Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters))) for name in twins}
-        found[way] = [_contrast(a, b, differences[name], intervals[name], clusters, judged) for name, (a, b) in pairs.items()]
+        same = Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters)))
+        intervals |= {name: None if np.isnan(differences[name]).all() else same for name in twins}
+        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=seed) for name, gap_Q in differences.items()}
+        found[way] = [
+            _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
+        ]
         if way == "dose":
-            level = simultaneous_level(list(apart.values()), clusters, seed=seed)
             found[way] = [_over_extraction_sets(one, reported, base, scale, level, judged) for one in found[way]]
     return found
 
 
-def _contrast(a: str, b: str, gap_Q: np.ndarray, interval: Interval | None, clusters: Sequence[str], judged: bool) -> Contrast:
+def _contrast(
+    pair: tuple[str, str], gap_Q: np.ndarray, interval: Interval | None, detectable: float | None, *, judged: bool
+) -> Contrast:
     ends = _ends(interval)
     return {
-        "a": a,
-        "b": b,
+        "a": pair[0],
+        "b": pair[1],
         "difference": _round(mean(gap_Q)),
         "low": ends["low"],
         "high": ends["high"],
         "interval": ends["interval"],
         "verdict": verdict(interval, judged=judged),
-        "smallest_detectable": _round(smallest_detectable(gap_Q, clusters)),
+        "smallest_detectable": _round(detectable),
     }
 
 
@@ -191,8 +200,8 @@ def _over_extraction_sets(
 ) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted on the same resamples.
 
-    Its interval and verdict replace those over questions alone (docs/science.md, 5, evidence: full). `level` is that of each interval, so that
-    all of the table hold together.
+    Its difference, interval, verdict and smallest detectable difference replace those of the single fit over questions alone (docs/science.md,
+    5, evidence: full). `level` is that of each interval, so that all of the table hold together.
     """
     of_a, of_b = reported[contrast["a"]].refits, reported[contrast["b"]].refits
     draws = [draw for draw in of_a if draw in of_b]
@@ -200,22 +209,36 @@ def _over_extraction_sets(
     if [one.spec.id for one in a] == [one.spec.id for one in b]:  # equal vectors share their runs, and differ by nothing
         return contrast
     differences_RQ = gains_of(b, base, scale) - gains_of(a, base, scale)
-    interval = two_level(differences_RQ, clusters_of(base), level=level)
-    if interval is None:
+    clusters = clusters_of(base)
+    interval = two_level(differences_RQ, clusters, level=level)
+    power = two_level(differences_RQ, clusters, level=2 * POWER - 1)  # its half-width is t_{power} standard errors
+    if interval is None or power is None:
         return contrast
     return {
         **contrast,
+        "difference": _round(_over_refits(differences_RQ)),
         **_ends(interval),
         "verdict": verdict(interval, judged=judged),
-        "refits": len(draws),
-        "over_refits": _round(float(np.nanmean(differences_RQ))),
+        "smallest_detectable": _round((interval.high - interval.low + power.high - power.low) / 2) or None,
+        "refits": _scored(differences_RQ),
+        "difference_of_the_fit": contrast["difference"],
     }
+
+
+def _over_refits(values_RQ: np.ndarray) -> float | None:
+    """The mean over questions of the refits' means, which is the centre of `two_level`; None without a score."""
+    return mean(np.nanmean(values_RQ[:, ~np.isnan(values_RQ).all(axis=0)], axis=0))
+
+
+def _scored(values_RQ: np.ndarray) -> int:
+    """How many refits have a score; the others count in no interval."""
+    return int((~np.isnan(values_RQ).all(axis=1)).sum())
 
 
 def _ends(interval: Interval | None) -> Limits:
     return {
-        "low": None if interval is None else round(interval.low, 2),
-        "high": None if interval is None else round(interval.high, 2),
+        "low": None if interval is None else round(interval.low, decimals(interval.low, MARGINS, 2)),
+        "high": None if interval is None else round(interval.high, decimals(interval.high, MARGINS, 2)),
         "interval": None if interval is None else interval.method,
     }
 

@@ -68,7 +68,10 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
         rows += [one for name, run in zip(names, gains, strict=True) for one in _estimates(name, run, "control", leads)]
     if prompted := summary.get("prompt_only"):
         rows += _estimates("asked in the prompt", prompted, "control", leads)
-    note = "Points of the trait score over the unsteered model on held-out questions, each method at its best dose, with 95 % intervals."
+    note = (
+        "Points of the trait score over the unsteered model, in the requested direction, on held-out questions, each method at its best dose, "
+        "with 95 % intervals."
+    )
     return forest("Gain of each method", note, rows, "gain in points")
 
 

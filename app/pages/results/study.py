@@ -138,7 +138,7 @@ def page_of(source: str | None) -> str:
     return f"/jobs/{found[1]}" + (f"/answers?run={key_of(unquote(found[2]))}" if found[2] else "")
 
 
-METHODS = ("model", "trait", "method", "verdict", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
+METHODS = ("model", "trait", "method", "verdict", "difference", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
 """Columns of the table of methods on the page, in this order; the files have all columns."""
 
 

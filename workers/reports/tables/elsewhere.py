@@ -3,7 +3,7 @@
 from terms.methods import is_ablation
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, method_name, points, steered
+from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, change, method_name, points, steered
 
 
 def traits(data: Gathered) -> Table:
@@ -25,7 +25,7 @@ def off_target(data: Gathered) -> Table:
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
     rows = [
         {"model": cell.model, "trait": cell.trait, "method": method_name(group, summary)}
-        | points(cell, _key(cell.trait), group["best"])
+        | points(cell, _key(cell.trait), change(group["best"], summary))
         | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, _key(name), effect).items()}
         for cell, summary in steered(data)
         if summary.get("off_target")
@@ -40,7 +40,8 @@ def off_target(data: Gathered) -> Table:
     ]
     note = (
         "Each method's vector at its chosen dose on the test questions of every trait, scored by that trait's own "
-        f"judge; a positive number means more of the trait that the column names. {EFFECT}"
+        "judge. Numbers are points of that score, steered minus unsteered: a positive one means more of the trait that the column names. "
+        "Brackets hold 95 % intervals over clusters of questions; a missing interval means too few clusters."
     )
     return Table("off_target", "Off-target matrix", note, columns, rows)
 

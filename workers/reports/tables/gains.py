@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Literal
 
 from app.pages.texts.places import at_place, of_model, places_of
-from terms.documents.steering import Effect, GroupFacts, Subject, Summary
+from terms.documents.steering import Contrast, Effect, GroupFacts, Subject, Summary
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Row
 
 EFFECT = (
-    "Gains are in points of the judge's trait score (0-100), steered minus unsteered on the same test questions, "
+    "Gains are in points of the judge's trait score (0-100) in the requested direction: steered minus unsteered, or the reverse where less "
+    "of the trait was requested, on the same test questions, "
     "which were not used to choose layer or dose. Brackets hold 95 % intervals over clusters of questions; a "
     "missing interval means too few clusters."
 )
@@ -40,11 +41,30 @@ def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delt
     }
 
 
+def change(effect: Effect, summary: Summary) -> Effect:
+    """The effect of a gain as the change of the trait's score: with the other sign where less of the trait was requested."""
+    if summary.get("direction") != "negative":
+        return effect
+    delta, low, high = (
+        None if value is None else -value for value in (effect["delta"], effect["delta_low"], effect["delta_high"])
+    )
+    return {**effect, "delta": delta, "delta_low": high, "delta_high": low}
+
+
 def at_one_dose(group: GroupFacts, summary: Summary) -> Effect | None:
     """The effect of a group at the leader's dose; its best where no group of the steering was compared at that dose."""
     if any(one["matched"].get("dose") for one in summary["groups"]):
         return group["matched"].get("dose")
     return group["best"]
+
+
+def compared(one: Contrast) -> tuple[float | None, float | None]:
+    """The difference that the contrast's interval and verdict are about, and the smallest that would be seen.
+
+    Files from before 2026-11-29 keep the first as `over_refits` where methods were refitted, and have the second for the steered vectors alone.
+    """
+    over = one.get("over_refits")
+    return (one["difference"], one["smallest_detectable"]) if over is None else (over, None)
 
 
 def place_of(one: GroupFacts | Subject) -> tuple[str | None, str, str | None]:

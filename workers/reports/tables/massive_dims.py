@@ -77,7 +77,7 @@ def decomposition(data: Gathered) -> Table:
                     "model": cell.model,
                     "trait": cell.trait,
                     "method": method_name(group, summary),
-                    "verdict": parts["massive_part"],
+                    "verdict": data.massive_part(parts, summary),
                 }
                 for arm, effect in parts["arms"].items():
                     row |= points(cell, arm, effect)

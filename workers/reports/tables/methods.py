@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from binnacle.words.judging import cannot_tell
-from terms.documents.steering import Effect, Group, Summary
+from terms.documents.steering import Contrast, Effect, Group, Summary
 from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Row, Table
-from workers.reports.tables.gains import EFFECT, method_name, points
-from workers.science.verdicts import AGREEMENT, BETTER, NOT_ENOUGH, TIES, WORSE
+from workers.reports.tables.gains import EFFECT, compared, method_name, points, steered
+from workers.science.verdicts import BETTER, NOT_ENOUGH, TIES, WORSE
 
 LEADS = "leads"
 JUDGED = frozenset({LEADS, TIES, BETTER, WORSE, NOT_ENOUGH})
@@ -26,6 +25,7 @@ COLUMNS = [
     Column("at_dose", "gain at the leader's dose", "points"),
     Column("at_coherence", "gain at matched coherence", "points"),
     Column("at_coefficient", "gain at the probe's coefficient", "points"),
+    Column("difference", "difference from the leader at equal dose", "points"),
     Column("verdict", "against the leader at equal dose"),
     Column("link", "runs", "link"),
 ]
@@ -33,23 +33,23 @@ NOTE = (
     f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
     "outside the massive dims over the stream's norm without them; equal r is matched dose. At the same raw "
     "coefficient a vector with massive dims gets a smaller dose r, so that column does not compare methods; "
-    "published results for mean_diff were measured this way. Controls run at the best method's dose."
+    "published results for mean_diff were measured this way. Controls run at the best method's dose. The difference from the leader and its "
+    "verdict have simultaneous 95 % intervals; with full evidence both are of the means over vectors refitted on resampled prompts, "
+    "while the gains are of the vectors themselves."
 )
 
 
 def methods(data: Gathered) -> Table:
     """Every method at its best dose, at matched dose and at matched coherence, with baseline and controls."""
-    rows = [row for cell in data.cells if cell.steering for row in _rows(cell, cell.steering)]
-    if data.rank is not None and data.rank < AGREEMENT:  # people disagree with the judge: none of its verdicts counts
-        rows = [_undecided(row) for row in rows]
+    rows = [row for cell, summary in steered(data) for row in _rows(cell, summary, decides=data.decides(summary))]
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
 
-def _rows(cell: Cell, summary: Summary) -> list[Row]:
-    """The rows of one model and trait, without a verdict where the judge cannot tell the classes apart."""
+def _rows(cell: Cell, summary: Summary, *, decides: bool) -> list[Row]:
+    """The rows of one model and trait, without a verdict where the judge's scores decide nothing."""
     of_the_cell = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
     rows = [of_the_cell | row for row in (*_baselines(cell, summary), *_methods(cell, summary), *_controls(cell, summary))]
-    return rows if cannot_tell(summary.get("judge_facts") or {}) is None else [_undecided(row) for row in rows]
+    return rows if decides else [_undecided(row) for row in rows]
 
 
 def _undecided(row: Row) -> Row:
@@ -73,7 +73,7 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
     """One row per method, except for methods of the cleaning ablation."""
-    verdicts = {one["b"]: one["verdict"] for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
+    contrasts = {one["b"]: one for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
             continue
@@ -83,8 +83,20 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
             row |= _effect(cell, group["best"])
         for way in ("dose", "coherence", "coefficient"):
             row |= points(cell, f"at_{way}", group["matched"].get(way))
-        leads = group["group"] == summary["leader"]
-        yield row | {"verdict": LEADS if leads else verdicts.get(group["group"], _origin(group))}
+        if (contrast := contrasts.get(group["group"])) is not None:
+            row |= _difference(contrast)
+        yield {"verdict": LEADS if group["group"] == summary["leader"] else _origin(group)} | row
+
+
+def _difference(contrast: Contrast) -> Row:
+    """The difference from the leader with its interval and its verdict."""
+    difference, _ = compared(contrast)
+    return {
+        "difference": difference,
+        "difference_low": contrast["low"],
+        "difference_high": contrast["high"],
+        "verdict": contrast["verdict"],
+    }
 
 
 def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:

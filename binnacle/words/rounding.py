@@ -1,0 +1,9 @@
+"""Rounds numbers that readers hold against a threshold, such as the ends of an interval."""
+
+from collections.abc import Collection
+
+
+def decimals(value: float, thresholds: Collection[float], places: int) -> int:
+    """Returns the fewest decimals, from `places` to six more, at which the value does not round to a threshold that it is not."""
+    enough = (n for n in range(places, places + 6) if all(value == one or round(value, n) != one for one in thresholds))
+    return next(enough, places + 6)
