@@ -125,7 +125,7 @@ def main() -> None:
         type=int,
         nargs=2,
         metavar=("FILE", "PLACE"),
-        help="the inherited file in which the processes that share the socket count their connections, and this one's place in it",
+        help="the inherited file in which the processes that share the socket count their connections, and the place of this process in it",
     )
     chosen = parser.parse_args()
     configure_logging()

@@ -7,8 +7,9 @@ remaining differences e add Student's t limits of their own mean (0 where they a
 `usual`, get mid-P binomial limits each (for differences of 0/100 scores these are the discordant pairs of McNemar's test; intermediate sizes
 count as fractions, for which a binomial is the widest case), at the effective number of questions Q / deff, where deff >= 1 is the variance
 among clusters over that of independent questions (Korn & Graubard 1998). Where clusters are of unequal sizes, deff grows by what their
-effective number k adds to Student's interval over K clusters of one size: by (t_{k-1} / t_{K-1})^2 (k / (k-1)) / (K / (K-1)). A few changes say
-little about how similar the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The limits of the mean are combined by their squared distances
+effective number k adds to Student's interval over K clusters of one size: by (t_{k-1} / t_{K-1})^2 (k / (k-1)) / (K / (K-1)). A few changes
+say little about how similar the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The
+limits of the mean are combined by their squared distances
 (Zou & Donner 2008, like Newcombe's method for paired proportions). Where all changes have the same sign and a mid-P sign test on clusters
 confirms it, the other direction adds nothing.
 """
