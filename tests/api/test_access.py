@@ -41,7 +41,7 @@ def routes(settings: Settings) -> list[tuple[str, str]]:
 def test_every_route_but_the_public_ones_needs_a_key(api: Running) -> None:
     served = routes(api.settings)
     assert len(served) > 15
-    with httpx2.Client(base_url=api.url) as nobody:
+    with httpx2.Client(base_url=api.url, timeout=120) as nobody:
         for method, path in served:
             response = nobody.request(method, re.sub(r"\{\w+\}", "x", path))
             if path in PUBLIC:
@@ -54,7 +54,7 @@ def test_every_route_but_the_public_ones_needs_a_key(api: Running) -> None:
 
 
 def test_without_a_key_the_body_is_not_read(api: Running) -> None:
-    with httpx2.Client(base_url=api.url) as nobody:
+    with httpx2.Client(base_url=api.url, timeout=120) as nobody:
         response = nobody.post("/v1/calibrations", content=b"{not json", headers={"Content-Type": "application/json"})
     assert response.status_code == 401
 
@@ -63,7 +63,7 @@ def test_without_a_key_the_body_is_not_read(api: Running) -> None:
 def test_only_an_issued_key_in_the_header_is_accepted(api: Running, header: str) -> None:
     key = api.key("ada")
     forged = new_key("ada", "admin", PEPPER).text  # well formed, never issued
-    with httpx2.Client(base_url=api.url) as client:
+    with httpx2.Client(base_url=api.url, timeout=120) as client:
         answer = client.get("/v1/jobs", headers={"Authorization": header.format(key=key, forged=forged)})
         in_the_address = client.get("/v1/jobs", params={"key": key, "access_token": key})
     assert answer.status_code == 401
@@ -76,7 +76,7 @@ def test_a_key_made_with_another_pepper_is_refused(api: Running, sessions: sessi
     with sessions.begin() as session:
         repository.add_user(session, "ada", "test")
         session.add(made.row)
-    with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {made.text}"}) as client:
+    with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {made.text}"}, timeout=120) as client:
         assert client.get("/v1/jobs").status_code == 401
 
 

@@ -42,7 +42,7 @@ def keyless(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Run
 def holder(keyless: Running) -> Iterator[httpx2.Client]:
     """A client with the secret of this start."""
     secret = keyless.context.settings.local_secret.get_secret_value()
-    with httpx2.Client(base_url=keyless.url, headers={"Authorization": f"Bearer {secret}"}) as client:
+    with httpx2.Client(base_url=keyless.url, headers={"Authorization": f"Bearer {secret}"}, timeout=120) as client:
         yield client
 
 
@@ -91,7 +91,7 @@ def test_nothing_but_the_secret_is_accepted(keyless: Running, holder: httpx2.Cli
         "Bearer \u00e9",
         f"Bearer {keyless.key('ada')}",
     ):
-        refused = httpx2.get(f"{keyless.url}/v1/jobs", headers=[(b"Authorization", shown.encode())])
+        refused = httpx2.get(f"{keyless.url}/v1/jobs", headers=[(b"Authorization", shown.encode())], timeout=120)
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated"), shown
         assert "BINNACLE_AUTH=off" in refused.json()["detail"]
     assert holder.get(f"/v1/jobs?key={secret}").json()["code"] == "key_in_address"

@@ -54,7 +54,7 @@ def test_pip_installs_the_client_from_the_servers_page_without_a_key(api: Runnin
 
 
 def test_the_page_shows_commands_with_the_address_it_was_requested_by(api: Running) -> None:
-    with httpx2.Client(base_url=api.url) as nobody:
+    with httpx2.Client(base_url=api.url, timeout=120) as nobody:
         page = nobody.get("/client", follow_redirects=True)
         assert page.headers["Content-Type"].startswith("text/html")
         assert f"pip install {api.url}/client/{FILENAME}" in page.text
@@ -72,7 +72,7 @@ def test_the_page_shows_no_key_and_the_address_that_people_use(settings: Setting
     running = Running(settings.model_copy(update={"public_url": "https://binnacle.lab/"}), sessions)
     running.start()
     try:
-        text = unescape(httpx2.get(f"{running.url}/client/").text)
+        text = unescape(httpx2.get(f"{running.url}/client/", timeout=120).text)
     finally:
         running.stop()
     assert f"pip install https://binnacle.lab/client/{FILENAME}" in text

@@ -119,7 +119,7 @@ def test_metrics_count_by_class_and_route_and_name_no_user_or_job(
     succeed(sessions, api.context.storage, claim(sessions))
     ada.get(f"/v1/jobs/{job}")
     ada.get("/v1/no/such/thing")
-    page = httpx2.get(f"http://127.0.0.1:{metrics_port}/metrics").text
+    page = httpx2.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=120).text
     assert 'binnacle_jobs{job_class="model",state="queued"} 1.0' in page
     assert 'binnacle_jobs_finished{kind="calibrate",state="succeeded"} 1.0' in page
     assert 'binnacle_request_seconds_count{method="GET",route="/v1/jobs/{job_id}",status="200"} 1.0' in page
@@ -140,7 +140,7 @@ def test_an_unexpected_error_names_its_request_and_no_internals(settings: Settin
     api.include_router(broken)
 
     async def ask() -> httpx2.Response:
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(api), base_url="http://x") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(api), base_url="http://x", timeout=120) as client:
             return await client.get("/broken")
 
     answer = asyncio.run(ask())

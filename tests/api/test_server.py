@@ -42,7 +42,7 @@ class Program:
             self.process = subprocess.Popen(command, env=environment, stderr=out, stdout=out, cwd=ROOT)
         for _ in range(600):
             try:
-                httpx2.get(f"{self.url}/livez")
+                httpx2.get(f"{self.url}/livez", timeout=120)
                 return
             except httpx2.TransportError:
                 time.sleep(0.05)

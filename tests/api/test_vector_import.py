@@ -106,7 +106,7 @@ def test_the_same_import_again_finds_the_same_vectors_also_at_once(api: Running)
     [thread.join() for thread in threads]
     assert sorted(answer.status_code for answer in answers) == [200] * 4 + [201]
     assert len({answer.json()["items"][0]["id"] for answer in answers}) == 1
-    with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}) as client:
+    with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as client:
         assert send(client, data, layers="5", method="other").status_code == 201
 
 

@@ -206,7 +206,9 @@ def test_without_keys_a_proxy_with_default_headers_gets_nothing(
     assert NGINX
     process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{unused_port}", transport=httpx2.HTTPTransport(retries=5)) as world:
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{unused_port}", transport=httpx2.HTTPTransport(retries=5), timeout=120
+        ) as world:
             assert world.get("/livez").status_code == 200, "it is the server that answers"
             asked = [
                 world.get("/v1/me"),

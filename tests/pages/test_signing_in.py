@@ -27,7 +27,7 @@ def test_every_page_but_the_sign_in_needs_a_session(api: Running) -> None:
     """No page can be added without this: the routes are those that the application serves."""
     pages = [one for one in iter_route_contexts(create_app(api.settings).routes) if isinstance(one.original_route, PageRoute)]
     assert len(pages) > 10
-    with httpx2.Client(base_url=api.url) as nobody:
+    with httpx2.Client(base_url=api.url, timeout=120) as nobody:
         for one in pages:
             path = re.sub(r"\{\w+\}", "job_" + "0" * 26, str(one.path))
             for method in one.methods or set():
@@ -93,7 +93,7 @@ def test_a_forged_cookie_opens_nothing(api: Running, person: Make, wrong: str) -
     ada = person()
     [key_id, _, _, sign] = ada.http.cookies["binnacle_session"].split(".")
     cookie = wrong.format(key=key_id, sign=sign).encode()
-    answer = httpx2.get(f"{api.url}/", headers=[(b"cookie", b"binnacle_session=" + cookie)], follow_redirects=False)
+    answer = httpx2.get(f"{api.url}/", headers=[(b"cookie", b"binnacle_session=" + cookie)], follow_redirects=False, timeout=120)
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
 
 
@@ -104,7 +104,7 @@ def test_a_session_ends_after_its_twelve_hours(api: Running, person: Make, monke
     def status(lifetime: int) -> int:
         monkeypatch.setattr(sessions, "LIFETIME", lifetime)
         cookie = sessions.made(api.context.settings, key_id)
-        return httpx2.get(f"{api.url}/", headers={"Cookie": f"binnacle_session={cookie}"}).status_code
+        return httpx2.get(f"{api.url}/", headers={"Cookie": f"binnacle_session={cookie}"}, timeout=120).status_code
 
     assert (status(60), status(-1)) == (200, 303)
 
@@ -166,19 +166,19 @@ def test_without_keys_the_secret_of_this_start_signs_in_and_the_page_says_so(api
     off.start()
     try:
         secret = off._server.config.app.state.context.settings.local_secret.get_secret_value()
-        with httpx2.Client(base_url=off.url, follow_redirects=True) as browser:
+        with httpx2.Client(base_url=off.url, follow_redirects=True, timeout=120) as browser:
             assert "Secret of this start" in browser.get("/").text
             assert browser.post("/sign-in", files=form(key="wrong")).status_code == 401
             assert browser.post("/sign-in", files=form(key=secret), headers={"Origin": "http://["}).status_code == 403
             assert "Keys are off" in browser.post("/sign-in", files=form(key=secret, next="/")).text
             cookie = browser.cookies["binnacle_session"]
-        with httpx2.Client(base_url=off.url, headers={"Authorization": f"Bearer {secret}"}) as program:
+        with httpx2.Client(base_url=off.url, headers={"Authorization": f"Bearer {secret}"}, timeout=120) as program:
             ticket = program.post("/v1/tickets").json()["path"].partition("=")[2]
     finally:
         off.stop()
-    kept = httpx2.get(f"{api.url}/", headers={"Cookie": f"binnacle_session={cookie}"})
+    kept = httpx2.get(f"{api.url}/", headers={"Cookie": f"binnacle_session={cookie}"}, timeout=120)
     assert kept.status_code == 303  # neither the session nor a ticket of a server without keys outlasts it
-    assert httpx2.post(f"{api.url}/sign-in", files=form(ticket=ticket)).status_code == 401
+    assert httpx2.post(f"{api.url}/sign-in", files=form(ticket=ticket), timeout=120).status_code == 401
 
 
 def test_a_viewer_may_look_and_is_told_that_it_may_not_change(person: Make) -> None:
@@ -196,7 +196,7 @@ def test_openapi_json_does_not_list_pages(api: Running) -> None:
         str(one.path) for one in iter_route_contexts(create_app(api.settings).routes) if isinstance(one.original_route, PageRoute)
     }
     assert "/jobs/{job_id}" in paths
-    assert not paths & set(httpx2.get(f"{api.url}/openapi.json").json()["paths"])
+    assert not paths & set(httpx2.get(f"{api.url}/openapi.json", timeout=120).json()["paths"])
 
 
 def test_binnacle_open_prints_an_address_that_signs_in_to_a_jobs_page(

@@ -87,7 +87,7 @@ def suspicious(s3_endpoint: str) -> Iterator[str]:
 
     def unchecked(requests: str) -> None:
         """Sets how many requests moto lets pass without a check."""
-        httpx2.post(f"{s3_endpoint}/moto-api/reset-auth", content=requests).raise_for_status()
+        httpx2.post(f"{s3_endpoint}/moto-api/reset-auth", content=requests, timeout=120).raise_for_status()
 
     unchecked("0")
     yield s3_endpoint

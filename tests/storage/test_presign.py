@@ -65,11 +65,11 @@ def test_a_presigned_url_serves_ranges_under_the_given_file_name(s3: Storage):
     s3.put(key, data)
     url = s3.presign(key, "kalibrierung ä.json", "application/json", 300)
     assert url is not None
-    whole = httpx2.get(url)
+    whole = httpx2.get(url, timeout=120)
     assert whole.content == data
     assert whole.headers["content-type"] == "application/json"
     assert "filename*=UTF-8''kalibrierung%20%C3%A4.json" in whole.headers["content-disposition"]
-    part = httpx2.get(url, headers={"Range": "bytes=300-309"})
+    part = httpx2.get(url, headers={"Range": "bytes=300-309"}, timeout=120)
     assert (part.status_code, part.content) == (206, data[300:310])
 
 

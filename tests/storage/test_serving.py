@@ -43,7 +43,7 @@ def fetch(
     """The answer to one request. `?proxy=1` makes the application send the bytes itself, also from a bucket."""
 
     async def run() -> httpx2.Response:
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://lab") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://lab", timeout=120) as client:
             return await client.request(method, f"/file{query}", headers=headers)
 
     return asyncio.run(run())
@@ -147,7 +147,7 @@ def test_a_download_from_a_bucket_is_redirected_to_a_signed_url(s3: Storage):
     assert (response.status_code, response.content) == (307, b"")
     assert response.headers["cache-control"] == "no-store", "the URL is good for five minutes only"
     assert "X-Amz-Expires=300" in response.headers["location"]
-    direct = httpx2.get(response.headers["location"], headers={"Range": "bytes=3-5"})
+    direct = httpx2.get(response.headers["location"], headers={"Range": "bytes=3-5"}, timeout=120)
     assert (direct.status_code, direct.content) == (206, DATA[3:6])
     assert direct.headers["content-disposition"] == "attachment; filename=\"gr__e.json\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.json"
     assert fetch(app, "HEAD", query="").status_code == 200, "the signature is for GET only"
