@@ -51,6 +51,7 @@ class Job(Shareable, Base):
         *sharing_checks(),
         Index("jobs_claimable_idx", "job_class", "short", "owner", text("priority DESC"), "id", postgresql_where=text(CLAIMABLE)),
         Index("jobs_queued_idx", "owner", postgresql_where=text("state = 'queued'")),
+        Index("jobs_waiting_idx", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_on_devices_idx", "owner", postgresql_where=text(ON_DEVICES)),
         Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
         Index("jobs_listed_idx", "created_at", "id"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Float, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Float, case, cast, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -42,7 +42,9 @@ class Queued:
 
 _QUEUED = {
     admin: select(*(Job.__table__.c[one.name] for one in fields(Queued)))
-    .where(seen_by_parameters(Job, admin=admin), Job.state == State.QUEUED)
+    .where(
+        seen_by_parameters(Job, admin=admin), text("state = 'queued'")
+    )  # written out, so that a prepared plan may use the partial index
     .order_by(Job.id)
     .limit(LOOKED_AT)
     for admin in (False, True)

@@ -1,4 +1,5 @@
-"""A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors."""
+"""A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors;
+3,000 jobs wait and 4 run."""
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -13,10 +14,10 @@ SELECT 'job_' || lpad(n::text, 26, '0'), (ARRAY['calibrate','extract','steer','g
     'model' || n % 7,
     CASE WHEN n % 500 = 0 THEN 'zebra run ' || n ELSE 'sweep ' || n END, 'notes of ' || n, ARRAY['tag' || n % 50],
     CASE WHEN n / 7 % 10 = 0 THEN 'public' ELSE 'private' END, '{{}}', md5(n::text),
-    CASE WHEN n > {jobs} - 40 THEN 'queued' WHEN n > {jobs} - 44 THEN 'running' WHEN n % 97 = 0 THEN 'failed' WHEN n % 41 = 0 THEN 'cancelled'
-        ELSE 'succeeded' END,
-    at, at, at, CASE WHEN n > {jobs} - 44 THEN NULL ELSE at + interval '3 minutes' END, 100,
-    CASE WHEN n > {jobs} - 44 AND n <= {jobs} - 40 THEN 'w' || n % 4 END, n / 20 % 4 = 3
+    CASE WHEN n > {jobs} - 3000 THEN 'queued' WHEN n > {jobs} - 3004 THEN 'running' WHEN n % 97 = 0 THEN 'failed'
+        WHEN n % 41 = 0 THEN 'cancelled' ELSE 'succeeded' END,
+    at, at, at, CASE WHEN n > {jobs} - 3004 THEN NULL ELSE at + interval '3 minutes' END, 100,
+    CASE WHEN n > {jobs} - 3004 AND n <= {jobs} - 3000 THEN 'w' || n % 4 END, n / 20 % 4 = 3
 FROM generate_series(1, {jobs}) AS n CROSS JOIN LATERAL (SELECT now() - (({jobs} - n) * interval '4 minutes') AS at) AS t
 """
 _REST = """
