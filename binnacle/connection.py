@@ -22,6 +22,8 @@ PASSING = frozenset({502, 503, 504})
 """Statuses of a restarting service, or of a proxy in front of it."""
 SILENCE = 3.0
 """Seconds without an answer after which `on_outage` is called."""
+UNUSABLE = (ImportError, ValueError, httpx2.InvalidURL)
+"""What the HTTP library raises for a proxy of another kind, or for text that is not an address."""
 
 
 def _named() -> tuple[str, str]:
@@ -66,14 +68,17 @@ class Connection:
         trust = (
             httpx2.create_ssl_context() if address.url.startswith("https:") else _elsewhere(not address.is_loopback, *_named())
         )
-        self._http = httpx2.Client(
-            base_url="http://localhost" if address.socket else address.url,
-            transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
-            headers=headers,
-            timeout=httpx2.Timeout(timeout, connect=min(5, first or 5)),
-            verify=trust,
-            trust_env=not address.is_loopback,  # a proxy cannot reach this machine's loopback
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url="http://localhost" if address.socket else address.url,
+                transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
+                headers=headers,
+                timeout=httpx2.Timeout(timeout, connect=min(5, first or 5)),
+                verify=trust,
+                trust_env=not address.is_loopback,  # a proxy cannot reach this machine's loopback
+            )
+        except UNUSABLE as error:
+            raise _bad_proxy(trust) or error from None
 
     def close(self) -> None:
         self._http.close()
@@ -244,6 +249,23 @@ def _sendable(key: str) -> str:
         detail = "The key (BINNACLE_KEY) holds spaces, line breaks or letters that no key has. Copy the whole key again: bnk_..."
         raise NoService("bad_key", detail)
     return found
+
+
+def _bad_proxy(trust: ssl.SSLContext) -> NoService | None:
+    """Returns the error for the first proxy of the environment that cannot be used; the message never contains its address, which may hold
+    a password.
+    """
+    for variable in (name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}):
+        proxy = os.environ[variable]
+        try:
+            httpx2.HTTPTransport(verify=trust, proxy=proxy if "://" in proxy else f"http://{proxy}")
+        except UNUSABLE:
+            detail = (
+                f"{variable} does not name a proxy that this client can use. Set it to the address of a proxy with http:// or https://, or "
+                "unset it; socks5:// needs the package socksio (`pip install socksio`)."
+            )
+            return NoService("bad_proxy", detail)
+    return None
 
 
 def _waits_for_itself(response: httpx2.Response) -> bool:

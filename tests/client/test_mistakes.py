@@ -4,6 +4,7 @@ Against a real API, a damaging server, and a wire that can be cut."""
 import ast
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,6 +211,22 @@ def test_a_key_that_cannot_be_sent_is_never_shown(api: Running, key: str, damage
     assert found.value.code == "bad_key"
     assert key not in str(found.value)
     assert key.split("_")[2] not in repr(found.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ada:secret@127.0.0.1:9", "ftp://proxy", "http://proxy\x01"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "https_proxy"])
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(
+    binnacle: Callable[..., Cli], variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HTTP library raises at the start, whatever the address; only loopback is reached without a proxy."""
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as after an installation without it
+    said = refused(
+        binnacle("jobs", BINNACLE_URL="http://lab:8000", HTTP_PROXY="http://proxy:3128", **{variable: proxy}), "bad_proxy"
+    )
+    assert f"{variable} does not name a proxy" in said
+    assert "Set it to the address of a proxy with http:// or https://, or unset it" in said
+    assert "secret" not in said
+    assert binnacle("jobs", **{variable: proxy}).returncode == 0
 
 
 def test_white_space_around_a_key_is_dropped(api: Running, key: str) -> None:
