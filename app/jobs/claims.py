@@ -26,7 +26,7 @@ class Claimer:
 
     @property
     def lanes(self) -> tuple[bool, ...]:
-        """Returns the lanes that this worker serves, in order: True for the short lane, False for the lane of the worker's class."""
+        """Returns the lanes that this worker serves, in order: True for the lane of short jobs, False for that of the worker's class."""
         if self.job_class != "model":
             return (False,)
         return (True, False) if self.short_first else (False, True)

@@ -78,8 +78,8 @@ _SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
     + least(:slice, t.recent_seconds
         * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
 
-# The turn of the first lane that has a ready job. The row of the class is locked in addition to the row of the short lane: an owner's
-# generations and other jobs are counted together, by one claimer at a time.
+# The turn of the first lane that has a ready job. The row of the class is locked in addition to that of the lane of short jobs: an
+# owner's generations and other jobs are counted together, by one claimer at a time.
 _TURN = f"""
 WITH ready AS MATERIALIZED (
     SELECT t.owner, t.lane, array_position(CAST(:lanes AS text[]), CAST(t.lane AS text)) AS place, {_SCORE} AS score FROM owner_turns t
