@@ -88,7 +88,7 @@ def shown(client: Client, done: Callable[[str], None]) -> None:
     done("vectors made and tried")
 
     out.print(severities(client))
-    out.print(f"The weights are {SMOLLM2.says}. Three prompts show what a dose does; they are no measurement of a method.")
+    out.print(f"The weights are {SMOLLM2.says}. Three prompts show what a dose does; they do not measure a method.")
     done("all shown")
 
 

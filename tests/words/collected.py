@@ -12,11 +12,14 @@ from app.main import create_app
 from app.refusals import PATTERNS, sentence
 from binnacle.cli.application import build
 from binnacle.cli.tree import all_commands
-from tests.words.sources import of_folder
+from binnacle.shipped import shipped_studies
+from tests.words.sources import of_folder, of_python
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("strings.txt")
 PACKAGES = ("app", "binnacle", "migrations", "shipped", "terms", "workers")
+ALONE = ("tools/demo_real.py",)
+"""Programs of other folders that users run: `make demo-real`."""
 
 
 def _described(document: Any) -> Iterator[str]:
@@ -48,12 +51,22 @@ def _refused() -> Iterator[str]:
         yield sentence({"type": "string_pattern_mismatch", "ctx": {"pattern": pattern}})
 
 
+def _studied() -> Iterator[str]:
+    """What the shipped studies are about, and where their published numbers come from."""
+    for one in shipped_studies():
+        yield one.about
+        for table in one.request.get("published", []):
+            yield from (table["definition"], table["source"])
+
+
 @cache
 def collected() -> Mapping[str, list[str]]:
     """The strings by source, each on one line. What stands in a file is not repeated under the documents made of it."""
     found = {name: said for package in PACKAGES for name, said in of_folder(ROOT / package, ROOT)}
+    found |= {name: of_python(ROOT / name) for name in ALONE}
     found["the API's description (openapi.json)"] = list(_described(create_app().openapi()))
     found["the command line's help"] = list(_helped(typer.main.get_command(build(all_commands({})))))
+    found["the shipped studies"] = list(_studied())
     found["refusals of values"] = list(_refused())
     known: set[str] = set()
     for name in sorted(found, key=lambda name: (" " in name, name)):

@@ -1,4 +1,4 @@
-"""Strings that a person may read, taken from Python files and Jinja templates without running them.
+"""Strings that a person may read, taken from Python files, Jinja templates and the pages' own scripts without running them.
 
 A string counts as prose when two words stand beside each other in it. SQL, regular expressions and docstrings are left out; the docstrings
 that reach a person (routes, schemas, commands) are collected from the OpenAPI document and from the command line's help.
@@ -32,6 +32,9 @@ NAMED = {"description", "help", "title", "summary"}
 """Keyword arguments that a person reads, even when they hold a single word."""
 TAGS_IN_A_LINE = {"a", "b", "em", "strong", "i", "code", "span", "abbr", "label", "small", "sup", "sub", "time"}
 SHOWN = {"title", "aria-label", "placeholder", "alt"}
+SHOWN_BY_SCRIPT = re.compile(r'"([A-Z][^"\n]* [^"\n]*)"|textContent = "([^"\n]+)"')
+"""Strings of a script that a person reads: those that begin as a sentence does, and each that becomes the text of an element."""
+VENDORED = {"htmx.min.js", "swagger-ui-bundle.js"}
 FOR_MODELS = {"workers/judges/prompts.py", "workers/lm/prompts.py", "workers/lm/tokenizing.py"}
 """Texts that a language model reads: part of the measurement, so that their bytes stay."""
 
@@ -123,10 +126,15 @@ def of_template(path: Path) -> list[str]:
     return [line for line in parser.lines if re.search(r"[A-Za-z]{2,}", re.sub(r"{.*?}", "", line))]
 
 
+def of_script(path: Path) -> list[str]:
+    """The sentences of one script of the pages; none of a vendored one."""
+    return [] if path.name in VENDORED else [one or other for one, other in SHOWN_BY_SCRIPT.findall(path.read_text())]
+
+
 def of_folder(folder: Path, root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every Python file and template below a folder that holds prose, with its path from the root."""
+    """Every Python file, template and script below a folder that holds prose, with its path from the root."""
     for path in folder.rglob("*"):
-        read = {".py": of_python, ".jinja": of_template}.get(path.suffix)
+        read = {".py": of_python, ".jinja": of_template, ".js": of_script}.get(path.suffix)
         name = path.relative_to(root).as_posix()
         if read and name not in FOR_MODELS and (found := read(path)):
             yield name, found
