@@ -1,1 +1,1 @@
-"""Vectors in the formats that others read and write, with numpy alone. Knows no jobs and no database."""
+"""Vectors in the formats that others read and write, with numpy alone. Independent of jobs and of the database."""

@@ -1,7 +1,7 @@
 """GGUF control vectors, as llama.cpp and repeng read them.
 
 Convention: `general.architecture` is `controlvector`, `direction.N` is added to the output of block N, float32 [D]. That is our
-layer N, and nothing is shifted. llama.cpp refuses N = 0, so layer 0 is left out and the notes say so. A file holds one vector a layer.
+layer N, and nothing is shifted. llama.cpp refuses N = 0, so layer 0 is left out, which the notes state. A file holds one vector a layer.
 Keys of ours that other readers pass over, and that are read here: `controlvector.site` (our component) and `controlvector.layer_offset`
 (direction.N is the output of block N + offset, 0 in our files). `controlvector.operation` (`add`) is written for people.
 It is written by the `gguf` package and read here, because a file may lie about every count that the package's reader loops over.
@@ -23,7 +23,7 @@ ARCHITECTURE = "controlvector"
 
 
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
-    """Bytes, media type, notes. Raises Unwritable for several vectors of a layer, and for those outside the residual stream."""
+    """Returns bytes, media type and notes. Raises Unwritable for several vectors of a layer, and for those outside the residual stream."""
     notes = _check(vectors)
     directions = {one.layer: one.vector for one in sorted(vectors, key=lambda one: one.layer or 0) if one.layer}
     if not directions:
@@ -81,12 +81,12 @@ def _written(directions: dict[int, np.ndarray], site: str, origin: Origin) -> by
 
 
 def _hint(origin: Origin) -> str:
-    """The model's family as repeng and llama.cpp write it: `gemma3` for Gemma3ForCausalLM; a model of another family warns there."""
+    """Returns the model's family as repeng and llama.cpp write it: `gemma3` for Gemma3ForCausalLM. They warn about a model of another family."""
     return re.sub(r"(For[A-Z]|LMHead|Model).*", "", origin.architecture).lower() or origin.model
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:
-    """The directions in order of layers. Raises Unreadable for any other file, and for one of more than `most` tensors."""
+    """Returns the directions in order of layers. Raises Unreadable for any other file, and for one of more than `most` tensors."""
     found = layout(data, most)
     architecture = found.texts.get("general.architecture")
     if architecture != ARCHITECTURE:

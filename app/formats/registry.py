@@ -20,13 +20,13 @@ FORMATS = {
     "gguf": Format(gguf_vectors.write, gguf_vectors.read),
     "npy": Format(npy.write, npy.read),
 }
-"""By name, which is also the suffix of their files."""
+"""Formats by name, which is also the suffix of their files."""
 MOST = 10_000
-"""Vectors that one file may hold when it is read, unless the caller takes fewer."""
+"""The most vectors that a file may hold when it is read, unless the caller sets a lower limit."""
 
 
 def write_vectors(name: str, vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
-    """The vectors in a format (a key of FORMATS): bytes, media type, and notes for whoever reads them. Equal vectors, equal bytes.
+    """Returns the vectors in a format (a key of FORMATS): bytes, media type, and notes for the reader. Equal vectors give equal bytes.
 
     Raises Unwritable with a sentence that says what the format cannot hold.
     """
@@ -36,12 +36,12 @@ def write_vectors(name: str, vectors: Sequence[NamedVector], origin: Origin) -> 
 
 
 def read_vectors(name: str, data: bytes, most: int = MOST) -> list[NamedVector]:
-    """The vectors in a file of a format: finite, not zero, one dimension each, whatever the file claims. Raises Unreadable."""
+    """Returns the vectors in a file of a format, each checked to be finite, not zero and of one dimension. Raises Unreadable."""
     return FORMATS[name].read(data, most)
 
 
 def recognised(data: bytes) -> str:
-    """The format that the first bytes identify. Raises Unreadable if there is none; for a pickle it says that they are never read."""
+    """Returns the format that the first bytes identify. Raises Unreadable if there is none; a pickle is refused with the reason."""
     if data.startswith(b"GGUF"):
         return "gguf"
     if data.startswith(b"\x93NUMPY"):

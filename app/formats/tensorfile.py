@@ -25,7 +25,7 @@ _READ = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2"}
 
 
 def to_bytes(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A safetensors file of any arrays. Raises Unwritable for a type that the format or this writer does not have."""
+    """Returns a safetensors file of any arrays. Raises Unwritable for a type that the format or this writer does not have."""
     header: JsonObject = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     pieces, offset = [], 0
     for name in sorted(tensors):
@@ -43,7 +43,7 @@ def to_bytes(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, 
 
 
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
-    """Bytes, media type, notes."""
+    """Returns bytes, media type and notes."""
     tensors = {one.key: one.vector for one in vectors}
     if len(tensors) != len(vectors):
         raise Unwritable("Two vectors have the same position, component, method and layer; a file holds one of each.")
@@ -51,7 +51,7 @@ def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, l
 
 
 def read(data: bytes, most: int) -> list[NamedVector]:
-    """Every tensor [D] or [1, D] as a vector, and every row of a tensor [K, D], in the order of their names."""
+    """Returns every tensor [D] or [1, D] as a vector, and every row of a tensor [K, D], in the order of their names."""
     header, body = _header(data)
     names = sorted(name for name in header if name != "__metadata__")
     if not names:
@@ -68,7 +68,7 @@ def read(data: bytes, most: int) -> list[NamedVector]:
 
 
 def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """The float32 tensors [D] of these names in a file that this module wrote, given in pieces; the others, which may be many, are not kept."""
+    """Returns the float32 tensors [D] with these names from a file that this module wrote, given in pieces; others are not kept in memory."""
     rest, begun = iter(pieces), b""
     while len(begun) < 8 + int.from_bytes(begun[:8].ljust(8, b"\0"), "little") and (more := next(rest, b"")):
         begun += more
@@ -107,7 +107,7 @@ def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
 
 
 def _place(name: str, facts: Json, body: memoryview) -> slice:
-    """Where the tensor lies, once its type, shape and offsets agree with each other and with the file."""
+    """Returns where the tensor lies, after checking that its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {name[:80]!r}"
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise Unreadable(f"{what}: a name has at most {LONGEST_NAME} characters, and all of them can be printed.")
@@ -136,7 +136,7 @@ def _vectors(name: str, facts: JsonObject, data: memoryview) -> list[NamedVector
 
 
 def _whole_numbers(value: Json, count: int | None = None) -> bool:
-    """A short list of numbers that sizes can be."""
+    """Returns whether the value is a short list of numbers that can be sizes."""
     if not isinstance(value, list) or len(value) > 8 or (count is not None and len(value) != count):
         return False
     return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 1 << 48 for one in value)

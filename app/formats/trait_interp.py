@@ -1,4 +1,4 @@
-"""trait-interp's folder of one extraction: where each file lies and what its metadata.json say. Workers write the tensors.
+"""trait-interp's folder of one extraction: where each file lies and what its metadata.json files hold. Workers write the tensors.
 
     vectors/{position}/{component}/{method}/layer{N}.pt     a tensor [D], unit length, read by torch.load(weights_only=True)
     vectors/{position}/{component}/{method}/metadata.json   model, trait, method, component, position, layers{N: norm, baseline, ...}
@@ -15,18 +15,18 @@ from terms.values import JsonObject
 
 
 def folder(position: str, component: str, method: str) -> str:
-    """`response[:5]` is `response__5` there, `response[:]` is `response_all`."""
+    """Returns the vectors' folder; there, `response[:5]` is written `response__5` and `response[:]` `response_all`."""
     safe = position.replace("[:]", "_all").replace("[", "_").replace("]", "").replace(":", "_")
     return f"vectors/{safe}/{component}/{method}"
 
 
 def tensor_path(vector: NamedVector) -> str:
-    """Where the vector's tensor lies."""
+    """Returns the path of the vector's tensor."""
     return f"{folder(vector.position or 'none', vector.component or '', vector.method or '')}/layer{vector.layer}.pt"
 
 
 def metadata(facts: Sequence[JsonObject], origin: Origin) -> dict[str, JsonObject]:
-    """The metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
+    """Returns the metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
     found: dict[str, JsonObject] = {}
     for one in sorted(facts, key=lambda one: int(one["layer"])):
         place = {name: one[name] for name in ("method", "component", "position")}
@@ -52,7 +52,7 @@ def _hashes(origin: Origin) -> dict[str, str]:
 
 
 def responses(lines: Iterable[JsonObject]) -> dict[str, list[JsonObject]]:
-    """Both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
+    """Returns both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
     found: dict[str, list[JsonObject]] = {"responses/pos.json": [], "responses/neg.json": []}
     for line in lines:
         if line.get("kept", True):

@@ -1,7 +1,7 @@
-"""One vector to be written or read, and the checks that every format needs. Knows no format, model or database.
+"""One vector to be written or read, and the checks that every format needs. Independent of formats, models and the database.
 
-One meaning everywhere (docs/science.md, 3.7): layer l is the output of decoder block l, 0-based, before any final
-norm; the embeddings are no layer. Each format's file says how it writes that down.
+A layer means the same everywhere (docs/science.md, 3.7): layer l is the output of decoder block l, counted from 0, before any final
+norm; the embeddings are not a layer. The module of each format says how the format writes layers.
 """
 
 import re
@@ -19,7 +19,7 @@ _LAYER = re.compile(r"layer_?(\d{1,4})")
 
 
 class Unwritable(ValueError):
-    """These vectors cannot be written in this format; the message says why and what can."""
+    """These vectors cannot be written in this format; the message says why, and which vectors can."""
 
 
 class Unreadable(ValueError):
@@ -28,7 +28,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class NamedVector:
-    """A float32 vector [D] and what is known of where it belongs; a file that does not say leaves None."""
+    """A float32 vector [D] and what is known of its origin; None where a file does not say."""
 
     vector: Array
     layer: int | None = None
@@ -39,7 +39,7 @@ class NamedVector:
 
     @property
     def key(self) -> str:
-        """`position/component/method/layer`, `none` for a position that is not known. Raises Unwritable when another part is missing."""
+        """Returns `position/component/method/layer`, with `none` for an unknown position. Raises Unwritable if another part is missing."""
         if self.layer is None or self.component is None or self.method is None:
             raise Unwritable(f"A vector without layer, component or method ({self.name or 'unnamed'}) has no key.")
         return f"{self.position or 'none'}/{self.component}/{self.method}/{self.layer}"
@@ -47,7 +47,7 @@ class NamedVector:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file says of all its vectors. `architecture` is the model's class, as its facts have it (`LlamaForCausalLM`)."""
+    """What a file says about all its vectors. `architecture` is the model's class, as its facts have it (`LlamaForCausalLM`)."""
 
     model: str
     architecture: str = ""
@@ -56,7 +56,7 @@ class Origin:
     trait_version: str | None = None
 
     def facts(self) -> dict[str, str]:
-        """Those that are known, as text."""
+        """Returns the facts that are known, as text."""
         found = {
             "model": self.model,
             "weight_hash": self.weight_hash,
@@ -67,7 +67,7 @@ class Origin:
 
 
 def labels(name: str) -> Mapping[str, Any]:
-    """What a tensor's name says: our own key, or `layer12`; nothing for any other name."""
+    """Returns what a tensor's name says: our own key, or `layer12`; empty for any other name."""
     key = _KEY.fullmatch(name)
     if key is not None:
         position, component, method, layer = key.groups()
@@ -82,7 +82,7 @@ def labels(name: str) -> Mapping[str, Any]:
 
 
 def sound(array: NDArray[np.generic], name: str) -> Array:
-    """The numbers as float32 [D]. Raises Unreadable, naming the vector, for another shape and for what no direction can be."""
+    """Returns the numbers as float32 [D]. Raises Unreadable, naming the vector, for another shape and for numbers that are not a direction."""
     what = f"Vector {name[:80]!r}" if name else "The vector"
     if array.ndim != 1 or array.size == 0:
         raise Unreadable(f"{what} has the shape {list(array.shape)}; a vector has one dimension, [D].")

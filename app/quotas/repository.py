@@ -55,8 +55,8 @@ FROM limits""")
 
 
 def surely_admitted(session: Session, owner: str, *, jobs: int, room: int) -> bool:
-    """Returns whether no quota can refuse the jobs of this transaction: nothing is limited, or only the number of queued jobs, of which this
-    transaction created at most `jobs` and `room` more would be allowed.
+    """Returns whether no quota can refuse the jobs of this transaction: nothing is limited, or only the number of queued jobs is, this
+    transaction created at most `jobs` of them, and `room` more would be allowed.
 
     In the second case, any later holder of the `lock` waits for this transaction to end, so that its count includes these jobs.
     """

@@ -16,7 +16,7 @@ from app.quotas.schemas import QuotaList, QuotaOut, QuotaRequest, limits_out
 def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> QuotaOut:
     """Sets the quota of a user (EVERYBODY: the server-wide quota) as a whole; it applies to later submissions and claims.
 
-    Raises Problem 404 when there is no such user (on a server without keys, the only user is not in the table).
+    Raises Problem 404 if the user does not exist (on a server without keys, the only user is not in the table).
     """
     _check_exists(session, owner, viewer)
     before = _said(session.get(Quota, owner))
@@ -29,7 +29,7 @@ def put(session: Session, owner: str, request: QuotaRequest, viewer: Viewer) -> 
 
 
 def _check_exists(session: Session, owner: str, viewer: Viewer) -> None:
-    """Raises Problem 404 unless there is such a user, who may be the caller on a server without keys, or it is EVERYBODY."""
+    """Raises Problem 404 unless the user exists (on a server without keys, the caller does) or is EVERYBODY."""
     if owner not in (EVERYBODY, viewer.owner) and session.get(User, owner) is None:
         raise not_found("user", owner)
 
@@ -46,7 +46,7 @@ def remove(session: Session, owner: str, viewer: Viewer) -> None:
 def find(session: Session, owner: str, viewer: Viewer) -> QuotaOut:
     """Returns the limits that apply to a user, with or without own limits.
 
-    Raises Problem 404 for another user unless an administrator asks, and when there is no such user.
+    Raises Problem 404 for another user unless an administrator asks, and for a user who does not exist.
     """
     if not viewer.manages(owner):
         raise not_found("quota of", owner)

@@ -21,7 +21,7 @@ from app.quotas.usage_schemas import DayOut, UsageOut, UserUsage
 def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> UsageOut:
     """Returns the usage of one user, or of all users visible to the viewer.
 
-    Raises Problem 404 for another user unless an administrator asks, and for a name without usage that is of no user.
+    Raises Problem 404 for another user unless an administrator asks, and for a name that has neither usage nor a user.
     """
     if user is not None and not viewer.manages(user):
         raise not_found("user", user)

@@ -20,7 +20,7 @@ EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 20
 
 
 def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict[str, int]:
-    """Removes what is older than the settings allow; how much of what, each 0 where nothing is set."""
+    """Removes what is older than the settings allow; returns how much of each, 0 where no age is set."""
     told = {"events": 0, "audit": 0, "jobs": 0}
     if settings.jobs_days:
         told["jobs"] = _jobs(sessions, settings.jobs_days)
@@ -52,7 +52,7 @@ def _events(sessions: sessionmaker[Session], days: float) -> int:
 
 
 def _jobs(sessions: sessionmaker[Session], days: float) -> int:
-    """Deletes as a user would, but for jobs that are kept or in use; jobs that those hold stay, and are tried again at the next run."""
+    """Deletes old jobs as a user would and returns how many. Jobs that are kept or in use stay until a later run, and so do those they need."""
     gone, more = 0, True
     place: Place | None = None
     while more:

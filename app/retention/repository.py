@@ -17,7 +17,7 @@ from app.steerings.models import Steering
 from app.studies.models import Study
 
 RESULTS = (Artifact, JobCell, Calibration, Extraction, Steering, Study)
-"""What goes with a job's results; extracted vectors go with their extraction."""
+"""The rows removed with a job's results; extracted vectors are removed with their extraction."""
 
 # A kept job keeps what it was made of: a study's report is worth little without its steerings.
 OLD = text("""
@@ -37,12 +37,12 @@ WHERE j.state = ANY(:finished) AND j.results_removed_at IS NULL AND j.finished_a
 ORDER BY j.finished_at, j.id LIMIT CAST(:most AS bigint)""")
 
 Place = tuple[datetime, str]
-"""When a job ended, and its id: where the next batch goes on."""
+"""The end time and the id of the last job of a batch; the next batch begins after it."""
 
 
 @dataclass(frozen=True)
 class OldResult:
-    """The results of one job that are old enough to go. `bytes` counts each of its objects once; others may refer to some too."""
+    """The results of one job that are old enough to be removed. `bytes` counts each of its objects once; other jobs may refer to some, too."""
 
     id: str
     kind: str
@@ -58,10 +58,11 @@ class OldResult:
 def old_results(
     session: Session, days: float, *, lock: bool = False, after: Place | None = None, most: int | None = None
 ) -> tuple[list[OldResult], Place | None]:
-    """Results of jobs that were over so long ago, oldest first: not kept, and not needed by a job that is yet to run.
+    """Returns results of at most `most` jobs that ended so long ago, oldest first: not kept, and not needed by an unfinished job; and the place
+    after which the next ones come, None if there are no more.
 
-    `lock` leaves out those that a transaction under way refers to, and keeps new references away until this transaction ends; a job that is
-    kept meanwhile stays. Of at most `most` jobs; then also the place after which the next ones come, None when there are none.
+    lock: leaves out results that an open transaction refers to, and prevents new references until this transaction ends; a job that is
+    marked as kept meanwhile stays.
     """
     at, job_id = after or (None, None)
     asked = {
@@ -83,7 +84,7 @@ def old_results(
 
 
 def _read_now(session: Session, job_ids: Collection[str]) -> set[str]:
-    """Locks the vectors that these jobs extracted, and returns the jobs of those that a transaction under way refers to."""
+    """Locks the vectors that these jobs extracted, and returns the jobs with a vector that an open transaction refers to."""
     made = select(Vector.id, Extraction.job_id).join(Extraction, Extraction.id == Vector.extraction_id)
     made = made.where(Extraction.job_id.in_(job_ids)).order_by(Vector.id)
     free = {row.id for row in session.execute(made.with_for_update(of=Vector, skip_locked=True))}
@@ -91,7 +92,7 @@ def _read_now(session: Session, job_ids: Collection[str]) -> set[str]:
 
 
 def remove(session: Session, job_ids: Sequence[str]) -> None:
-    """Takes the results of these jobs away; the jobs themselves, with their history and what they used, stay."""
+    """Removes the results of these jobs; the jobs, their history and their usage stay."""
     lock_jobs(session, job_ids)
     for table in RESULTS:
         session.execute(delete(table).where(table.job_id.in_(job_ids)).execution_options(synchronize_session=False))

@@ -19,18 +19,18 @@ SHOWN = 200
 BATCH = 200
 """Most jobs that lose their results in one transaction."""
 ITSELF = Viewer(owner="binnacle", role="admin")
-"""Who removes by the setting and not by a person's request."""
+"""The viewer that stands for the service when a setting, not a person, removes results."""
 
 
 def preview(session: Session, days: float) -> RetentionOut:
-    """What `remove` would take away."""
+    """Returns what `remove` would remove."""
     found, _ = repository.old_results(session, days)
     return _told(session, found, days, removed=False)[0]
 
 
 @dataclass
 class Removal:
-    """Takes results away, a batch in a transaction, so that no lock is held for long."""
+    """Removes results, one batch in each transaction, so that no lock is held for long."""
 
     days: float
     viewer: Viewer
@@ -40,7 +40,7 @@ class Removal:
     """Bytes of every object counted so far, by digest."""
 
     def batch(self, session: Session) -> tuple[RetentionOut, dict[str, int], Place | None]:
-        """Removes the next results in the caller's transaction; their bytes are then the collector's. Recorded in the audit."""
+        """Removes the next results in the caller's transaction and records that in the audit; the collector deletes their bytes later."""
         found, last = repository.old_results(session, self.days, lock=True, after=self.after, most=BATCH)
         told, sizes = _told(session, found, self.days, removed=True)
         if found:
@@ -51,7 +51,7 @@ class Removal:
         return told, sizes, last
 
     def committed(self, told: RetentionOut, sizes: dict[str, int], last: Place | None) -> bool:
-        """Adds a batch up once its transaction is committed. Whether there may be more."""
+        """Counts a batch after its transaction was committed; returns whether there may be more."""
         self.sizes |= sizes
         self.after = last
         if self.told is not None:
@@ -66,7 +66,7 @@ class Removal:
 
 
 def remove(sessions: sessionmaker[Session], days: float, viewer: Viewer) -> RetentionOut:
-    """Removes all results that are so old."""
+    """Removes all results of jobs that ended more than `days` days ago, and returns what was removed."""
     removal = Removal(days, viewer)
     more = True
     while more:
@@ -78,7 +78,10 @@ def remove(sessions: sessionmaker[Session], days: float, viewer: Viewer) -> Rete
 
 
 def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: int = 20) -> Collected:
-    """What nothing refers to any more, up to 20,000 objects; the workers' janitor goes on hourly. Raises StorageError."""
+    """Deletes up to 20,000 objects without references and returns their count and bytes; the workers' janitor continues hourly.
+
+    Raises StorageError.
+    """
     objects = size = 0
     for _ in range(rounds):
         some = collect(sessions, storage)
@@ -89,7 +92,7 @@ def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: in
 
 
 def _told(session: Session, found: Sequence[OldResult], days: float, *, removed: bool) -> tuple[RetentionOut, dict[str, int]]:
-    """What the API says of these results, and the size of each of their objects."""
+    """Returns these results as the API shows them, and the size of each of their objects."""
     digests = sorted({digest for one in found for digest in one.digests})
     asked = select(BlobRow.digest, BlobRow.size).where(BlobRow.digest.in_(digests))
     sizes: dict[str, int] = dict(row for row in session.execute(asked))

@@ -4,11 +4,11 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 KEY = "health"
 SECONDS = 60
-"""What a check writes, below the broker's prefix, and for how long it stays."""
+"""The key that a check writes, after the broker's prefix, and the seconds for which it stays."""
 
 
 def refusal(error: Exception) -> str:
-    """What an error of the check means and what to do; its own text may hold an address or a password."""
+    """Returns what an error of the check means and what to do; its own text is left out, as it may hold an address or a password."""
     if isinstance(error, OutOfMemoryError):
         return (
             "has reached its maxmemory and accepts no notifications: jobs start a few seconds late, when idle "

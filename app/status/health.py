@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 
 class Health:
-    """The checks of one application, each made once for all who ask within a second."""
+    """The checks of one application; each result is shared by all requests within a second."""
 
     def __init__(self, settings: Settings, database: AsyncDatabase, storage: Storage) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class Health:
         self.broker = Probe(self._broker)
 
     async def _readiness(self) -> Readiness:
-        """All checks at once, each within five seconds."""
+        """Returns the results of all checks, made at once, each within five seconds."""
         names = ("database", "migrations", "storage", "broker")
         results = await asyncio.gather(
             _check(self._database.ping(), "answers", self._shortage),
@@ -46,9 +46,9 @@ class Health:
         return self._database.explain(error)[1] if is_full(error) else _name(error)
 
     async def _broker(self) -> Check:
-        """Whether the broker takes a write."""
+        """Returns whether the broker accepts a write."""
         url = self._settings.broker_url.get_secret_value()
-        if url.startswith("redis+socket://"):  # kombu's word for it, which redis-py does not know
+        if url.startswith("redis+socket://"):  # kombu's name for a socket, which redis-py does not know
             url = "unix" + url.removeprefix("redis+socket").replace("virtual_host=", "db=")
         async with redis.asyncio.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
             return await _check(client.set(self._settings.broker_prefix + KEY, "", ex=SECONDS), "accepts notifications", refusal)
@@ -64,7 +64,7 @@ class Health:
             return Check(ok=True, detail=head)
         if present is not None and not knows(
             present
-        ):  # in a rolling restart the newest version migrates, and the older ones serve on
+        ):  # in a rolling restart the newest version migrates, and the older ones continue to serve
             return Check(ok=True, detail=f"{present}, newer than this server's {head}")
         detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
         return Check(ok=False, detail=detail)
@@ -89,7 +89,7 @@ class _StorageCheck:
 
 
 def _name(error: Exception) -> str:
-    """Only the error's type is told: its text may hold an address or a password."""
+    """Returns the error's type alone: its text may hold an address or a password."""
     return type(error).__name__
 
 

@@ -20,13 +20,13 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Jobs:
-    """Counts read from the database when somebody scrapes; the last scrape's failure is itself a metric."""
+    """Counts read from the database at each scrape; whether the last scrape failed is itself a metric."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
 
     def collect(self) -> Iterator[Metric]:
-        """Queue depth and age by class, finished jobs by kind and state."""
+        """Yields queue depth and age by class, and finished jobs by kind and state."""
         up = GaugeMetricFamily("binnacle_database_up", "Whether the counts of jobs could be read")
         try:
             with self._sessions() as session:
@@ -67,7 +67,7 @@ class Metrics:
         self._server: WSGIServer | None = None
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One answered request; `route` is the path's template."""
+        """Counts an answered request; `route` is the path's template."""
         self._latency.labels(method if method in METHODS else "other", route, str(status)).observe(seconds)
         if status >= 500:
             self._errors.labels(route).inc()

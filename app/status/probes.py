@@ -11,8 +11,9 @@ LASTS = 1.0
 
 
 class Probe(Generic[T]):
-    """`await probe()` returns the result of a `look()` that ended less than LASTS seconds ago, else of the one running now, else of a new one.
-    A look continues when its callers are cancelled."""
+    """`await probe()` returns the result of a call of `look()` that ended less than LASTS seconds ago, else of the one running now, else of a
+    new one. The call continues when its callers are cancelled.
+    """
 
     def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
         self._look = look

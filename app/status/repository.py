@@ -53,12 +53,12 @@ _QUEUED = {
 
 
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
-    """Every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
+    """Returns every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
     return _workers(session, viewer, or_(SILENT < GONE_SECONDS, Job.id.is_not(None)), lease_seconds)
 
 
 def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
-    """The worker node of this name, also one that left the board: a hold outlives it. Raises Problem 404."""
+    """Returns the worker node of this name, even if it left the board, because a hold outlives it. Raises Problem 404."""
     found = _workers(session, viewer, Worker.id == name, lease_seconds)
     if not found:
         raise not_found("device", name)
@@ -101,7 +101,7 @@ def _hold(hold: DeviceHold) -> HoldOut:
 
 
 def queues(session: Session) -> list[QueueOut]:
-    """Unfinished jobs by queue and model."""
+    """Returns the numbers of unfinished jobs by queue and model."""
     ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
     waited = cast(func.extract("epoch", func.now() - Job.queued_at), Float)
     statement = (
@@ -122,7 +122,7 @@ def queues(session: Session) -> list[QueueOut]:
 
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
-    """Queued jobs that the viewer may see, the next ones first; of very many, those of the oldest."""
+    """Returns queued jobs that the viewer may see, the next ones first; of very many jobs, only the oldest are considered."""
     jobs = [Queued(*row) for row in session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))]
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
     found = [
@@ -136,5 +136,5 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:
-    """`(kind, state, count)` of all finished jobs, for the metrics."""
+    """Returns `(kind, state, count)` of all finished jobs, for the metrics."""
     return [(*key.split(" "), count) for key, count in tally(session, FINISHED).items()]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Empties the outbox: a task beside the API, in every process of it. A message is sent at least once, and its id never changes."""
+"""Sends the messages of the outbox, in a task of each API process. A message is sent at least once, and its id never changes."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Messenger:
-    """Sends due webhook deliveries between `start()` and `close()`. A delivery that is cut short is made again later."""
+    """Sends due webhook deliveries between `start()` and `close()`. A delivery that is interrupted is repeated later."""
 
     def __init__(self, database: AsyncDatabase, settings: Settings) -> None:
         self._database = database

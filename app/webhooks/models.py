@@ -13,7 +13,7 @@ Timestamp = DateTime(timezone=True)
 
 
 class WebhookTarget(Base):
-    """An address that an administrator allowed jobs to be told to."""
+    """An address that an administrator added; jobs that name it send their message there."""
 
     __tablename__ = "webhook_targets"
 

@@ -1,4 +1,4 @@
-"""Which target a job names: checked when it is submitted, and again when it is retried. Knows no jobs, so that they may know it."""
+"""Checks the target that a job names, when it is submitted and when it is retried. Imports nothing of jobs, so that jobs may import it."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -8,7 +8,7 @@ from app.webhooks.models import WebhookTarget
 
 
 def check_usable(session: Session, name: str | None) -> None:
-    """Raises Problem 422 when a job names a target that is not there."""
+    """Raises Problem 422 if the job names a target that does not exist."""
     if name is None or session.get(WebhookTarget, name) is not None:
         return
     names = session.scalars(select(WebhookTarget.name).order_by(WebhookTarget.name)).all()
@@ -17,5 +17,5 @@ def check_usable(session: Session, name: str | None) -> None:
 
 
 def usable(session: Session, name: str | None) -> str | None:
-    """The name, if there still is such a target: a retry need not fail because somebody was told who is gone."""
+    """Returns the name if the target still exists, else None: a retry must not fail because its target was deleted."""
     return name if name is not None and session.get(WebhookTarget, name) is not None else None

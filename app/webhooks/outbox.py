@@ -16,7 +16,7 @@ TIMES = ("created_at", "started_at", "finished_at")
 
 
 class Finished(Protocol):
-    """What is told of a job, beside FACTS and TIMES."""
+    """A finished job: these fields, and those of FACTS and TIMES, are what a message is made of."""
 
     @property
     def id(self) -> str: ...
@@ -27,19 +27,19 @@ class Finished(Protocol):
 
 
 def announce(session: Session, job: Finished) -> None:
-    """Puts the job's end into the outbox, if it named a target that is still there. Can neither fail nor wait for anybody."""
+    """Puts a message about the job's end into the outbox if the job named a target that still exists. Neither fails nor waits."""
     if job.webhook is not None:
         announce_to(session, job, job.webhook)
 
 
 def announce_to(session: Session, job: Finished, target: str, *, identifier: str | None = None) -> None:
-    """Puts the job's end into the outbox for a target of the caller's choice; a message with this id is put there once."""
+    """Puts a message about the job's end into the outbox for this target; a message with the same id is put there only once."""
     put(session, target, {"event": "job.finished", "job": facts(job)}, job_id=job.id, identifier=identifier)
 
 
 def put(session: Session, target: str, body: JsonObject, *, job_id: str | None, identifier: str | None = None) -> str | None:
-    """Its delivery's id; None when there is no such target any more, or a delivery with this id is there already. A target being deleted
-    meanwhile is as good as gone.
+    """Puts a message into the outbox and returns the id of its delivery; None if the target does not exist, or a delivery has this id already.
+    A target that another transaction is deleting counts as deleted.
     """
     identifier = identifier or new_id("whd")
     found = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
@@ -53,7 +53,7 @@ def put(session: Session, target: str, body: JsonObject, *, job_id: str | None, 
 
 
 def facts(job: Finished) -> JsonObject:
-    """What is said of a job: nothing of its spec, its prompts or its results."""
+    """Returns what a message says about a job: nothing from its spec, its prompts or its results."""
     return {
         **{name: getattr(job, name) for name in FACTS},
         **{name: at.isoformat() if (at := getattr(job, name)) is not None else None for name in TIMES},

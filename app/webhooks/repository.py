@@ -18,7 +18,7 @@ from terms.values import JsonObject
 
 @dataclass(frozen=True)
 class Due:
-    """A delivery to be made now, its `attempt` counted already."""
+    """A delivery to be made now; `attempt` includes this attempt."""
 
     id: str
     attempt: int
@@ -30,7 +30,7 @@ class Due:
 
 @dataclass(frozen=True)
 class DeliveryFilters:
-    """What a list of deliveries is narrowed to; None means everything."""
+    """Filters of a list of deliveries; None means no filter."""
 
     webhook: str | None = None
     job: str | None = None
@@ -38,17 +38,17 @@ class DeliveryFilters:
 
 
 def listing(session: Session) -> Sequence[WebhookTarget]:
-    """All targets, by name; an administrator adds each by hand."""
+    """Returns all targets, by name; they are few, because an administrator adds each."""
     return session.scalars(select(WebhookTarget).order_by(WebhookTarget.name)).all()
 
 
 def add(session: Session, row: JsonObject) -> WebhookTarget | None:
-    """The new target; None when its name is taken."""
+    """Adds a target and returns it; None if its name is taken."""
     return session.scalar(insert(WebhookTarget).values(**row).on_conflict_do_nothing().returning(WebhookTarget))
 
 
 def delete(session: Session, name: str) -> bool:
-    """Whether there was one to delete; its deliveries go with it."""
+    """Deletes a target with its deliveries; returns whether it existed."""
     deleted = delete_from(WebhookTarget).where(WebhookTarget.name == name).returning(WebhookTarget.name)
     return session.scalar(deleted) is not None
 
@@ -56,7 +56,7 @@ def delete(session: Session, name: str) -> bool:
 def deliveries(
     session: Session, viewer: Viewer, filters: DeliveryFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[WebhookDelivery]:
-    """Newest first: those of the jobs that the viewer may see, and for administrators the tests too."""
+    """Returns deliveries, newest first: those of jobs that the viewer may see, and for administrators also tests."""
     order = (WebhookDelivery.created_at, WebhookDelivery.id)
     statement = select(WebhookDelivery).order_by(*(column.desc() for column in order)).limit(limit)
     if not viewer.is_admin:
@@ -71,7 +71,7 @@ def deliveries(
 
 
 def take_due(session: Session, *, limit: int, lease_seconds: float) -> list[Due]:
-    """Deliveries to be made now. Nobody else takes them for `lease_seconds`; whoever dies with them loses one attempt of each."""
+    """Takes the deliveries to be made now, for `lease_seconds`, and returns them; each counts as an attempt, even if this process dies first."""
     due = (
         select(WebhookDelivery.id)
         .where(WebhookDelivery.state == "pending", WebhookDelivery.next_at <= func.now())
@@ -93,7 +93,7 @@ def take_due(session: Session, *, limit: int, lease_seconds: float) -> list[Due]
 
 
 def settle(session: Session, due: Due, *, state: str, status: int | None, error: str | None, again_in: float) -> None:
-    """How an attempt went; of no effect when somebody else has taken the delivery meanwhile."""
+    """Stores the outcome of an attempt; has no effect if another process has taken the delivery since."""
     session.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == due.id, WebhookDelivery.attempts == due.attempt, WebhookDelivery.state == "pending")
@@ -109,6 +109,6 @@ def settle(session: Session, due: Due, *, state: str, status: int | None, error:
 
 
 def forget(session: Session, *, days: float) -> None:
-    """Removes the log of deliveries that were over so long ago."""
+    """Removes the deliveries that ended more than `days` days ago."""
     old = WebhookDelivery.finished_at < func.now() - timedelta(days=days)
     session.execute(delete_from(WebhookDelivery).where(old).execution_options(synchronize_session=False))

@@ -1,4 +1,4 @@
-"""Webhooks as the API speaks of them."""
+"""Request and response schemas of webhooks."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,7 +1,7 @@
-"""One attempt at one delivery: to the very address that was checked, following nothing, reading nothing but the status.
+"""Makes one attempt at one delivery: connects to the address that was checked, follows no redirect and reads only the status.
 
-A host given by name may lead to a public address only, unless the administrator said otherwise: a name can be made to point into this
-network after it was allowed. The connection goes to the address that was looked at, so that a second look-up cannot differ.
+A host name may lead only to a public address unless the administrator allowed private ones, because its owner can point it into this
+network later. The name is resolved once, and the connection goes to the address that was checked.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from app.webhooks.repository import Due
 from binnacle.version import VERSION
 
 HEALS = frozenset({408, 425, 429})
-"""Refusals that may be over next time; others need somebody to mend the target."""
+"""Refusals that may not recur at the next attempt; after any other the target must be changed."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """How an attempt went. `hopeless`: another would go the same way."""
+    """The outcome of an attempt. `hopeless`: another attempt would fail in the same way."""
 
     status: int | None = None
     error: str | None = None
@@ -35,7 +35,7 @@ class Sent:
 
 
 class Refused(Exception):
-    """An address that this target may not lead to."""
+    """The target leads to an address that it may not lead to."""
 
 
 class Sender:
@@ -48,7 +48,7 @@ class Sender:
         self._tls = ssl.create_default_context()
 
     async def send(self, due: Due) -> Sent:
-        """Posts the message. Raises nothing: whatever goes wrong is how the attempt went."""
+        """Posts the message and returns the outcome; a failure is an outcome, too, and raises nothing."""
         try:
             async with asyncio.timeout(self._timeout):
                 return _judged(await self._post(due))
@@ -83,7 +83,7 @@ class Sender:
 
 
 async def _address(host: str, *, private: bool) -> str:
-    """The address to connect to. Raises Refused for a name that leads into a network that nobody named."""
+    """Returns the address to connect to. Raises Refused for a name that leads to a private address that was not allowed."""
     addresses = await look_up(host)
     as_named = host == "localhost" or host.strip("[]") in addresses
     wrong = None if as_named else refused(host, addresses, [host] if private else [])

@@ -1,4 +1,4 @@
-"""What the API does to webhooks. Functions run in the caller's transaction and raise Problem for invalid requests."""
+"""Adds, deletes, tests and shows webhooks. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
 import secrets
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ def _check_url(url: str) -> None:
 
 
 def delete(session: Session, name: str, viewer: Viewer) -> None:
-    """Takes the target off the list, with its deliveries; jobs that name it send no message from now on. Raises Problem 404."""
+    """Deletes the target and its deliveries; jobs that name it send no message from then on. Raises Problem 404."""
     if not repository.delete(session, name):
         raise not_found("webhook", name)
     audit.record(session, viewer, "webhook.delete", name)
@@ -63,7 +63,7 @@ def test(session: Session, name: str, viewer: Viewer) -> DeliveryOut:
 
 
 def view(target: WebhookTarget, viewer: Viewer) -> WebhookOut:
-    """The target as the caller may see it."""
+    """Returns the target as the viewer may see it."""
     return WebhookOut(
         name=target.name, host=urlsplit(target.url).hostname or "", url=target.url if viewer.is_admin else None,
         private=target.private, created_by=target.created_by, created_at=target.created_at,
@@ -71,7 +71,7 @@ def view(target: WebhookTarget, viewer: Viewer) -> WebhookOut:
 
 
 def delivery_view(row: WebhookDelivery) -> DeliveryOut:
-    """The delivery as the API shows it."""
+    """Returns the delivery as the API shows it."""
     return DeliveryOut.model_validate(
         {
             "id": row.id, "webhook": row.target, "job": row.job_id, "state": row.state, "attempts": row.attempts,
