@@ -25,7 +25,8 @@ from binnacle.errors import BinnacleError
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 _LAYER = re.compile(r"(?:layer_?)?(\d{1,4})|(?:.*\.)?(?:layers|h|blocks|block)\.(\d{1,4})", re.IGNORECASE)
-_PLACES = {"residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"}
+PLACES = {"residual", "attn_contribution", "mlp_contribution", "attn_out", "mlp_out", "k_proj", "v_proj"}
+"""The service's components (`terms/components.py`, which the client cannot import)."""
 _KINDS = {"decoder_block": "residual", "self_attn": "attn_out", "mlp": "mlp_out"}
 """Names of components in steering-vectors, and their names here."""
 
@@ -168,7 +169,7 @@ def _layer_of(name: str) -> int | None:
 def _said_by_folders(file: Path) -> dict[str, str]:
     """Returns position, component and method if the file is in trait-interp's folders."""
     method, component, position = [*reversed(file.resolve().parent.parts), "", "", ""][:3]
-    if component not in _PLACES:
+    if component not in PLACES:
         return {}
     said = {"component": component, "method": method}
     frame, _, window = position.partition("_")

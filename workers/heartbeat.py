@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import claims
@@ -190,7 +191,7 @@ def _reached(entered: Sequence[Phase], current: Phase | None) -> Reached:
         "progress_total": current.total,
         "progress_unit": current.unit,
         "stall_seconds": current.stall_seconds,
-        "eta_at": None if left is None else text(f"now() + interval '{left:.3f} seconds'"),
-        "progress_at": text("now()"),
+        "eta_at": None if left is None else func.now() + timedelta(seconds=left),
+        "progress_at": func.now(),
     }
     return Reached(events, values)

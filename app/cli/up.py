@@ -19,7 +19,7 @@ from binnacle.cli.output import err, out, print_error, print_warnings
 from binnacle.cli.terminal import styled
 
 
-def up(
+def up(  # a parameter for each option of the command
     home: Path | None = None,
     *,
     host: str = "127.0.0.1",

@@ -46,7 +46,7 @@ EDITS = [
 WHERE = {"Location": {"description": "the job", "schema": {"type": "string"}}}
 
 
-class EventPage(BaseModel):
+class EventPage(BaseModel):  # not a Listed: its cursor is an event's number
     """A job's history in order; `next_cursor` is the `after` of the next page, null when there is nothing more for now."""
 
     items: list[EventOut]

@@ -13,8 +13,9 @@ from safetensors.numpy import load
 
 from binnacle.client import Client
 from binnacle.errors import BinnacleError
-from binnacle.pickled import Converted, converted
+from binnacle.pickled import PLACES, Converted, converted
 from binnacle.steered import write
+from terms.components import COMPONENTS
 from tests.api.conftest import FACTS
 from tests.client.test_cli import Cli, binnacle, environment, read
 
@@ -223,3 +224,8 @@ def test_a_pt_file_is_imported_with_all_its_layers(client: Client, binnacle: Cli
     told = binnacle("vectors", "import", "mine.pt", "--model", "demo", "--layers", "1-2", "--method", "theirs", "--json")
     assert [(one["layer"], one["method"]) for one in read(told)] == [(1, "theirs"), (2, "theirs")]
     assert "the embeddings, was left out" in told.stderr
+
+
+def test_the_client_knows_every_component_of_the_service() -> None:
+    """It repeats the list, because it is installed without the server's packages."""
+    assert sorted(PLACES) == sorted(COMPONENTS)
