@@ -78,7 +78,7 @@ def test_a_node_looks_rarely_for_a_job_that_it_cannot_run(served: Service) -> No
                 "VALUES ('job_newer', 'probe', 'light', 99, 'ann', '{}', 'x')"
             )
         )
-    time.sleep(9)
+    time.sleep(9)  # what counts is how often the node looks in this time
     looked = served.nodes[0].log.read_text().count("received")
     assert 1 <= looked <= 6, "looks after 1, 3 and 7 s, and the bell of the first job"
     assert served.job("job_newer").state == "queued"
