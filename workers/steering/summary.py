@@ -200,8 +200,8 @@ def _over_extraction_sets(
 ) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted on the same resamples.
 
-    Its difference, interval, verdict and smallest detectable difference replace those of the single fit over questions alone (docs/science.md,
-    5, evidence: full). `level` is that of each interval, so that all of the table hold together.
+    Its difference, interval, verdict and smallest detectable difference replace those of the single fit over questions alone
+    (docs/science.md, 5: `evidence: full`). `level` is that of each interval, so that all of the table hold together.
     """
     of_a, of_b = reported[contrast["a"]].refits, reported[contrast["b"]].refits
     draws = [draw for draw in of_a if draw in of_b]
