@@ -108,9 +108,8 @@ class Shelf:
             taken, self._taken = self._taken, {}
             for key in list(taken):
                 self._cache.used(key)  # idle time counts from the end of the job, however long the job was
-                fault = hooks_left(
-                    taken.pop(key).model
-                )  # nothing here refers to the model when it is dropped, so that it is freed
+                # nothing here refers to the model when it is dropped, so that it is freed
+                fault = hooks_left(taken.pop(key).model)
                 if fault is not None:
                     self._cache.drop(key)
                     faults.append(fault)

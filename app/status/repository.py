@@ -42,9 +42,8 @@ class Queued:
 
 _QUEUED = {
     admin: select(*(Job.__table__.c[one.name] for one in fields(Queued)))
-    .where(
-        seen_by_parameters(Job, admin=admin), text("state = 'queued'")
-    )  # written out, so that a prepared plan may use the partial index
+    # the state is written out, so that a prepared plan may use the partial index
+    .where(seen_by_parameters(Job, admin=admin), text("state = 'queued'"))
     .order_by(Job.id)
     .limit(LOOKED_AT)
     for admin in (False, True)

@@ -157,6 +157,39 @@ def two_level_table(simulations: int) -> Iterator[str]:
             yield f"| {refits} | {among_sets:g} | {100 * held / simulations:.1f} | {100 * alone / simulations:.1f} |"
 
 
+def unequal(rng: np.random.Generator, clusters: int, sigma: float) -> tuple[list[str], Callable[[Float], Float]]:
+    """Labels of clusters of 1 to 80 questions, lognormal, and a function that gives each question its cluster's value."""
+    size_K = np.clip(np.round(np.exp(rng.normal(0.7, sigma, clusters))), 1, 80).astype(int)
+    index_Q = np.repeat(np.arange(clusters), size_K)
+    return [str(one) for one in index_Q], lambda values_K: values_K[index_Q]
+
+
+def unequal_table(simulations: int) -> Iterator[str]:
+    """How often intervals hold the truth with clusters of unequal sizes and correlation 0.5; a twentieth of the simulations."""
+    yield "| clusters | sigma | gain 5 % | gain 10 % | gain 50 % | null 30 % | continuous | table of six |"
+    yield "|---|---|---|---|---|---|---|---|"
+    runs = max(1, simulations // 20)
+    for clusters in (20, 30, 40):
+        for sigma in (1.0, 1.5):
+            rng, held = np.random.default_rng([4, clusters, int(10 * sigma)]), np.zeros(6)
+            for _ in range(runs):
+                names, of = unequal(rng, clusters, sigma)
+
+                def shares(p: float, names: list[str] = names, of: Callable[[Float], Float] = of) -> Float:
+                    return 100.0 * (rng.random(len(names)) < of(rng.beta(p, 1 - p, clusters)))  # noqa: B023 - used at once
+
+                def values(names: list[str] = names, of: Callable[[Float], Float] = of) -> Float:
+                    return np.clip(of(rng.normal(0, 10, clusters)) + rng.normal(0, 10, len(names)), -100, 100)  # noqa: B023
+
+                singles = [(shares(p), 100 * p) for p in (0.05, 0.1, 0.5)] + [(shares(0.3) - shares(0.3), 0.0), (values(), 0.0)]
+                for i, (row, truth) in enumerate(singles):
+                    found = paired_interval(row, names)
+                    held[i] += found is not None and found.low - 1e-9 <= truth <= found.high + 1e-9
+                six = simultaneous({str(j): values() for j in range(6)}, names)
+                held[5] += all(one is not None and not one.excludes_zero() for one in six.values())
+            yield f"| {clusters} | {sigma} | " + " | ".join(f"{100 * one / runs:.1f}" for one in held) + " |"
+
+
 def speed() -> Iterator[str]:
     rng, names = np.random.default_rng(0), labels(60, 2)
     rows = {"bca": 100 * rng.beta(1, 1, 120), "exact": np.where(rng.random(120) < 0.03, 100.0, 0.0)}
@@ -178,6 +211,7 @@ def main() -> None:
         "Coverage": lambda: main_table(simulations),
         "Other methods at 20 clusters": lambda: other_methods(simulations // 2),
         "Contrasts": lambda: contrasts_table(simulations),
+        "Clusters of unequal sizes": lambda: unequal_table(simulations),
         "Two levels": lambda: two_level_table(simulations),
         "Speed": speed,
     }

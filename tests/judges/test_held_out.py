@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from binnacle.words import judging
 from terms.evidence import LEAST_TOLD_APART
 from workers.judges.held_out import HeldOut, held_out
 
@@ -49,6 +50,11 @@ def test_clusters_of_one_size_count_each_once() -> None:
     found = held_out([i % 10 > 0 for i in range(40)], [f"c{i % 10}" for i in range(40)])
     p = found.low
     assert p**10 + 10 * p**9 * (1 - p) / 2 == pytest.approx(0.025, abs=2e-4)
+
+
+def test_the_words_name_the_share_that_decides() -> None:
+    """The client, which makes them, cannot import the constant."""
+    assert judging.NEEDED == 100 * LEAST_TOLD_APART
 
 
 def test_without_texts_the_interval_is_everything() -> None:

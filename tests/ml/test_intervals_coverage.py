@@ -4,16 +4,14 @@ Allowed (docs/science.md, 4.5): 91-98 % at 20 and 30 clusters, 93-97 % at 60.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.bench_coverage import ALLOWED, DESIGNS, KINDS, SIZES, coverage
+from tests.benchmarks.bench_coverage import ALLOWED, DESIGNS, KINDS, SIZES, coverage, unequal
 from tests.ml.simulated_scores import differences, labels
 from workers.science.contrasts import simultaneous
 from workers.science.intervals import mean_interval, paired_interval, two_level
-from workers.science.linalg import Float
 
 pytestmark = pytest.mark.slow
 
@@ -123,18 +121,12 @@ def test_two_levels_hold_the_mean_over_extraction_sets_where_the_questions_alone
     assert 100 * alone / simulations < 60
 
 
-def unequal(rng: np.random.Generator, clusters: int) -> tuple[list[str], Callable[[Float], Float]]:
-    """Labels of clusters of lognormal sizes, and a function that gives each question its cluster's value."""
-    size_K = np.clip(np.round(np.exp(rng.normal(0.7, 1.5, clusters))), 1, 80).astype(int)
-    index_Q = np.repeat(np.arange(clusters), size_K)
-    return [str(one) for one in index_Q], lambda values_K: values_K[index_Q]
-
-
 def test_intervals_contain_the_truth_where_clusters_are_of_very_unequal_sizes():
-    """A gain of 5 % (exact) and true-null contrasts of six methods (BCa, simultaneous). Clusters counted as of one size: 78 % and 69 %."""
+    """A gain of 5 % (exact) and true-null contrasts of six methods (BCa, simultaneous). 98 and 89 of 100 hold; with clusters
+    counted as if of one size, 83 and 79."""
     rng, runs, gains, tables = np.random.default_rng(7), 100, 0, 0
     for _ in range(runs):
-        names, of = unequal(rng, 40)
+        names, of = unequal(rng, 40, 1.5)
         found = mean_interval(100.0 * (rng.random(len(names)) < of(rng.beta(0.05, 0.95, 40))), names, resamples=1000)
         gains += found.low <= 5 <= found.high
         each = {str(j): np.clip(of(rng.normal(0, 10, 40)) + rng.normal(0, 10, len(names)), -100, 100) for j in range(6)}

@@ -6,12 +6,11 @@ Judges give whole numbers or probabilities of them: values within a point of the
 remaining differences e add Student's t limits of their own mean (0 where they are equal to the last digit). The two shares, above and below
 `usual`, get mid-P binomial limits each (for differences of 0/100 scores these are the discordant pairs of McNemar's test; intermediate sizes
 count as fractions, for which a binomial is the widest case), at the effective number of questions Q / deff, where deff >= 1 is the variance
-among clusters over that of independent questions (Korn & Graubard 1998). Where clusters are of unequal sizes, deff grows by what their
-effective number k adds to Student's interval over K clusters of one size: by (t_{k-1} / t_{K-1})^2 (k / (k-1)) / (K / (K-1)). A few changes
-say little about how similar the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged in. The
-limits of the mean are combined by their squared distances
-(Zou & Donner 2008, like Newcombe's method for paired proportions). Where all changes have the same sign and a mid-P sign test on clusters
-confirms it, the other direction adds nothing.
+among clusters over that of independent questions (Korn & Graubard 1998). Where clusters are of unequal sizes, the deff that is seen grows by
+what their effective number k adds to Student's interval over K clusters of one size: by (t_{k-1} / t_{K-1})^2 (k / (k-1)) / (K / (K-1)). A few
+changes say little about how similar the questions of a cluster are, so one more changed cluster of intra-cluster correlation 0.25 is averaged
+in. The limits of the mean are combined by their squared distances (Zou & Donner 2008, like Newcombe's method for paired proportions). Where all
+changes have the same sign and a mid-P sign test on clusters confirms it, the other direction adds nothing.
 """
 
 import math
@@ -90,9 +89,8 @@ def _share(deviation_Q: Float, room: float, clustering: Clustering, alpha: float
 
 def _design_effect(share_Q: Float, p: float, clustering: Clustering, alpha: float) -> float:
     n = len(share_Q)
-    prior = (
-        1 + (n / clustering.effective - 1) * PRIOR_CORRELATION
-    )  # n / k = sum n_k^2 / sum n_k: a question's cluster, on average
+    # n / k = sum n_k^2 / sum n_k: the size of a question's cluster, on average
+    prior = 1 + (n / clustering.effective - 1) * PRIOR_CORRELATION
     if not 0 < p < 1:
         return prior
     unequal = _squared_reach(clustering.freedom, alpha) / _squared_reach(clustering.clusters - 1, alpha)

@@ -8,8 +8,8 @@ Chosen by the data:
 
 BCa (Efron 1987): the resampled means' quantiles at Phi(z0 + (z0 + q) / (1 - a (z0 + q))), with z0 the bias and a the skewness of the clusters'
 contributions to the mean. q = -+ t_{k-1} sqrt(k / (k-1)) instead of the normal quantile corrects the bootstrap's narrowness at few clusters
-(Hesterberg 2015), with k the effective number of clusters, which is K where they are of one size; z0 and a are
-shrunk by K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of known truth, and the rejected alternatives:
+(Hesterberg 2015), with k the effective number of clusters, which is K where they are of one size; z0 and a are shrunk by
+K / (K + 7), since the skewness of few clusters is mostly noise. Coverage on scores of known truth, and the rejected alternatives:
 tests/benchmarks/coverage.md.
 
 Shapes: Q questions, K clusters, B resamples, R refits. Values are in points; NaN is a question without a score: it is left out of the mean and
