@@ -39,6 +39,11 @@ class Tally:
         self._counts[self._place] = connections
 
     @property
+    def accepts(self) -> bool:
+        """Whether this process accepts connections, or did until it was killed."""
+        return self.own != ABSENT
+
+    @property
     def is_ahead(self) -> bool:
         """Whether another process has fewer. One that was killed keeps its count until it has restarted; this costs `PATIENCE` at most."""
         return self.own > min(self._counts)

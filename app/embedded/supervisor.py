@@ -4,11 +4,12 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.dsn import given_database
 from app.embedded import commands
-from app.embedded.accepting import tally_file
+from app.embedded.accepting import Tally, tally_file
 from app.embedded.broker import Broker
 from app.embedded.children import Child, ChildSpec
 from app.embedded.devices import cuda_devices
@@ -144,7 +145,6 @@ class Supervisor:
     def _launch_apis(self, listening: socket.socket, service: Mapping[str, str], prepared: Latch) -> list[Child]:
         """Launches the API processes. All accept on one socket, so one that starts or restarts leaves new connections to the others; they
         share these evenly."""
-        host, port = local_address(listening)
         options = self.options
         self._say("starting the API and the workers")
         tier = self._foreground.tier()
@@ -161,9 +161,14 @@ class Supervisor:
                 log=self.home.logs / f"{name}.log",
                 cwd=commands.CODE,
                 inherit=[listening.fileno(), prepared.fileno(), tally],
-                ready=lambda: answers_ready(host, port),
+                ready=partial(_answers, local_address(listening), Tally(tally, place) if len(environments) > 1 else None),
                 grace=commands.API_GRACE,
             )
             for place, (name, environment) in enumerate(environments)
         ]
         return [self._foreground.launch(spec, tier) for spec in specs]
+
+
+def _answers(address: tuple[str, int], tally: Tally | None) -> bool:
+    """Returns whether the API answers at the address, and the process with this tally, if any, takes part."""
+    return (tally is None or tally.accepts) and answers_ready(*address)

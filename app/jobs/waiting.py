@@ -96,7 +96,7 @@ class Wakeups:
 
     def start(self) -> None:
         """Starts listening and polling."""
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll(POLL))]
 
     async def close(self) -> None:
         """Wakes all waiting requests for the last time and stops."""
@@ -153,9 +153,9 @@ class Wakeups:
         options = {**connect_args(), "application_name": "binnacle listener"}
         return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **options)
 
-    async def _poll(self) -> None:
+    async def _poll(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(seconds)
             if not self._watchers:
                 continue
             try:

@@ -31,11 +31,21 @@ def ports() -> tuple[int, int]:
             return port, port + 1
 
 
+LATE = """
+import sys, time
+if "app.server" in sys.orig_argv and sys.orig_argv[-1] == "1":
+    time.sleep(10)
+"""
+"""Run at Python's start: the second API process begins 10 s after the first."""
+
+
 @pytest.fixture(scope="module")
 def service(ports: tuple[int, int]) -> Iterator[Up]:
-    """The running service, with two processes."""
+    """The running service, with two processes, the second of which was slow to start."""
     folder = make_folder()
-    up = Up(folder / "home", {"BINNACLE_METRICS_PORT": str(ports[0])}, "--port", "0", "--device", "cpu", "--api-processes", "2")
+    (folder / "sitecustomize.py").write_text(LATE)
+    environment = {"BINNACLE_METRICS_PORT": str(ports[0]), "PYTHONPATH": str(folder)}
+    up = Up(folder / "home", environment, "--port", "0", "--device", "cpu", "--api-processes", "2")
     up.start()
     yield up
     assert up.stop() == 0, up.output()
@@ -53,7 +63,7 @@ def ask(up: Up, times: int) -> list[int]:
         return list(pool.map(lambda _: up.get("/v1/me")[0], range(times)))
 
 
-def test_both_answer_and_each_has_its_metrics(service: Up, ports: tuple[int, int]) -> None:
+def test_both_answer_once_it_is_ready_and_each_has_its_metrics(service: Up, ports: tuple[int, int]) -> None:
     assert ask(service, 100) == [200] * 100
     until(lambda: sum(answered(service)) == 100, "100 lines in the logs")
     assert min(answered(service)) > 0
