@@ -141,3 +141,17 @@ def test_http_proxy_may_lack_a_scheme_and_no_proxy_may_name_a_port(
         monkeypatch.setenv("NO_PROXY", server.url.removeprefix("http://").removesuffix("/v1"))
         assert asked(server.url, private_hosts=["127.0.0.1"])
         assert (len(proxy.requests), len(server.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ada:secret@10.0.0.1:9", "ftp://ada:secret@10.0.0.1", "http://ada:secret@[::1"])
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(JobFault) as refused:
+        judge("https://judge.lab/v1")
+    assert refused.value.code == "judge_bad_proxy"
+    assert "HTTPS_PROXY" in refused.value.detail
+    assert "secret" not in refused.value.detail

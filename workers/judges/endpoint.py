@@ -63,7 +63,7 @@ class Endpoint:
     """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge's entry in a job's spec."""
 
     def __init__(self, described: JudgeSpec, *, backoff: float = BACKOFF) -> None:
-        """Raises JobFault judge_key_missing when the key's environment variable is not set."""
+        """Raises JobFault judge_key_missing when the key's environment variable is not set, judge_bad_proxy."""
         options = described["options"]
         self.name, self.model = str(described["name"]), str(described["model"])
         self.concurrency = int(options.get("concurrency", 8))

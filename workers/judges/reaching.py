@@ -20,7 +20,7 @@ CONNECTING = 5.0
 
 class Reach:
     """The client of one endpoint. `allowed`: hosts and networks allowed in addition to public addresses; None for a stored judge from before
-    this check existed."""
+    this check existed. Raises JobFault judge_bad_proxy."""
 
     def __init__(
         self, name: str, url: str, allowed: Sequence[str] | None, *, headers: Mapping[str, str], timeout: float, connections: int
@@ -29,15 +29,28 @@ class Reach:
         self._name, self._host, self._allowed = name, host_of(url), allowed
         self._timeout = timeout
         self._proxied = _proxy(self._url)
-        self._client = httpx2.Client(
-            headers={**headers, "Host": self._url.netloc.decode()},
-            timeout=timeout,
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-            follow_redirects=False,
-            trust_env=False,  # the proxy is chosen here, so that the checked address is the one connected to
-            verify=httpx2.create_ssl_context(),
-            proxy=self._proxied,
-        )
+        trust = httpx2.create_ssl_context()
+        try:
+            self._client = httpx2.Client(
+                headers={**headers, "Host": self._url.netloc.decode()},
+                timeout=timeout,
+                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+                follow_redirects=False,
+                trust_env=False,  # the proxy is chosen here, so that the checked address is the one connected to
+                verify=trust,
+                proxy=self._proxied,
+            )
+        except (
+            ImportError,
+            ValueError,
+            httpx2.InvalidURL,
+        ):  # the proxy is of another kind, or not an address; it may hold a password
+            scheme = self._url.scheme.upper()
+            raise JobFault(
+                "judge_bad_proxy",
+                f"The judge {name} cannot be reached: the worker's {scheme}_PROXY or ALL_PROXY does not name a proxy that it can use. An operator "
+                "sets it to an address with http:// or https://, or unsets it, and restarts the worker; then retry the job.",
+            ) from None
 
     def close(self) -> None:
         """Closes the connections."""
