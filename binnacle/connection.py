@@ -39,6 +39,21 @@ def _elsewhere(trust_env: bool, _file: str, _folder: str) -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=trust_env)
 
 
+class _ThroughSocket(httpx2.BaseTransport):
+    """Sends requests to the service through its unix socket, and those of redirects (to object storage) over the network."""
+
+    def __init__(self, socket: str, trust: ssl.SSLContext) -> None:
+        self._socket, self._network = httpx2.HTTPTransport(uds=socket), httpx2.HTTPTransport(verify=trust)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        to_service = (request.url.scheme, request.url.host, request.url.port) == ("http", "localhost", None)
+        return (self._socket if to_service else self._network).handle_request(request)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._network.close()
+
+
 class Connection:
     """A connection that waits up to `patience` seconds for a service that restarts."""
 
@@ -71,7 +86,7 @@ class Connection:
         try:
             self._http = httpx2.Client(
                 base_url="http://localhost" if address.socket else address.url,
-                transport=httpx2.HTTPTransport(uds=address.socket) if address.socket else None,
+                transport=_ThroughSocket(address.socket, trust) if address.socket else None,
                 headers=headers,
                 timeout=httpx2.Timeout(timeout, connect=min(5, first or 5)),
                 verify=trust,

@@ -21,8 +21,8 @@ class UsageDay(Base):
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
 
-# Only database triggers write the tables below (migrations 0006 and 0011), so that every change of a reference is counted: by workers of any
-# version, retention, cascading deletions.
+# Database triggers write the tables below (migrations 0006 and 0011), so that every change of a reference is counted: by workers of any
+# version, retention, cascading deletions. Besides them, only the reconciler writes here: it adds changes up and determines sharing anew.
 
 
 class StoredObject(Base):

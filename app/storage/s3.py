@@ -1,6 +1,7 @@
 """Stores objects in a bucket of S3 or a compatible service through obstore, addressed by path and never by host name.
 
-Every call ends within 25 seconds: a collector holds a row lock while it deletes, and its transaction may not idle longer.
+Every request ends within 25 seconds: a collector holds a row lock while it deletes, and its transaction may not idle longer. Large objects
+take one request a part.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ from app.storage.hashing import check_digest, checked_chunks
 from app.storage.presign import Credentials, presigned_get
 from terms.values import JsonObject
 
-PART = 8 << 20  # bytes of one part of an upload and of one read of a stream; smaller objects are uploaded in one request
+PART = 8 << 20  # bytes of one request of an upload or a read
 _REFUSED = re.compile(r"status code: 40[13]\b")
 _FULL = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")
 
@@ -85,9 +86,10 @@ class S3Storage:
         return True
 
     def get(self, key: str) -> bytes:
-        digest_of(key)
+        size = self.head(key).size
         with self._translated(key):
-            data = bytes(obstore.get(self._store, key).bytes())
+            parts = [obstore.get_range(self._store, key, start=at, end=min(at + PART, size)) for at in range(0, size, PART)]
+        data = b"".join(parts)
         check_digest(key, hashlib.sha256(data).hexdigest())
         return data
 

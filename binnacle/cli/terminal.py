@@ -16,8 +16,8 @@ from rich.text import Text
 from binnacle.served import ID
 from binnacle.words.visible import visible
 
-WIDE = 140
-"""Columns when the output is not a terminal."""
+WIDE = 1000
+"""Columns when the output is not a terminal: cells in a file or a pipe are not cut."""
 
 
 def styled(text: str, style: str) -> Text:

@@ -1,12 +1,17 @@
 """How the client finds the address and key of the service, and that the local key goes to the local service only."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import UnixStreamServer
+from typing import Any
 
 import pytest
 
 from binnacle import Client, NoService
-from binnacle.address import find_address
+from binnacle.address import Address, find_address
+from binnacle.connection import Connection
 
 
 @pytest.fixture
@@ -89,3 +94,51 @@ def test_a_file_of_the_data_folder_that_is_not_utf_8_is_named(home: Path, name: 
         find_address()
     (home / name).write_bytes("a key".encode("utf-8-sig"))
     assert find_address().key == "a key"
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Redirects /to-bucket to the server that is `bucket`; answers everything else with its `name`."""
+
+    def do_GET(self) -> None:
+        """Answers a GET."""
+        bucket = getattr(self.server, "bucket", "")
+        self.server.asked.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        self.send_response(307 if bucket else 200)
+        self.send_header("Content-Length", "6" if not bucket else "0")
+        if bucket:
+            self.send_header("Location", bucket)
+        self.end_headers()
+        if not bucket:
+            self.wfile.write(b"object")
+
+    def address_string(self) -> str:
+        """The client; a unix socket's has no address."""
+        return "a client"
+
+
+class OnSocket(UnixStreamServer):
+    """Serves HTTP at a path."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection; its client has no address."""
+        return super().get_request()[0], ("", 0)
+
+
+def test_a_redirect_of_a_service_at_a_unix_socket_leads_over_the_network_without_the_key(tmp_path: Path) -> None:
+    """The request for the object went to the service again, through its socket."""
+    with HTTPServer(("localhost", 0), Answers) as bucket, OnSocket(f"{tmp_path}/api", Answers) as service:
+        vars(service).update(bucket=f"http://localhost:{bucket.server_port}/object", asked=[])
+        vars(bucket).update(asked=[])
+        for one in (bucket, service):
+            threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        try:
+            connection = Connection(Address(f"unix:{tmp_path}/api", "secret"), patience=1)
+            assert connection.request("GET", "/v1/file").content == b"object"
+            with connection.stream("/v1/file", headers={}) as response:
+                assert response.read() == b"object"
+            connection.close()
+        finally:
+            for one in (bucket, service):
+                one.shutdown()
+        assert vars(service)["asked"] == [("/v1/file", "Bearer secret")] * 2
+        assert vars(bucket)["asked"] == [("/object", None)] * 2

@@ -63,6 +63,13 @@ def test_ids_stay_whole_on_a_narrow_terminal(api: Running, key: str, client: Cli
         assert set(JOB.findall(on_a_terminal(api, key, columns, "jobs"))) == ids
 
 
+def test_a_table_in_a_file_or_a_pipe_is_not_cut(binnacle: Cli, client: Client) -> None:
+    job = client.calibrate("demo", name="a name that is long " * 8)
+    said = binnacle("jobs").stdout
+    assert job["name"].strip() in said
+    assert "…" not in said
+
+
 def test_a_latin_1_terminal_gets_escapes_for_other_characters(api: Running, key: str, client: Client) -> None:
     client.calibrate("demo", name="Zoë reads Ω")
     said = on_a_terminal(api, key, 200, "jobs", PYTHONIOENCODING="latin-1", LC_ALL="C")

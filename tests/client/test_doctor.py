@@ -162,3 +162,14 @@ def test_the_disk_that_is_checked_is_the_one_the_service_writes_to(monkeypatch: 
         looked = [one.detail.partition("free at ")[2] for one in stores.disk(home) if one.about == "disk"]
     assert {str(home), str(objects)} <= set(looked)
     assert "/var/lib/binnacle/objects" not in looked
+
+
+def test_before_the_first_start_the_disk_of_the_data_folder_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The default of STORAGE_URL is the folder of a container; the service would not write there."""
+    monkeypatch.delenv("STORAGE_URL", raising=False)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "app.storage.space.written_folders", lambda settings: asked.append(settings.storage_url.get_secret_value()) or []
+    )
+    list(stores.disk(tmp_path / "home"))
+    assert asked == [(tmp_path / "home" / "objects").as_uri()]

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+import re
 import threading
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import obstore
 import pytest
 
 from app.storage.base import ObjectCorrupt, ObjectMissing, Storage
+from app.storage.factory import open_storage
 from app.storage.local import LocalStorage
 from app.storage.s3 import S3Storage
+from tests.client.wire import Wire
 
 BIG = random.Random(20).randbytes(20_000_003)  # three parts of an upload, the last one odd
 WRONG_KEYS = [
@@ -91,6 +94,29 @@ def test_a_big_object_keeps_every_byte(storage: Storage, tmp_path: Path, as_file
     pieces = asyncio.run(collect(storage, key_for(BIG), 0, len(BIG)))
     assert b"".join(pieces) == BIG
     assert max(map(len, pieces)) <= 8 << 20
+
+
+def test_a_big_object_is_read_from_a_bucket_in_parts(s3_endpoint: str, bucket_url: str) -> None:
+    """One request has ten seconds, too few for a large object over a slow line."""
+    wire = Wire(s3_endpoint)
+    try:
+        storage = open_storage(bucket_url.replace(s3_endpoint, wire.url))
+        storage.put(key_for(BIG), BIG)
+        assert storage.get(key_for(BIG)) == BIG
+    finally:
+        wire.close()
+    said = b"".join(connection.said for connection in wire.connections)
+    ranges = [(int(first), int(last)) for first, last in re.findall(rb"(?i)range: bytes=(\d+)-(\d+)", said)]
+    assert sum(last - first + 1 for first, last in ranges) == len(BIG)
+    assert max(last - first + 1 for first, last in ranges) <= 8 << 20
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 10, 11], ids=lambda size: f"{size} bytes")
+def test_objects_of_every_number_of_parts_are_read_whole(s3: Storage, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    data = bytes(range(size))
+    s3.put(key_for(data), data)
+    monkeypatch.setattr("app.storage.s3.PART", 5)
+    assert s3.get(key_for(data)) == data
 
 
 def test_a_range_is_the_slice(storage: Storage):

@@ -45,8 +45,9 @@ def disk(home: Path) -> Iterator[Finding]:
     from app.storage.space import written_folders
 
     settings = get_settings()
-    if storage := store_url("STORAGE_URL", home):  # the settings may describe a service in another data folder
-        settings = settings.model_copy(update={"storage_url": SecretStr(storage), "home": home})
+    # the settings may describe a service in another data folder
+    storage = store_url("STORAGE_URL", home) or (home.absolute() / "objects").as_uri()
+    settings = settings.model_copy(update={"storage_url": SecretStr(storage), "home": home})
     least = settings.min_free_bytes
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
     for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(settings))]):

@@ -111,7 +111,7 @@ def factors(constant: float, known: Mapping[str, float]) -> tuple[Factor, ...]:
 
 
 def _final_norm(twin: nn.Module, last: Recording, state: Tensor) -> str | None:
-    """The module directly under the decoder that turns the last block's output into the decoder's output; None where the two are equal."""
+    """The module directly under the decoder that turns the last block's output into the decoder's output; None if no one module does."""
     for name, child in twin.named_children():
         try:
             made = child(last.output_BTD)
