@@ -86,11 +86,13 @@ def _table(file: str, text: str, delimiter: str) -> list[Row]:
         twice = next((name for name in head if name and head.count(name) > 1), None)
         if twice is not None:
             raise invalid(
-                f"/{file}", "malformed_table", f"{file}: the head has the column {twice[:40]!r} twice. Rename one of them."
+                f"/{file}", "malformed_table", f"{file}: the header has the column {twice[:40]!r} twice. Rename one of them."
             )
         for row in reader:
             if None in row:  # the cells for which the head has no column
-                detail = f"{file}, line {reader.line_num}: more cells than the head has columns ({len(reader.fieldnames or ())})."
+                detail = (
+                    f"{file}, line {reader.line_num}: more cells than the header has columns ({len(reader.fieldnames or ())})."
+                )
                 raise invalid(f"/{file}", "malformed_table", detail + " Put texts with separators in double quotes.")
             rows.append({name.strip(): value or "" for name, value in row.items()})
     except csv.Error as error:

@@ -46,7 +46,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     first = [one for one in sources if one not in tests] or list(sources)
     if len(first) > 1 or len(tests) > 1:
         names = ", ".join(one.file for one in sources)
-        detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no more."
+        detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no other file."
         raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
     source, test = first[0], (tests[0] if tests else None)
     instructions, asked = _instructions(source), _texts(source, _object(source)["questions"], "questions")
