@@ -82,7 +82,8 @@ def back_up(home: Home, target: Path) -> Manifest:
         if missing and not count:
             raise EmbeddedError(
                 "objects_elsewhere",
-                f"None of the {len(missing)} objects that the database refers to is in {objects}. Set STORAGE_URL to where the service keeps "
+                f"None of the {counted(len(missing), 'object')} that the database refers to is in {objects}. "
+                "Set STORAGE_URL to where the service keeps "
                 "them, as for `binnacle up`, or back up while it runs.",
             )
         for name in SECRETS:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from app.errors import invalid
 from app.traits.readers.base import Held, Reader, Source, Taken, held_note, hold_out
+from binnacle.words.counting import counted
 from terms.values import Json, JsonObject
 
 FIELDS = ("instruction", "questions", "eval_prompt")
@@ -54,7 +55,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     if test is not None:
         held = Held(held.clusters, set())
         questions = [{"question": one} for one in _texts(test, _object(test)["questions"], "questions")]
-        said = f"{len(questions):,} steering questions of {test.file}."
+        said = f"{counted(len(questions), 'steering question')} of {test.file}."
     else:
         questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
         said = held_note(held)
