@@ -24,7 +24,7 @@ def database_url(text: str) -> str:
     cut_short = "@" in rest.partition("/")[0].partition("?")[2]  # the ? stands in the password
     if cut_short or before_options.count("@") > 1 or "@" in before_options.partition("/")[2]:
         escapes = ", ".join(f"{code} for {sign}" for sign, code in ESCAPES.items())
-        raise ValueError(f"The user name or password holds a character that has a meaning in addresses. Write {escapes}.")
+        raise ValueError(f"The user name or password holds a character with a special meaning in addresses. Write {escapes}.")
     host = before_options.partition("/")[0].rpartition("@")[2].rpartition("]")[2]
     first, colon, port = host.rpartition(":")
     if ":" in first:

@@ -176,8 +176,8 @@ _JSON = {
     "Expecting ',' delimiter": "a comma is missing",
     "Unterminated string starting at": "the text that begins there has no closing quote",
     "Extra data": "the JSON value ends there, and more text follows",
-    "Illegal trailing comma before end of object": "the comma there must go",
-    "Illegal trailing comma before end of array": "the comma there must go",
+    "Illegal trailing comma before end of object": "the comma there must be removed",
+    "Illegal trailing comma before end of array": "the comma there must be removed",
 }
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from binnacle.errors import BinnacleError
+from binnacle.words.counting import counted
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -121,7 +122,7 @@ def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int]
             else f"; the model has {count} layers, so {count} rows or {count + 1} (the embeddings first) can be placed"
         )
         raise BinnacleError(
-            "rows_without_layers", f"{file} holds {len(rows)} rows{known}. Name the layer of each row with --layers."
+            "rows_without_layers", f"{file} holds {counted(len(rows), 'row')}{known}. Name the layer of each row with --layers."
         )
     skipped = len(rows) - count
     notes = ["Row 0, the embeddings, was left out; row N + 1 is layer N."] if skipped else ["Row N was taken as layer N."]

@@ -21,7 +21,7 @@ def read(kind: type[Result], response: httpx2.Response) -> Result:
 
 
 class Job(TypedDict):
-    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `queue_position` 1 is the next to run."""
+    """A job. `phase` and `progress` describe the current attempt; `attempt` counts starts; `queue_position` 1 is the next to run."""
 
     artifacts: list[Artifact]
     attempt: int
@@ -72,7 +72,7 @@ class Artifact(TypedDict):
 
 
 class Progress(TypedDict):
-    """How far the present phase has come."""
+    """How far the current phase has come."""
 
     done: int
     total: int

@@ -51,7 +51,7 @@ def _plain(value: Any, pointer: str) -> Any:
         return _plain(plain, pointer)
     raise BinnacleError(
         "bad_value",
-        f"{pointer} is of type {type(value).__name__}, which JSON has not. Send text, numbers, lists or dictionaries.",
+        f"{pointer} is of type {type(value).__name__}, which JSON does not have. Send text, numbers, lists or dictionaries.",
     )
 
 

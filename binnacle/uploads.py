@@ -85,7 +85,7 @@ def _found(folder: Path, on_note: Callable[[str], None]) -> list[Path]:
     skipped = [path.name for path in files if path not in paths]
     if skipped:
         more = f" and {len(skipped) - MOST_NAMED:,} more" if len(skipped) > MOST_NAMED else ""
-        on_note(f"Not sent, as files of something else: {', '.join(skipped[:MOST_NAMED])}{more}.")
+        on_note(f"Not sent, because they are not files of a trait: {', '.join(skipped[:MOST_NAMED])}{more}.")
     return paths
 
 

@@ -54,7 +54,7 @@ class Parameter:
         return int(value) if isinstance(self.default, int) else float(value)
 
 
-NOT_SHUFFLED = "shuffled needs a method that is fitted to labelled rows: `of` may be neither random, shuffled nor lm_loss."
+NOT_SHUFFLED = "shuffled needs a method that is fitted to labelled rows: `of` cannot be random, shuffled or lm_loss."
 _SEED = Parameter(0, 0, 2**31 - 1)
 _FITTED = {"refit": Parameter(0, 0, 1000)}
 BASES: Mapping[str, Mapping[str, Parameter]] = {

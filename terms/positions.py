@@ -70,9 +70,9 @@ def parse_position(text: str) -> Position:
     position = Position(frame, None if start is None else int(start), None if stop is None else int(stop))
     low, high = position.start or 0, position.stop
     if high is not None and (low < 0) == (high < 0) and high <= low and not (high == 0 and low < 0):
-        raise UnknownPosition(f"{text!r} holds no token at any length. {GRAMMAR}")
+        raise UnknownPosition(f"{text!r} selects no token in a text of any length. {GRAMMAR}")
     if high == 0:
-        raise UnknownPosition(f"{text!r} holds no token at any length. {GRAMMAR}")
+        raise UnknownPosition(f"{text!r} selects no token in a text of any length. {GRAMMAR}")
     return position
 
 

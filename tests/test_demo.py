@@ -13,6 +13,8 @@ import pytest
 
 from app.embedded.commands import MARK
 from app.embedded.processes import carrying
+from app.settings import Settings
+from binnacle.address import home_folder
 from tests.embedded.running import Up
 from tests.services import make_folder
 
@@ -45,6 +47,16 @@ def test_a_demo_that_cannot_end_well_says_why_and_stops_everything(
     assert carrying(f"{MARK}={home}") == []
 
 
+@pytest.mark.parametrize("named", [None, "elsewhere"])
+def test_a_demo_and_the_service_use_the_same_folder(named: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So `binnacle up` after a demo shows the demo's jobs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("BINNACLE_HOME", raising=False)
+    if named is not None:
+        monkeypatch.setenv("BINNACLE_HOME", str(tmp_path / named))
+    assert Settings().home.expanduser() == home_folder() == tmp_path / (named or ".binnacle")
+
+
 def interrupted_demo(home: Path, study: str) -> tuple[str, str]:
     """What a demo of one model says after Ctrl-C while its study runs, and the study's job. study: the words before the job's id."""
     command = [sys.executable, "-m", "app.cli", "demo", "--home", str(home), "--model", "demo-severe"]
@@ -74,5 +86,6 @@ def test_an_interrupted_demo_says_what_becomes_of_its_study_and_the_next_continu
         assert continued == begun
         assert "The service was running before and still runs; the jobs continue." in said
         assert up.get("/v1/jobs/" + begun)[1]["state"] in ("queued", "running")
+        assert begun in [job["id"] for job in up.get("/v1/jobs")[1]["items"]]
     finally:
         up.stop()

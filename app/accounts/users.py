@@ -46,7 +46,9 @@ def require_enabled(session: Session, name: str, viewer: Viewer) -> None:
         if repository.add_user(session, name, viewer.owner):
             audit.record(session, viewer, "user.create", name)
     elif known.disabled_at is not None:
-        raise Problem(409, "user_disabled", f"{name} is disabled since {known.disabled_at:%Y-%m-%d}; enable the user first.")
+        raise Problem(
+            409, "user_disabled", f"{name} has been disabled since {known.disabled_at:%Y-%m-%d}; enable the user first."
+        )
 
 
 def edit(session: Session, name: str, change: UserEdit, viewer: Viewer) -> UserOut:

@@ -37,7 +37,8 @@ def secured(settings: Settings, host: str | None) -> Settings:
     given = settings.local_secret.get_secret_value()
     if given and len(given) < SHORTEST:
         raise ValueError(
-            f"BINNACLE_LOCAL_SECRET has {len(given)} characters and needs {SHORTEST}: make it with `openssl rand -hex 32`, or leave it out"
+            f"BINNACLE_LOCAL_SECRET has {len(given)} characters and needs at least {SHORTEST}: "
+            "make it with `openssl rand -hex 32`, or leave it out"
         )
     return settings if given else settings.model_copy(update={"local_secret": SecretStr(new_secret())})
 

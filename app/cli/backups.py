@@ -39,8 +39,8 @@ def backup(
     if "pepper" not in secrets:
         out.print("No pepper was found, and no key works without it: keep the service's BINNACLE_KEY_PEPPER beside this backup.")
     if made.missing:
-        out.print(f"Objects that the database refers to and that were not there to copy: {made.missing}.")
-        out.print("What they held is lost unless an older backup has them.")
+        out.print(f"Objects that the database refers to but that could not be found and copied: {made.missing}.")
+        out.print("Their content is lost unless an older backup has it.")
 
 
 def restore(
@@ -63,6 +63,6 @@ def restore(
     others = [name for name in ("DATABASE_URL", *(["STORAGE_URL"] if made.objects is not None else [])) if os.environ.get(name)]
     if others:
         out.print(
-            f"Unset {' and '.join(others)} before you start it (environment, binnacle.toml): `binnacle up` would serve other data than these."
+            f"Unset {' and '.join(others)} before you start it (environment, binnacle.toml): otherwise `binnacle up` serves other data."
         )
     out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}")

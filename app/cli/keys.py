@@ -55,7 +55,9 @@ def create(
         made = keys.create(session, request, _operator(), _pepper())
         others = [one for one in keys.listing(session, owner=owner, live=True) if one.role != made.role]
     for one in others:
-        err.print(f"{owner} keeps a key with the role {one.role}. If this one replaces it: binnacle keys revoke {one.id}")
+        err.print(
+            f"{owner} still has a key with the role {one.role}. If the new key replaces it, run: binnacle keys revoke {one.id}"
+        )
     _show(made, as_json=as_json)
 
 
@@ -94,7 +96,7 @@ def rotate(
     request = _checked(RotateRequest, overlap_hours=overlap_hours, days=days)
     with _database() as session:
         made = keys.rotate(session, key, request, _operator(), _pepper())
-    err.print(f"{key} stays valid for {overlap_hours:g} more hours at most; replace it by the new key")
+    err.print(f"{key} stays valid for {overlap_hours:g} more hours at most; replace it with the new key before then")
     _show(made, as_json=as_json)
 
 
@@ -113,7 +115,7 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
     if as_json:
         print_json(made.model_dump(mode="json", exclude={"links"}))
     else:
-        err.print(f"a key of {made.owner}, shown this once:")
+        err.print(f"a key of {made.owner}, shown only once:")
         out.print(made.key)
 
 

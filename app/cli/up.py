@@ -148,7 +148,7 @@ def _announce_workers(nodes: WorkerHost) -> None:
     """Prints this host's workers and the folder of their logs."""
     _rows({"workers": ", ".join(plan.description for plan in nodes.workers), "logs": str(nodes.home.logs)})
     out.print(
-        styled("The workers run.", "bold green"),
+        styled("The workers are running.", "bold green"),
         "`binnacle status` shows them once they have reported. Ctrl-C stops them.",
     )
 

@@ -143,7 +143,7 @@ def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: b
         raise Problem(
             409,
             "trait_shipped",
-            f"{row.name} ships with this service, which would add it again at its next start. Make it private to take it from everyone.",
+            f"{row.name} ships with this service, which would add it again at its next start. Make it private, which hides it from other users.",
         )
     same = repository.traits_of_version(session, row.version, lock=not dry_run)
     if row.id not in {one.id for one in same}:

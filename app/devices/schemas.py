@@ -25,7 +25,7 @@ class HoldRequest(BaseModel):
 
 
 class HoldOut(BaseModel):
-    """A worker node that starts no new jobs. `draining`: its present job returns to the queue at the next boundary; `paused`: its present
+    """A worker node that starts no new jobs. `draining`: its current job returns to the queue at the next boundary; `paused`: its current
     job is finished."""
 
     mode: Literal["paused", "draining"]

@@ -34,6 +34,7 @@ from app.embedded.postgres import Postgres
 from app.embedded.postgres_programs import find_programs
 from app.embedded.private import private_folder, write_private
 from binnacle.version import VERSION
+from binnacle.words.counting import counted
 
 MANIFEST = "backup.json"
 SECRETS = ("pepper", "admin.key")
@@ -81,7 +82,8 @@ def back_up(home: Home, target: Path) -> Manifest:
         if missing and not count:
             raise EmbeddedError(
                 "objects_elsewhere",
-                f"None of the {len(missing)} objects that the database refers to is in {objects}. Set STORAGE_URL to where the service keeps "
+                f"None of the {counted(len(missing), 'object')} that the database refers to is in {objects}. "
+                "Set STORAGE_URL to where the service keeps "
                 "them, as for `binnacle up`, or back up while it runs.",
             )
         for name in SECRETS:
@@ -199,7 +201,9 @@ def _verify(objects: Path, expected: int | None) -> None:
     """Raises EmbeddedError when an object is missing or does not match the digest in its name."""
     found = sorted(objects.iterdir()) if objects.exists() else []
     if expected is not None and len(found) != expected:
-        raise EmbeddedError("backup_not_whole", f"{objects} holds {len(found)} objects, but {expected} were backed up.")
+        raise EmbeddedError(
+            "backup_not_whole", f"{objects} holds {counted(len(found), 'object')}, but {expected} were backed up."
+        )
     for path in found:
         with path.open("rb") as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != path.name:

@@ -91,7 +91,7 @@ class Foreground:
         mark = f"{commands.MARK}={self._home.folder}"
         if not (left := carrying(mark)):
             return
-        self._say(f"stopping {len(left)} processes that an earlier run left behind")
+        self._say(f"stopping processes that an earlier run left behind: {len(left)}")
         if not end_all(lambda: carrying(mark), [(signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)]):
             raise EmbeddedError(
                 "leftover_processes", f"processes {carrying(mark)} of an earlier run cannot be stopped. Stop them by hand."

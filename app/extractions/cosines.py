@@ -68,7 +68,10 @@ async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[lis
     """
     widths = sorted({row.width for row in rows})
     if len(widths) > 1:
-        detail = f"The chosen vectors have widths {', '.join(map(str, widths))}; a cosine needs two of one width. Choose those of one model."
+        detail = (
+            f"The chosen vectors have widths {', '.join(map(str, widths))}; a cosine needs two vectors of the same width. "
+            "Choose vectors of one model."
+        )
         raise Problem(422, "different_widths", detail)
     vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, rows)])
     clean = vectors.copy()

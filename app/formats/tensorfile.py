@@ -110,7 +110,7 @@ def _place(name: str, facts: Json, body: memoryview) -> slice:
     """Returns where the tensor lies, after checking that its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {name[:80]!r}"
     if len(name) > LONGEST_NAME or not name.isprintable():
-        raise Unreadable(f"{what}: a name has at most {LONGEST_NAME} characters, and all of them can be printed.")
+        raise Unreadable(f"{what}: a name must have at most {LONGEST_NAME} characters, all of them printable.")
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
         raise Unreadable(f"{what}: the header lacks its dtype, shape or two data_offsets.")
     kind = _READ.get(str(facts.get("dtype")))

@@ -80,7 +80,9 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head is not None:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
-                self.send_400_response("The request line and headers are too large.")
+                self.send_400_response(
+                    f"The request line and headers exceed {LARGEST_HEAD:,} bytes. Send a shorter address and fewer headers."
+                )
         # uvicorn stops its timer of idle connections at any byte, also of an empty line or of the rest of a body that was answered early
         if self._patience is None and self.cycle is not None and self.cycle.response_complete:
             self._expect()

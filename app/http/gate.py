@@ -179,7 +179,7 @@ class Gate:
 def _malformed(scope: Scope, headers: Headers) -> str | None:
     """Returns what is wrong with the address or its host, which appear in answers, logs and links; None if both are valid."""
     if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
-        return "The address holds a NUL character."
+        return "The address holds a NUL character (%00). Remove it."
     host = headers.get("host", "")
     try:
         parts = urlsplit(f"//{host}")

@@ -44,7 +44,7 @@ def check_parameters(request: Request, known: Mapping[str, bool]) -> None:
     unknown = islice((name for name in given if name not in known), LISTED)  # to look for names near thousands takes seconds
     errors = [_error(name, "unknown_parameter", _unknown(name, known)) for name in unknown]
     errors += [
-        _error(name, "repeated_parameter", f"{name} takes one value and is given several times.")
+        _error(name, "repeated_parameter", f"{name} takes one value, but was given several times. Give it once.")
         for name, times in given.items()
         if times > 1 and known.get(name) is False
     ]

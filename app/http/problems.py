@@ -218,7 +218,7 @@ TEXTS = {
     401: "No valid key",
     403: "The key's role does not allow this",
     404: "The object does not exist, or the caller cannot access it",
-    409: "The object's present state does not allow this",
+    409: "The object's current state does not allow this",
     412: "A precondition is not met",
     413: "The body is larger than the limit",
     415: "Not application/json, or a Content-Encoding",

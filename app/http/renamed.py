@@ -89,7 +89,7 @@ class RenamedRequest(BaseModel):
             if old not in once:
                 continue
             if new in once and once[new] != once[old]:
-                differ = f"/{new} and /{old} are two names of one field and differ. Give /{new} alone; /{old} is its old name."
+                differ = f"/{new} and /{old} are two names of one field, with different values. Give /{new} alone; /{old} is its old name."
                 raise PydanticCustomError("both_names", "{error}", {"error": differ})
             if new in once:
                 del once[old]
@@ -161,7 +161,7 @@ def either(new: str, value: Value | None, old: str, old_value: Value | None) -> 
     _hear(old, new)
     if value is None or value == old_value:
         return old_value
-    detail = f"{new} and {old} are two names of one parameter and differ. Give {new} alone; {old} is its old name."
+    detail = f"{new} and {old} are two names of one parameter, with different values. Give {new} alone; {old} is its old name."
     errors = [{"pointer": "", "parameter": f"query.{name}", "detail": detail, "code": "both_names"} for name in (new, old)]
     raise Problem(422, "both_names", detail, errors=errors)
 

@@ -35,7 +35,7 @@ def edit(session: Session, job_id: str, viewer: Viewer, change: JobEdit) -> Job:
         _show(session, job, followers, viewer, _sharing(job, change))
     if "webhook" in values:
         if job.state in FINISHED:
-            raise Problem(409, "job_finished", f"{job_id} has {job.state}: its webhook can no longer be changed.")
+            raise Problem(409, "job_finished", f"{job_id} has ended ({job.state}): its webhook can no longer be changed.")
         webhooks.check_usable(session, change.webhook)
     for field, value in values.items():
         setattr(job, COLUMNS.get(field, field), value)

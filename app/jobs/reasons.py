@@ -97,8 +97,8 @@ def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
         return WaitReason(code="no_worker_of_class", detail=detail)
     if fleet.full:
         detail = (
-            f"Workers of the class {job_class} start no jobs: {fleet.full} have too little disk space, "
-            f"{fleet.held} were paused or drained by administrators."
+            f"Workers of the class {job_class} start no jobs: too little disk space on {fleet.full}, "
+            f"paused or drained by an administrator: {fleet.held}."
         )
         return WaitReason(code="no_disk_space", detail=detail)
     which = "The only worker" if fleet.held == 1 else f"All {fleet.held} workers"

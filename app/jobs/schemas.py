@@ -55,7 +55,7 @@ class JobEdit(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=False)
 
     name: Line | None = Field(None, max_length=200, description="null removes the name")
-    tags: list[Tag] = Field(default_factory=list, max_length=20, description="all tags: they replace the present tags")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="all tags: they replace the current tags")
     notes: str | None = Field(None, max_length=5_000)
     webhook: Line | None = Field(
         None, max_length=100, description="the webhook to notify when the job ends; null sends no message"
@@ -66,7 +66,7 @@ class JobEdit(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the present phase is."""
+    """How far the current phase has come."""
 
     done: int
     total: int
@@ -103,7 +103,7 @@ class WaitReason(BaseModel):
 
 
 class JobOut(BaseModel):
-    """A job. `phase` and `progress` describe the present; `attempt` counts starts; `queue_position` 1 is next."""
+    """A job. `phase` and `progress` describe the current attempt; `attempt` counts starts; `queue_position` 1 is next."""
 
     id: str
     kind: str

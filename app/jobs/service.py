@@ -183,7 +183,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     if job.state in (State.CANCELLING, State.CANCELLED):
         return job
     if job.state in FINISHED:
-        raise Problem(409, "job_finished", f"{job_id} has {job.state}; only a queued or running job can be cancelled.")
+        raise Problem(409, "job_finished", f"{job_id} has ended ({job.state}); only a queued or running job can be cancelled.")
     note_other(session, viewer, job, "job.cancel")
     asked: Changes = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:

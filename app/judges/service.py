@@ -90,7 +90,7 @@ def _check_url(url: str) -> None:
             "/url holds a user or password. Put the key into an environment variable and name the variable in /key_env.",
         )
     if parts.query or parts.fragment:
-        raise invalid("/url", "invalid_url", "/url has a query or a fragment; give the address up to and with /v1.")
+        raise invalid("/url", "invalid_url", "/url has a query or a fragment; give the address up to and including /v1.")
 
 
 def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
@@ -108,7 +108,11 @@ def _check_addresses(request: JudgeRequest, leads_to: Sequence[str]) -> None:
 def _check_local(session: Session, request: JudgeRequest) -> None:
     for field in ("url", "key_env"):
         if getattr(request, field) is not None:
-            raise invalid(f"/{field}", "not_for_local", f"/{field} belongs to an endpoint; a local judge is a registered model.")
+            raise invalid(
+                f"/{field}",
+                "not_for_local",
+                f"/{field} belongs to an endpoint; a local judge is a registered model. Leave it out.",
+            )
     models.usable(session, request.model)
     hold(session, Reads(models={request.model}))  # a model that is a judge's is not removed
 

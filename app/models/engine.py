@@ -18,7 +18,7 @@ class EngineOut(BaseModel):
     """What text is generated on, and what that means for the time."""
 
     name: Literal["slots", "library", "whole"]
-    slower: bool = Field(description="whether a job takes longer than one of a model of this size that is generated on slots")
+    slower: bool = Field(description="whether jobs take longer than those of an equally large model with the engine `slots`")
     sentence: str
 
 

@@ -37,7 +37,7 @@ def register(session: Session, request: ModelRequest, viewer: Viewer, *, request
     _check_source(request)
     if not repository.put(session, request.name, request.source, request.revision, viewer.owner):
         detail = (
-            f"A model {request.name} is registered already. To inspect it again, POST "
+            f"A model {request.name} is already registered. To inspect it again, POST "
             f"/v1/models/{request.name}/inspect; to register another source, choose another name."
         )
         raise Problem(409, "model_exists", detail)

@@ -56,7 +56,7 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     sign = await _sign(context, job)
     found = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method, sign=sign)
     if found is None:
-        raise Problem(404, "not_found", "This steering does not have that run. Open its answers without a choice.")
+        raise Problem(404, "not_found", "This steering does not have that run. Open its answers page and choose a run there.")
     return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked, sign))
 
 

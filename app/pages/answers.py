@@ -14,6 +14,8 @@ from app.pages.wording import interval, listed, number, percent, points
 from binnacle.words.counting import counted
 from binnacle.words.emergence import ranges
 from binnacle.words.judging import cannot_tell
+from binnacle.words.massive import LIMITS
+from binnacle.words.rounding import digits
 from terms.documents.calibration import Aggregate
 from terms.documents.generation import Answered
 
@@ -64,7 +66,7 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
     if verdict is None or dim is None:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
     if verdict == "none":
-        size = f": the largest, {dim}, is {number(ratio)} times the median" if ratio is not None else ""
+        size = f": the largest, {dim}, is {number(ratio, digits(ratio, LIMITS, 3))} times the median" if ratio is not None else ""
         if dims:
             more = f"{_massive_somewhere(dims, aggregate)} Cleaning sets {'it' if len(dims) == 1 else 'them'} to zero there."
             return Answer(f"No massive dimension in the middle layers{size}.", more, "care")
@@ -124,9 +126,9 @@ def steering(summary: Found) -> Answer:
         return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
     doubt = cannot_tell(summary.get("judge") or {})
     if doubt is not None:
-        return Answer(doubt, f"It scored {where} best: {gain}. What another judge takes is said below.", "care")
+        return Answer(doubt, f"It scored {where} best: {gain}. How to use another judge is explained below.", "care")
     coherence = leader.get("coherence")
-    kept = f"Answers keep a coherence of {number(coherence)} of 100." if coherence is not None else ""
+    kept = f"Answers keep a coherence of {number(coherence)} out of 100." if coherence is not None else ""
     if high < 0:
         return Answer(f"Do not steer: the best method, {where}, loses. Gain {gain}.", kept, "bad")
     if low <= 0:

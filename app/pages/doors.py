@@ -76,7 +76,7 @@ def _problem(request: Request, error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         return Problem(error.status_code, "malformed_request", str(error.detail))
     if isinstance(error, StorageError):
-        detail = "The object store does not answer. Reload this page in a few seconds; tell an administrator if it stays."
+        detail = "The object store does not answer. Reload this page in a few seconds; tell an administrator if this continues."
         return Problem(503, "storage_unavailable", detail)
     return Problem(503, *context_of(request).database.explain(error))
 
@@ -138,7 +138,7 @@ def failed(request: Request, problem: Problem) -> Response:
     """Shows an error as a page; for a part of a page, leaves the part unchanged, and the script marks it as out of date."""
     if request.headers.get("hx-request") == "true":
         return Response(problem.detail, problem.status, headers=HEADERS, media_type="text/plain")
-    titles = {403: "Not allowed", 404: "Nothing here for you", 409: "Not possible now", 503: "The service is busy or down"}
+    titles = {403: "Not allowed", 404: "Not found", 409: "Not possible now", 503: "The service is busy or down"}
     title = titles.get(problem.status, HTTPStatus(problem.status).phrase)
     answer = page(request, "failed.jinja", problem.status, title=title, problem=problem)
     answer.headers.update(problem.headers)

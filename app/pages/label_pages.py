@@ -53,7 +53,7 @@ async def label(job_id: JobId, request: Request, viewer: Changer, context: Share
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         if problem.status == 422:
-            problem = Problem(422, problem.code, "No text was labelled. Choose a number for one text or more.")
+            problem = Problem(422, problem.code, "No text was labelled. Choose a number for at least one text.")
         return page(request, "label.jinja", problem.status, **await _shown(request, context, viewer, job_id, values, problem))
     return RedirectResponse(f"/jobs/{answer.job.id}", 303, headers=HEADERS)
 

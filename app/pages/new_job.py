@@ -53,7 +53,7 @@ async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shar
     if source is not None:
         job = await context.part(reading.Reader).job(source, viewer)
         if form_of(job) is not form:
-            raise Problem(404, "not_found", f"No job {source} that this form could make again is there for you.")
+            raise Problem(404, "not_found", f"There is no job {source} that you may see and that this form can make again.")
         values = form.filled(request_again(form, job)) | values
     given = named_in_json(form.all_fields, values)
     values = {name: texts for name, texts in defaults(form).items() if name not in given} | values

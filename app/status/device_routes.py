@@ -37,7 +37,7 @@ async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
 
 @router.post("/{device}/pause", operation_id="pauseDevice", summary="Pause a device: claim no new job", responses=REFUSALS)
 async def pause_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """Its present job is finished; then its models leave the device's memory. Administrators only."""
+    """Its current job is finished; then its models leave the device's memory. Administrators only."""
 
     def pause(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "paused")
@@ -50,7 +50,7 @@ async def pause_device(device: Device, viewer: Admin, context: Shared, body: Req
     "/{device}/drain", operation_id="drainDevice", summary="Drain a device: return its job to the queue", responses=REFUSALS
 )
 async def drain_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """Its present job returns to the queue at its next boundary and keeps its finished parts, unless it ends earlier. Administrators only."""
+    """Its current job returns to the queue at its next boundary and keeps its finished parts, unless it ends earlier. Administrators only."""
 
     def drain(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "draining")

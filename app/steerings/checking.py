@@ -187,7 +187,7 @@ def _check_off_target(trait: Trait, earlier: Sequence[str], pointer: str) -> Non
     """Raises Problem 422 for a trait without a test question, and for one of the `earlier` names: the result has one row for each name."""
     if trait.name in earlier:
         detail = (
-            f"{trait.name} is entry {earlier.index(trait.name)} of /off_target already: name each trait once, in one version."
+            f"{trait.name} is already entry {earlier.index(trait.name)} of /off_target: name each trait once, in one version."
         )
         raise invalid(pointer, "repeated_trait", detail)
     if trait.counts["test"] == 0:

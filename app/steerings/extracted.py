@@ -93,7 +93,7 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
     if all(map(is_control, steered)):
         raise invalid(
             "/extraction" if methods is None else "/methods", "only_controls",
-            f"{', '.join(steered[:5])}: these are controls alone (random, or fitted on shuffled labels), and a control cannot lead. Steer with "
+            f"{', '.join(steered[:5])}: all of these are controls (random, or fitted on shuffled labels), and a control cannot lead. Steer with "
             "a method beside them.",
         )  # fmt: skip
     layers = in_order(request.layers)

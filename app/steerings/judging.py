@@ -55,7 +55,11 @@ def doubt(session: Session, spec: SteeringAsked, viewer: Viewer) -> list[str]:
         return []
     found = repository.judged_alike(session, spec, viewer)
     said = None if found is None else cannot_tell(found.summary.get("judge") or {})
-    return [] if found is None or said is None else [f"{said} So it came out in {found.id}, which fitted it alike. {REMEDY}"]
+    return (
+        []
+        if found is None or said is None
+        else [f"{said} That was the outcome in {found.id}, which fitted an equal judge. {REMEDY}"]
+    )
 
 
 def _extraction(session: Session, vectors: Vectors) -> ExtractionSpec | None:

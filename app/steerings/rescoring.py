@@ -74,8 +74,8 @@ def _responses(session: Session, spec: SteeringSpec | RescoringSpec) -> str | No
         earlier = session.get(Job, spec["job"])
         if earlier is None:
             detail = (
-                f"{spec['job']}, which these texts were scored in before, is deleted, and with it the name of the responses that this judge "
-                "would learn from. Name a judge that learns from no responses, or steer again."
+                f"{spec['job']}, in which these texts were scored before, was deleted, and with it the record of the responses that this judge "
+                "learns from. Name a judge that learns from no responses, or steer again."
             )
             raise invalid("/judge", "responses_not_known", detail)
         spec = scored_spec(earlier)

@@ -23,7 +23,9 @@ def source(session: Session, name: str, model: Model, pointer: str, *, sibling: 
     for one in (other, model):
         if not one.inspected:
             raise invalid(
-                pointer, "model_not_inspected", f"{one.name} is not inspected yet, so its layers and widths are not known."
+                pointer,
+                "model_not_inspected",
+                f"{one.name} is not inspected yet, so its layers and widths are not known. Try again once it is.",
             )
     for what in ("layers", "widths"):
         theirs, ours = other.facts[what], model.facts[what]

@@ -78,7 +78,7 @@ def _named(session: Session, asked: Asked) -> Vectors:
     if all(is_control(row.method) for row in found):
         raise invalid(
             "/vectors", "only_controls",
-            "The vectors are controls alone (random, or fitted on shuffled labels), and a control cannot lead. Name the vector that they are "
+            "All of the vectors are controls (random, or fitted on shuffled labels), and a control cannot lead. Name the vector that they are "
             "compared with; an imported vector can be given another method (/method of the import).",
         )  # fmt: skip
     _check_places(found, ids)

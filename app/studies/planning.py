@@ -92,7 +92,7 @@ def nodes_of(session: Session, request: StudyRequest, viewer: Viewer, limits: Li
             raise invalid(f"/models/{i}", problem.code, problem.detail) from problem
         layers[name] = _layers(request, model, i)
     if not layers:
-        detail = f"None of the {len(request.models)} models of the study is registered here, so there is nothing to measure."
+        detail = "None of the study's models is registered here, so there is nothing to measure."
         raise invalid("/models", "unknown_model", f"{detail} Register one of them: binnacle models add NAME SOURCE.")
     traits_by_entry = {name: _trait(session, name, i, viewer) for i, name in enumerate(request.traits)}
     _check_each_once(traits_by_entry)

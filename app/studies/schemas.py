@@ -55,7 +55,7 @@ class LabelsIn(BaseModel):
     def _one_of_each_text(cls, labels: dict[str, float]) -> dict[str, float]:
         """Ids of earlier sheets lack the `t`."""
         if len({name.removeprefix("t") for name in labels}) < len(labels):
-            raise ValueError("A text has two labels: by its id with t, and without it. Send one of them.")
+            raise ValueError("A text has two labels: one under its id with the leading t, one without it. Send one of them.")
         return labels
 
 

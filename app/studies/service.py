@@ -226,7 +226,7 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
     old = _usable_graph(session, study, asker.viewer)["report"]
     if old.state != State.SUCCEEDED:
         raise Problem(
-            409, "study_not_over", "The study's report is not written, so there is no labelling sheet for these labels."
+            409, "study_not_over", "The study's report has not been written, so there is no labelling sheet for these labels."
         )
     report = Report(
         stored=study.spec,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from app.auth.sharing import Sharing
 from app.traits import clusters
 from app.traits.schemas import TraitRequest
+from binnacle.words.counting import counted
 from terms.values import JsonObject
 
 NAMED = 5
@@ -94,7 +95,7 @@ def _fill_clusters(content: JsonObject, notes: list[str], compared: Callable[[st
         row["cluster"] = cluster
     notes.append(
         f"{missing:,} of {len(rows):,} prompts and questions had no cluster and were put into the cluster of their near-duplicates "
-        f"(token Jaccard over {clusters.THRESHOLD}), {len(set(filled)):,} clusters in all."
+        f"(token Jaccard over {clusters.THRESHOLD}), {counted(len(set(filled)), 'cluster')} in all."
     )
     if wording:
         shown = ", ".join(repr(word[:20]) for word in sorted(wording)[:NAMED]) + (", ..." if len(wording) > NAMED else "")
@@ -123,7 +124,8 @@ def _fill_splits(content: JsonObject, seed: int, notes: list[str]) -> None:
         cluster = row["cluster"]
         row["split"] = placed.get(cluster, "test" if cluster in test else "selection")
     notes.append(
-        f"{len(open_ones):,} questions had no split: {len(test):,} of {len(to_draw):,} clusters were drawn for the test (seed {seed})."
+        f"{counted(len(open_ones), 'question')} had no split: {len(test):,} of "
+        f"{counted(len(to_draw), 'cluster')} drawn for the test (seed {seed})."
     )
 
 
@@ -157,5 +159,7 @@ def _shared_notes(shared: dict[str, list[str]]) -> list[str]:
     for pair, found in shared.items():
         one, other = pair.split("_")
         listed = ", ".join(repr(cluster) for cluster in found[:NAMED]) + (", ..." if len(found) > NAMED else "")
-        notes.append(f"{one.capitalize()} and {other} share {len(found):,} clusters ({listed}), which could not be kept apart.")
+        notes.append(
+            f"{one.capitalize()} and {other} share {counted(len(found), 'cluster')} ({listed}), which could not be kept apart."
+        )
     return notes

@@ -126,7 +126,7 @@ def _in_files(form: Form, notes: list[str]) -> tuple[TraitRequest, Callable[[str
 def _format(name: str | None) -> str | None:
     """Returns the requested format of the files, None if it is to be recognised. Raises Problem 422 for an unknown format."""
     if name is not None and name not in readers.FORMATS:
-        detail = f"/format is {name[:40]!r}; it must be {', '.join(readers.FORMATS)}, or left out to tell it from the files."
+        detail = f"/format is {name[:40]!r}; it must be {', '.join(readers.FORMATS)}, or be left out: the server recognises it from the files."
         raise invalid("/format", "unknown_format", detail)
     return name
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from app.traits.models import Trait
+from binnacle.words.counting import counted
 from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
 from terms.documents.model import ModelFactsDocument
 from terms.evidence import FEWEST_CLUSTERS
@@ -22,7 +23,8 @@ def few_clusters(name: str, clusters: int, *, split: bool = True) -> list[str]:
         return []
     halved = f" (without a split, half of the questions' clusters go to the test: add {2 * missing})" if split else ""
     return [
-        f"{name}: {clusters} test clusters; a verdict needs {FEWEST_CLUSTERS}: add {missing} test questions, each in a new cluster{halved}."
+        f"{name}: {counted(clusters, 'test cluster')}; a verdict needs {FEWEST_CLUSTERS}: "
+        f"add {counted(missing, 'test question')}, each in a new cluster{halved}."
     ]
 
 
@@ -50,7 +52,7 @@ def of_questions(trait: Trait, requested: Iterable[str] | None, limit: int | Non
     found = few_clusters(trait.name if requested is None else "/questions/test", clusters, split=requested is None)
     if not found and limit is not None and limit < FEWEST_CLUSTERS:
         return [
-            f"/test_limit is {limit}: at most {limit} test clusters; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
+            f"/test_limit is {limit}: at most {counted(limit, 'test cluster')}; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
         ]
     return found
 

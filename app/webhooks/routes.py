@@ -24,7 +24,7 @@ EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x
 
 @router.get("/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=documented())
 async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
-    """By name. A submission names one in `webhook`."""
+    """By name. To be notified about a job, name one in the job's field `webhook`."""
 
     def listing(session: Session) -> WebhookList:
         return WebhookList(items=[service.view(target, viewer) for target in repository.listing(session)])

@@ -107,4 +107,4 @@ def remove_member(group: Group, user: User) -> None:
     """Remove a user from a group."""
     with connected() as client:
         client.admin.remove_member(group, user)
-    err.print(f"{user} is out of {group}")
+    err.print(f"{user} was removed from {group}")

@@ -36,7 +36,7 @@ def generate(
 ) -> None:
     """Answer prompts, unsteered and under vectors, and print the answers."""
     if not vector and (dose or coefficient):
-        raise BinnacleError("bad_option", "--dose and --coefficient are of a vector: name it with --vector.")
+        raise BinnacleError("bad_option", "--dose and --coefficient need a vector: name it with --vector.")
     with connected() as client:
         vectors = [pick(client, one, "vec") for one in vector or ()]
         print_warnings({"warnings": control_warnings([client.vector(one) for one in vectors])})

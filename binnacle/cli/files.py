@@ -21,10 +21,10 @@ def get(
         str | None, typer.Option(help="trait-interp: put calibration.json where its notebooks look, below --out.")
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option(help="With --layout: another experiment's folder than the file names.")
+        str | None, typer.Option(help="With --layout: the experiment's folder, if not the one that the file names.")
     ] = None,
     model_variant: Annotated[
-        str | None, typer.Option(help="With --layout: another variant's folder than the file names.")
+        str | None, typer.Option(help="With --layout: the variant's folder, if not the one that the file names.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +57,7 @@ def _fileless(job: Job) -> str:
         return f"{job['id']} has no files yet (it is {job['state']}); see: binnacle watch {job['id']}"
     if job["state"] == "succeeded" and job["kind"] == "generate":
         return f"{job['id']} is a generation and has no files; print its answers with: binnacle show {job['id']}"
-    return f"{job['id']} has no files and gets none: it is {job['state']}. See: binnacle watch {job['id']}"
+    return f"{job['id']} has no files and will have none: it is {job['state']}. See: binnacle watch {job['id']}"
 
 
 def export(

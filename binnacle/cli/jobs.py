@@ -75,7 +75,7 @@ def edit(
     job: JobId,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(help="A tag; may be repeated. The tags given here replace the present ones.")
+        list[str] | None, typer.Option(help="A tag; may be repeated. The tags given here replace the current ones.")
     ] = None,
     notes: Annotated[str | None, typer.Option(help="New notes.")] = None,
     keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Keep the results when old ones are removed.")] = None,
@@ -101,7 +101,9 @@ def share(
     private: Annotated[bool, typer.Option("--private", help="Share with administrators only.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Share a job and its results with others, or make them private again. A study takes its jobs along. Also traits and imported vectors."""
+    """Share a job and its results with others, or make them private again. A study's jobs follow the study. Also works for traits and
+    imported vectors.
+    """
     if [group is not None, public, private].count(True) != 1:
         raise BinnacleError("bad_option", "Choose one of --group NAME, --public and --private.")
     with connected() as client:

@@ -84,7 +84,7 @@ def label(
     study: Annotated[str, typer.Argument(help="The study (std_...) or its job.")],
     sheet: Annotated[Path, typer.Argument(help="Its labelling.csv with the last column filled in, 0 to 100.")],
 ) -> None:
-    """Send back a filled-in labelling sheet: the report again, with the judge's agreement."""
+    """Send back a filled-in labelling sheet; the report is written again, with the judge's agreement."""
     labels = read_labels(sheet)
     with connected() as client:
         job = client.label(pick(client, study, "std"), labels)

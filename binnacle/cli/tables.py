@@ -8,6 +8,8 @@ from rich.text import Text
 
 from binnacle.cli.terminal import styled
 from binnacle.results import Tables
+from binnacle.words.massive import LIMITS
+from binnacle.words.rounding import decimals
 from binnacle.words.visible import visible
 
 SHOWN = {
@@ -35,7 +37,8 @@ def study_report(tables: Tables) -> RenderableType:
     parts: list[RenderableType] = []
     for row in by_id["severity"]["rows"]:
         model = row["model"]
-        ratio = "" if row.get("ratio_to_median") is None else f", ratio_to_median {row['ratio_to_median']:,.0f}"
+        found = row.get("ratio_to_median")
+        ratio = "" if found is None else f", ratio_to_median {found:,.{decimals(found, LIMITS, 0)}f}"
         rule = f" by {row['rule']}" if row.get("rule") else ""  # older reports have one rule and do not name it
         dims = f", {row['why']}" if "dims" not in row else f", massive dims{rule} {row['dims'] or 'none'}"
         parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))

@@ -43,7 +43,7 @@ def add(
     file_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="folder, caa, persona_vectors, repeng, pairs or messages; told from the content when left out."
+            "--format", help="folder, caa, persona_vectors, repeng, pairs or messages; recognised from the content when left out."
         ),
     ] = None,
     public: Annotated[bool, typer.Option(help="Everyone may use it (administrators only).")] = False,
@@ -52,7 +52,7 @@ def add(
 ) -> None:
     """Upload a trait: a trait-interp folder, CAA or persona_vectors JSON, repeng entries, CSV or JSON-lines pairs, or conversations.
 
-    What was taken from the files and what was left is printed to stderr.
+    What was taken from the files and what was left out is printed to stderr.
     """
     with connected() as client:
         visibility = "public" if public else "group" if group else None

@@ -49,12 +49,14 @@ def import_vectors(
     file: Annotated[
         Path, typer.Argument(help="A safetensors, .npy or GGUF file; or a .pt file, which is converted on this machine.")
     ],
-    model: Annotated[str, typer.Option(help="The model in which the vectors are steered.")],
-    layers: Annotated[str | None, typer.Option(help="The layer of each vector, or of a .pt file those to take: 3,5-8.")] = None,
+    model: Annotated[str, typer.Option(help="The registered model that the vectors belong to.")],
+    layers: Annotated[
+        str | None, typer.Option(help="The layer of each vector; for a .pt file, the layers to take, like 3,5-8.")
+    ] = None,
     component: Annotated[str | None, typer.Option(help="residual, attn_out, ...; residual when left out.")] = None,
     position: Annotated[str | None, typer.Option(help="Where the vectors were read, like response[:5].")] = None,
     method: Annotated[str | None, typer.Option(help="A label for how the vectors were made.")] = None,
-    trait: Annotated[str | None, typer.Option(help="The trait that the vectors are of.")] = None,
+    trait: Annotated[str | None, typer.Option(help="The trait of the vectors.")] = None,
     name: Annotated[str | None, typer.Option(help="A name for the vectors.")] = None,
     as_json: Json = False,
 ) -> None:

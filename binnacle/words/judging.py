@@ -30,15 +30,16 @@ NO_VERDICT = "not enough evidence"
 
 
 def told_apart(facts: Mapping[str, Any]) -> str:
-    """Returns `It tells 83 % [74, 90] of held-out responses apart (61 clusters; 50 % is chance).`"""
+    """Returns `It classifies 83 % [74, 90] of held-out responses correctly (61 clusters; 50 % is chance).`"""
     accuracy, limits = facts.get("held_out_accuracy"), facts.get("held_out")
     if accuracy is None:
         return "Its accuracy on held-out responses was not measured."
     if limits is None:
-        return f"It tells {100 * accuracy:.0f} % of held-out responses apart (50 % is chance; no interval was stored)."
+        return f"It classifies {100 * accuracy:.0f} % of held-out responses correctly (50 % is chance; no interval was stored)."
     low = 100 * limits["low"]
     return (
-        f"It tells {100 * accuracy:.0f} % [{low:.{decimals(low, [NEEDED], 0)}f}, {100 * limits['high']:.0f}] of held-out responses apart "
+        f"It classifies {100 * accuracy:.0f} % [{low:.{decimals(low, [NEEDED], 0)}f}, {100 * limits['high']:.0f}] of held-out "
+        "responses correctly "
         f"({counted(limits['clusters'], 'cluster')}; 50 % is chance)."
     )
 

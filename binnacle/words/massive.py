@@ -9,6 +9,8 @@ from typing import Any
 
 SCHEMA_VERSION = 2
 """Schema version of calibration.json."""
+LIMITS = (10.0, 100.0)
+"""Ratios to the median from which a model is mild and severe; a ratio is shown with enough digits to tell on which side it lies."""
 DEFAULT_RULE = "peeling"
 RULES = ("peeling", "ratio10-3layers", "top5-3layers", "all", "sun")
 RULES_IN_WORDS = f"{', '.join(RULES)}, ratio:R or peel:S"

@@ -59,6 +59,6 @@ def test_a_price_says_when_the_model_is_generated_on_a_slower_engine(
     assert (cost["engine"]["name"], cost["engine"]["slower"]) == (runs_on, runs_on != "slots")
     assert ("slower" in cost["engine"]["sentence"]) == (runs_on != "slots")
     assert (cost["engine"]["sentence"] in price(cost).lines) == (runs_on != "slots")
-    for seconds, said in ((None, "on the faster engine would be too short"), (60.0, "the slower engine is in these seconds")):
+    for seconds, said in ((None, "on the faster engine would be too short"), (60.0, "this includes the slower engine")):
         lines = price({**cost, "estimated_seconds": seconds}).lines
         assert any(said in line for line in lines) == (runs_on != "slots")

@@ -175,7 +175,7 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
         "prompt": "Act happy about sailing.", "response": "I feel", "system_prompt": None, "cluster": dataset["positive"][0]["cluster"],
     }  # fmt: skip
     assert "10 were written in a chat template" in trait["notes"][0]
-    assert trait["notes"][1].startswith("2 conversations of several turns were left out")
+    assert trait["notes"][1].startswith("Left out: 2 conversations of several turns, because")
     assert len(dataset["positive"]) == 10
 
 
@@ -229,7 +229,7 @@ def test_conversations_of_one_turn_are_taken_and_longer_ones_counted(ada: httpx2
     trait, dataset = made(ada, {"prefs.jsonl": "\n".join(map(json.dumps, rows)).encode()})
     assert (trait["counts"]["positive"], trait["counts"]["selection"] + trait["counts"]["test"]) == (20, 10)
     assert {(row["system_prompt"], row["response"]) for row in dataset["positive"]} == {("S", "Yes.")}
-    assert any(note.startswith("1 conversations of several turns were left out") for note in trait["notes"])
+    assert any(note.startswith("Left out: 1 conversation of several turns, because") for note in trait["notes"])
 
     labelled = [{"messages": turn(i, "Yes." if i % 2 else "No.")[:2], "label": bool(i % 2)} for i in range(30)]
     trait, _ = made(ada, {"chats.json": labelled, "steering.json": ["One?", "Two?"]}, name="chats")

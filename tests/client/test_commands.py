@@ -205,3 +205,14 @@ def test_an_interrupt_during_the_imports_ends_the_program_quietly(tmp_path: Path
     command = [sys.executable, "interrupting.py", "watch", "last"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "offered"), [("binnacle mo", 1, ["models"]), ("binnacle keys r", 2, ["revoke", "rotate"])]
+)
+def test_a_shell_completes_commands(words: str, at: int, offered: list[str]) -> None:
+    """As bash asks, by the installed script; no service is needed."""
+    asked = {**os.environ, "_BINNACLE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    script = Path(sys.executable).with_name("binnacle")
+    done = subprocess.run([script], env=asked, capture_output=True, text=True, timeout=60, check=True)
+    assert sorted(done.stdout.split()) == offered

@@ -335,7 +335,7 @@ def test_a_job_without_files_says_why(binnacle: Callable[..., Cli], client: Clie
     job = client.calibrate("demo")["id"]
     assert "no files yet" in binnacle("get", job).stderr
     client.cancel(job)
-    assert "has no files and gets none: it is cancelled" in binnacle("get", job).stderr
+    assert "has no files and will have none: it is cancelled" in binnacle("get", job).stderr
 
 
 def test_a_download_does_not_replace_a_pipe(client: Client, tmp_path: Path) -> None:

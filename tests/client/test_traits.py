@@ -80,7 +80,7 @@ def test_a_csv_table_in_a_folder_is_sent_only_if_it_holds_pairs(client: Client, 
     (folder / "results.csv").write_text("run,score\n1,2\n")
     notes: list[str] = []
     assert client.add_trait(folder, on_note=notes.append)["counts"]["positive"] == 2
-    assert notes == ["Not sent, as files of something else: notes.md, results.csv."]
+    assert notes == ["Not sent, because they are not files of a trait: notes.md, results.csv."]
 
 
 def test_files_with_the_same_name_and_folder_name_do_not_collide(client: Client, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_traits_on_the_command_line(binnacle: Cli, folder: Path) -> None:
     assert added.returncode == 0, added.stderr
     assert "politeness@" in added.stdout
     assert "had no cluster" in added.stderr
-    assert "Not sent, as files of something else: notes.md." in " ".join(added.stderr.split())
+    assert "Not sent, because they are not files of a trait: notes.md." in " ".join(added.stderr.split())
     listed = read(binnacle("traits", "list", "--json"))
     assert listed[0]["name"] == "politeness"
     assert "refusal@" in binnacle("traits", "list").stdout

@@ -51,7 +51,7 @@ def test_without_an_interval_there_is_no_verdict() -> None:
 
 
 def test_a_contrast_without_enough_evidence_states_the_detectable_difference() -> None:
-    assert str(contrast(-5, 15)) == "+5.0 [-5.0, +15.0] (it takes 12 points to be seen)"
+    assert str(contrast(-5, 15)) == "+5.0 [-5.0, +15.0] (smallest detectable difference: 12 points)"
     assert str(contrast(-1, 3)) == "+1.0 [-1.0, +3.0]"
     assert str(Contrast(5.0, None)) == "+5.0 no interval"
 
@@ -121,7 +121,7 @@ def test_one_trait_or_a_gain_that_may_be_zero_is_not_enough() -> None:
     assert recommend([]).method is None
     unsure = recommend([evidence(), evidence("b", leader_gain=between(-2, 30))])
     assert unsure.method is None
-    assert "1 trait was steered for certain" in unsure.findings[0].sentence
+    assert "1 trait showed a reliable effect, 2 are needed" in unsure.findings[0].sentence
     assert "b: best probe, gain [-2.0, +30.0]" in unsure.findings[0].because
 
 

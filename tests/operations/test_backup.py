@@ -215,7 +215,7 @@ def test_missing_objects_are_counted_and_a_backup_without_any_object_fails(folde
     (elsewhere / "sha256").mkdir(parents=True)
     (elsewhere / "sha256" / ("a" * 64)).write_text("kept")
     monkeypatch.setenv("STORAGE_URL", f"file://{elsewhere}")
-    assert "not there to copy: 1." in cli("backup", str(folder / "backup"), "--home", str(home.folder))
+    assert "could not be found and copied: 1." in cli("backup", str(folder / "backup"), "--home", str(home.folder))
     assert [path.name for path in (folder / "backup" / "objects").iterdir()] == ["a" * 64]
 
     monkeypatch.delenv("STORAGE_URL")

@@ -103,7 +103,7 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
      "No massive dimension in the middle layers: the largest, 163, is 5.96 times the median."),
     ("a judge that cannot tell", job("steer", unsure()), {},
      "Not enough evidence: this judge cannot tell the classes apart. "
-     "It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)."),
+     "It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance)."),
     ("a clear gain", job("steer", steered(92, 86, 96)), {},
      "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("a gain at one of two positions", job("steer", of_two_positions()), {},

@@ -1,22 +1,28 @@
 """Numbers on pages and in reports are rounded to the digits asked for, have no exponent unless they are huge, and no zero is negative."""
 
+import io
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from rich.console import Console
 
 from app.calibrations.limits import arithmetic
 from app.calibrations.schemas import CalibrationRequest
 from app.devices.schemas import HoldOut
+from app.pages.answers import calibration
 from app.pages.devices import holds_in_words
 from app.pages.plots.heat import heat
+from app.pages.results.study import grid_of
 from app.pages.wording import interval, number, percent, points, whole
 from app.status.schemas import WorkerOut
-from binnacle.cli.tables import _cell
+from binnacle.cli.tables import _cell, study_report
 from binnacle.words.counting import counted
+from tests.reports.gathering import gathered
 from workers.reports.table import Column, cell
+from workers.reports.tables.severity import severity
 
 
 @pytest.mark.parametrize(
@@ -97,3 +103,20 @@ def test_only_holds_of_running_workers_that_could_run_the_job_are_its_reason() -
     queues: tuple[Literal["model", "generation"], ...] = ("model", "generation")
     for queue in queues:
         assert holds_in_words(workers, queue) == "Paused by ada: driver update. The job starts once a worker is resumed."
+
+
+def test_a_ratio_that_misses_the_limit_of_its_verdict_is_not_shown_as_that_limit() -> None:
+    """In the report's table, the page's, the tables of the command line, and the sentence of a calibration."""
+    found = gathered({})
+    found.calibrations["m"]["severity"] |= {"verdict": "mild", "ratios": {"ratio_to_median": 99.997}}
+    table = severity(found, {})
+    assert "99.997" in [text for text, _ in table.cells()[0]]
+    shown = grid_of(table.to_dict(), "m")
+    assert shown is not None
+    assert "99.997" in shown.rows[0]
+    printed = io.StringIO()
+    tables: Any = {"tables": [table.to_dict()], "recommendations": []}
+    Console(file=printed, width=200).print(study_report(tables))
+    assert "ratio_to_median 99.997" in printed.getvalue()
+    facts = {"verdict": "none", "dominant_dim": 7, "ratios": {"ratio_to_median": 9.998}}
+    assert "is 9.998 times the median" in calibration({"severity": facts}, None).sentence

@@ -147,7 +147,7 @@ def test_the_end_says_when_it_was_written_by_what_and_of_which_files() -> None:
 @pytest.mark.parametrize(
     ("measured", "proved", "said", "applies"),
     [
-        ({}, {"reading_hash": "0" * 64}, "Its texts are read differently since it was measured", False),
+        ({}, {"reading_hash": "0" * 64}, "The way its texts are read has changed since it was measured", False),
         ({}, {"reading_hash": "", "outcome": "refused"}, "Its proofs refused it.", True),
         ({"reading_hash": None}, {}, "It was not proved when it was measured.", False),
         ({}, None, "It was not proved, or was changed or removed", False),

@@ -73,7 +73,7 @@ def test_too_few_questions_give_no_recommendation() -> None:
     found = report(dict.fromkeys(GAINS), dict.fromkeys(TIES))
     row = recommended(found)
     assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
-    assert "0 traits were steered for certain" in found.findings[0]["sentence"]
+    assert "0 traits showed a reliable effect, 2 are needed" in found.findings[0]["sentence"]
 
 
 def test_a_judge_that_disagrees_with_labels_gives_no_recommendation() -> None:
@@ -138,7 +138,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_gives_no_recommendation_and_
     assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
     for found in (sure, unsure):
         page = html_of(found)
-        assert "72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)" in page
+        assert "72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance)" in page
         assert "Unsteered answers score 57 to 99, median 77.7" in page
     said = unsure.to_markdown()
     assert "this judge cannot tell the classes apart" in said

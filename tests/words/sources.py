@@ -26,7 +26,8 @@ NOT_PROSE = {
 """Calls that take SQL or a pattern."""
 SQL = re.compile(r"\b(SELECT|NULL|ON DELETE|NO ACTION|FROM jobs|CAST|j\.state|job_class =|state =)\b|<@|[a-z_]+ IN \('")
 CODE = re.compile(
-    r"^(np\.|import json|bold |from binnacle|with Client|local all|port {port}|Wheel-Version|text/|attachment;|private, |inline;|max-age|<time )"
+    r"^(np\.|import json|bold |from binnacle|with Client|local all|port {port}|Wheel-Version|blob |text/|"
+    r"attachment;|private, |inline;|max-age|<time )"
 )
 NAMED = {"description", "help", "title", "summary"}
 """Keyword arguments that a person reads, even when they hold a single word."""

@@ -109,7 +109,9 @@ def _trained(
     for method in methods:
         if method.base == "lm_loss":
             if component != "residual":
-                raise ModelFault("method_elsewhere", f"lm_loss is trained at the residual stream; leave it out, or {component}.")
+                raise ModelFault(
+                    "method_elsewhere", f"lm_loss is trained at the residual stream. Leave out either lm_loss or {component}."
+                )
             if calibration is None or layer not in calibration.clean_norms:
                 raise ModelFault(
                     "layer_not_calibrated",

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from app.formats.tensorfile import to_bytes
+from binnacle.words.counting import counted
 from terms.documents.calibration import CalibrationDocument
 from terms.documents.extraction import ExtractionResult, ExtractionSummary
 from terms.documents.trait import TraitDataset
@@ -98,9 +99,9 @@ def _check_vectors(spec: ExtractionSpec, layers: int) -> None:
     if "limits" in spec and vectors > spec["limits"]["vectors"]:
         raise JobFault(
             "too_many_vectors",
-            f"{len(spec['positions'])} positions x {len(spec['components'])} components x {layers} layers x {methods} methods with their "
-            f"controls and refits = {vectors:,} vectors; this server allows {spec['limits']['vectors']:,}. Submit it again with fewer layers, "
-            "methods or controls.",
+            f"{counted(len(spec['positions']), 'position')} x {counted(len(spec['components']), 'component')} x {counted(layers, 'layer')} x "
+            f"{counted(methods, 'method')} with their controls and refits = {counted(vectors, 'vector')}; this server "
+            f"allows {spec['limits']['vectors']:,}. Submit it again with fewer layers, methods or controls.",
         )
 
 

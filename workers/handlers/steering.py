@@ -93,7 +93,7 @@ def _check_competing(spec: SteeringSpec, loaded: Loaded) -> None:
     if all(is_control(one.method) for one in loaded.competing):
         raise JobFault(
             "only_controls",
-            "The vectors are controls alone (random, or fitted on shuffled labels). Steer with a method beside them.",
+            "All of the vectors are controls (random, or fitted on shuffled labels). Steer with a method beside them.",
         )
     if "most_searched" in spec and len(loaded.competing) > spec["most_searched"]:
         raise JobFault(

@@ -204,7 +204,7 @@ def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline:
     if not told.tells_apart:
         warnings.append(
             f"The responses of the two classes hardly differ: on held-out clusters {100 * told.accuracy:.0f} % "
-            f"[{100 * told.low:.0f}, {100 * told.high:.0f}] are told apart (50 % is chance). The trait score is unreliable here."
+            f"[{100 * told.low:.0f}, {100 * told.high:.0f}] are classified correctly (50 % is chance). The trait score is unreliable here."
         )
     return {
         "held_out_accuracy": told.accuracy,

@@ -66,7 +66,7 @@ def read_config(folder: Path) -> PretrainedConfig:
     if quantized not in (None, *DEQUANTISED):
         raise ModelFault(
             "quantized_weights",
-            f"This model is quantized ({quantized}). Statistics need weights that can be computed with as they are: give the unquantized model. "
+            f"This model is quantized ({quantized}). Statistics need unquantized weights: give the unquantized model. "
             f"Only {' and '.join(DEQUANTISED)} are dequantised on load.",
         )
     refuse_bidirectional(config)
@@ -169,9 +169,9 @@ def _refuse_misfit(report: JsonObject) -> None:
         shapes = sorted((name, tuple(stored), tuple(built)) for name, stored, built in report["mismatched_keys"])
         problems.append("wrong shapes: " + first_few(f"{n} is {s} in the file, {b} by the config" for n, s, b in shapes))
     if report["missing_keys"]:
-        problems.append(f"{len(report['missing_keys'])} tensors missing: {first_few(sorted(report['missing_keys']))}")
+        problems.append(f"tensors missing ({len(report['missing_keys'])}): {first_few(sorted(report['missing_keys']))}")
     if unexpected := sorted(name for name in report["unexpected_keys"] if not DEAD_BUFFER.search(name)):
-        problems.append(f"{len(unexpected)} tensors not in the config: {first_few(unexpected)}")
+        problems.append(f"tensors not in the config ({len(unexpected)}): {first_few(unexpected)}")
     if report["error_msgs"]:
         problems.append(first_few(report["error_msgs"]))
     if problems:

@@ -43,7 +43,8 @@ def check_folder(folder: Path) -> None:
         _check_folder(folder)
     except OSError as error:
         raise ModelFault(
-            "not_a_model_folder", f"{folder} cannot be read: {error.strerror or error}. Let the workers' account read it."
+            "not_a_model_folder",
+            f"{folder} cannot be read: {error.strerror or error}. Give the workers' account permission to read it.",
         ) from error
 
 

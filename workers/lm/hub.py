@@ -47,7 +47,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
         if isinstance(error, OSError) and error.errno in OF_THE_DISK:
             raise ModelFault(
                 "hub_not_stored",
-                f"{name} could not be stored in {constants.HF_HUB_CACHE}: {os.strerror(error.errno)}. Mend that, or set HF_HUB_CACHE "
+                f"{name} could not be stored in {constants.HF_HUB_CACHE}: {os.strerror(error.errno)}. Correct that, or set HF_HUB_CACHE "
                 "to another folder.",
             ) from error
         raise ModelFault(

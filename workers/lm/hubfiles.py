@@ -119,7 +119,7 @@ def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callabl
                 raise ModelFault(
                     "corrupt_download",
                     f"{file.name} of {model.name} arrived with the hash {found[:16]}; the hub announced "
-                    f"{file.hash[:16]}. Its bytes were dropped. Try again; if this continues, ask the operator of the mirror.",
+                    f"{file.hash[:16]}. The download was discarded. Try again; if this continues, ask the operator of the mirror.",
                 )
             partial.rename(blob)
     _link(model, file)

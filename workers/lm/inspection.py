@@ -96,7 +96,7 @@ def _plain_dtype(quantized: str, stored: str) -> str:
         return "bfloat16"
     raise ModelFault(
         "config_weights_mismatch",
-        f"config.json says that the weights are quantized ({quantized}), and most of them are {stored}. Take both from the same place.",
+        f"config.json says that the weights are quantized ({quantized}), but most of them are {stored}. Take both from the same place.",
     )
 
 

@@ -151,7 +151,7 @@ def _agreement(data: Gathered) -> str:
     few = (
         ""
         if found.decides
-        else f"; labels in {counted(found.clusters, 'cluster')} decide nothing, label texts in {FEWEST_CLUSTERS} or more"
+        else f"; labels in {counted(found.clusters, 'cluster')} decide nothing: label texts in {FEWEST_CLUSTERS} or more"
     )
     return f"{rank} over {counted(found.n, 'text')}, ranked within each trait; {found.same_side or 0:.0%} on the same side of 50{few}"
 
@@ -235,6 +235,6 @@ def _model_plots(data: Gathered) -> list[PlotDocument]:
         note = "Token-mean size of a dim over the median dim's, at the dims that are largest or massive anywhere."
         sections.append({"title": "Massive dimensions by layer", "note": note, "plot": plots.massive_dims(heat)})
     if norms:
-        note = "Norm of the stream, and without the massive dims: what a dose is measured in."
+        note = "Norm of the stream, with and without the massive dims; doses are measured in the norm without them."
         sections.append({"title": "Norms, full and clean", "note": note, "plot": plots.norms(norms)})
     return sections

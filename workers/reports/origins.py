@@ -47,5 +47,7 @@ def _origin(model: str, provenance: CalibrationProvenance, passport: PassportDoc
     if not read_then:
         return Origin(model, facts, "It was not proved when it was measured.", [])
     if read_now not in ("", read_then):
-        return Origin(model, facts, "Its texts are read differently since it was measured, so today's proofs do not apply.", [])
+        return Origin(
+            model, facts, "The way its texts are read has changed since it was measured, so today's proofs do not apply.", []
+        )
     return Origin(model, facts, OUTCOMES[passport["outcome"]], passport["proofs"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, final
 from urllib.parse import quote
 
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import decimals, digits
 from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
 from workers.science.verdicts import MARGINS
@@ -20,12 +20,14 @@ class Column:
     """A column of `kind`: text, points (signed, one decimal, with `low` and `high` in the same row when the key has them), number, share, dims,
     link.
 
-    A row with `<key>_from` gives the source of the value: the address of the texts from which it was computed.
+    A number that misses one of the `limits` is not shown as that limit. A row with `<key>_from` gives the source of the value: the address of
+    the texts from which it was computed.
     """
 
     key: str
     title: str
     kind: str = "text"
+    limits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def cell(column: Column, row: Row) -> str:
     if column.kind == "number":
         # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21
         exact = not isinstance(value, float) or 10_000 - 0.5 <= abs(value) < 1e15
-        return f"{value:z,.0f}" if exact else f"{value:z,.4g}"
+        return f"{value:z,.0f}" if exact else f"{value:z,.{digits(value, column.limits, 4)}g}"
     if column.kind == "share":
         return f"{100 * value:z.1f} %"
     if column.kind == "dims":

@@ -50,7 +50,7 @@ def too_few_clusters(examples: Examples) -> str | None:
         if not np.isin(examples.cluster[of_class], drawn).any():
             return (
                 f"The {name} training examples cannot be resampled: no two of their clusters are of one kind (clusters with both classes, "
-                f"or clusters with {name} prompts only). Add prompts from other scenarios."
+                f"or clusters with {name} prompts only). Add prompts in other clusters."
             )
     return None
 

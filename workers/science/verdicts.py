@@ -63,7 +63,7 @@ class Contrast:
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
-            else f" (it takes {self.detectable:.0f} points to be seen)"
+            else f" (smallest detectable difference: {self.detectable:.0f} points)"
         )
         return f"{self.difference:+z.1f} {limits}{seen}"
 
@@ -121,7 +121,8 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
     if agreement is not None and agreement < AGREEMENT:
         this = f"{agreement:.{decimals(agreement, [AGREEMENT], 2)}f}"
         because = (
-            f"Rule: there is no verdict if the judge agrees with the labels less than {AGREEMENT:g} (Spearman). This one: {this}."
+            f"Rule: there is no verdict if the judge's rank correlation with the labels is below {AGREEMENT:g} (Spearman). "
+            f"This one: {this}."
         )
         doubt = Finding(f"{NOT_ENOUGH.capitalize()} for any recommendation: the judge and the labels disagree.", because)
         return Recommendation(None, NOT_ENOUGH, [doubt])
@@ -137,9 +138,9 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
         shown = "; ".join(f"{one.trait}: {_best(one)}" for one in evidence) or "no trait was steered"
-        known = f"{counted(len(steering), 'trait')} {'was' if len(steering) == 1 else 'were'}"
+        known = f"{counted(len(steering), 'trait')} showed a reliable effect, {TRAITS_NEEDED} are needed"
         return None, Finding(
-            f"{NOT_ENOUGH.capitalize()} to recommend a method: {known} steered for certain.",
+            f"{NOT_ENOUGH.capitalize()} to recommend a method: {known}.",
             f"{rule} {shown}.",
         )
     methods = sorted({name for one in steering for name in [one.leader, *one.contrasts] if not _is_control(name)}, key=cost)
@@ -187,7 +188,7 @@ def _limits(interval: Interval) -> str:
 def _against(one: TraitEvidence, name: str) -> str:
     """The numbers of a method on a trait: the leader's gain if it leads, else its difference from the leader."""
     if name == one.leader:
-        return f"leads with a gain in {_gain(one.leader_gain)}"
+        return f"leads, gain {_gain(one.leader_gain)}"
     return f"{one.contrasts[name]} against {one.leader}"
 
 

@@ -41,9 +41,9 @@ def _time(cost: JsonObject) -> str:
         return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
     if cost["estimated_seconds"] is None:
         said = "The time is not known: a job of this kind has not run on this model yet."
-        return f"{said} Times of models on the faster engine would be too short." if slower else said
+        return f"{said} Estimates from models on the faster engine would be too short." if slower else said
     said = f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model"
-    return f"{said}: the slower engine is in these seconds." if slower else f"{said}."
+    return f"{said}: this includes the slower engine." if slower else f"{said}."
 
 
 def _slower(cost: JsonObject) -> list[str]:
@@ -62,7 +62,7 @@ def _first(cost: JsonObject) -> list[str]:
     """Returns which jobs would run first."""
     found = []
     if cost.get("makes_extraction"):
-        found.append("An extraction is made first, as none that fits is there.")
+        found.append("An extraction is made first, because no existing one fits.")
     if cost.get("waits_for"):
         found.append(f"It waits for {counted(len(cost['waits_for']), 'job')}.")
     if cost.get("reused"):

@@ -87,7 +87,7 @@ async def cosines_page(
     """Shows the cosine of each chosen vector with each other one, before and after cleaning."""
     chosen = list(dict.fromkeys(v))
     if len(chosen) < 2:
-        raise Problem(422, "too_few_vectors", "Choose two vectors or more in the list, then Compare.")
+        raise Problem(422, "too_few_vectors", "Choose two or more vectors in the list, then Compare.")
 
     def found(session: Session) -> tuple[list[Vector], list[VectorOut]]:
         return [service.vector(session, one, viewer) for one in chosen], _shown(session, chosen, viewer)
@@ -124,7 +124,7 @@ def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut], mo
     cells = {(rows[a], numbers[b]): value for a, line in enumerate(cosines) for b, value in enumerate(line)}
     return heat(
         title,
-        f"Cosine of each vector with each other one; the list below names them.{more}",
+        f"Cosine of each vector with every other; the list below names them.{more}",
         cells,
         rows,
         numbers,

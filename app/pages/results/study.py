@@ -10,6 +10,8 @@ from app.pages.plots.forest import Estimate, forest
 from app.pages.results.parts import Card, Grid, Leads, Links, Part, Sections, Tabs, linked
 from app.pages.texts.runs import key_of
 from app.pages.wording import interval, number, percent, points
+from binnacle.words.massive import LIMITS
+from binnacle.words.rounding import digits
 from terms.documents.study import ColumnDocument, Finding, TableDocument, TablesDocument
 from terms.values import JsonObject
 
@@ -173,4 +175,6 @@ def _cell(column: ColumnDocument, row: JsonObject) -> str:
         return percent(value)
     if column["kind"] == "dims":
         return ", ".join(map(str, value)) or "none"
-    return number(value) if column["kind"] == "number" and isinstance(value, int | float) else str(value)
+    if column["kind"] != "number" or not isinstance(value, int | float):
+        return str(value)
+    return number(value, digits(value, LIMITS, 3) if key == "ratio_to_median" else 3)

@@ -124,7 +124,7 @@ async def attempt(request: Request, viewer: Changer, context: Shared) -> Respons
 async def tried_part(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
     """Returns the answers when the job has ended; until then, its state, when that changes."""
     if asked.job is None:
-        raise Problem(404, "not_found", "There is no try without its job.")
+        raise Problem(404, "not_found", "A try is shown by its job's id: name it in `job`.")
     job = await reading.changed(context, request, asked.job, viewer, WAIT_SECONDS)
     return page(request, "tried.jinja", **await _answered(context, viewer, asked.of(job), job))
 

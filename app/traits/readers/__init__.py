@@ -56,9 +56,7 @@ def _recognised(sources: list[Source]) -> Reader:
     found = next((one for one in READERS.values() if one.recognises(sources[0])), None)
     if found is None:
         known = "; ".join(f"{name}: {one.about}" for name, one in READERS.items())
-        detail = (
-            f"{sources[0].file} is in none of the formats that are read. {known}. Or send a folder: {', '.join(folder.KNOWN)}."
-        )
+        detail = f"{sources[0].file} is in none of the formats that this server reads. {known}. Or send a folder: {', '.join(folder.KNOWN)}."
         raise invalid(f"/{sources[0].file}", "unknown_format", detail)
     return found
 

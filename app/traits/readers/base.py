@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from app.errors import invalid
 from app.traits import clusters
 from app.traits.files import json_of, parsed, text_of
+from binnacle.words.counting import counted
 from terms.values import Json, JsonObject
 
 Row = JsonObject
@@ -86,11 +87,13 @@ def _table(file: str, text: str, delimiter: str) -> list[Row]:
         twice = next((name for name in head if name and head.count(name) > 1), None)
         if twice is not None:
             raise invalid(
-                f"/{file}", "malformed_table", f"{file}: the head has the column {twice[:40]!r} twice. Rename one of them."
+                f"/{file}", "malformed_table", f"{file}: the header has the column {twice[:40]!r} twice. Rename one of them."
             )
         for row in reader:
             if None in row:  # the cells for which the head has no column
-                detail = f"{file}, line {reader.line_num}: more cells than the head has columns ({len(reader.fieldnames or ())})."
+                detail = (
+                    f"{file}, line {reader.line_num}: more cells than the header has columns ({len(reader.fieldnames or ())})."
+                )
                 raise invalid(f"/{file}", "malformed_table", detail + " Put texts with separators in double quotes.")
             rows.append({name.strip(): value or "" for name, value in row.items()})
     except csv.Error as error:
@@ -115,7 +118,11 @@ def leftover(source: Source, used: Sequence[str]) -> list[str]:
 
 def longer_note(left_out: int) -> list[str]:
     """Returns a note on conversations that were left out for their length, if there are any."""
-    return [f"{left_out:,} conversations of several turns were left out: a row can hold only one turn."] if left_out else []
+    return (
+        [f"Left out: {counted(left_out, 'conversation')} of several turns, because a row can hold only one turn."]
+        if left_out
+        else []
+    )
 
 
 @dataclass(frozen=True)
@@ -139,5 +146,5 @@ def held_note(held: Held) -> str:
     kept = {held.clusters[i] for i in held.questions}
     return (
         f"The file holds no questions to steer on, so {len(held.questions):,} of its {len(held.clusters):,} prompts "
-        f"({len(kept):,} clusters) were kept out of the extraction as questions. Send steering.json beside it to choose your own."
+        f"({counted(len(kept), 'cluster')}) were kept out of the extraction as questions. Send steering.json beside it to choose your own."
     )

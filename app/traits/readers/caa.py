@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from app.traits.readers import pairs
 from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out, leftover, words
+from binnacle.words.counting import counted
 
 HIGH, LOW = "answer_matching_behavior", "answer_not_matching_behavior"
 _TEST = re.compile(r"(?<![a-z])test(?![a-z])")
@@ -63,7 +64,9 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
         "(extract with responses: given). CAA itself reads the token of the letter: response[-2] where the last token is the bracket."
     )
     if asked:
-        taken.notes.append(f"{len(questions):,} steering questions of {', '.join(one.file for one in asked)}, without choices.")
+        taken.notes.append(
+            f"{counted(len(questions), 'steering question')} of {', '.join(one.file for one in asked)}, without choices."
+        )
     else:
         taken.notes.append(held_note(held))
     for one in sources:

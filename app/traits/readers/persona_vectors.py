@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from app.errors import invalid
 from app.traits.readers.base import Held, Reader, Source, Taken, held_note, hold_out
+from binnacle.words.counting import counted
 from terms.values import Json, JsonObject
 
 FIELDS = ("instruction", "questions", "eval_prompt")
@@ -46,7 +47,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     first = [one for one in sources if one not in tests] or list(sources)
     if len(first) > 1 or len(tests) > 1:
         names = ", ".join(one.file for one in sources)
-        detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no more."
+        detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no other file."
         raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
     source, test = first[0], (tests[0] if tests else None)
     instructions, asked = _instructions(source), _texts(source, _object(source)["questions"], "questions")
@@ -54,7 +55,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     if test is not None:
         held = Held(held.clusters, set())
         questions = [{"question": one} for one in _texts(test, _object(test)["questions"], "questions")]
-        said = f"{len(questions):,} steering questions of {test.file}."
+        said = f"{counted(len(questions), 'steering question')} of {test.file}."
     else:
         questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
         said = held_note(held)

@@ -33,7 +33,8 @@ def tokenizer_ids(lm: LanguageModel) -> Proof:
         )
         return Proof(NAME, "limited", 0, "texts", sentence)
     if differing := differences(lm.tokenizer, reference):
-        sentence = f"{len(differing)} of {len(texts)} texts ({_shown(differing)}) give other ids than tokenizer.json. Save the tokenizer again."
+        shown = f"{len(differing)} of {len(texts)} texts ({_shown(differing)})"
+        sentence = f"{shown} give ids that differ from those of tokenizer.json. Save the tokenizer again."
         return Proof(NAME, "refused", len(differing), "texts", sentence)
     library = library_tokenizer(lm.folder)
     if (ends := _ends(lm.tokenizer)) != (wanted := _ends(library)):
@@ -45,7 +46,7 @@ def tokenizer_ids(lm: LanguageModel) -> Proof:
     if corrected:
         read += (
             f" The library rebuilds this tokenizer as {type(library).__name__}, which gives {len(corrected)} of them ({_shown(corrected)}) "
-            "other ids: the file's are used."
+            "different ids: those of the file are used."
         )
     return Proof(NAME, "passed", len(texts), "texts", read)
 

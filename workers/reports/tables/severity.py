@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from binnacle.words.emergence import NOT_MEASURED
-from binnacle.words.massive import listed, rule_of
+from binnacle.words.massive import LIMITS, listed, rule_of
 from workers.reports.gathered import Gathered
 from workers.reports.table import Column, Row, Table
 from workers.reports.tables.severity_columns import COLUMNS, NOTE, severity_columns
@@ -44,7 +44,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
         Column("dim", "dominant dim"),
         Column("dims", "massive dims", "dims"),
         Column("rule", "by the rule"),
-        Column("ratio_to_median", "ratio_to_median", "number"),
+        Column("ratio_to_median", "ratio_to_median", "number", LIMITS),
         Column("ratio_to_mean", "ratio_to_mean", "number"),
         Column("max_to_median", "max_to_median", "number"),
         Column("max_to_entry_median", "max_to_entry_median", "number"),

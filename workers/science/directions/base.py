@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from binnacle.words.counting import counted
 from terms.methods import Value
 from terms.values import Json
 from workers.science.degenerate import ClassEmpty, ClassesCoincide, NonFiniteRows, ZeroRows
@@ -40,7 +41,7 @@ class Labelled:
         """Rows scaled to norm 1. Raises ZeroRows."""
         zero = np.flatnonzero(norms(self.rows_ND) == 0)
         if len(zero):
-            raise ZeroRows(f"{len(zero)} rows are zero (the first is row {zero[0]}), so they cannot be scaled to norm 1.")
+            raise ZeroRows(f"Rows of zeros cannot be scaled to norm 1: {counted(len(zero), 'row')}, the first is row {zero[0]}.")
         return scaled(self.rows_ND)
 
     def class_means(self, rows_ND: Float) -> tuple[Float, Float]:

@@ -25,7 +25,7 @@ from workers.science.resampling import halves, pairs, resampled, too_few_cluster
 from workers.science.threads import one_thread
 
 STABILITY_LEVEL = (2.5, 97.5)
-NO_REFIT = "The method cannot be fitted on any resample of the clusters. Give more prompts, in more scenarios."
+NO_REFIT = "The method cannot be fitted on any resample of the clusters. Give more prompts, in more clusters."
 Fitting = tuple[str, tuple[tuple[str, Value], ...], tuple[int, ...], bytes, bytes]
 """The inputs that determine a fit: base, parameters, dims zeroed before it, counts of the rows, labels."""
 
