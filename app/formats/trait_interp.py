@@ -11,6 +11,7 @@ metadata also hold a time, which artifacts never do; the responses lack `full_te
 from collections.abc import Iterable, Sequence
 
 from app.formats.vectors import NamedVector, Origin
+from terms.documents.extraction import RespondedLine, VectorFacts
 from terms.values import JsonObject
 
 
@@ -25,18 +26,18 @@ def tensor_path(vector: NamedVector) -> str:
     return f"{folder(vector.position or 'none', vector.component or '', vector.method or '')}/layer{vector.layer}.pt"
 
 
-def metadata(facts: Sequence[JsonObject], origin: Origin) -> dict[str, JsonObject]:
+def metadata(facts: Sequence[VectorFacts], origin: Origin) -> dict[str, JsonObject]:
     """Returns the metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
     found: dict[str, JsonObject] = {}
-    for one in sorted(facts, key=lambda one: int(one["layer"])):
-        place = {name: one[name] for name in ("method", "component", "position")}
+    for one in sorted(facts, key=lambda one: one["layer"]):
+        place = {"method": one["method"], "component": one["component"], "position": one["position"]}
         path = f"{folder(**place)}/metadata.json"
         head = {"model": origin.model, "trait": origin.trait, **place, "layers": {}, "input_hashes": _hashes(origin)}
         found.setdefault(path, head)["layers"][str(one["layer"])] = _layer(one)
     return found
 
 
-def _layer(facts: JsonObject) -> JsonObject:
+def _layer(facts: VectorFacts) -> JsonObject:
     fit = facts.get("fit") or {}
     further = {"bias": fit.get("bias"), "train_acc": fit.get("train_accuracy")}
     return {
@@ -51,7 +52,7 @@ def _hashes(origin: Origin) -> dict[str, str]:
     return {name: value for name, value in hashes.items() if value}
 
 
-def responses(lines: Iterable[JsonObject]) -> dict[str, list[JsonObject]]:
+def responses(lines: Iterable[RespondedLine]) -> dict[str, list[JsonObject]]:
     """Returns both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
     found: dict[str, list[JsonObject]] = {"responses/pos.json": [], "responses/neg.json": []}
     for line in lines:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
-from app.jobs.submission import Idempotency, Submitted
+from app.jobs.submission import Asker, Submitted
 from terms.documents.jobs import ErrorFacts
 from terms.values import JsonObject
 
@@ -66,9 +66,7 @@ class Kind(ABC):
         """Handles a cancel request and returns True, if this kind cancels its jobs itself; called before the job is locked."""
         return False
 
-    def retried(
-        self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
-    ) -> Submitted | None:
+    def retried(self, session: Session, job: Job, asker: Asker) -> Submitted | None:
         """Returns the job that replaces this one; None to submit a new job with the same spec."""
         return None
 

@@ -214,7 +214,7 @@ async def retry_job(job_id: JobId, asks: Asks) -> Response:
 
 
 def _retry(session: Session, asker: Asker, job_id: str) -> Answer:
-    made = service.retry(session, job_id, asker.viewer, asker.request_id, asker.promise)
+    made = service.retry(session, asker, job_id)
     return answer(session, asker, Placed(made.job, made.replayed))
 
 

@@ -27,7 +27,7 @@ from app.jobs.references import check as check_references
 from app.jobs.renewal import renewed, with_names
 from app.jobs.repository import JobFilters, Warned
 from app.jobs.states import FINISHED, State
-from app.jobs.submission import Idempotency, Submission, Submitted
+from app.jobs.submission import Asker, Idempotency, Submission, Submitted
 from app.jobs.transitions import Changes, transition
 from app.jobs.turns import SHORT
 from app.quotas.admission import check_at_commit
@@ -203,27 +203,22 @@ def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: Changes
     return job
 
 
-def retry(
-    session: Session,
-    job_id: str,
-    viewer: Viewer,
-    request_id: str | None = None,
-    idempotency: Idempotency | None = None,
-) -> Submitted:
+def retry(session: Session, asker: Asker, job_id: str) -> Submitted:
     """Submits a new job with the same spec, owned by the caller. The old job is not changed.
 
     Raises Problem 403 and 404, and 409 unless the job failed or was cancelled and the caller may use everything it reads.
     """
+    viewer = asker.viewer
     old = managed(session, job_id, viewer)
-    earlier = None if idempotency is None else promised(session, viewer.owner, idempotency)
+    earlier = None if asker.promise is None else promised(session, viewer.owner, asker.promise)
     if earlier is not None:
         return Submitted(earlier, replayed=True)
-    made = kind_named(old.kind).retried(session, old, viewer, request_id, idempotency)
+    made = kind_named(old.kind).retried(session, old, asker)
     if made is not None:
         return made
     if old.state not in (State.FAILED, State.CANCELLED):
         raise Problem(409, "job_not_retryable", f"{job_id} is {old.state}; only a failed or cancelled job can be retried.")
-    made = again(session, old, viewer, kept_sharing(session, old, viewer), request_id, idempotency)
+    made = again(session, asker, old, kept_sharing(session, old, viewer))
     if not made.replayed:
         note_other(session, viewer, old, "job.retry", made=made.job.id)
     return made
@@ -247,20 +242,13 @@ def kept_sharing(session: Session, old: Job, viewer: Viewer) -> Sharing:
     return Sharing(visibility=old.visibility, group=old.group_name)
 
 
-def again(
-    session: Session,
-    old: Job,
-    viewer: Viewer,
-    to: Sharing,
-    request_id: str | None = None,
-    idempotency: Idempotency | None = None,
-    renamed: Mapping[str, str] | None = None,
-) -> Submitted:
+def again(session: Session, asker: Asker, old: Job, to: Sharing, renamed: Mapping[str, str] | None = None) -> Submitted:
     """Submits a new job with the spec and edges of `old`, owned by the caller. `renamed` maps old job ids in the spec to their replacements;
     a needed job that ended without success is replaced as in `app.jobs.renewal`.
 
     Raises Problem 409 when the caller may no longer use something that the spec refers to, 422 when a job that it needs cannot succeed.
     """
+    viewer = asker.viewer
     after, names = renewed(session, old, viewer, renamed)
     spec = with_names(old.spec, names)
     check_references(session, viewer, old.id, spec, [edge.job for edge in after], kind_named(old.kind).inherited)
@@ -268,7 +256,7 @@ def again(
         kind=old.kind, spec=spec, owner=viewer.owner, viewer=viewer, model=old.model, job_class=old.job_class, after=after,
         name=old.name, tags=old.tags, notes=old.notes, webhook=webhooks.usable(session, old.webhook),
         priority=old.priority, max_seconds=old.max_seconds,
-        stall_seconds=old.stall_seconds, request_id=request_id, retry_of=old.id,
-        idempotency=idempotency, sharing=to, warnings=repository.warnings(session, [old.id]).get(old.id, ()),
+        stall_seconds=old.stall_seconds, request_id=asker.request_id, retry_of=old.id,
+        idempotency=asker.promise, sharing=to, warnings=repository.warnings(session, [old.id]).get(old.id, ()),
     )  # fmt: skip
     return submit(session, submission)

@@ -18,6 +18,7 @@ from app.jobs.editing import edit
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
 from app.jobs.schemas import JobEdit, JobOut
+from app.jobs.submission import Asker
 from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
@@ -58,8 +59,10 @@ async def retry(job_id: JobId, request: Request, viewer: Changer, context: Share
     promise = idempotency(f"POST /v1/jobs/{job_id}/retry", key, {})
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
 
+    asker = Asker(viewer, context.settings, promise, request.state.request_id)
+
     def again(session: Session) -> str:
-        return service.retry(session, job_id, viewer, request.state.request_id, promise).job.id
+        return service.retry(session, asker, job_id).job.id
 
     return _to(await once(context.planner if planned else context.database, again))
 

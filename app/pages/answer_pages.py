@@ -21,8 +21,8 @@ from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, where
 from app.steerings import service
 from app.steerings.lines import Lines, Wanted
-from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
-from terms.documents.steering import Summary
+from terms.documents.reading import read_answer, read_run, read_summary
+from terms.documents.runs import RunLine, ShownLine, without_ids
 from terms.values import JsonObject
 
 router = page_router()
@@ -73,7 +73,7 @@ async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
     """Returns every run of the steering."""
     file = await _file(context, job, "runs.jsonl", viewer)
 
-    return await kept(file.digest, Lines[RunLine](context.storage, file).every)
+    return await kept(file.digest, Lines(context.storage, file, read_run).every)
 
 
 async def _sign(context: Context, job: JobOut) -> int:
@@ -81,7 +81,7 @@ async def _sign(context: Context, job: JobOut) -> int:
     file = file_of(job, "summary.json")
 
     async def read() -> int:
-        summary = await document(context, job, "summary.json", Summary)
+        summary = await document(context, job, "summary.json", read_summary)
         return -1 if summary is not None and summary.get("direction") == "negative" else 1
 
     return 1 if file is None else await kept((file.digest, "sign"), read)
@@ -118,7 +118,7 @@ async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -
 
     async def read() -> dict[str, list[ShownLine]]:
         by_run: dict[str, list[ShownLine]] = {}
-        async for _, line in Lines[AnswerLine](context.storage, file).scan(Wanted(runs=names)):
+        async for _, line in Lines(context.storage, file, read_answer).scan(Wanted(runs=names)):
             by_run.setdefault(line["run"], []).append(without_ids(line))
         return by_run
 

@@ -10,10 +10,7 @@ from app.pages.kept import kept
 from app.pages.results import calibration, extraction, generation, steering, study
 from app.pages.results.parts import Sections
 from app.pages.stored import document, file_of
-from terms.documents.calibration import CalibrationDocument
-from terms.documents.extraction import ExtractionDocument
-from terms.documents.steering import Summary
-from terms.documents.study import TablesDocument
+from terms.documents.reading import read_calibration, read_extraction, read_summary, read_tables
 
 T = TypeVar("T")
 
@@ -32,18 +29,23 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
         labelled = job.id if file_of(job, "labelling.csv") is not None else ""
         advised = (result.get("study") or {}).get("recommendations") or []
         return await _drawn(
-            context, job, "tables.json", TablesDocument, lambda found: study.sections(found, advised, view, labelled), view
+            context, job, "tables.json", read_tables, lambda found: study.sections(found, advised, view, labelled), view
         )
     if job.kind in ("steer", "rescore"):
-        return await _drawn(context, job, "summary.json", Summary, lambda found: steering.sections(found, job.id))
+        return await _drawn(context, job, "summary.json", read_summary, lambda found: steering.sections(found, job.id))
     if job.kind == "calibrate":
-        return await _drawn(context, job, "calibration.json", CalibrationDocument, calibration.sections)
+        return await _drawn(context, job, "calibration.json", read_calibration, calibration.sections)
     is_extraction = job.kind == "extract"
-    return await _drawn(context, job, "extraction.json", ExtractionDocument, extraction.sections) if is_extraction else Sections()
+    return await _drawn(context, job, "extraction.json", read_extraction, extraction.sections) if is_extraction else Sections()
 
 
 async def _drawn(
-    context: Context, job: JobOut, name: str, shape: type[T], made: Callable[[T | None], Sections], view: Hashable = None
+    context: Context,
+    job: JobOut,
+    name: str,
+    read: Callable[[bytes], T],
+    made: Callable[[T | None], Sections],
+    view: Hashable = None,
 ) -> Sections:
     """Returns the sections of a file, computed once for all viewers of the same content in the same view."""
     file = file_of(job, name)
@@ -51,6 +53,6 @@ async def _drawn(
         return made(None)
 
     async def drawn() -> Sections:
-        return made(await document(context, job, name, shape))
+        return made(await document(context, job, name, read))
 
     return await kept((file.digest, job.id, view), drawn)

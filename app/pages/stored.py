@@ -1,9 +1,9 @@
 """Reads the stored JSON of a result for a page: one file at a time, up to a size limit, parsed outside the event loop."""
 
 import asyncio
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from app.http.context import Context
 from app.jobs.schemas import JobOut
@@ -26,8 +26,8 @@ def file_of(job: JobOut, name: str) -> File | None:
     return next((File(one.sha256, one.size) for one in job.artifacts if one.name == name), None)
 
 
-async def document(context: Context, job: JobOut, name: str, _shape: type[T]) -> T | None:
-    """Returns the content of a file of the job, trusting its writer for the shape.
+async def document(context: Context, job: JobOut, name: str, read: Callable[[bytes], T]) -> T | None:
+    """Returns the content of a file of the job; `read` is its reader in terms.documents.reading.
 
     None if the job has no such file, if it was removed, or if it is too large to draw.
     """
@@ -35,8 +35,7 @@ async def document(context: Context, job: JobOut, name: str, _shape: type[T]) ->
     if file is None or file.size > LARGEST:
         return None
     data = await content(context, file.digest, file.size)
-    found = await asyncio.to_thread(json.loads, data)
-    return cast(T, found) if isinstance(found, dict) else None
+    return await asyncio.to_thread(read, data)
 
 
 async def content(context: Context, digest: str, size: int) -> bytes:

@@ -5,13 +5,12 @@ as bytes are skipped.
 """
 
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from app.storage.base import Storage, key_of
 from terms.documents.runs import AnswerLine, RunLine
-from terms.values import JsonObject
 
 Line = TypeVar("Line", RunLine, AnswerLine)
 """A line of runs.jsonl or of responses.jsonl."""
@@ -45,7 +44,7 @@ class Wanted:
     runs: Collection[str] | None = None
     """Names of the runs to include."""
 
-    def includes(self, line: JsonObject) -> bool:
+    def includes(self, line: Mapping[str, Any]) -> bool:
         """Returns whether the line is selected."""
         if self.runs is not None and line.get("run") not in self.runs:
             return False
@@ -76,6 +75,7 @@ class Lines(Generic[Line]):
 
     storage: Storage
     file: File
+    read: Callable[[bytes], Line]
 
     async def page(self, wanted: Wanted, cursor: int, limit: int) -> tuple[list[Line], str | None]:
         """Returns at most `limit` selected lines from line number `cursor` on, and the cursor of the next page."""
@@ -96,12 +96,12 @@ class Lines(Generic[Line]):
         before = 0
         async for block in _blocks(self.storage, self.file):
             for number, raw in _holding(block, names):
-                if before + number >= first and wanted.includes(line := json.loads(raw)):
+                if before + number >= first and wanted.includes(line := self.read(raw)):
                     yield before + number, line
             before += block.count(b"\n") + 1
 
 
-def _field(line: JsonObject, name: str) -> Any:
+def _field(line: Mapping[str, Any], name: str) -> Any:
     """Returns the value of the field in the line or in its vector; None if neither has it."""
     return line.get(name, (line.get("vector") or {}).get(name))
 

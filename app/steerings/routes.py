@@ -18,7 +18,7 @@ from app.steerings import rescoring, service
 from app.steerings.lines import Lines, Wanted
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
-from terms.documents.runs import AnswerLine, RunLine
+from terms.documents.reading import read_answer, read_run
 from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
@@ -142,7 +142,7 @@ async def list_runs(
     """One set of questions under one intervention each: dose, mean scores, effect at the site."""
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
-    items, following = await Lines[RunLine](context.storage, file).page(wanted, cursor, limit)
+    items, following = await Lines(context.storage, file, read_run).page(wanted, cursor, limit)
     return RunsOut(items=[with_names(dict(one)) for one in items], next_cursor=following)
 
 
@@ -172,7 +172,7 @@ async def list_responses(
     runs = None
     if method is not None or layer is not None:
         file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
-        steered = await Lines[RunLine](context.storage, file).every(Wanted({"method": method, "layer": layer}))
+        steered = await Lines(context.storage, file, read_run).every(Wanted({"method": method, "layer": layer}))
         runs = {one["run"] for one in steered}
     wanted = Wanted(
         equal={"run": run, "set": question_set},
@@ -181,7 +181,7 @@ async def list_responses(
         runs=runs,
     )
     file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
-    items, following = await Lines[AnswerLine](context.storage, file).page(wanted, cursor, limit)
+    items, following = await Lines(context.storage, file, read_answer).page(wanted, cursor, limit)
     return RunsOut(items=[dict(one) for one in items], next_cursor=following)
 
 

@@ -13,7 +13,7 @@ from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
 from app.jobs.service import cancel, reread
 from app.jobs.states import FINISHED, State
-from app.jobs.submission import Idempotency, Submitted
+from app.jobs.submission import Asker, Submitted
 from app.jobs.transitions import note
 from app.studies.models import Study, in_order
 from terms.values import JsonObject
@@ -75,14 +75,12 @@ class Report(Kind):
         reread(session, job)
         return True
 
-    def retried(
-        self, session: Session, job: Job, viewer: Viewer, request_id: str | None, promise: Idempotency | None
-    ) -> Submitted | None:
+    def retried(self, session: Session, job: Job, asker: Asker) -> Submitted | None:
         """Submits a new study: new jobs for those that failed, the other jobs unchanged."""
         from app.studies.service import retry_graph
 
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
-        return retry_graph(session, study, viewer, promise, request_id)
+        return retry_graph(session, asker, study)
 
     def followers(self, session: Session, job: Job, to: Sharing) -> list[Job]:
         """Returns the jobs submitted for the study, and its owner's earlier jobs that it reused if sharing makes them more visible.

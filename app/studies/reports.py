@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import Sharing
-from app.auth.viewer import Viewer
 from app.ids import new_id
 from app.jobs import service as jobs
 from app.jobs.schemas import Edge
-from app.jobs.submission import Idempotency, Submission, Submitted
+from app.jobs.submission import Asker, Submission, Submitted
 from app.jobs.submitting import ABOUT_THE_JOB
 from app.studies.models import Study
 from app.studies.schemas import StudyRequest
@@ -59,9 +58,9 @@ def _in_spec(node: StudyNode) -> Node:
     return {"place": node["place"], "job": node["job"], "kind": node["kind"], "model": node["model"], "trait": node["trait"]}
 
 
-def submit(session: Session, report: Report, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
+def submit(session: Session, asker: Asker, report: Report) -> Submitted:
     """Submits the report's job, which waits for the end of each job it reports on, and inserts the study's row. A replay inserts no row."""
-    request = report.request
+    request, viewer = report.request, asker.viewer
     made = jobs.submit(
         session,
         Submission(
@@ -69,7 +68,7 @@ def submit(session: Session, report: Report, viewer: Viewer, promise: Idempotenc
             after=[Edge(job=job, needs="end") for job in dict.fromkeys(node["job"] for node in report.nodes.values())],
             name=request.name, tags=request.tags, notes=request.notes, priority=request.priority,
             webhook=request.webhook if report.of_a_new_study else webhooks.usable(session, request.webhook),
-            max_seconds=report.max_seconds, stall_seconds=report.stall_seconds, request_id=request_id, idempotency=promise,
+            max_seconds=report.max_seconds, stall_seconds=report.stall_seconds, request_id=asker.request_id, idempotency=asker.promise,
             sharing=report.sharing, warnings=report.warnings, retry_of=report.retry_of,
         ),
     )  # fmt: skip

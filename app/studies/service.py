@@ -18,7 +18,7 @@ from app.jobs.references import not_shared
 from app.jobs.reuse import find_reusable
 from app.jobs.specs import report_spec
 from app.jobs.states import FINISHED, State
-from app.jobs.submission import Asker, Idempotency, Submitted
+from app.jobs.submission import Asker, Submitted
 from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_edges, promised, reused, sharing_of
 from app.models import repository as model_repository
 from app.planner import still_wanted
@@ -142,7 +142,7 @@ def _kept_warnings(session: Session, report: Job) -> Sequence[str]:
 
 def _answered(session: Session, asker: Asker, report: Report) -> Answer:
     """Submits the report's job, and with it the study."""
-    made = reports.submit(session, report, asker.viewer, asker.promise, asker.request_id)
+    made = reports.submit(session, asker, report)
     return answer(session, asker, Placed(made.job, replayed=made.replayed))
 
 
@@ -156,15 +156,16 @@ def retry(session: Session, asker: Asker, identifier: str) -> Answer:
         return answer(session, asker, earlier)
     study = _find(session, identifier, asker.viewer)
     require_management(asker.viewer, study.owner, identifier)
-    made = retry_graph(session, study, asker.viewer, asker.promise, asker.request_id)
+    made = retry_graph(session, asker, study)
     return answer(session, asker, Placed(made.job, made.replayed))
 
 
-def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempotency | None, request_id: str | None) -> Submitted:
+def retry_graph(session: Session, asker: Asker, study: Study) -> Submitted:
     """Retries a study that was already found; also used when its Job is retried. Every new job is the caller's.
 
     Raises Problem 409 when no job needs a retry, or when the caller may not use one of its jobs now.
     """
+    viewer = asker.viewer
     graph = _usable_graph(session, study, viewer)
     _check_over(graph)
     old = graph["report"]
@@ -174,7 +175,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
     for name, node in in_order(study.nodes):  # in order of submission, because later jobs refer to earlier ones
         job = graph[name]
         if job.state in ENDED_BADLY:
-            renamed[job.id] = jobs.again(session, job, viewer, sharing, request_id, renamed=renamed).job.id
+            renamed[job.id] = jobs.again(session, asker.for_another_job(), job, sharing, renamed).job.id
         nodes[name] = {**node, "job": renamed.get(job.id, job.id), "reused": job.id not in renamed}
     report = Report(
         stored=study.spec,
@@ -187,7 +188,7 @@ def retry_graph(session: Session, study: Study, viewer: Viewer, promise: Idempot
         labels=report_spec(old).get("labels"),
         warnings=_kept_warnings(session, old),
     )
-    made = reports.submit(session, report, viewer, promise, request_id)
+    made = reports.submit(session, asker, report)
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", old.id, owner=study.owner, made=made.job.id)
     return made

@@ -19,13 +19,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from app import db
 from app.db import connect_args
 from tests.api.conftest import Running
+from tests.api.lock_waits import until
 from tests.api.test_bad_input import problem
 from tests.api.test_studies import STUDY
 from tests.hostile.routes import address, operations
 
 CROWD = 22  # more than the 1 + 8 plans that one user may have in work and waiting (app/planner.py)
 MODELS, TRAITS = 4, 6
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -183,8 +183,8 @@ def test_waiting_requests_of_one_user_leave_connections_for_others(
             threads = [threading.Thread(target=lambda path=path: answers.append(crowd.get(path))) for path in paths]  # type: ignore[misc]
             for thread in threads:
                 thread.start()
-            time.sleep(1.5)
-            assert until(api, lambda n: n > 0, 60) in range(1, 11), "one user has at most 10 of the 20 connections"
+            time.sleep(1.5)  # the subject: no more than 10 wait however long the others have had to follow
+            assert until(api.sessions, lambda n: n > 0, 60) in range(1, 11), "one user has at most 10 of the 20 connections"
             for _ in range(3):
                 for path in ("/readyz", "/v1/jobs", "/v1/studies"):
                     began = time.monotonic()
@@ -204,19 +204,6 @@ def hung_up(
     with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)) as client:
         client.sendall("\r\n".join([*head, "Content-Type: application/json", "", ""]).encode() + data)
         (sooner or threading.Event()).wait(seconds)
-
-
-def until(api: Running, expected: Callable[[int], bool], seconds: float) -> int:
-    """How many statements wait for a lock: the first count that is as expected, or the last one seen."""
-    ends = time.monotonic() + seconds
-    while not expected(found := waiting(api)) and time.monotonic() < ends:
-        time.sleep(0.05)
-    return found
-
-
-def waiting(api: Running) -> int:
-    with api.sessions() as session:  # a new one each time: a transaction sees the activity of its first look
-        return session.scalar(text(WAITING)) or 0
 
 
 WITHOUT_A_REQUEST = {"api_keys", "users", "groups", "group_members", "alembic_version"}
@@ -248,10 +235,10 @@ def test_every_request_ends_with_its_client(lasting: None, api: Running, session
             patience = 20 if method == "POST" else 1  # many GETs never reach a locked table
             seen = threading.Event()
             threading.Thread(target=hung_up, args=(api, method, path, key, body, patience, seen)).start()
-            if until(api, lambda n: n > 0, patience):
+            if until(api.sessions, lambda n: n > 0, patience):
                 hung.append((method, path))
             seen.set()
-            left = until(api, lambda n: n == 0, 40)  # left alone it would be processed for 100 s
+            left = until(api.sessions, lambda n: n == 0, 40)  # left alone it would be processed for 100 s
             assert left == 0, f"{method} {path} is still being processed {left} times"
     assert len(hung) > 20, hung
     assert {("POST", path) for path in BODIES} <= set(hung)
@@ -276,8 +263,8 @@ def test_a_client_that_waits_gets_its_answer_when_the_lock_is_gone(
         ]
         for thread in threads:
             thread.start()
-        assert until(api, lambda n: n == 3, 25) == 3
-        time.sleep(1)
+        assert until(api.sessions, lambda n: n == 3, 25) == 3
+        time.sleep(1)  # the subject: a client that stays for a second is not taken for gone
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, 200, 202]
@@ -293,7 +280,7 @@ def test_a_plan_given_up_frees_its_place(
         session.execute(text("LOCK TABLE models IN ACCESS EXCLUSIVE MODE"))
         for _ in range(5):
             hung_up(api, "POST", "/v1/studies?dry_run=true", key, STUDY, 0.3)
-        assert until(api, lambda n: n == 0, 40) == 0, "left alone it would wait for 100 s"
+        assert until(api.sessions, lambda n: n == 0, 40) == 0, "left alone it would wait for 100 s"
     assert ada.post("/v1/studies?dry_run=true", json=STUDY).status_code == 200
 
 

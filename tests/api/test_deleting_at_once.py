@@ -1,7 +1,6 @@
 """Deletions that meet submissions, retention, downloads or other deletions: no row ever refers to a deleted object."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +21,7 @@ from app.storage.blobs import collect
 from tests.api.conftest import Running, submit
 from tests.api.finishing import finish_everything
 from tests.api.lives import claim, succeed
+from tests.api.lock_waits import until_one_waits
 from tests.api.test_deleting_jobs import STUDY, refused
 from tests.api.test_deleting_vectors_and_traits import upload
 from tests.api.test_vector_import import made, send
@@ -58,7 +58,7 @@ def test_a_submission_that_is_not_committed_yet_holds_what_it_names(
         with sessions.begin() as session:
             made_now = jobs.submit(session, wanting(spec)).job.id
             deleting = pool.submit(admin.delete, path)
-            time.sleep(0.5)
+            until_one_waits(sessions)
             assert not deleting.done()
         body = refused(deleting.result(), "model_in_use" if what == "model" else "in_use")
     assert body["facts"]["used_by"] == [made_now]
@@ -81,7 +81,7 @@ def test_a_submission_waits_for_a_deletion_and_finds_its_reference_gone(
         else:
             delete(session, path.rsplit("/", 1)[1], ADA)
         waiting.start()
-        time.sleep(0.5)
+        until_one_waits(sessions)
         assert outcome == []
     waiting.join(120)
     assert outcome == ["reference_deleted"]

@@ -1,6 +1,5 @@
 """Names, tags and notes of a job can be changed and searched later; its spec, state and history cannot be changed."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.deletion import repository as deletion
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, succeed
+from tests.api.lock_waits import until_one_waits
 
 
 def test_an_edit_changes_the_fields_it_names_and_nothing_else(
@@ -59,7 +59,7 @@ def test_a_job_that_is_deleted_meanwhile_is_not_found(
     with ThreadPoolExecutor() as threads, sessions.begin() as session:
         deletion.jobs(session, [job], lock=True)
         answer = threads.submit(ada.request, method, f"/v1/jobs/{job}{path}", json=body)
-        time.sleep(1)
+        until_one_waits(sessions)
         deletion.remove(session, deletion.Going("ada", jobs=[job]))
         session.commit()
         assert answer.result().status_code == 404

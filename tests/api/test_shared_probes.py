@@ -44,7 +44,7 @@ def test_after_a_second_it_looks_again(api: Running, monkeypatch: pytest.MonkeyP
         raise OSError
 
     monkeypatch.setattr(type(api.context.storage), "check", broken)
-    time.sleep(1.1)
+    time.sleep(1.1)  # the subject: an answer is shared for one second
     assert httpx2.get(f"{api.url}/readyz", timeout=120).status_code == 503
 
 

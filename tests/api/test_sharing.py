@@ -1,6 +1,5 @@
 """Visibility of jobs: private, a group or public, at submission or changed later; results, studies and reuse follow their job."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +15,7 @@ from app.extractions.models import Vector
 from app.jobs.models import Job
 from tests.api.conftest import Running, submit
 from tests.api.lives import claim, fail, succeed
+from tests.api.lock_waits import until_one_waits
 from tests.api.test_bad_input import problem
 from tests.api.test_traits import TRAIT
 from tests.exports.conftest import store_extraction
@@ -216,7 +216,7 @@ def test_a_group_that_is_deleted_at_the_same_moment_is_refused_as_missing(
             asked = pool.submit(admin.put, "/v1/groups/interp/members/ada")
         else:
             asked = pool.submit(ada.patch, path, json={"visibility": "group", "group": "interp"})
-        time.sleep(1)  # the request now waits for the deletion
+        until_one_waits(sessions)  # for the deletion
         session.commit()
         answer = asked.result()
     assert answer.json()["code"] == code, answer.text

@@ -48,7 +48,7 @@ def test_the_password_is_required_and_others_cannot_read_it(own_broker: Broker) 
 def test_messages_survive_a_kill(own_broker: Broker) -> None:
     with connect(own_broker.url) as client:
         client.rpush("queue", *range(100))
-        time.sleep(1.5)  # the log is synced each second
+        assert client.execute_command("WAITAOF", 1, 0, 60_000)[0] == 1, "the log is not synced"
     own_broker.kill()
     own_broker.start()
     with connect(own_broker.url) as client:

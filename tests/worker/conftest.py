@@ -26,6 +26,7 @@ from app.jobs import service
 from app.jobs.models import Job, JobEvent
 from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED
+from app.jobs.submission import Asker
 from app.settings import LeaseSettings, Settings
 from tests.forked import Forking
 
@@ -136,7 +137,7 @@ class Service:
 
     def retry(self, job_id: str) -> str:
         with self.sessions.begin() as session:
-            return service.retry(session, job_id, ADMIN).job.id
+            return service.retry(session, Asker(ADMIN, self.settings), job_id).job.id
 
     def job(self, job_id: str) -> Job:
         with self.sessions() as session:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from terms.documents.reading import read_responses
 from terms.documents.trait import TraitDataset
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
@@ -114,8 +115,7 @@ def to_lines(examples: Sequence[Prompted]) -> bytes:
 def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:
     """The examples in the bytes of a responses.jsonl, with their prompts encoded again."""
     found = []
-    for line in data.splitlines():
-        row = json.loads(line)
+    for row in read_responses(data):
         ids = tuple(encode_prompt(lm, row["prompt"], row["system_prompt"]))
         found.append(
             Prompted(

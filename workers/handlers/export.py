@@ -14,6 +14,7 @@ from app.formats.registry import write_vectors
 from app.formats.vectors import NamedVector, Origin
 from binnacle.words.layout import calibration_path
 from terms.components import RESIDUAL_COMPONENTS
+from terms.documents.reading import read_calibration, read_extraction, read_responses
 from terms.specs import CalibrationsExportSpec, ExportSpec
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome
 
@@ -63,7 +64,7 @@ def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
     files: dict[str, bytes] = {}
     for done, one in enumerate(chosen, start=1):
         data = context.artifact(one["job"], "calibration.json")
-        document = json.loads(data)
+        document = read_calibration(data)
         try:
             path = calibration_path(document["experiment"], document["model_variant"])
         except ValueError as error:
@@ -83,10 +84,9 @@ def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
 def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: ExportSpec, context: JobContext) -> Written:
     """trait-interp's folder: a tensor for each vector, metadata for each method, and the answers."""
     wanted = {one.key for one in vectors}
-    facts = [
-        one for one in json.loads(context.artifact(spec["extraction"], "extraction.json"))["vectors"] if one["key"] in wanted
-    ]
-    lines = [json.loads(line) for line in context.artifact(spec["extraction"], "responses.jsonl").splitlines() if line.strip()]
+    document = read_extraction(context.artifact(spec["extraction"], "extraction.json"))
+    facts = [one for one in document["vectors"] if one["key"] in wanted]
+    lines = read_responses(context.artifact(spec["extraction"], "responses.jsonl"))
     documents = {**trait_interp.metadata(facts, origin), **trait_interp.responses(lines)}
     files = {path: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode() for path, content in documents.items()}
     context.phase("writing", len(vectors), "vectors")

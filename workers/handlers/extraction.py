@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from app.formats.tensorfile import to_bytes
 from binnacle.words.counting import counted
-from terms.documents.calibration import CalibrationDocument
 from terms.documents.extraction import ExtractionResult, ExtractionSummary
+from terms.documents.reading import read_calibration, read_trait
 from terms.documents.trait import TraitDataset
 from terms.methods import parse_method
 from terms.positions import Position, parse_position
@@ -50,7 +50,7 @@ def run(spec: ExtractionSpec, context: JobContext) -> Outcome:
 
 
 def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
-    trait: TraitDataset = json.loads(context.blob(spec["trait"]["version"]))
+    trait = read_trait(context.blob(spec["trait"]["version"]))
     calibration = _calibration(spec, context)
     lm = model_of(spec, context)
     layers = spec["layers"] if spec["layers"] is not None else list(range(lm.layout.n_layers))
@@ -113,8 +113,7 @@ def _may_keep(spec: ExtractionSpec, rows: Rows) -> bool:
 def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:
     if spec["calibration"] is None:
         return None
-    content: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
-    found = Calibrated.read(content)
+    found = Calibrated.read(read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json")))
     if spec["weight_hash"] is not None and found.weight_hash != spec["weight_hash"]:
         raise JobFault(
             "calibration_of_another_model",

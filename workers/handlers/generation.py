@@ -1,10 +1,9 @@
 """`generate`: answers every prompt unsteered and under each vector at each dose, without a judge."""
 
-import json
 from collections.abc import Mapping, Sequence
 
-from terms.documents.calibration import CalibrationDocument
 from terms.documents.generation import Answered, GenerationResult
+from terms.documents.reading import read_calibration
 from terms.specs import GenerationSpec, Prompt
 from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
@@ -79,7 +78,7 @@ def _doses(
         massive: Mapping[int, Sequence[int]] = {one.layer: () for one in named}
         units = {(one.component, one.layer): 1.0 for one in named}
     else:
-        calibration: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+        calibration = read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json"))
         massive = massive_dims_at(calibration, named)
         units = units_for(named, lm, calibration, prompts, context)
     found: list[tuple[Subject, float | None]] = []

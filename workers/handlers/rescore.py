@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from terms.documents.judge import JudgedQuestion
+from terms.documents.reading import read_summary, read_trait
 from terms.documents.runs import AnswerLine
 from terms.documents.steering import Summary
 from terms.judging import FITTED
@@ -33,7 +34,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
 
     Raises JobFault missing_input, judge_unusable, weights_changed, reading_changed; TransientFault when the judge cannot be reached.
     """
-    summary: Summary = json.loads(context.artifact(spec["job"], "summary.json"))
+    summary = read_summary(context.artifact(spec["job"], "summary.json"))
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     # the off-target matrix and the reference's protocol are not scored again; the result leaves them out
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
@@ -84,7 +85,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
 
 
 def _judge(spec: RescoringSpec, answers: Mapping[str, Sequence[AnswerLine]], context: JobContext) -> Judge:
-    trait = json.loads(context.blob(spec["trait"]["version"]))
+    trait = read_trait(context.blob(spec["trait"]["version"]))
     lm, responses, longest = None, None, 1
     questions: list[JudgedQuestion] | None = None
     if spec["judge"]["kind"] in FITTED:

@@ -4,11 +4,10 @@ Every finished run is stored as a cell and reused, never generated or judged aga
 job continues as if it had not been interrupted.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from terms.documents.calibration import CalibrationDocument
+from terms.documents.reading import read_calibration, read_trait
 from terms.documents.trait import TraitDataset
 from terms.methods import is_control
 from terms.specs import SteeringSpec
@@ -50,12 +49,12 @@ def run(spec: SteeringSpec, context: JobContext) -> Outcome:
 
 
 def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
-    trait: TraitDataset = json.loads(context.blob(spec["trait"]["version"]))
-    calibration: CalibrationDocument = json.loads(context.artifact(spec["calibration"]["job"], "calibration.json"))
+    trait = read_trait(context.blob(spec["trait"]["version"]))
+    calibration = read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
-    others = {one["trait"]["name"]: json.loads(context.blob(one["trait"]["version"])) for one in spec.get("off_target", ())}
+    others = {one["trait"]["name"]: read_trait(context.blob(one["trait"]["version"])) for one in spec.get("off_target", ())}
     later = later_sets(lm, spec, trait, others, sets["test"])
     units = units_for(named, lm, calibration, [one.prompt_ids for one in sets["selection"]], context)
     massive = massive_dims_at(calibration, named)

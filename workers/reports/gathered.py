@@ -1,6 +1,5 @@
 """Reads the results of a study's jobs: calibrations by model, extraction and steering by model and trait, and the list of missing results."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from terms.documents.calibration import Aggregate, CalibrationDocument, Calibrat
 from terms.documents.extraction import ExtractionDocument
 from terms.documents.jobs import ErrorFacts
 from terms.documents.passport import PassportDocument
+from terms.documents.reading import read_calibration, read_extraction, read_summary
 from terms.documents.steering import Decomposition, Scores, Summary
 from terms.documents.study import Missing
 from terms.specs import Node
@@ -94,12 +94,12 @@ class _Found:
         """Reads the files of one node."""
         job, kind = node["job"], node["kind"]
         if kind == "calibrate":
-            self.calibrations[name] = json.loads(context.artifact(job, "calibration.json"))
+            self.calibrations[name] = read_calibration(context.artifact(job, "calibration.json"))
         elif kind == "extract":
-            self.extractions[name] = json.loads(context.artifact(job, "extraction.json"))
+            self.extractions[name] = read_extraction(context.artifact(job, "extraction.json"))
             self.vectors[name] = load_safetensors(context.artifact(job, "vectors.safetensors"))
         else:
-            self.steerings[name] = json.loads(context.artifact(job, "summary.json"))
+            self.steerings[name] = read_summary(context.artifact(job, "summary.json"))
 
     def cell(self, model: str, trait: str, nodes: Mapping[str, Node]) -> Cell:
         """The results for one model and trait."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from binnacle.words.sheets import inert
+from terms.documents.reading import read_answers
 from terms.documents.runs import AnswerLine
 from terms.specs import Node
 from workers.job import JobContext, JobFault
@@ -42,8 +43,7 @@ def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Te
     found: dict[str, Text] = {}
     for node in sorted(nodes.values(), key=lambda one: int(one["place"])):
         if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
-            for line in context.artifact(node["job"], "responses.jsonl").splitlines():
-                row: AnswerLine = json.loads(line)
+            for row in read_answers(context.artifact(node["job"], "responses.jsonl")):
                 if row["set"] == "test" and row["trait"] is not None and row["text"].strip():
                     text = _text(str(node["trait"]).split("@")[0], row, row["trait"])
                     found.setdefault(text.id, text)

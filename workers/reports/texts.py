@@ -3,7 +3,6 @@
 The answers of a large study do not fit into one file: then each run keeps the same share of its answers, evenly spaced.
 """
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Protocol
 
 from app.pages.results.parts import Leads
 from app.pages.texts.runs import key_of, method_of, places_in, where
-from terms.documents.runs import AnswerLine, RunLine, ShownLine, without_ids
+from terms.documents.reading import read_answers, read_runs
+from terms.documents.runs import RunLine, ShownLine, without_ids
 from workers.job import JobContext
 from workers.reports.gathered import Cell
 
@@ -32,10 +32,9 @@ def reader(context: JobContext) -> Read:
     """A function that reads the runs and answers from the files of jobs."""
 
     def read(job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]:
-        runs = [json.loads(line) for line in context.artifact(job, "runs.jsonl").splitlines()]
+        runs = list(read_runs(context.artifact(job, "runs.jsonl")))
         found: dict[str, list[ShownLine]] = {run: [] for run in wanted}
-        for raw in context.artifact(job, "responses.jsonl").splitlines():
-            line: AnswerLine = json.loads(raw)
+        for line in read_answers(context.artifact(job, "responses.jsonl")):
             if line["run"] in found:
                 found[line["run"]].append(without_ids(line))
         return runs, found

@@ -4,15 +4,14 @@ The model answers another trait's test questions under each method's chosen vect
 the answers.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from terms.documents import steering as documents
 from terms.documents.extraction import RespondedLine
+from terms.documents.reading import read_responses, read_trait
 from terms.documents.steering import JudgeIdentity
-from terms.documents.trait import TraitDataset
 from terms.specs import OffTargetSpec
 from workers.job import JobContext
 from workers.judges.material import Material
@@ -54,7 +53,7 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
     """
     lm, spec = setup.lm, setup.spec
     name = asked["trait"]["name"]
-    trait: TraitDataset = json.loads(context.blob(asked["trait"]["version"]))
+    trait = read_trait(context.blob(asked["trait"]["version"]))
     questions = setup.later[f"off_target:{name}"]
     context.phase(f"preparing the judge of {name}", 1, "judges")
     material = Material(
@@ -78,4 +77,4 @@ def responses_of(extraction: str | None, context: JobContext) -> list[RespondedL
     """The responses stored by an extraction's job, for fitting a judge; None without an extraction."""
     if extraction is None:
         return None
-    return [json.loads(line) for line in context.artifact(extraction, "responses.jsonl").splitlines()]
+    return list(read_responses(context.artifact(extraction, "responses.jsonl")))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from terms.documents.judge import RawScore
+from terms.documents.reading import read_answers, read_runs
 from terms.documents.runs import AnswerLine
 from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, JudgeIdentity, Refits, Summary
 from workers.judges.base import Score
@@ -47,8 +48,7 @@ class StoredGroup:
 def stored_answers(data: bytes) -> dict[str, list[AnswerLine]]:
     """The lines of responses.jsonl by run, in order."""
     found: dict[str, list[AnswerLine]] = {}
-    for line in data.splitlines():
-        row: AnswerLine = json.loads(line)
+    for row in read_answers(data):
         found.setdefault(row["run"], []).append(row)
     return found
 
@@ -172,8 +172,7 @@ def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
 def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
     """results.jsonl with the new scores. `run_lines` are the runs.jsonl lines of the same steering, which has one line for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
-    described = [json.loads(line) for line in run_lines.splitlines()]
-    steered = [one["run"] for one in described if one["vector"] is not None and one["set"] == base.spec.set]
+    steered = [one["run"] for one in read_runs(run_lines) if one["vector"] is not None and one["set"] == base.spec.set]
     new = [
         {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
         {**baseline, **reference_scores(base, base, judge, header["direction"])},
@@ -187,9 +186,8 @@ def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Ru
 
 def rescored_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:
     """runs.jsonl with the new scores, without the lines of other runs than `runs`: of the off-target matrix and the reference's protocol."""
-    lines = [json.loads(line) for line in old.splitlines()]
     return b"".join(
         json.dumps({**one, **scores_of(runs[one["run"]])}, ensure_ascii=False).encode() + b"\n"
-        for one in lines
+        for one in read_runs(old)
         if one["run"] in runs
     )

@@ -1,6 +1,5 @@
 """Makes the subjects that a spec names: the vectors, their layers' units of dose, and the shuffled-label controls of each method."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from binnacle.words.massive import massive_at
 from terms.documents.calibration import CalibrationDocument
-from terms.documents.extraction import ExtractionDocument, VectorFacts
+from terms.documents.extraction import VectorFacts
 from terms.documents.massive import MassiveFacts
+from terms.documents.reading import read_extraction
 from terms.documents.steering import OfASibling
 from terms.methods import UnknownMethod, parse_method
 from terms.specs import GenerationSpec, SourceModel, SteeringSpec, VectorsOf
@@ -97,8 +97,7 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
 
 
 def _facts(context: JobContext, job: str) -> Sequence[VectorFacts]:
-    document: ExtractionDocument = json.loads(context.artifact(job, "extraction.json"))
-    return document["vectors"]
+    return read_extraction(context.artifact(job, "extraction.json"))["vectors"]
 
 
 def _from_key(key: str, vector_D: Tensor, facts: MassiveFacts | None, source: SourceModel | None) -> Named:

@@ -14,6 +14,7 @@ from app.jobs.schemas import JobOut
 from app.pages.kept import kept
 from app.pages.stored import document, file_of
 from app.steerings import service
+from terms.documents.reading import read_summary
 from terms.documents.steering import Summary
 
 LOOKED_AT = 3
@@ -75,6 +76,6 @@ async def _of(context: Context, job: JobOut) -> dict[str, Cliff]:
     file = file_of(job, "summary.json")
 
     async def read() -> dict[str, Cliff]:
-        return cliffs_in(await document(context, job, "summary.json", Summary))
+        return cliffs_in(await document(context, job, "summary.json", read_summary))
 
     return {} if file is None else await kept((file.digest, "cliffs"), read)
