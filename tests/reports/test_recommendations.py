@@ -1,8 +1,11 @@
 """A report's recommendation follows from its numbers, and is withdrawn where the judge or the questions do not support it."""
 
+import html
+import json
+
 import pytest
 
-from tests.reports.gathering import STUDY, Limits, gathered, html_of, summary
+from tests.reports.gathering import STUDY, Limits, effect, gathered, html_of, summary
 from tests.reports.test_document import GAINS, TIES, recommended, report
 from workers.judges.agreement import Agreement, agreement
 from workers.reports.document import Report, build
@@ -152,3 +155,29 @@ def test_a_control_that_gains_as_much_is_a_finding() -> None:
 
     assert said(report(GAINS, TIES)) == []
     assert len(said(report(GAINS, TIES, controls={"shuffled": (55.0, 40.0, 65.0)}))) == 2
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_mean_diff_is_advised_on_a_massive_model_with_the_reason_and_the_gain_at_the_usual_coefficient(measured: bool) -> None:
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        group = next(one for one in one["groups"] if one["method"] == "mean_diff")
+        group["matched"] |= {"coefficient": effect("test-same-c", (1.5, -2.0, 5.0)) if measured else None}
+    made = build(STUDY, gathered(found))
+    gains = "refusal +1.5 [-2.0, +5.0]; sycophancy +1.5 [-2.0, +5.0]." if measured else "not measured in this study."
+    for form in (made.to_markdown().replace("\\", ""), html.unescape(html_of(made)), json.dumps(made.to_dict())):
+        assert (
+            "mean_diff is advised although the model is severe: at equal dose its massive part does not count against it" in form
+        )
+        assert (
+            "At the usual coefficient, one for all vectors as in published results, such a vector would do nothing where" in form
+        )
+        assert f"Gain measured at the probe's coefficient: {gains}" in form
+
+
+def test_advice_of_another_method_or_on_a_model_without_massive_dims_needs_no_such_reason() -> None:
+    mild = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    mild.calibrations["m"]["severity"]["verdict"] = "none"
+    for made in (build(STUDY, mild), report(GAINS, {"mean_diff": (-30.0, -40.0, -20.0), "mean_diff_cleaned": TIES["mean_diff"]})):
+        assert recommended(made)["method"] is not None
+        assert "is advised although" not in made.to_markdown()
