@@ -2,9 +2,14 @@
 
 import html
 import json
+import re
+from typing import Any
 
 import pytest
 
+from app.pages.results.study import View, sections
+from binnacle.cli.output import out
+from binnacle.cli.tables import study_report
 from tests.reports.gathering import STUDY, Limits, effect, gathered, html_of, summary
 from tests.reports.test_document import GAINS, TIES, recommended, report
 from workers.judges.agreement import Agreement, agreement
@@ -138,7 +143,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_gives_no_recommendation_and_
     row = recommended(unsure)
     assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
     methods = next(one["table"] for one in unsure.sections if one.get("table") and one["table"].id == "methods")
-    assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
+    assert not {"the leader", "ties", "better"} & {one.get("verdict") for one in methods.rows}
     for found in (sure, unsure):
         page = html_of(found)
         assert "72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance)" in page
@@ -181,3 +186,23 @@ def test_advice_of_another_method_or_on_a_model_without_massive_dims_needs_no_su
     for made in (build(STUDY, mild), report(GAINS, {"mean_diff": (-30.0, -40.0, -20.0), "mean_diff_cleaned": TIES["mean_diff"]})):
         assert recommended(made)["method"] is not None
         assert "is advised although" not in made.to_markdown()
+
+
+NO_INTERVALS: dict[str, Limits] = dict.fromkeys(GAINS)
+
+
+@pytest.mark.parametrize("gains", [GAINS, {"mean_diff": (59.0, 49.0, 69.0), "probe": (50.0, 40.0, 60.0)}, NO_INTERVALS])
+def test_no_form_of_a_study_says_that_a_method_leads_without_an_interval(
+    gains: dict[str, Limits], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report's forms, the page and the command line; a link's text may lead somewhere, a method only with numbers."""
+    found = report(gains, {name: TIES["mean_diff"] if gains[name] else None for name in [*gains][1:]}, massive_part="signal")
+    document: Any = json.loads(json.dumps(found.to_dict()))
+    out.print(study_report(document))
+    forms = [capsys.readouterr().out, found.to_markdown().replace("\\", ""), html.unescape(html_of(found)), json.dumps(document)]
+    forms.append(repr(sections(document, document["recommendations"], View())))
+    for form in forms:
+        said = re.sub(r"\s+", " ", form)
+        assert "the leader" in said
+        bare = [said[one.start() - 40 : one.end() + 40] for one in re.finditer(r"\bleads\b(?! to | with a gain in \[[-+])", said)]
+        assert bare == []
