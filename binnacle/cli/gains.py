@@ -7,12 +7,13 @@ from rich.console import Group, RenderableType
 from binnacle.cli.terminal import Listing, styled
 from binnacle.results import Steering
 from binnacle.words.counting import counted
+from binnacle.words.judging import cannot_tell, spread_in_words, told_apart
 
 
 def steering_report(steering: Steering) -> RenderableType:
     """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence.
 
-    Below the table: the number of questions, the judge and the unsteered scores.
+    Below the table: the number of questions, methods with fewer scored, what the judge tells apart, and the unsteered scores.
     """
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
@@ -25,7 +26,20 @@ def steering_report(steering: Steering) -> RenderableType:
         f"direction, on {questions}, by the "
         f"judge {steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
     )
-    return Group(table, "", styled(about, ""))
+    facts = summary.get("judge") or {}
+    judge = [one for one in (cannot_tell(facts) or told_apart(facts), spread_in_words(unsteered)) if one]
+    return Group(table, "", styled(" ".join([about, *judge, *_fewer(summary["methods"], test)]), ""))
+
+
+def _fewer(methods: list[dict[str, Any]], asked: dict[str, int]) -> list[str]:
+    """A sentence that names the methods with gains over fewer questions than asked; none if all were scored, or the result has no counts."""
+    counts = [(one["group"], one.get("scored")) for one in methods]
+    found = [
+        f"{name} {counted(scored['n'], 'question')} ({counted(scored['clusters'], 'cluster')})"
+        for name, scored in counts
+        if scored and scored["n"] < asked["n"]
+    ]
+    return [f"Scored fewer than asked: {'; '.join(found)}."] if found else []
 
 
 def _cells(one: dict[str, Any]) -> list[str]:

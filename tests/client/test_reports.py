@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from app.jobs.measures import with_names
 from binnacle.cli.answers import answers_report, control_warnings
 from binnacle.cli.gains import steering_report
 from binnacle.cli.output import out
+from tests.reports.gathering import summary as stored_summary
+from workers.steering.outcome import short_summary
 
 
 def answer(prompt: str, dose: float | None) -> dict[str, Any]:
@@ -59,7 +62,29 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     assert "+92.2" in said
     assert "[+85.6, +96.4]" in said
     assert "72 held-out questions (36 clusters)" in said
-    assert "Unsteered: 0.28 of 100, coherence 99.79." in " ".join(said.split())
+    assert "Unsteered: 0.28 of 100, coherence 99.79. Its accuracy on held-out responses was not measured." in " ".join(
+        said.split()
+    )
     summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
     out.print(steering_report(steering))
     assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("tells_apart", "doubt"), [(True, ""), (False, "Not enough evidence: this judge cannot tell the classes apart.")]
+)
+def test_a_steering_is_shown_with_what_its_judge_tells_apart_and_with_questions_not_scored(
+    capsys: pytest.CaptureFixture[str], tells_apart: bool, doubt: str
+) -> None:
+    stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0), "mean_diff": (9.0, 1.0, 17.0)}, {})
+    told = {"accuracy": 0.72, "low": 0.62, "high": 0.81, "clusters": 61, "n": 120}
+    stored["judge_facts"] = {"held_out_accuracy": 0.72, "held_out": told, "tells_apart": tells_apart}
+    stored["unsteered"]["test"]["spread"] = {"min": 57.0, "p10": 60.0, "median": 77.7, "p90": 95.0, "max": 99.0}
+    for group, n in zip(stored["groups"], (60, 41), strict=True):
+        group["best"]["scored"] = {"n": n, "clusters": n // 2}
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{doubt} It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance).".strip() in said
+    assert "Unsteered answers score 57 to 99, median 77.7, 80 % of them 60 to 95." in said
+    assert said.endswith("Scored fewer than asked: response[:5]/residual/mean_diff 41 questions (20 clusters).")

@@ -93,7 +93,7 @@ VECTORS = [
     for method in ("probe", "mean_diff") for layer in (2, 3)
 ]  # fmt: skip
 ROW = {"model": "demo", "trait": "refusal", "method": "probe", "kind": "method", "delta": 92.0, "delta_low": 86.0, "delta_high": 96.0,
-       "at_dose": 61.0, "at_dose_low": 50.0, "at_dose_high": 70.0, "verdict": "leads", "link": "/v1/x",
+       "at_dose": 61.0, "at_dose_low": 50.0, "at_dose_high": 70.0, "verdict": "the leader", "link": "/v1/x",
        "delta_from": f"/v1/steerings/job_{'0' * 26}/responses?run=test-probe-0123456789"}  # fmt: skip
 TITLES = {"model": "text", "trait": "text", "method": "text", "delta": "points", "verdict": "text", "link": "link"}
 TABLES = {
@@ -105,7 +105,7 @@ TABLES = {
 SHEET = b'"id","trait","question","answer","label"\r\n' + b"".join(
     f'"{at:012x}","refusal","Question {at}?","Answer {at}.",""\r\n'.encode() for at in range(5)
 )
-FINDING = {"model": "demo", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
+FINDING = {"model": "demo", "sentence": "Use probe: the cheapest method that ties with the best.", "because": "By rule."}
 
 
 def runs() -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ def of_two_positions() -> dict[str, Any]:
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
 FIRST = {"massive_by_layer": {str(layer): [163] if layer < 4 else [] for layer in range(12)}}
-FINDING = {"model": "gemma", "sentence": "Use probe: it leads on 2 traits.", "because": "By rule."}
+FINDING = {"model": "gemma", "sentence": "Use probe: the cheapest method that ties with the best.", "because": "By rule."}
 MISSING = [{"node": "steer/gemma/refusal", "state": "failed", "reason": ""}]
 MADE = {"examples": 240, "validation": 48, "vectors": 13, "empty_windows": {"last": 3}}
 PUSHED = [
@@ -121,9 +121,9 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("no method", job("steer", {"steering": {"summary": {"leader": None, "methods": []}}}), {},
      "No answer: no method could be steered at any dose."),
     ("a study", job("report", {"study": {"partial": False, "missing": [], "recommendations": [FINDING]}}), {},
-     "gemma: Use probe: it leads on 2 traits."),
+     "gemma: Use probe: the cheapest method that ties with the best."),
     ("a partial study", job("report", {"study": {"partial": True, "missing": MISSING, "recommendations": [FINDING]}}), {},
-     "Partial: 1 job of the study did not finish. gemma: Use probe: it leads on 2 traits."),
+     "Partial: 1 job of the study did not finish. gemma: Use probe: the cheapest method that ties with the best."),
     ("a study of models alone", job("report", {"study": {"partial": False, "missing": [], "recommendations": []}}), {},
      "No recommendation: the study asked for none."),
     ("vectors", job("extract", {"extraction": {"summary": MADE}}), {},

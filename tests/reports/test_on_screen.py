@@ -57,7 +57,7 @@ def large() -> Gathered:
 def steered(gains: dict[str, Limits], ties: dict[str, Limits]) -> dict[str, Any]:
     """A summary with dose-response curves, and verdicts that are long."""
     found = summary(gains, ties, massive_part="signal")
-    said = ("ties", "worse", "not enough evidence", "leads")
+    said = ("ties", "worse", "not enough evidence", "the leader")
     for at, one in enumerate(found["contrasts"]["dose"]):
         one["verdict"] = said[at % len(said)]
     found["subjects"] = [
@@ -93,9 +93,9 @@ def test_it_fits_and_is_accessible(chrome: Chrome, size: tuple[int, int], dark: 
 
 def test_method_and_verdict_stay_in_view_on_a_phone(chrome: Chrome) -> None:
     sized(chrome, *SIZES[1])
-    [box, *_] = [one for one in chrome.find_elements(By.CSS_SELECTOR, "#tables .scroll") if "leads" in one.text]
+    [box, *_] = [one for one in chrome.find_elements(By.CSS_SELECTOR, "#tables .scroll") if "the leader" in one.text]
     chrome.execute_script("arguments[0].scrollLeft = 10000", box)
-    row = next(one for one in box.find_elements(By.CSS_SELECTOR, "tbody tr") if "leads" in one.text)
+    row = next(one for one in box.find_elements(By.CSS_SELECTOR, "tbody tr") if "the leader" in one.text)
     edge = box.rect["x"]
     places = [cell.rect for cell in row.find_elements(By.TAG_NAME, "td")[:2]]
     assert [round(one["x"] - edge) >= 0 for one in places] == [True, True]

@@ -1,8 +1,16 @@
 """A report's recommendation follows from its numbers, and is withdrawn where the judge or the questions do not support it."""
 
+import html
+import json
+import re
+from typing import Any
+
 import pytest
 
-from tests.reports.gathering import STUDY, Limits, gathered, html_of, summary
+from app.pages.results.study import View, sections
+from binnacle.cli.output import out
+from binnacle.cli.tables import study_report
+from tests.reports.gathering import STUDY, Limits, effect, gathered, html_of, summary
 from tests.reports.test_document import GAINS, TIES, recommended, report
 from workers.judges.agreement import Agreement, agreement
 from workers.reports.document import Report, build
@@ -135,7 +143,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_gives_no_recommendation_and_
     row = recommended(unsure)
     assert (row["method"], row["cleaning"], row["viable"]) == ("not enough evidence", "not enough evidence", "unclear")
     methods = next(one["table"] for one in unsure.sections if one.get("table") and one["table"].id == "methods")
-    assert not {"leads", "ties", "better"} & {one.get("verdict") for one in methods.rows}
+    assert not {"the leader", "ties", "better"} & {one.get("verdict") for one in methods.rows}
     for found in (sure, unsure):
         page = html_of(found)
         assert "72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance)" in page
@@ -152,3 +160,49 @@ def test_a_control_that_gains_as_much_is_a_finding() -> None:
 
     assert said(report(GAINS, TIES)) == []
     assert len(said(report(GAINS, TIES, controls={"shuffled": (55.0, 40.0, 65.0)}))) == 2
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_mean_diff_is_advised_on_a_massive_model_with_the_reason_and_the_gain_at_the_usual_coefficient(measured: bool) -> None:
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    for one in found.values():
+        group = next(one for one in one["groups"] if one["method"] == "mean_diff")
+        group["matched"] |= {"coefficient": effect("test-same-c", (1.5, -2.0, 5.0)) if measured else None}
+    made = build(STUDY, gathered(found))
+    gains = "refusal +1.5 [-2.0, +5.0]; sycophancy +1.5 [-2.0, +5.0]." if measured else "not measured in this study."
+    for form in (made.to_markdown().replace("\\", ""), html.unescape(html_of(made)), json.dumps(made.to_dict())):
+        assert (
+            "mean_diff is advised although the model is severe: at equal dose its massive part does not count against it" in form
+        )
+        assert (
+            "At the usual coefficient, one for all vectors as in published results, such a vector would do nothing where" in form
+        )
+        assert f"Gain measured at the probe's coefficient: {gains}" in form
+
+
+def test_advice_of_another_method_or_on_a_model_without_massive_dims_needs_no_such_reason() -> None:
+    mild = gathered({trait: summary(GAINS, TIES) for trait in STUDY["traits"]})
+    mild.calibrations["m"]["severity"]["verdict"] = "none"
+    for made in (build(STUDY, mild), report(GAINS, {"mean_diff": (-30.0, -40.0, -20.0), "mean_diff_cleaned": TIES["mean_diff"]})):
+        assert recommended(made)["method"] is not None
+        assert "is advised although" not in made.to_markdown()
+
+
+NO_INTERVALS: dict[str, Limits] = dict.fromkeys(GAINS)
+
+
+@pytest.mark.parametrize("gains", [GAINS, {"mean_diff": (59.0, 49.0, 69.0), "probe": (50.0, 40.0, 60.0)}, NO_INTERVALS])
+def test_no_form_of_a_study_says_that_a_method_leads_without_an_interval(
+    gains: dict[str, Limits], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report's forms, the page and the command line; a link's text may lead somewhere, a method only with numbers."""
+    found = report(gains, {name: TIES["mean_diff"] if gains[name] else None for name in [*gains][1:]}, massive_part="signal")
+    document: Any = json.loads(json.dumps(found.to_dict()))
+    out.print(study_report(document))
+    forms = [capsys.readouterr().out, found.to_markdown().replace("\\", ""), html.unescape(html_of(found)), json.dumps(document)]
+    forms.append(repr(sections(document, document["recommendations"], View())))
+    for form in forms:
+        said = re.sub(r"\s+", " ", form)
+        assert "the leader" in said
+        bare = [said[one.start() - 40 : one.end() + 40] for one in re.finditer(r"\bleads\b(?! to | with a gain in \[[-+])", said)]
+        assert bare == []

@@ -199,7 +199,7 @@ def test_a_judge_that_disagrees_with_the_labels_gives_no_verdict(
         }
         for name, found in (("agreeing", agreeing), ("disagreeing", disagreeing))
     }
-    assert "leads" in verdicts["agreeing"]
+    assert "the leader" in verdicts["agreeing"]
     assert verdicts["disagreeing"] == {"not enough evidence (the judge)"}
     assert "the judge and the labels disagree" in disagreeing["recommendations"][0]["sentence"]
 

@@ -1,6 +1,6 @@
 """Derives the study's recommendations for each model, by the rules of `workers.science.verdicts`, with the numbers behind each sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from binnacle.words.judging import REMEDY, cannot_tell
@@ -9,7 +9,7 @@ from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
 from terms.documents.steering import Summary
 from terms.documents.study import Finding
-from terms.methods import is_ablation, plain_of
+from terms.methods import is_ablation, parse_method, plain_of
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.table import Column, Table
 from workers.reports.tables.gains import compared, place_of, steered
@@ -18,6 +18,8 @@ from workers.science.verdicts import NOT_ENOUGH, Contrast, TraitEvidence, mean_d
 
 FROM_STRONGEST = ("signal", "unclear", "inert", "noise")
 """Verdicts on the massive part: a trait's evidence has the first of these that one of its methods has."""
+MEANS = ("mean_diff", "mean_diff_rownorm")
+"""Base methods that are differences of means, which massive dims can own."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
         advice = recommend(evidence, agreement=data.rank)
         viable, why = (NOT_ENOUGH, "judge and labels disagree") if data.disputed else mean_diff_viable(evidence)
         parts = sorted({one.massive_part for one in evidence})
+        massive = parts not in ([], ["none"])
         found[model] = ModelFindings(
             advice.method,
             advice.cleaning,
             [Finding(model=model, sentence=one.sentence, because=one.because) for one in advice.findings]
+            + (_in_spite_of_massive_dims(model, advice.method, here, data) if massive else [])
             + [warning for cell, summary in here for warning in _warnings(cell, summary, data)],
             {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
         )
@@ -102,6 +106,42 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None, data:
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
+
+
+def _in_spite_of_massive_dims(
+    model: str, method: str | None, here: Sequence[tuple[Cell, Summary]], data: Gathered
+) -> list[Finding]:
+    """Why the advised method can be a difference of means that was not cleaned, on a model with massive dims; empty for other advice."""
+    calibration, advised = data.calibrations.get(model), None if method is None else parse_method(method)
+    severity = "none" if calibration is None else calibration["severity"]["verdict"]
+    if severity == "none" or method is None or advised is None or advised.base not in MEANS or advised.suffix:
+        return []
+    gains = [(cell.trait, _at_the_coefficient(method, summary)) for cell, summary in here if data.decides(summary)]
+    measured = "; ".join(f"{trait} {gain}" for trait, gain in gains if gain is not None)
+    because = (
+        "At the usual coefficient, one for all vectors as in published results, such a vector would do nothing where the massive part takes "
+        f"nearly all of the push. Gain measured at the probe's coefficient: {measured or 'not measured in this study'}."
+    )
+    sentence = (
+        f"{method} is advised although the model is {severity}: at equal dose its massive part does not count against it, because doses are "
+        "compared by how much they move the residual stream without its massive dims."
+    )
+    return [{"model": model, "sentence": sentence, "because": because}]
+
+
+def _at_the_coefficient(method: str, summary: Summary) -> str | None:
+    """The gain of a method at the probe's coefficient, at the leader's position and component, with its interval; None if not measured."""
+    groups = {one["group"]: one for one in summary["groups"]}
+    place = place_of(groups[summary["leader"]])
+    found = next((one for one in groups.values() if one["method"] == method and place_of(one) == place), None)
+    effect = None if found is None else found["matched"].get("coefficient")
+    if effect is None or effect["delta"] is None:
+        return None
+    low, high = effect["delta_low"], effect["delta_high"]
+    interval = (
+        None if low is None or high is None else Interval(low, high, str(effect["interval"]), effect["n"], effect["clusters"])
+    )
+    return str(Contrast(effect["delta"], interval))
 
 
 def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:

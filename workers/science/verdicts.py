@@ -247,7 +247,7 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
             )
         elif one.leader == "mean_diff":
             answers.add("yes")
-            why.append(f"{one.trait}: it leads")
+            why.append(f"{one.trait}: {_against(one, 'mean_diff')}")
         else:
             contrast = one.contrasts["mean_diff"]
             answers.add({TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear"))

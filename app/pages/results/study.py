@@ -111,6 +111,10 @@ def _labels(facts: Mapping[str, str], job: str) -> list[Part]:
     return [*card, *([Links([("Label answers blind", f"/jobs/{job}/label")])] if job else [])]
 
 
+LEADER = ("the leader", "leads")
+"""What stands for a verdict in the leader's row; the second in studies from before 2026-11-29."""
+
+
 def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None = None) -> list[Figure]:
     """Returns a plot for each model and trait; numbers link to pages of this service unless `leads` is given."""
     key = WAYS[way]
@@ -121,7 +125,7 @@ def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None
         for row in own:
             field = "delta" if row["kind"] == "control" else key
             if row.get(field) is not None:
-                look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") == "leads" else "method"
+                look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") in LEADER else "method"
                 ends = row.get(f"{field}_low"), row.get(f"{field}_high")
                 estimates.append(Estimate(row["method"], row[field], *ends, look, (leads or page_of)(row.get(f"{field}_from"))))
         estimates.sort(key=lambda one: (one.look == "control", -one.value))

@@ -9,8 +9,9 @@ from workers.reports.table import Column, Row, Table
 from workers.reports.tables.gains import EFFECT, compared, method_name, points, steered
 from workers.science.verdicts import BETTER, NOT_ENOUGH, TIES, WORSE
 
-LEADS = "leads"
-JUDGED = frozenset({LEADS, TIES, BETTER, WORSE, NOT_ENOUGH})
+LEADER = "the leader"
+"""In place of a verdict on itself. It names the row and claims nothing, since the leader's gain may have no interval."""
+JUDGED = frozenset({LEADER, TIES, BETTER, WORSE, NOT_ENOUGH})
 """Verdicts that rest on the judge."""
 COLUMNS = [
     Column("model", "model"),
@@ -85,7 +86,7 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
             row |= points(cell, f"at_{way}", group["matched"].get(way))
         if (contrast := contrasts.get(group["group"])) is not None:
             row |= _difference(contrast)
-        yield {"verdict": LEADS if group["group"] == summary["leader"] else _origin(group)} | row
+        yield {"verdict": LEADER if group["group"] == summary["leader"] else _origin(group)} | row
 
 
 def _difference(contrast: Contrast) -> Row:
