@@ -60,6 +60,8 @@ def mean_log_likelihoods(
     # the last answer token predicts no token of the answer
     rows = [[*prompts[i], *answers[i][:-1]] for i in missing]
     most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
+    # `run_plan` has tried a pass twice in its shape before it raises. Finished rows keep their totals, and the rest is planned in smaller
+    # passes instead of failing the job: values then differ by rounding alone, which `settled` removes in float32.
     while missing:
         reading = _Reading(lm, rows, [answers[i] for i in missing], on_rows)
         try:
