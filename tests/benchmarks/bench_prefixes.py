@@ -1,6 +1,6 @@
 """What computing shared prefixes once saves: an extraction's capture, and the reference judge's reading beside the generation it judges.
 
-    python -m tests.benchmarks.bench_prefixes [--rounds 3] [--peers FOLDER] [--only capture | judge | depth] [--model toy]
+    python -m tests.benchmarks.bench_prefixes [--rounds 3] [--peers FOLDER] [--only PART] [--model toy]
 
 Every round is a fresh process with texts of its own that no earlier round saw. CPU seconds on one thread, both sides of a ratio in one process
 and in turn; block-tokens are counted at the first block. "Whole rows" is capture as it was: 32 rows at a time by length, each whole.
@@ -208,7 +208,35 @@ def doses(lm: LanguageModel, draw: random.Random, examples: Sequence[Example], s
     ]
 
 
-PARTS: dict[str, Callable[[LanguageModel, int, str], Timed]] = {"capture": capture, "depth": depth, "judge": judge}
+def one_dose(lm: LanguageModel, seed: int) -> list[list[int]]:
+    """The prompts of one dose: 40 questions in the model's template."""
+    draw = random.Random(seed)
+    return [encode_prompt(lm, sentence(draw, 8, 16)) for _ in range(40)]
+
+
+def beginnings(lm: LanguageModel, seed: int, _peers: str) -> Timed:
+    """Block-tokens of one dose with 64 new tokens, and of a calibration with 128, which reads every row twice: all of them, those of the
+    prompts, and those that sharing the prompts' beginnings would save."""
+    prompts = one_dose(lm, seed)
+    whole = sum(map(len, prompts))
+    saved = whole - plan_of(prompts).block_tokens
+    return {
+        "dose": whole + 64 * len(prompts),
+        "prompts of the dose": whole,
+        "saved of the dose": saved,
+        "calibration": 2 * (whole + 128 * len(prompts)),
+        "saved of the calibration": saved,
+    }
+
+
+PARTS: dict[str, Callable[[LanguageModel, int, str], Timed]] = {
+    "capture": capture,
+    "depth": depth,
+    "judge": judge,
+    "beginnings": beginnings,
+}
+BASES = {"capture": "shared", "depth": "all", "judge": "generating", "beginnings": "dose"}
+"""The figure of each part to which its others are given as ratios."""
 
 
 def one_round(part: str, model: str, seed: int, peers: str) -> None:
@@ -251,7 +279,7 @@ def main() -> None:
         done = [subprocess.run([*command, "--round", str(seed)], check=True, stdout=subprocess.PIPE, text=True) for seed in seeds]
         rounds = [json.loads(one.stdout.splitlines()[-1]) for one in done]
         print(part, asked.model, {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]})
-        base = {"capture": "shared", "depth": "all", "judge": "generating"}[part]
+        base = BASES[part]
         pairs = [(name, base) for name in rounds[0]] + [
             (name, f"bare {name}") for name in rounds[0] if f"bare {name}" in rounds[0]
         ]

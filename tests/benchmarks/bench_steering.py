@@ -2,9 +2,11 @@
 
     pip install --no-deps --target /some/folder repeng==0.4.0
     python -m tests.benchmarks.bench_steering [--repeng /some/folder] [--rounds 3] [--device cpu]
+    python -m tests.benchmarks.bench_steering --model smollm2 --rows 64
 
 One process, the sides of a ratio run alternately on the same random weights (8 layers, d=256, vocabulary 32k), ratios of the medians with
-the range of the rounds' own. CPU seconds on a CPU, so that other work on the machine counts less; wall seconds on a GPU.
+the range of the rounds' own. With `--model`, a folder or `smollm2` (the model of the tests), only steered over unsteered is measured.
+CPU seconds on a CPU, so that other work on the machine counts less; wall seconds on a GPU.
 """
 
 # ruff: noqa: T201 - it prints
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 
 from tests.ml.tiny_models import BOS, tiny_model_folder
+from tests.real.models import SMOLLM2
 from workers.lm.interventions import Push
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
@@ -48,13 +51,13 @@ DOSES = (1.0, 2.0, 4.0, 6.0, 8.0)
 INSTALL = "repeng is not there: pip install --no-deps --target /some/folder repeng==0.4.0, then --repeng /some/folder"
 
 
-def prompts(count: int) -> list[list[int]]:
+def prompts(count: int, vocab: int = VOCAB) -> list[list[int]]:
     draw = random.Random(0)
-    return [[BOS, *(draw.randrange(10, VOCAB) for _ in range(draw.randrange(10, 20)))] for _ in range(count)]
+    return [[BOS, *(draw.randrange(10, vocab) for _ in range(draw.randrange(10, 20)))] for _ in range(count)]
 
 
-def vectors(count: int) -> list[torch.Tensor]:
-    made = torch.randn(count, SIZE["hidden_size"], generator=torch.Generator().manual_seed(1))
+def vectors(count: int, width: int = SIZE["hidden_size"]) -> list[torch.Tensor]:
+    made = torch.randn(count, width, generator=torch.Generator().manual_seed(1))
     return list(made / made.norm(dim=-1, keepdim=True))
 
 
@@ -163,16 +166,25 @@ def bench_repeng(lm: LanguageModel, clock: Clock, rounds: int) -> None:
         print(f"| {name} | {slow:.2f} | {fast:.2f} | {ratio} | {same} of {len(rows)} | {goal} |", flush=True)
 
 
-def bench_steered(lm: LanguageModel, clock: Clock, rounds: int) -> None:
-    print("\n| 256 rows x 24 new tokens | unsteered, tok/s | steered, tok/s | steered over unsteered (range) | goal |")
+def bench_steered(lm: LanguageModel, clock: Clock, rounds: int, count: int = 256) -> None:
+    print(
+        f"\n| {count} rows x {NEW_TOKENS} new tokens | unsteered, tok/s | steered, tok/s | steered over unsteered (range) | goal |"
+    )
     print("|---|---|---|---|---|")
-    [vector] = vectors(1)
-    one = [SteeredRow(prompt, (Push(4, "residual", vector, 4.0),)) for prompt in prompts(256)]
-    for name, rows in (("1 steering", one), ("256 distinct steerings over 8 layers", distinct(256))):
+    [vector, *_] = each = vectors(count, lm.layout.hidden_size)
+    asked, layers = prompts(count, lm.vocab_size), lm.layout.n_layers
+    one = [SteeredRow(prompt, (Push(layers // 2, "residual", vector, 4.0),)) for prompt in asked]
+    many = [
+        SteeredRow(prompt, (Push(i % layers, "residual", own, 1 + 7 * i / count),))
+        for i, (prompt, own) in enumerate(zip(asked, each, strict=True))
+    ]
+    for name, rows in (("1 steering", one), (f"{count} distinct steerings over {layers} layers", many)):
         plain = [SteeredRow(row.prompt_ids) for row in rows]
-        slow, fast, ratio = compare(clock, rounds, lambda rows=plain: ours(lm, rows, 256), lambda rows=rows: ours(lm, rows, 256))
-        tokens = 256 * NEW_TOKENS
-        print(f"| {name} | {tokens / slow:,.0f} | {tokens / fast:,.0f} | {ratio} | 0.95 |", flush=True)
+        slow, fast, ratio = compare(
+            clock, rounds, lambda rows=plain: ours(lm, rows, count), lambda rows=rows: ours(lm, rows, count)
+        )
+        tokens = count * NEW_TOKENS
+        print(f"| {name} | {tokens / slow:,.0f} | {tokens / fast:,.0f} | {ratio} | 0.97 |", flush=True)
 
 
 def bench_refilling(lm: LanguageModel, clock: Clock, rounds: int) -> None:
@@ -214,6 +226,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", help="a folder, or smollm2")
+    parser.add_argument("--rows", type=int, default=256)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     if chosen.repeng:
@@ -223,12 +237,16 @@ def main() -> None:
     print(f"{machine}, {os.cpu_count()} CPUs, {chosen.threads} torch threads, torch {torch.__version__}")
     print(f"load average {os.getloadavg()[0]:.1f}\n")
     clock = Clock(chosen.device)
+    if chosen.model:
+        folder = SMOLLM2.folder if chosen.model == "smollm2" else Path(chosen.model)
+        bench_steered(replace(load(folder, device=chosen.device), eos_ids=frozenset()), clock, chosen.rounds, chosen.rows)
+        return
     with tempfile.TemporaryDirectory() as base:
         folder = tiny_model_folder(Path(base), "llama", **SIZE)
         lm = replace(load(folder, device=chosen.device), eos_ids=frozenset())
         lm.model.generation_config.eos_token_id = None  # repeng's rows run to full length as ours do
         bench_repeng(lm, clock, chosen.rounds)
-        bench_steered(lm, clock, chosen.rounds)
+        bench_steered(lm, clock, chosen.rounds, chosen.rows)
         bench_refilling(lm, clock, chosen.rounds)
         bench_agreement(folder, chosen.device)
 

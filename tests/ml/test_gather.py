@@ -110,6 +110,29 @@ def test_rows_after_a_shared_prefix_equal_the_naive_loop_in_every_architecture(t
                 assert float((found - wanted).norm() / wanted.norm()) < 1e-5
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_deepest_block_computes_only_keys_and_values_where_no_window_looks(tiny_lm: Lms, arch: str) -> None:
+    """The rows keep their bits: those of layer 0 are the same when layer 1 is read too, for which block 0 runs whole everywhere."""
+    lm = tiny_lm(arch)
+    asked = {"positions": [parse_position("response[:5]")], "components": ["residual"]}
+    examples = [one for one in _related(lm) if one.response_ids]
+    begun: list[int] = []
+    ended: list[int] = []
+    block = lm.layout.site(0, "residual")
+    handles = [
+        block.register_forward_pre_hook(lambda *_: begun.append(1)),
+        block.register_forward_hook(lambda *_: ended.append(1)),
+    ]
+    rows = gather_rows(lm, examples, layers=[0], **asked)
+    for handle in handles:
+        handle.remove()
+    assert rows.plan is not None
+    assert len(begun) == len(rows.plan.passes)
+    assert len(ended) == len(begun) if lm.layout.grouped else len(ended) <= sum(not one.kept for one in rows.plan.passes) + 1
+    both = gather_rows(lm, examples, layers=[0, 1], **asked)
+    assert torch.equal(rows.values["response[:5]", "residual", 0], both.values["response[:5]", "residual", 0])
+
+
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_vectors_equal_the_naive_loop_for_any_stored_type_batch_and_padding_side(arch: str, stored: str, tmp_path: Path) -> None:

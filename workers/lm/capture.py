@@ -58,16 +58,16 @@ def reading_once(
             read(layer, component, tensor_BTD)
             missing.discard((layer, component))
             if not missing:
-                raise _Enough
+                raise Enough
 
         return reader
 
-    with suppress(_Enough), reading(lm, {c: counted(read) for c, read in readers.items()}, layers, where_present=where_present):
+    with suppress(Enough), reading(lm, {c: counted(read) for c, read in readers.items()}, layers, where_present=where_present):
         yield
 
 
-class _Enough(Exception):
-    """Raised in the last hook of a pass, because nothing above it is read."""
+class Enough(Exception):
+    """Ends a pass where everything that is read of it has been computed."""
 
 
 def _sites(

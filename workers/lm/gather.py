@@ -17,7 +17,7 @@ from workers.lm.capture import reading_once
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS, Pass, Plan
-from workers.lm.sharing import Inputs, plan_for, run_plan
+from workers.lm.sharing import Inputs, fill, plan_for, run_plan
 
 Site = tuple[str, str, int]
 """(position, component, layer)."""
@@ -124,11 +124,11 @@ class _Sums:
         }
 
     def add(self, one: Pass, inputs: Inputs) -> None:
-        """Runs a pass and adds its parts of the windows. A pass that holds no part runs only as far as its keys and values are needed."""
+        """Runs a pass and adds its parts of the windows. A pass that holds no part runs only where others follow it, for its keys and values."""
         parts = self._parts(one)
         if not parts:
-            with reading_once(self._lm, {"residual": lambda *_: None}, [max(self._layers)]), torch.no_grad():
-                self._lm.layout.decoder(**inputs)
+            if one.kept:
+                fill(self._lm, inputs, max(self._layers))
             return
         weights_BWT, places = _weights(one, parts)
         weights_BWT = weights_BWT.to(self._lm.device)

@@ -28,7 +28,7 @@ from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS, Pass
-from workers.lm.sharing import plan_for, run_plan
+from workers.lm.sharing import fill, plan_for, run_plan
 
 PRECISION = 0.01
 MARGIN = 2e-5
@@ -60,6 +60,8 @@ def mean_log_likelihoods(
     # the last answer token predicts no token of the answer
     rows = [[*prompts[i], *answers[i][:-1]] for i in missing]
     most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
+    # `run_plan` has tried a pass twice in its shape before it raises. Finished rows keep their totals, and the rest is planned in smaller
+    # passes instead of failing the job: values then differ by rounding alone, which `settled` removes in float32.
     while missing:
         reading = _Reading(lm, rows, [answers[i] for i in missing], on_rows)
         try:
@@ -128,9 +130,20 @@ class _Reading:
 
     def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
         """Runs one pass and adds the scores of every token that a position in it predicts."""
+        owners = self._predictions(one)
+        if owners:
+            self._score(owners, inputs)
+        elif one.kept:
+            fill(self._lm, inputs, self._lm.layout.n_layers - 1)
+        ended = [row for segment in one.segments for row in segment.rows if segment.stop == len(self.rows[row])]
+        self.done.update(ended)
+        if self._on_rows is not None:
+            self._on_rows(len(ended))
+
+    def _score(self, owners: Mapping[tuple[int, int], Sequence[int]], inputs: Mapping[str, Any]) -> None:
+        """Runs the pass and adds each owner's score."""
         with torch.no_grad():
             hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
-            owners = self._predictions(one)
             places = list(dict.fromkeys(place for place, _ in owners))
             hidden_ND = hidden_BTD.flatten(0, 1)[torch.tensor(places, device=self._lm.device, dtype=torch.long)]
             row_of = {place: row for row, place in enumerate(places)}
@@ -138,10 +151,6 @@ class _Reading:
         for score, rows in zip(scores, owners.values(), strict=True):
             for row in rows:
                 self.totals[row] += score
-        ended = [row for segment in one.segments for row in segment.rows if segment.stop == len(self.rows[row])]
-        self.done.update(ended)
-        if self._on_rows is not None:
-            self._on_rows(len(ended))
 
     def _predictions(self, one: Pass) -> dict[tuple[int, int], list[int]]:
         """Maps (index in the flattened [B x T], predicted token) to the rows that need this score, in order of the index."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from workers.lm.capture import Enough, reading_once
 from workers.lm.memory import does_not_fit, with_second_try
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import Pass, Plan, plan_of
@@ -73,14 +74,25 @@ def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: 
     return {"input_ids": ids_BT, "position_ids": positions_1T, "past_key_values": cache, "use_cache": True}
 
 
+def fill(lm: LanguageModel, inputs: Inputs, deepest: int) -> None:
+    """Runs a pass that later passes follow and that nothing else is read of: as far as the keys and values of block `deepest`. That block's
+    attention and MLP are not computed, unless it takes its keys and values from an earlier block."""
+    cache = inputs["past_key_values"]
+    assert isinstance(cache, PathCache)
+    cache.deepest = deepest
+    with reading_once(lm, {"residual": lambda *_: None}, [deepest]), torch.no_grad():
+        lm.layout.decoder(**inputs)
+
+
 class PathCache(Cache):  # type: ignore[misc]
     """The keys and values [1, H, P, E] of the prefix of a pass, as the passes `before` computed them one after another. `own` are those of the
-    pass itself, by layer, if `keeping` is set."""
+    pass itself, by layer, if `keeping` is set. The pass ends once those of block `deepest` are there."""
 
     def __init__(self, length: int, before: Sequence[Mapping[int, KeysValues]], *, keeping: bool) -> None:
         super().__init__(layers=[])
         self._length, self._before, self._keeping = length, before, keeping
         self.own: dict[int, KeysValues] = {}
+        self.deepest: int | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
@@ -88,6 +100,8 @@ class PathCache(Cache):  # type: ignore[misc]
         """Called by the model's attention at each layer; returns the keys and values to attend to."""
         if self._keeping:
             self.own[layer_idx] = key_states, value_states
+        if layer_idx == self.deepest:
+            raise Enough
         rows = key_states.shape[0]
         parts = [kept[layer_idx] for kept in self._before]
         keys = torch.cat([*(k.expand(rows, -1, -1, -1) for k, _ in parts), key_states], dim=2)
