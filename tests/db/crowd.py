@@ -1,5 +1,5 @@
 """A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors;
-3,000 jobs wait and 4 run."""
+3,000 jobs wait and 4 run. With 100,000 jobs: 1,000,000 events, 500,000 objects, about 50,000 vectors."""
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -22,11 +22,11 @@ FROM generate_series(1, {jobs}) AS n CROSS JOIN LATERAL (SELECT now() - (({jobs}
 """
 _REST = """
 INSERT INTO models (name, source, created_by, state, facts) SELECT 'model' || n, '/m', 'root', 'ready', '{{}}' FROM generate_series(0, 6) AS n;
-INSERT INTO blobs (digest, size) SELECT lpad(to_hex(n), 64, '0'), 1000 + n FROM generate_series(1, {jobs}) AS n;
+INSERT INTO blobs (digest, size) SELECT lpad(to_hex(n), 64, '0'), 1000 + n FROM generate_series(1, {jobs} * 5) AS n;
 INSERT INTO artifacts (id, job_id, name, digest, size, media_type)
     SELECT 'art_' || n, id, 'result.json', lpad(to_hex(n), 64, '0'), 1000 + n, 'application/json'
     FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM jobs WHERE state = 'succeeded') AS done;
-INSERT INTO job_events (job_id, seq, type) SELECT id, seq, 'phase' FROM jobs CROSS JOIN generate_series(1, 3) AS seq;
+INSERT INTO job_events (job_id, seq, type) SELECT id, seq, 'phase' FROM jobs CROSS JOIN generate_series(1, 10) AS seq;
 INSERT INTO extractions (id, job_id, owner, model, weight_hash, trait, trait_version, positions, components, layers, methods, summary,
         created_at)
     SELECT 'ext_' || right(id, 26), id, owner, model, 'w', 'refusal', 't', '{{"response[:5]"}}', '{{residual}}', '{{1}}', '{{probe}}', '{{}}',
@@ -36,12 +36,13 @@ INSERT INTO vectors (id, source, extraction_id, owner, model, trait, position, c
     auroc, massive_share, facts, created_at)
     SELECT 'vec_' || right(id, 23) || lpad(n::text, 3, '0'), 'extracted', id, owner, model, trait, 'response[:5]', 'residual', 'probe', n, 8,
         lpad(to_hex(1), 64, '0'), 'k', random(), random(), random(), random(), '{{}}', created_at
-    FROM (SELECT * FROM extractions ORDER BY id DESC LIMIT {jobs} / 20) AS e CROSS JOIN generate_series(0, 19) AS n;
+    FROM (SELECT * FROM extractions ORDER BY id DESC LIMIT {jobs} / 40) AS e CROSS JOIN generate_series(0, 19) AS n;
 """
 
 
 def fill(connection: Connection, jobs: int) -> None:
-    """Adds so many jobs, as many vectors and objects, three times as many events; updates statistics. The connection is in autocommit."""
+    """Adds so many jobs, half as many vectors, five times as many objects, ten times as many events; updates
+    statistics. The connection is in autocommit."""
     connection.execute(text("SET statement_timeout = 0"))
     connection.execute(text(_JOBS.format(jobs=jobs).replace(":", r"\:")))
     for statement in _REST.format(jobs=jobs).split(";\n"):

@@ -48,7 +48,8 @@ class Reach:
             raise JobFault(
                 "judge_bad_proxy",
                 f"The judge {name} cannot be reached: the worker's {self._url.scheme.upper()}_PROXY or ALL_PROXY does not name a proxy that "
-                "it can use. An operator sets it to an address with http:// or https://, or unsets it, and restarts the worker; then retry the job.",
+                "it can use. An operator sets it to an address with http:// or https://, or unsets it, and restarts the worker; then retry the "
+                "job.",
             ) from None
 
     def close(self) -> None:
