@@ -78,7 +78,8 @@ def old_results(
         # asked again of the locked rows: a user may have kept one since they were found
         still = select(Job.id).where(Job.id.in_([one.id for one in found]), ~Job.kept, Job.results_removed_at.is_(None))
         free = set(session.scalars(still.order_by(Job.id).with_for_update(skip_locked=True)))
-        found = [one for one in found if one.id in free - _read_now(session, free)]
+        unread = free - _read_now(session, free)
+        found = [one for one in found if one.id in unread]
     needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
     return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)], last
 

@@ -31,6 +31,12 @@ def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datet
 
 def jobs_of(session: Session, study: Study, viewer: Viewer) -> dict[str, Job]:
     """Returns the jobs of the study's graph that the viewer may see now, by node, and the report's job under `report`."""
-    ids = {name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id}
-    seen = {job.id: job for job in session.scalars(visible(viewer).where(Job.id.in_(list(ids.values()))))}
-    return {name: seen[job_id] for name, job_id in ids.items() if job_id in seen}
+    return jobs_of_all(session, [study], viewer)[0]
+
+
+def jobs_of_all(session: Session, studies: Sequence[Study], viewer: Viewer) -> list[dict[str, Job]]:
+    """Returns what `jobs_of` returns for each of the studies, by one statement."""
+    graphs = [{name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id} for study in studies]
+    asked = {job_id for ids in graphs for job_id in ids.values()}
+    seen = {job.id: job for job in session.scalars(visible(viewer).where(Job.id.in_(asked)))}
+    return [{name: seen[job_id] for name, job_id in ids.items() if job_id in seen} for ids in graphs]

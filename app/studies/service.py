@@ -267,8 +267,9 @@ def find(session: Session, identifier: str, viewer: Viewer) -> StudyOut:
 def listing(session: Session, viewer: Viewer, *, limit: int, before: tuple[datetime, str] | None) -> Sequence[StudyOut]:
     """Returns a page of studies, newest first, without those that were deleted or hidden since it was read."""
     read = repository.listing(session, viewer, limit=limit, before=before)
-    graphs = [(study, repository.jobs_of(session, study, viewer)) for study in read]
-    shown = [_view(session, study, graph) for study, graph in graphs if "report" in graph]
+    graphs = zip(read, repository.jobs_of_all(session, read, viewer), strict=True)
+    models = model_repository.named(session, {node["model"] for study in read for node in study.nodes.values()})
+    shown = [view(study, graph, models) for study, graph in graphs if "report" in graph]
     if len(shown) < len(read) == limit:  # fewer would end the list
         last = read[-1]
         shown += listing(session, viewer, limit=limit - len(shown), before=(last.created_at, last.id))

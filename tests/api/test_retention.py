@@ -13,6 +13,7 @@ from app.retention import repository, service
 from tests.api.conftest import Running, submit
 from tests.api.extracted import store_extraction
 from tests.api.lives import FILE, claim, fail, succeed
+from tests.counting import statements
 
 DAYS = 30
 
@@ -187,3 +188,16 @@ def test_many_results_go_in_batches_and_an_object_of_two_of_them_counts_once(
     assert [one["job"] for one in told["items"]] == jobs
     assert old(admin) == []
     assert [one["action"] for one in admin.get("/v1/audit").json()["items"]].count("retention.remove") == 3
+
+
+def test_a_batch_takes_as_many_statements_as_one_result(done: Any, sessions: sessionmaker[Session]) -> None:
+    """It read the vectors of all its jobs once for each of them: 23 s for 200 jobs of a large database."""
+    each = []
+    for number in (1, 4):
+        for _ in range(number):
+            done(90)
+        with sessions.begin() as session, statements() as asked:
+            told, _, _ = service.Removal(DAYS, service.ITSELF).batch(session)
+        assert told.jobs == number
+        each.append(sum("extractions" in one for one in asked))
+    assert each == [3, 3]

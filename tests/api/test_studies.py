@@ -19,6 +19,7 @@ from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
 from tests.api.lives import claim, fail, succeed
 from tests.api.test_warnings import small
+from tests.counting import statements
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
 
@@ -86,7 +87,7 @@ def test_a_study_without_traits_only_calibrates_and_may_skip_unregistered_models
 def test_the_shipped_study_of_severity_names_more_models_than_a_server_has(ada: httpx2.Client) -> None:
     asked = shipped_study("severity").request
     answer = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked)  # `demo` is not among them
-    assert answer.json()["errors"][0]["detail"].startswith(f"None of the {len(asked['models'])} models")
+    assert answer.json()["errors"][0]["detail"].startswith("None of the study's models is registered here")
     plan = ada.post("/v1/studies", params={"dry_run": "true"}, json=asked | {"models": [*asked["models"], "demo"]})
     assert plan.status_code == 200, plan.text
     assert plan.json()["jobs"] == 2
@@ -237,6 +238,23 @@ def test_a_list_does_not_end_at_a_study_that_is_deleted_while_it_is_read(
         first = ada.get("/v1/studies", params={"limit": 1}).json()
     second = ada.get("/v1/studies", params={"limit": 1, "cursor": first["next_cursor"]}).json()
     assert [one["id"] for page in (first, second) for one in page["items"]] == [made[1]["id"], made[0]["id"]]
+
+
+def test_a_list_of_studies_takes_as_many_statements_as_one(ada: httpx2.Client) -> None:
+    """It read the jobs of each study by themselves: 100 statements for 50 studies."""
+    each = []
+    for number in (1, 3):
+        for _ in range(number):
+            assert ada.post("/v1/studies", json=STUDY).status_code == 202
+        each.append(min(_statements_of_list(ada) for _ in range(4)))  # others of the process only add
+    assert len(ada.get("/v1/studies").json()["items"]) == 4
+    assert each[1] == each[0]
+
+
+def _statements_of_list(ada: httpx2.Client) -> int:
+    with statements() as asked:
+        assert ada.get("/v1/studies").status_code == 200
+    return len(asked)
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 The database is that of `tests.db.crowd`. Milliseconds of CPU of this process and of its Postgres backend together, best and median of 30
 after two to warm up, and the median at the client; default settings of the planner, fsync off, one client, the session open already. Then
-one batch each of retention, and of orphans (without files on the disk). The first line says how fast the machine is: compare only
-figures of equal loops.
+one batch each of retention, of objects without a row, and of objects without references. The first line says how fast the machine is:
+compare only figures of equal loops.
 """
 
 # ruff: noqa: T201 - it prints
+import hashlib
 import os
 import statistics
 import sys
@@ -22,13 +23,14 @@ from app.embedded.postgres import Postgres
 from app.migrate import upgrade
 from app.retention import history_repository
 from app.retention.service import ITSELF, Removal
-from app.storage.blobs import collect
+from app.storage.blobs import adopt_orphans, collect
 from app.storage.factory import open_storage
 from tests.benchmarks.bench_requests import cpu_ms
 from tests.db.crowd import fill
 from tests.db.listed import NAMED
 from tests.services import make_quick_folder
 
+ORPHANS = 1_000
 AUDIT = """
 INSERT INTO audit (id, at, actor, action, object)
 SELECT 'aud_' || n, now() - interval '400 days', 'ada', 'job.cancel', 'job_' || n FROM generate_series(1, 4000) AS n"""
@@ -71,10 +73,18 @@ def batches(sessions: sessionmaker[Session], folder: Path) -> None:
     for name, work in works.items():
         cpu, taken = cost(sessions, work)
         print(f"{name:40} {cpu:8.0f} CPU  {taken:10.0f} at the client", flush=True)
-    began, before = time.perf_counter(), cpu_ms(os.getpid())
-    gone = collect(sessions, open_storage(f"file://{folder}/objects"), min_age_seconds=0).objects
-    each, cpu = (time.perf_counter() - began) * 1000 / gone, (cpu_ms(os.getpid()) - before) / gone
-    print(f"orphans, {gone} objects, for each          {cpu:8.2f} CPU of the process alone  {each:10.2f} at the client")
+    storage = open_storage(f"file://{folder}/objects")
+    for n in range(ORPHANS):
+        data = f"orphan {n}".encode()
+        storage.put("sha256/" + hashlib.sha256(data).hexdigest(), data)
+    for name, housekeeping in {
+        "orphans given a row, for each": lambda: adopt_orphans(sessions, storage, min_age_seconds=0),
+        "unreferenced objects deleted, for each": lambda: collect(sessions, storage, min_age_seconds=0).objects,
+    }.items():
+        began, before = time.perf_counter(), cpu_ms(os.getpid())
+        done = housekeeping()
+        each, cpu = (time.perf_counter() - began) * 1000 / done, (cpu_ms(os.getpid()) - before) / done
+        print(f"{name:40} {cpu:8.2f} CPU of the process alone  {each:10.2f} at the client, {done}", flush=True)
 
 
 def main(jobs: int) -> None:
