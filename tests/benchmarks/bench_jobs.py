@@ -5,7 +5,9 @@
 submit:     p50 and p95 of POST /v1/calibrations by 100 concurrent clients, and the bare database transaction as the baseline
 start:      from the creation of a job's row to `running` on an idle worker whose model is loaded; the same from the end of its
             predecessor (goal < 300 ms)
-claim:      p95 of one claim among 100,000 job rows, of which 3,000 are queued by 20 owners (goal < 10 ms), against the same among 1,000 rows
+claim:      p95 of one claim among 100,000 job rows, of which 3,000 are queued by 20 owners, against the same among 1,000 rows; and its CPU,
+            of this process and of its Postgres backend (goal: p95 < 10 ms)
+bell:       CPU of this process for one bell over the connection that is kept, and over a new one each time
 """
 
 import os
@@ -29,8 +31,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - registers the job kind `probe`
 from app.auth.keys import ensure_first_key
+from app.bell import Bell
 from app.db import make_engine, make_sessions
-from app.embedded.broker import Broker
+from app.embedded.broker import Broker, connect
 from app.embedded.postgres import Postgres
 from app.jobs import claims, service
 from app.jobs.claims import Claimer
@@ -38,6 +41,7 @@ from app.jobs.schemas import Edge
 from app.migrate import upgrade
 from app.models.models import Model
 from app.settings import LeaseSettings, Settings
+from tests.benchmarks.bench_requests import cpu_ms
 from tests.services import make_folder
 from tests.worker.conftest import Service
 
@@ -81,6 +85,45 @@ def fill(url: str, rows: int) -> None:
     engine.dispose()
 
 
+def claims_cpu(url: str, count: int) -> list[float]:
+    """CPU seconds of each claim by one claimer: of this process and of its Postgres backend."""
+    engine = make_engine(url, pool_size=1)
+    sessions = make_sessions(engine)
+    claimer = Claimer("w0", "model", 1, {"probe": 1}, ["m0"])
+    taken = []
+    with sessions.begin() as session:
+        pids = [os.getpid(), session.execute(text("SELECT pg_backend_pid()")).scalar_one()]
+    for _ in range(count):
+        before = sum(map(cpu_ms, pids))
+        with sessions.begin() as session:
+            assert claims.claim(session, claimer, ttl=60, slice_seconds=300)
+        taken.append((sum(map(cpu_ms, pids)) - before) / 1000)
+    engine.dispose()
+    return taken
+
+
+def bench_bells(broker: Broker, table: Table) -> None:
+    bell = Bell(Settings.model_validate({"broker_url": broker.url, "broker_prefix": "bells:"}))
+
+    def kept(pending: int) -> None:
+        assert bell.ring("model", pending)
+
+    def anew(pending: int) -> None:
+        bell._hang_up()
+        assert bell.ring("model", pending)
+
+    for name, ring in (("connection kept", kept), ("a new connection each time", anew)):
+        taken = []
+        for pending in range(1, 201):
+            before = cpu_ms(os.getpid())
+            ring(pending)
+            taken.append((cpu_ms(os.getpid()) - before) / 1000)
+        table.add_row(f"bell, {name}, CPU", *percentiles(taken), "")
+        with connect(broker.url) as client:
+            client.flushall()
+    bell.close()
+
+
 def claim_times(url: str, claimers: int, each: int) -> list[float]:
     """Seconds of every claim, of so many claimers at once with `each` claims each."""
     engine = make_engine(url, pool_size=claimers)
@@ -115,6 +158,7 @@ def bench_claims(postgres: Postgres, table: Table) -> None:
         large = claim_times(urls[ROWS], claimers, 400 // claimers)
         ratio = f"{statistics.median(large) / statistics.median(small):.2f} x the same among 1,000 rows"
         table.add_row(f"claim among {ROWS:,} rows, {claimers} claimer(s)", *percentiles(large), ratio)
+    table.add_row(f"claim among {ROWS:,} rows, CPU", *percentiles(claims_cpu(urls[ROWS], 400)), "goal p95 < 10 ms")
 
 
 def bench_starts(postgres: Postgres, broker: Broker, folder: Path, table: Table) -> None:
@@ -229,6 +273,7 @@ def main() -> None:
     )
     try:
         bench_claims(postgres, table)
+        bench_bells(broker, table)
         bench_starts(postgres, broker, folder, table)
         bench_submits(postgres, broker, folder, table)
     finally:
