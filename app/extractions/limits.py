@@ -102,7 +102,9 @@ def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits
     needed = new_tokens_for(positions, 1)
     asked = request.max_new_tokens
     if asked is not None and asked < needed:
-        detail = f"/max_new_tokens is {asked}, but the positions {', '.join(map(str, positions))} need {needed}. Raise it or leave it out."
+        detail = (
+            f"/max_new_tokens is {asked}, but {', '.join(map(str, positions))} needs at least {needed}. Raise it or leave it out."
+        )
         raise invalid("/max_new_tokens", "window_not_filled", detail)
     tokens = asked if asked is not None else new_tokens_for(positions, WHOLE_RESPONSE)
     if asked is None and request.vetting is not None:

@@ -24,11 +24,13 @@ def steering_report(steering: Steering) -> RenderableType:
     about = (
         f"Gain of {steering['trait'] or 'the trait'} on {steering['model']} over the unsteered answers, in the requested "
         f"direction, on {questions}, by the "
-        f"judge {steering['judge']}. Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
+        f"judge {steering['judge']}."
     )
     facts = summary.get("judge") or {}
-    judge = [one for one in (cannot_tell(facts) or told_apart(facts), spread_in_words(unsteered)) if one]
-    return Group(table, "", styled(" ".join([about, *judge, *_fewer(summary["methods"], test)]), ""))
+    judge = cannot_tell(facts) or told_apart(facts)
+    base = f"Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
+    said = [about, judge, base, spread_in_words(unsteered), *_fewer(summary["methods"], test)]
+    return Group(table, "", styled(" ".join(filter(None, said)), ""))
 
 
 def _fewer(methods: list[dict[str, Any]], asked: dict[str, int]) -> list[str]:

@@ -17,7 +17,7 @@ from binnacle.served import ID
 from binnacle.words.visible import visible
 
 WIDE = 1000
-"""Columns when the output is not a terminal: cells in a file or a pipe are not cut."""
+"""Columns when the output is not a terminal: so that cells in a file or a pipe are not cut."""
 
 
 def styled(text: str, style: str) -> Text:

@@ -144,5 +144,5 @@ def test_a_tensor_name_that_cannot_be_shown_is_refused_in_a_sentence(ada: httpx2
     data = len(header).to_bytes(8, "little") + header + direction(1).tobytes()
     for layers in ({}, {"vector_layers": "3"}):
         answer = send(ada, data, **layers)
-        assert "a name has at most 300 characters" in problem(answer, 422)["detail"]
+        assert "a name must have at most 300 characters" in problem(answer, 422)["detail"]
         assert len(answer.content) < 1000

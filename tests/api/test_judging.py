@@ -78,7 +78,7 @@ def test_a_judge_that_cannot_tell_the_classes_apart_is_reported_with_what_to_do(
         session.add(row)
         name = row.id
     [said] = [one for one in dry(ada, extraction=made)["warnings"] if one not in before]
-    assert said.startswith("Not enough evidence: this judge cannot tell the classes apart. It tells 58 % [49, 66]")
+    assert said.startswith("Not enough evidence: this judge cannot tell the classes apart. It classifies 58 % [49, 66]")
     assert name in said
     assert said.count("curl --header @FILE ADDRESS/v1/judges") == 2
     assert '"kind": "openai"' in said

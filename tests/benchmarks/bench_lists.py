@@ -37,7 +37,7 @@ SELECT 'aud_' || n, now() - interval '400 days', 'ada', 'job.cancel', 'job_' || 
 
 
 def loop_seconds() -> float:
-    """CPU seconds of 20 million additions: 1.0 in this machine's fast hours, up to 3.5 in its slow ones."""
+    """CPU seconds of 20 million additions, to compare machines and hours."""
     began, total = time.process_time(), 0
     for n in range(20_000_000):
         total += n

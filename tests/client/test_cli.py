@@ -347,7 +347,7 @@ def test_keys_users_groups_and_sharing_are_managed_and_audited(binnacle: Cli) ->
     assert binnacle("users", "disable", "ada").returncode == 0
     assert "disabled" in binnacle("keys", "create", "ada").stderr
     first = read(binnacle("keys", "create", "eve", "--role", "member", "--json"))
-    assert f"a key with the role member. If this one replaces it: binnacle keys revoke {first['id']}" in (
+    assert f"a key with the role member. If the new key replaces it, run: binnacle keys revoke {first['id']}" in (
         binnacle("keys", "create", "eve", "--role", "viewer").stderr
     )
     found = {entry["action"]: entry for entry in read(binnacle("audit", "--json"))}

@@ -62,9 +62,10 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     assert "+92.2" in said
     assert "[+85.6, +96.4]" in said
     assert "72 held-out questions (36 clusters)" in said
-    assert "Unsteered: 0.28 of 100, coherence 99.79. Its accuracy on held-out responses was not measured." in " ".join(
-        said.split()
+    judged = (
+        "by the judge reference. Its accuracy on held-out responses was not measured. Unsteered: 0.28 of 100, coherence 99.79."
     )
+    assert judged in " ".join(said.split())
     summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
     out.print(steering_report(steering))
     assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())
@@ -85,6 +86,6 @@ def test_a_steering_is_shown_with_what_its_judge_tells_apart_and_with_questions_
     steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
     out.print(steering_report(steering))
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{doubt} It tells 72 % [62, 81] of held-out responses apart (61 clusters; 50 % is chance).".strip() in said
+    assert f"{doubt} It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance).".strip() in said
     assert "Unsteered answers score 57 to 99, median 77.7, 80 % of them 60 to 95." in said
     assert said.endswith("Scored fewer than asked: response[:5]/residual/mean_diff 41 questions (20 clusters).")

@@ -213,6 +213,16 @@ def test_the_key_is_read_from_the_named_variable_and_never_shown(
     assert SECRET not in str(fault.value) + caplog.text
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_no_header_can_carry_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("HOUSE_JUDGE_KEY", key)
+    with serving(obedient) as endpoint, pytest.raises(JobFault) as fault:
+        Client(described(endpoint, key_env="HOUSE_JUDGE_KEY"))
+    assert fault.value.code == "judge_key_invalid"
+    assert "HOUSE_JUDGE_KEY" in fault.value.detail
+    assert key not in fault.value.detail
+
+
 def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOUSE_JUDGE_KEY", raising=False)
     with serving(obedient) as endpoint, pytest.raises(JobFault) as fault:

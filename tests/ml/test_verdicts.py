@@ -193,4 +193,4 @@ def test_mean_diff_is_viable_where_it_ties_at_equal_dose(contrasts, answer):
 def test_mean_diff_is_not_viable_when_it_fails_one_trait_and_leads_another() -> None:
     answer, why = mean_diff_viable([evidence(), evidence("b", leader="mean_diff", contrasts={})])
     assert answer == "no"
-    assert why == "refusal: -30.0 [-40.0, -20.0] against probe at equal dose; b: leads with a gain in [+50.0, +70.0]"
+    assert why == "refusal: -30.0 [-40.0, -20.0] against probe at equal dose; b: leads, gain [+50.0, +70.0]"

@@ -215,8 +215,8 @@ def _measure(
     if not any(row.answer for row in rows):
         raise JobFault(
             "no_response_tokens",
-            f"The model ended all {len(rows)} answers immediately, so there is no response token to measure. Give prompts "
-            "that it answers (/prompts), or check its chat template.",
+            "No answer has a token: the model ended each of them immediately. So there is no response token to measure. Give prompts that it "
+            "answers (/prompts), or check its chat template.",
         )
     return measure(lm, rows, tokens, layers=layers, rule=rule, listener=_Measuring(context), kept=context.cell(MEASURED))
 

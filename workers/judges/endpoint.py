@@ -63,7 +63,8 @@ class Endpoint:
     """Sends requests to one judge's endpoint; safe to use from many threads. `described` is the judge's entry in a job's spec."""
 
     def __init__(self, described: JudgeSpec, *, backoff: float = BACKOFF) -> None:
-        """Raises JobFault judge_key_missing when the key's environment variable is not set, judge_bad_proxy."""
+        """Raises JobFault judge_key_missing when the key's environment variable is not set, judge_key_invalid,
+        judge_bad_proxy."""
         options = described["options"]
         self.name, self.model = str(described["name"]), str(described["model"])
         self.concurrency = int(options.get("concurrency", 8))
@@ -184,6 +185,12 @@ class Endpoint:
                 "judge_key_missing",
                 f"The judge {self.name} takes its key from the variable {key_env}, which is not set where this worker runs. An administrator "
                 "sets it there and restarts the worker; the generated texts are kept.",
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise JobFault(
+                "judge_key_invalid",
+                f"The key of the judge {self.name} in the variable {key_env} holds characters that no HTTP header can carry. An administrator "
+                "sets it again there and restarts the worker; the generated texts are kept.",
             )
         return {"Authorization": f"Bearer {key}"}
 

@@ -40,11 +40,10 @@ class Reach:
                 verify=trust,
                 proxy=self._proxied,
             )
-        except (
-            ImportError,
-            ValueError,
-            httpx2.InvalidURL,
-        ):  # the proxy is of another kind, or not an address; it may hold a password
+        except (ImportError, ValueError, httpx2.InvalidURL):
+            if self._proxied is None:
+                raise
+            # the proxy is of another kind, or not an address; it may hold a password
             raise JobFault(
                 "judge_bad_proxy",
                 f"The judge {name} cannot be reached: the worker's {self._url.scheme.upper()}_PROXY or ALL_PROXY does not name a proxy that "

@@ -120,7 +120,8 @@ def _in_spite_of_massive_dims(
     measured = "; ".join(f"{trait} {gain}" for trait, gain in gains if gain is not None)
     because = (
         "At the usual coefficient, one for all vectors as in published results, such a vector would do nothing where the massive part takes "
-        f"nearly all of the push. Gain measured at the probe's coefficient: {measured or 'not measured in this study'}."
+        "nearly all of the push. Gain measured at such a coefficient, the probe's or else the leader's: "
+        f"{measured or 'not measured in this study'}."
     )
     sentence = (
         f"{method} is advised although the model is {severity}: at equal dose its massive part does not count against it, because doses are "

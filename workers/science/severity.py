@@ -15,13 +15,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from binnacle.words.massive import LIMITS
 from terms.documents.calibration import Severity
 from workers.science.massive import MASSIVE_RATIO, dominant_dim, massive_dims, min_layers, ratio_to_median
 from workers.science.medians import Float, decimals, lower_median
 from workers.science.peeling import PEEL_SHARE
 from workers.science.statistics import LOCATED_RATIO, Int, Statistics
 
-MILD, SEVERE = 10.0, 100.0
+MILD, SEVERE = LIMITS
 ABOVE = 10.0  # a token counts as above where |h_d| exceeds this many baselines
 EVERY_TOKEN_PCT = 90.0
 LOCATED_SHARE = 0.1

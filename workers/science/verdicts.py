@@ -188,7 +188,8 @@ def _limits(interval: Interval) -> str:
 def _against(one: TraitEvidence, name: str) -> str:
     """The numbers of a method on a trait: the leader's gain if it leads, else its difference from the leader."""
     if name == one.leader:
-        return f"leads, gain {_gain(one.leader_gain)}"
+        word = "has the largest gain," if one.leader_gain is None else "leads, gain"
+        return f"{word} {_gain(one.leader_gain)}"
     return f"{one.contrasts[name]} against {one.leader}"
 
 

@@ -66,7 +66,7 @@ def _first(cost: JsonObject) -> list[str]:
     if cost.get("waits_for"):
         found.append(f"It waits for {counted(len(cost['waits_for']), 'job')}.")
     if cost.get("reused"):
-        found.append(f"{counted(cost['reused'], 'finished job')} would be used as they are.")
+        found.append(f"Finished jobs that are reused: {cost['reused']}.")
     return found
 
 
