@@ -39,12 +39,14 @@ _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 def host_of(url: str) -> str:
     """Returns the host of an address as requests name it, in ASCII (IDNA) and without brackets; raises ValueError where the address cannot be
-    read.
+    read, or its host cannot be looked up (an empty label, or one of more than 63 letters).
     """
     try:
-        return httpx2.URL(url).raw_host.decode("ascii")
+        host = httpx2.URL(url).raw_host.decode("ascii")
     except httpx2.InvalidURL as error:
         raise ValueError(str(error)) from error
+    host.encode("idna")  # as resolvers do; UnicodeError is a ValueError
+    return host
 
 
 async def look_up(host: str) -> list[str]:

@@ -1,9 +1,10 @@
-"""Explains a database failure: the database does not answer, or a limit on connections is reached, and which limit."""
+"""Explains a database failure: the database does not answer, or a limit on connections is reached, and which limit, or it is out of
+disk space, of memory, or at a limit that was set."""
 
 import re
 from dataclasses import dataclass
 
-from psycopg.errors import DeadlockDetected, QueryCanceled
+from psycopg.errors import ConfigurationLimitExceeded, DeadlockDetected, DiskFull, OutOfMemory, QueryCanceled
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -13,6 +14,13 @@ SELECT CAST(current_setting('max_connections') AS integer),
     (SELECT datconnlimit FROM pg_database WHERE datname = current_database())""")
 _FULL = re.compile(r"too many clients already|remaining connection slots|too many connections for (role|database)")
 _AGAIN = "Nothing was changed, and jobs continue. Try again in a few seconds."
+_SHORT: dict[type[Exception], str] = {
+    DiskFull: "The disk of the database is full. Nothing was changed. Tell an administrator: it needs more space.",
+    OutOfMemory: "The database is out of memory. Nothing was changed. Tell an administrator: its log names what it could not get.",
+    ConfigurationLimitExceeded: "The request reached a limit that is set in the database. Nothing was changed. Tell an administrator: the "
+    "database's log names the limit.",
+}
+"""Sentences for a database that answers, and that trying again does not mend."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,9 @@ def explain(error: Exception, *, room: Room | None, pool: int) -> tuple[str, str
         return "database_slow", f"The database took too long to answer, so the request was stopped. {_AGAIN}"
     if isinstance(orig, DeadlockDetected):
         return "database_conflict", f"Several requests changed the same things at the same moment. {_AGAIN}"
+    for kind, sentence in _SHORT.items():
+        if isinstance(orig, kind):
+            return "database_full", sentence
     return "database_unavailable", f"The database does not answer. {_AGAIN}"
 
 

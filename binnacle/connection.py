@@ -3,6 +3,7 @@
 Handles requests and responses; independent of jobs.
 """
 
+import math
 import os
 import random
 import ssl
@@ -110,7 +111,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         repeatable: bool = True,
-        patience: float | None = None,
+        patience: "float | Attempts | None" = None,
     ) -> httpx2.Response:
         """Sends a request and returns a successful response or a 304. Raises ServiceError for a refusal, Unreachable if there was no answer.
 
@@ -121,7 +122,7 @@ class Connection:
         body = None if json is None else json_bytes(json)
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
-        attempts = Attempts(self.patience if patience is None else patience)
+        attempts = patience if isinstance(patience, Attempts) else Attempts(self.patience if patience is None else patience)
         if self._first is not None:
             attempts = Attempts(self._first, since=time.monotonic())
         while True:
@@ -208,9 +209,12 @@ class Connection:
 class Attempts:
     """Pauses between attempts, growing from 0.1 to 3 seconds with jitter, until `patience` seconds after the first failure."""
 
-    def __init__(self, patience: float, *, since: float | None = None) -> None:
-        """Starts counting. since: the monotonic time from which patience counts; by default the first failure."""
+    def __init__(self, patience: float, *, since: float | None = None, until: float = math.inf) -> None:
+        """Starts counting. since: the monotonic time from which patience counts; by default the first failure. until: the monotonic time at
+        which it ends at the latest.
+        """
         self._patience = patience
+        self._until = until
         self._count = 0
         self._first_failure = since
 
@@ -224,7 +228,7 @@ class Attempts:
         now = time.monotonic()
         self._first_failure = now if self._first_failure is None else self._first_failure
         seconds = max(at_least, min(3.0, 0.1 * 2 ** min(self._count, 10)) * random.uniform(0.5, 1))
-        if now + seconds > self._first_failure + self._patience:
+        if now + seconds > min(self._first_failure + self._patience, self._until):
             return False
         self._count += 1
         time.sleep(seconds)

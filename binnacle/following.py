@@ -1,5 +1,6 @@
 """Follows a job to its end, by long polls or by its stream of events. Both continue after the service restarts."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -15,6 +16,10 @@ FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 LONG_POLL = 25.0
 OUTAGE = 300.0
 """Seconds for which the service may be unreachable before the client gives up following a job."""
+GRACE = 15.0
+SLACK = 5.0
+"""Seconds that a request may take beyond the time for which the service holds it; the smaller number where
+the caller's own time ends with it."""
 
 
 def wait_until_over(
@@ -23,13 +28,14 @@ def wait_until_over(
     """Waits for a job and returns it once it has ended; `on_change(job)` is called for every observed change of state, phase, progress or
     position.
 
-    Raises WaitTimeout if the job has not ended after `timeout` seconds, Unreachable if the service cannot be reached for five minutes.
+    Raises WaitTimeout if the job has not ended after `timeout` seconds; Unreachable if the service cannot be reached for five minutes, or until
+    `timeout` has passed.
     """
-    started = time.monotonic()
+    until = math.inf if timeout is None else time.monotonic() + timeout
     job: Job | None = None
     etag: str | None = None
     while True:
-        left = LONG_POLL if timeout is None else started + timeout - time.monotonic()
+        left = until - time.monotonic()
         if left <= 0 and job is not None:
             raise WaitTimeout(job_id, timeout or 0, job)
         # with `on_change`, the first read returns immediately
@@ -40,8 +46,8 @@ def wait_until_over(
             f"/v1/jobs/{quoted(job_id)}",
             params={"wait": hold, **({} if on_change else {"until": "end"})} if hold else None,
             headers={"If-None-Match": etag} if etag else None,
-            timeout=hold + 15,
-            patience=OUTAGE if timeout is None else max(0.0, min(OUTAGE, left)),
+            timeout=hold + min(GRACE, max(SLACK, left - hold)),
+            patience=Attempts(OUTAGE, until=until),
         )
         if response.status_code != 304:
             job = read(Job, response)

@@ -1,4 +1,4 @@
-"""The Celery application of a worker node: configuration only. Imports neither torch nor the HTTP application.
+"""The Celery application of a worker node: its configuration, and a check of the settings. Imports neither torch nor the HTTP application.
 
 One node per device, one spawned child, early acknowledgement, no prefetching, no results: a bell (a notification about ready jobs) is not needed
 again after it was received, because the job rows decide everything else. SIGTERM is not remapped: spawned children would then ignore it.
@@ -21,7 +21,7 @@ signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)  # ot
 configure_logging()
 try:
     app = celery_app(get_settings())
-    opened(get_settings().storage_url.get_secret_value())
+    opened(get_settings().storage_url.get_secret_value())  # an invalid address ends the node here; makes a file store's folders
 except BinnacleError as fault:
     sys.exit(f"error: {fault}")
 app.conf.update(

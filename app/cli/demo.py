@@ -63,6 +63,7 @@ def demo(
         raise BinnacleError("bad_option", "--clean uses a new data folder: leave --home out.")
     with ExitStack() as kept:
         data = Path(kept.enter_context(TemporaryDirectory(prefix="binnacle-demo-"))) if clean else home or home_folder()
+        ours = address_of_running(data.absolute()) is None
         client = kept.enter_context(running_service(data.absolute(), kept=not clean))
         err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
         for name, folder in folders.items():
@@ -71,16 +72,21 @@ def demo(
             ready(client.await_model(name))
         err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
         job = study(client, asked, out_dir)
-        again = "" if clean or keep else "; the jobs stay: see them with `binnacle up` and, beside it, `binnacle open`"
+        pages = "`binnacle up` and, beside it, `binnacle open`" if ours else "`binnacle open`"
+        again = "" if clean or keep else f"; the jobs stay: see them with {pages}"
         err.print(f"{time.monotonic() - started:.0f} s in all{again}")
         if keep:
-            show(client, job)
+            show(client, job, ours=ours)
 
 
-def show(client: Client, job: Job) -> None:
-    """Says where the study's page is, and keeps the service up until Ctrl-C."""
+def show(client: Client, job: Job, *, ours: bool) -> None:
+    """Says where the study's page is. A service that was started for the demo (`ours`) is kept up until Ctrl-C."""
     out.print(f"the study's page: {client.sign_in_address(job)}")
-    err.print("The address works once, within 60 seconds; `binnacle open` makes another. The service stays up until Ctrl-C.")
+    once = "The address works once, within 60 seconds; `binnacle open` makes another."
+    if not ours:
+        err.print(f"{once} The service was running before and still runs.")
+        return
+    err.print(f"{once} The service stays up until Ctrl-C.")
     with suppress(KeyboardInterrupt):
         signal.pause()
 
@@ -99,13 +105,7 @@ def study(client: Client, asked: JsonObject, folder: Path) -> Job:
         err.print(f"study submitted: {job['id']}")
     with Watcher(lasting=False) as watcher:
         job = client.wait(job, on_change=watcher)
-    for name, node in client.nodes(job["id"]).items():
-        if node["kind"] == "calibrate" and node["job"] is not None:
-            [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
-            path = client.download(artifact, folder / node["model"] / "calibration.json")
-            if name == f"calibrate/{asked['models'][0]}":
-                out.print(calibration_report(client.calibration(node["job"])))
-            out.print(f"calibration.json of {node['model']}: {path}")
+    calibrations(client, job["id"], asked["models"][0], folder)
     out.print()
     out.print(study_report(client.tables(job["id"])))
     report = next(file for file in job["artifacts"] if file["name"] == "report.html")
@@ -113,6 +113,22 @@ def study(client: Client, asked: JsonObject, folder: Path) -> Job:
     out.print()
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
     return job
+
+
+def calibrations(client: Client, study: str, first: str, folder: Path) -> None:
+    """Keeps the calibrations of a study in `folder`, prints that of the model `first`, and says which models could not be calibrated."""
+    for node in client.nodes(study).values():
+        if node["kind"] != "calibrate" or node["job"] is None:
+            continue
+        if node["state"] != "succeeded":
+            reason = (node["error"] or {}).get("detail") or f"the job was {node['state']}"
+            out.print(f"{node['model']} is not calibrated: {reason} [{node['job']}]")
+            continue
+        [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
+        path = client.download(artifact, folder / node["model"] / "calibration.json")
+        if node["model"] == first:
+            out.print(calibration_report(client.calibration(node["job"])))
+        out.print(f"calibration.json of {node['model']}: {path}")
 
 
 def unfinished(client: Client, kind: str, name: str) -> Iterator[Job]:
@@ -138,18 +154,24 @@ def answers(url: str, home: Path) -> bool:
     return True
 
 
+def address_of_running(home: Path) -> str | None:
+    """Returns the address of the service that runs from `home`; None where none answers."""
+    from app.embedded.home import Home
+
+    there = Home(home).running()
+    return there.url if there is not None and answers(there.url, home) else None
+
+
 @contextmanager
 def running_service(home: Path, *, kept: bool = True) -> Iterator[Client]:
     """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards.
 
     After Ctrl-C, says what became of the jobs. kept: whether the folder stays when the service is stopped.
     """
-    from app.embedded.home import Home
-
-    there = Home(home).running()
-    if there is not None and answers(there.url, home):
+    url = address_of_running(home)
+    if url is not None:
         err.print(f"using the service that runs from {home}")
-        service: AbstractContextManager[Client] = Client(there.url, local_key(home))
+        service: AbstractContextManager[Client] = Client(url, local_key(home))
         said = CONTINUES
     else:
         service, said = started_service(home), KEPT.format(home=home) if kept else REMOVED

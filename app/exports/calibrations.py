@@ -55,12 +55,14 @@ def _beside(session: Session, request: CalibrationExportRequest, viewer: Viewer)
 
 
 def _check_folders(chosen: list[CalibrationOut]) -> None:
-    """Raises Problem 422 for two calibrations that belong at one path, and for labels of old that name no folder.
+    """Raises Problem 422 for a calibration named twice, for two that belong at one path, and for labels of old that name no folder.
 
     The worker looks again, into the files: of a calibration from before its variant was recorded only its file knows.
     """
     taken: dict[str, str] = {}
     for i, one in enumerate(chosen):
+        if one.id in {earlier.id for earlier in chosen[:i]}:
+            raise invalid(f"/beside/{i - 1}", "duplicate_calibration", f"{one.id} is named twice. Name it once.")
         if one.experiment is None or one.model_variant is None:
             continue
         try:

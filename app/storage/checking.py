@@ -6,7 +6,10 @@ from binnacle.errors import BinnacleError
 
 
 def opened(url: str) -> Storage:
-    """Opens the store at `STORAGE_URL` without contacting it. Raises BinnacleError `settings_invalid` for an invalid address."""
+    """Opens the store at `STORAGE_URL` without contacting a bucket; makes the folders of a file store.
+
+    Raises BinnacleError `settings_invalid` for an invalid address.
+    """
     try:
         return open_storage(url)
     except (ValueError, StorageError) as error:

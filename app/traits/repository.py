@@ -1,4 +1,6 @@
-"""Database statements for traits. Those that take a viewer return only what the viewer may see; the others read one owner's traits."""
+"""Database statements for traits. Those that take a viewer return only what the viewer may see; the others read one owner's traits,
+or add one.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -26,7 +26,7 @@ class WebhookTarget(Base):
 
 
 class WebhookDelivery(Base):
-    """One message to one target, written in the transaction that finished its job."""
+    """One message to one target: about a job, written in the transaction that finished it, or a test."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.errors import DiskFull, OutOfMemory
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -117,3 +118,18 @@ def test_the_answers_of_a_full_database_say_what_is_short() -> None:
     assert "allows this database 7 connections" in said('FATAL:  too many connections for database "x"')[1]
     assert "All 8 database connections of this server process" in explain(PoolTimeout(), room=room, pool=8)[1]
     assert said("server closed the connection unexpectedly")[0] == "database_unavailable"
+
+
+def test_a_database_that_answers_and_is_full_is_not_said_to_be_away(sessions: sessionmaker[Session]) -> None:
+    from app.outages import explain
+
+    with sessions() as session:
+        session.execute(text("SET LOCAL work_mem = '64kB'"))
+        session.execute(text("SET LOCAL temp_file_limit = '64kB'"))
+        with pytest.raises(OperationalError) as limited:
+            session.execute(text("SELECT i FROM generate_series(1, 100000) AS i ORDER BY md5(CAST(i AS text))")).all()
+    code, detail = explain(limited.value, room=None, pool=8)
+    assert (code, detail.startswith("The request reached a limit that is set in the database.")) == ("database_full", True)
+    for kind, begun in ((DiskFull, "The disk of the database is full."), (OutOfMemory, "The database is out of memory.")):
+        code, detail = explain(OperationalError("", {}, kind("could not extend")), room=None, pool=8)
+        assert (code, detail.startswith(begun), "Try again" in detail) == ("database_full", True, False)

@@ -64,6 +64,7 @@ def test_a_registered_model_may_judge(api: Running, admin: httpx2.Client) -> Non
         ({"url": "http://"}, "invalid_url", "/url"),
         ({"url": "http://judge:99999/v1"}, "invalid_url", "/url"),
         ({"url": "http://[::1/v1"}, "invalid_url", "/url"),
+        ({"url": "http://a..b/v1"}, "invalid_url", "/url"),
         ({"url": "http://judge/v1 /x"}, "invalid_url", "/url"),
         ({"url": "http://judge/v1?key=abc"}, "invalid_url", "/url"),
         ({"url": "https://user:secret@judge/v1"}, "credentials_in_url", "/url"),

@@ -44,8 +44,14 @@ def test_labels_filter_lists_and_an_unnamed_variant_is_read_from_the_file(
     side_by_side = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [unnamed]})
     assert side_by_side.status_code == 202, side_by_side.text
     assert [one["job"] for one in side_by_side.json()["spec"]["calibrations"]] == [named, unnamed]
-    again = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [named]})
-    assert again.json()["errors"][0]["code"] == "same_folder"
+    by_id = ada.get(f"/v1/calibrations/{named}").json()["id"]
+    for twice in ([by_id], [unnamed, by_id]):
+        again = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": twice}).json()
+        assert (again["errors"][0]["code"], again["errors"][0]["pointer"]) == (
+            "duplicate_calibration",
+            f"/beside/{len(twice) - 1}",
+        )
+        assert again["detail"].endswith(f"{by_id} is named twice. Name it once.")
     missing = ada.post(f"/v1/calibrations/{named}/exports", json={"beside": [unnamed, "cal_" + "0" * 26]}).json()
     assert (missing["errors"][0]["code"], missing["errors"][0]["pointer"]) == ("not_found", "/beside/1")
 

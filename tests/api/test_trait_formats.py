@@ -111,6 +111,13 @@ def test_caas_open_ended_questions_are_the_steering_questions(ada: httpx2.Client
     assert "test_dataset_open_ended.json: the fields 'behavior' were left out." in trait["notes"]
 
 
+def test_questions_are_kept_out_where_every_file_is_named_as_a_test_set(ada: httpx2.Client) -> None:
+    """Both files were taken as steering questions, and no row was left for the extraction."""
+    rows = caa()
+    trait, _ = made(ada, {"test_dataset_ab_a.json": rows[:30], "test_dataset_ab_b.json": rows[30:]})
+    assert trait["counts"]["clusters"] == {"extraction": 40, "selection": 10, "test": 10}
+
+
 @pytest.mark.parametrize("beside", ["test_dataset_ab.json", "steering.json"])
 def test_a_question_of_the_extraction_is_not_in_the_test_set(ada: httpx2.Client, beside: str) -> None:
     """Choices that outweigh the question in the comparison must not put the extraction's own questions into the test set."""

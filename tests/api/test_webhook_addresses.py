@@ -126,6 +126,8 @@ def certificate_of(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLCont
         "x.example",
         "https://x.example:99999",
         "http://☃.net/x",
+        "https://a..b/x",
+        f"https://{'a' * 64}.example/x",
     ],
 )
 def test_an_invalid_address_is_refused(admin: httpx2.Client, url: str) -> None:

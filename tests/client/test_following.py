@@ -1,5 +1,6 @@
 """`wait` and `events` see every change of a job, survive restarts and broken connections, and end with the job."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from binnacle import Client, JobFailed, WaitTimeout, following
+from binnacle import Client, JobFailed, Unreachable, WaitTimeout, following
 from binnacle.connection import Connection
 from tests.api import lives
 from tests.api.conftest import Running
@@ -81,6 +82,15 @@ def test_waiting_ends_on_time_and_leaves_the_job_alone(client: Client) -> None:
         client.wait(job, timeout=0.6)
     assert isinstance(late.value, TimeoutError)
     assert client.job(job)["state"] == "queued"
+
+
+def test_waiting_ends_on_time_where_the_service_accepts_and_does_not_answer(key: str) -> None:
+    """Each request was given 15 s more than the job, and was sent again after the first had failed."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, Client(f"http://127.0.0.1:{silent.getsockname()[1]}", key) as client:
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            client.wait("job_" + "a" * 26, timeout=0.5)
+    assert time.monotonic() - began < 12
 
 
 def test_a_failed_job_raises_its_own_reason_unless_told_not_to(client: Client, sessions: Sessions) -> None:

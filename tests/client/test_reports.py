@@ -1,14 +1,22 @@
 """What the command line prints of answers and of a steering: grouped by prompt, controls named, the gain with its interval, and `not scored`
-where nothing was scored."""
+where nothing was scored; and what a demo prints at its end."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
+from app.cli.demo import calibrations, show
 from app.jobs.measures import with_names
+from binnacle import Client
 from binnacle.cli.answers import answers_report, control_warnings
 from binnacle.cli.gains import steering_report
 from binnacle.cli.output import out
+from tests.api.conftest import Running
+from tests.api.finishing import finish_everything
+from tests.api.lives import claim, fail
+from tests.contract.contents import STUDY
 from tests.reports.gathering import summary as stored_summary
 from workers.steering.outcome import short_summary
 
@@ -89,3 +97,27 @@ def test_a_steering_is_shown_with_what_its_judge_tells_apart_and_with_questions_
     assert f"{doubt} It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance).".strip() in said
     assert "Unsteered answers score 57 to 99, median 77.7, 80 % of them 60 to 95." in said
     assert said.endswith("Scored fewer than asked: response[:5]/residual/mean_diff 41 questions (20 clusters).")
+
+
+def test_a_demo_names_the_model_that_could_not_be_calibrated(
+    client: Client, api: Running, sessions: sessionmaker[Session], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The study succeeds all the same: its report needs only the end of the calibrations."""
+    study = client.submit("study", **(STUDY | {"models": ["demo"]}))["id"]
+    calibration = next(node["job"] for node in client.nodes(study).values() if node["kind"] == "calibrate")
+    lease = claim(sessions)
+    assert lease.job.id == calibration
+    fail(sessions, lease)
+    finish_everything(sessions, api.context.storage)
+    assert client.job(study)["state"] == "succeeded"
+    calibrations(client, study, "demo", tmp_path)
+    assert capsys.readouterr().out == f"demo is not calibrated: It broke. Mend it. [{calibration}]\n"
+
+
+def test_a_demo_leaves_a_service_that_was_running_before(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--keep` has nothing to keep up then, so the demo ends."""
+    show(client, client.calibrate("demo"), ours=False)
+    said = capsys.readouterr()
+    assert said.out.startswith(f"the study's page: {client.url}")
+    assert "The service was running before and still runs." in said.err
+    assert "Ctrl-C" not in said.err

@@ -163,7 +163,8 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
             found.append(
                 {
                     "model": cell.model,
-                    "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method.",
+                    "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method "
+                    "may gain (the lower end of its interval).",
                     "because": f"Control {max(gains):+z.1f}, {leader['method']} {leader['best']['delta']:+z.1f} "
                     f"[{low:+z.1f}, {leader['best']['delta_high']:+z.1f}]: the gain may come from the push itself and "
                     "not from the trait's labels.",

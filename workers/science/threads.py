@@ -1,4 +1,6 @@
-"""Limits linear algebra to one BLAS and OpenMP thread: faster on small matrices, and sums have the same order on every machine."""
+"""Limits linear algebra to one BLAS and OpenMP thread: faster on small matrices, and sums have the same order
+whatever the number of cores. Processors of another kind may still differ in the last bits.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,7 @@
 """The first half of a steering: runs each vector's doses on the selection questions, and chooses the layer of each method.
 
 A subject is a vector, or the vectors of one method at several layers (`subjects`). The model answers and the judge scores through
-`setup.evaluator`; nothing here reads or writes files. Test answers are not used here.
+`setup.evaluator`, which keeps each finished run as a cell; nothing else here is read or written. Test answers are not used here.
 """
 
 import math

@@ -28,7 +28,7 @@ from workers.steering.vectors import Loaded
 class Findings:
     """All results of a steering. `bases` are the unsteered runs by set, `targets` the matched divergences in nats.
 
-    `runs` are all runs, in the order in which the stages requested them.
+    `runs` are all runs, in the order in which the stages requested them, but those of `off_target` last.
     """
 
     bases: Mapping[str, Run]

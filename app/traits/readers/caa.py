@@ -3,7 +3,8 @@
     [{"question": "...\\n\\nChoices:\\n (A) ...\\n (B) ...", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]
 
 The question is the prompt of both classes and the answer is their given response. Steering questions are asked without the choices: from
-`test_dataset_open_ended.json`, else from `test_dataset_ab.json`, else from questions kept out of the extraction. Questions are grouped by
+`test_dataset_open_ended.json`, else from `test_dataset_ab.json`, else (also where every file is named so) from
+questions kept out of the extraction. Questions are grouped by
 content: the choices, and words that most questions share, do not count.
 """
 
@@ -38,7 +39,8 @@ def _is_test(source: Source) -> bool:
 def read(sources: Sequence[Source], seed: int) -> Taken:
     """Reads a row of each class for every A/B question that is not a steering question."""
     choices = [one for one in sources if HIGH in one.rows[0]]
-    asked = [one for one in sources if one not in choices] or [one for one in choices if _is_test(one) and len(choices) > 1]
+    tests = [one for one in choices if _is_test(one)]
+    asked = [one for one in sources if one not in choices] or (tests if len(tests) < len(choices) else [])
     rows = [(one, number, row) for one in choices if one not in asked for number, row in enumerate(one.rows, start=1)]
     stems = [stem(words(*place, "question")) for place in rows]
     held = hold_out(stems, seed)
