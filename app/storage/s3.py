@@ -34,6 +34,7 @@ from app.storage.presign import Credentials, presigned_get
 from terms.values import JsonObject
 
 PART = 8 << 20  # bytes of one request of an upload or a read
+EMPTY = hashlib.sha256(b"").hexdigest()  # of an object without bytes, which has no range to ask for
 _REFUSED = re.compile(r"status code: 40[13]\b")
 _FULL = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")
 
@@ -86,10 +87,12 @@ class S3Storage:
         return True
 
     def get(self, key: str) -> bytes:
-        size = self.head(key).size
+        empty = digest_of(key) == EMPTY
         with self._translated(key):
-            parts = [obstore.get_range(self._store, key, start=at, end=min(at + PART, size)) for at in range(0, size, PART)]
-        data = b"".join(parts)
+            first = obstore.get(self._store, key, options={} if empty else {"range": (0, PART)})
+            size = first.meta["size"]
+            rest = [obstore.get_range(self._store, key, start=at, end=min(at + PART, size)) for at in range(PART, size, PART)]
+            data = b"".join([bytes(first.bytes()), *rest])
         check_digest(key, hashlib.sha256(data).hexdigest())
         return data
 

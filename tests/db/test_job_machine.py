@@ -29,6 +29,7 @@ from app.jobs import claims, endings, service
 from app.jobs.claims import Claimer, Lease
 from app.jobs.schemas import Edge
 from app.jobs.service import Idempotency
+from app.jobs.submission import Asker
 from app.jobs.transitions import Superseded
 from app.settings import LeaseSettings, Settings
 from app.storage.blobs import stage
@@ -158,7 +159,7 @@ class Jobs(RuleBasedStateMachine):
     def _retry(self, job: str) -> Any:
         old = self.model.jobs[job]
         needs = self.model.renewed(old.needs)
-        made, refusal = self._asked(service.retry, job, ADMIN)
+        made, refusal = self._asked(service.retry, Asker(ADMIN, Settings()), job)
         if old.state not in ("failed", "cancelled"):
             assert refusal == "job_not_retryable"
         else:

@@ -55,12 +55,12 @@ def test_default_parameters_do_not_show() -> None:
         ("random_preclean", {}, "random_cleaned"),
         ("lm_loss_preclean", {}, "lm_loss_cleaned"),
         ("lm_loss", {"refit": 1}, "It has: steps, seed"),
-        ("shuffled", {"of": "random"}, "neither"),
+        ("shuffled", {"of": "random"}, "cannot be random, shuffled or lm_loss"),
         ("shuffled", {"of": "lm_loss"}, "fitted to labelled rows"),
         ("shuffled_cleaned", {}, "of=mean_diff_cleaned"),
         ("shuffled_top2", {"of": "gradient__steps500"}, r"of=gradient_top2__steps500\.$"),
         ("shuffled_cleaned", {"of": "probe_top1"}, r"of=probe_top1\.$"),
-        ("shuffled", {"of": "shuffled__" + "of-shuffled__" * 400 + "of-probe"}, "neither"),
+        ("shuffled", {"of": "shuffled__" + "of-shuffled__" * 400 + "of-probe"}, "cannot be random, shuffled or lm_loss"),
     ],
 )
 def test_an_unknown_method_is_refused_with_what_is_allowed(name: str, parameters: dict[str, object], said: str) -> None:
