@@ -69,6 +69,7 @@ def fill(url: str, rows: int) -> None:
     engine = make_engine(url)
     queued = min(rows, 3000)
     with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(
             text("""
             INSERT INTO jobs (id, kind, job_class, owner, spec, spec_hash, model, state, event_seq, finished_at)
