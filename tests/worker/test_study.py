@@ -356,7 +356,7 @@ def test_an_extraction_with_other_methods_reuses_the_stored_rows(
         ("extractions", {"trait": "kindness"}, "/trait", "kindness"),
         ("extractions", {"components": ["k_proj"], "methods": ["probe_cleaned"]}, "/components/0", "probe_cleaned"),
         ("extractions", {"responses": "given"}, "/responses", "240"),
-        ("extractions", {"max_new_tokens": 3}, "/max_new_tokens", "need 5"),
+        ("extractions", {"max_new_tokens": 3}, "/max_new_tokens", "needs at least 5"),
         ("extractions", {"calibration": "cal_01k9zq3m4e8v6t2y5w7x9abcde"}, "/calibration", "no calibration"),
         ("steerings", {"vectors": ["vec_01k9zq3m4e8v6t2y5w7x9abcde"]}, "/vectors/0", "no vector"),
         ("steerings", {"judge": "nobody", "methods": ["probe"]}, "/judge", "nobody"),
