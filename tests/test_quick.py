@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "name", ["ml/test_verdicts.py", "terms/test_methods.py", "api/test_estimates.py", "exports/test_hostile_files.py"]
+    "name", ["ml/science/test_verdicts.py", "terms/test_methods.py", "api/test_estimates.py", "exports/test_hostile_files.py"]
 )
 def test_files_of_formulas_and_rules_are_taken(name: str) -> None:
     assert not heavy(TESTS / name)
@@ -18,14 +18,14 @@ def test_files_of_formulas_and_rules_are_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ml/test_lm_cache.py", "ml/test_steering_search.py", "shipped/test_training.py", "real/test_smollm2.py"]
+    "name", ["ml/lm/test_lm_cache.py", "ml/steering/test_steering_search.py", "shipped/test_training.py", "real/test_smollm2.py"]
 )
 def test_files_that_load_torch_are_left_out_directly_or_through_what_they_import(name: str) -> None:
     assert heavy(TESTS / name)
 
 
 def test_what_a_file_imports_is_followed_through_relative_and_absolute_names() -> None:
-    found = {path.name for path in reached(TESTS / "ml" / "test_lm_cache.py")}
+    found = {path.name for path in reached(TESTS / "ml" / "lm" / "test_lm_cache.py")}
     assert {"test_lm_cache.py", "cache.py", "facts.py"} <= found
 
 

@@ -4,8 +4,8 @@
     python -m tests.benchmarks.bench_extraction [--peers /some/folder] [--rounds 5] [--pairs 64 200]
 
 8 layers, d=256, vocabulary 32k. One process, the sides of a ratio alternate, medians of CPU seconds. Same vectors: the last token of each
-text, every layer, mean difference, to 1e-6 (tests/ml/test_peers.py says where the two differ); repeng's pca_diff has no mean difference, so
-there the forward passes and its PCA are timed and no vector compared.
+text, every layer, mean difference, to 1e-6 (tests/ml/science/test_peers.py says where the two differ); repeng's pca_diff has no mean difference,
+so there the forward passes and its PCA are timed and no vector compared.
 """
 
 # ruff: noqa: T201 - it prints

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.families.models import tiny_family
-from tests.ml.steering import naive
+from tests.ml.steered_rows import naive
 from workers.lm.architecture import find_layout
 from workers.lm.capture import assert_no_hooks, prefill, reading
 from workers.lm.checkpoint import quiet

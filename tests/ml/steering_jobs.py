@@ -10,7 +10,7 @@ import pytest
 from shipped import model_folder
 from tests.judges.fitted_once import fitted_once
 from tests.ml.fake_context import FakeContext
-from tests.ml.test_extraction_handler import TRAIT, context_of, files, spec_of
+from tests.ml.handlers.test_extraction_handler import TRAIT, context_of, files, spec_of
 from workers.handlers import calibration, extraction, steering
 from workers.lm.capture import assert_no_hooks
 from workers.lm.loading import load

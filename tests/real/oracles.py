@@ -11,7 +11,7 @@ import torch
 from terms.positions import parse_position
 from tests.ml.calibrating import assert_agrees, calibrate, reference_of
 from tests.ml.fake_context import FakeContext
-from tests.ml.steering import pushed, texts
+from tests.ml.steered_rows import pushed, texts
 from workers.handlers.calibration import shipped_prompts
 from workers.lm.gather import Example, gather_rows
 from workers.lm.generation import generate_greedy

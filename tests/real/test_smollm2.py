@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tokenizers import Tokenizer
 
-from tests.ml.test_verbatim import ids_of_pieces
+from tests.ml.lm.test_verbatim import ids_of_pieces
 from tests.real import oracles
 from tests.real.models import SMOLLM2
 from workers.lm.model import LanguageModel

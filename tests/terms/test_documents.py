@@ -17,8 +17,8 @@ from terms.documents.study import StudyResult, TablesDocument
 from terms.documents.trait import TraitDataset
 from tests.judges.endpoint import rating, serving
 from tests.ml.fake_context import FakeContext
+from tests.ml.handlers.test_extraction_handler import files, spec_of
 from tests.ml.steering_jobs import steer_spec
-from tests.ml.test_extraction_handler import files, spec_of
 from tests.written_documents import fault
 from workers.handlers import calibration, extraction, generation, report, rescore, steering
 from workers.job import Outcome

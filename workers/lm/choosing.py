@@ -5,7 +5,7 @@ gives another text only where the two largest logits are nearly equal. For such 
 full ids and without a cache. So in float32 a row's text equals the text of the row run alone, in any batch.
 
 NEAR_TIE: two ways of computing a float32 row differ by 1e-6 to 4e-6 of the largest logit (measured on every known architecture, 4 layers; the
-error grows with the root of the depth; tests/ml/test_lm_generation.py asserts that it stays below a tenth of the margin). Such errors cannot
+error grows with the root of the depth; tests/ml/lm/test_lm_generation.py asserts that it stays below a tenth of the margin). Such errors cannot
 overturn a gap of 1e-4 of the largest logit, and smaller gaps are rare: 2 in 1000 steps of a pretrained model. bfloat16 and float16 differ by far
 more than any useful margin; nothing is guaranteed for them.
 """

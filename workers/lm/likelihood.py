@@ -8,7 +8,7 @@ does not grow with vocabulary x tokens. `SharedPrompt` gives the log-probabiliti
 its continuations. Shapes: B segments, T positions, N predicting positions, M scores, D width, V vocabulary.
 
 Other batches sum float32 in another order, which changes a mean by up to 6e-6 nats (seen on every known architecture;
-tests/ml/test_likelihood.py asserts that it stays below a third of MARGIN). `settled` makes the values independent of the batches: they are
+tests/ml/lm/test_likelihood.py asserts that it stays below a third of MARGIN). `settled` makes the values independent of the batches: they are
 rounded to PRECISION, and a value within MARGIN of the boundary between two rounded values is computed again alone. None of this holds in 16-bit
 types.
 """

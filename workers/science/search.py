@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 START, UP = 0.6, 2.0
-"""First dose and the upward factor: among 9 pairs, one of those with the least regret on tests/ml/dose_responses.py."""
+"""First dose and the upward factor: among 9 pairs, one of those with the least regret on tests/ml/science/dose_responses.py."""
 FEWEST = 3
 """The smallest number of evaluations per cell, so that each cell has a curve to report."""
 NARROW = 0.04

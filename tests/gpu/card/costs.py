@@ -16,7 +16,7 @@ from tests.gpu.card.rows import distinct, prompts
 from tests.gpu.card.timing import alternating, seconds, spread
 from tests.ml.calibrating import spec
 from tests.ml.fake_context import FakeContext
-from tests.ml.steering import texts
+from tests.ml.steered_rows import texts
 from workers.handlers.calibration import run as calibrate
 from workers.handlers.calibration import shipped_prompts
 from workers.judges.base import JudgeItem

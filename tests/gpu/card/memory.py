@@ -17,7 +17,7 @@ import torch
 from terms.positions import parse_position
 from tests.gpu.card.record import Record, Setup
 from tests.gpu.card.rows import prompts
-from tests.ml.steering import texts, typical_norm
+from tests.ml.steered_rows import texts, typical_norm
 from tests.ml.tiny_models import tiny_model_folder
 from workers.lm.capture import assert_no_hooks
 from workers.lm.errors import OutOfMemory

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from tests.ml.steering import typical_norm
+from tests.ml.steered_rows import typical_norm
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
 from workers.lm.steered import SteeredRow

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.gpu.card.models import random_lm
 from tests.gpu.card.record import Record, Setup
 from tests.gpu.card.rows import distinct
-from tests.ml.steering import naive, some_rows, texts
+from tests.ml.steered_rows import naive, some_rows, texts
 from tests.ml.tiny_models import tiny_model_folder
 from workers.lm import choosing, refilling
 from workers.lm.capture import assert_no_hooks, reading

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.judges.endpoint import Body, Fault, Request, completion, rating, serving
+from tests.ml.handlers.test_extraction_handler import files
 from tests.ml.steering_jobs import FEW, NO_CONTROLS, Files, _fitted_once, extracted, severe, steer_spec
 from tests.ml.steering_jobs import context as context_of
-from tests.ml.test_extraction_handler import files
 from workers.handlers import steering
 from workers.job import JobFault
 from workers.judges.base import NO_SCALE

@@ -1,5 +1,5 @@
-"""Recorded and replayed steps give the answers of plain passes. Here on a CPU with tests/ml/replaying.py in place of CUDA graphs; the GPU card
-(tests/gpu/card) runs them on CUDA."""
+"""Recorded and replayed steps give the answers of plain passes. Here on a CPU with tests/ml/lm/replaying.py in place of CUDA graphs; the GPU
+card (tests/gpu/card) runs them on CUDA."""
 
 import logging
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from weakref import WeakSet
 import pytest
 import torch
 
-from tests.ml.replaying import ReplayingRecorder
-from tests.ml.steering import naive, some_rows, texts
-from tests.ml.test_steered import memory_for
+from tests.ml.lm.replaying import ReplayingRecorder
+from tests.ml.lm.test_steered import memory_for
+from tests.ml.steered_rows import naive, some_rows, texts
 from tests.ml.tiny_models import ARCHITECTURES
 from workers.lm import recorded, refilling
 from workers.lm.interventions import Push

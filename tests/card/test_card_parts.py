@@ -59,7 +59,7 @@ def test_waits_are_counted_by_the_line_that_waits() -> None:
             on_step(None)
 
     [(place, times)] = stepping.waits_by_place(TINY, generate, start=3, steps=4).items()
-    assert place.startswith("tests/ml/test_card_parts.py:")
+    assert place.startswith("tests/card/test_card_parts.py:")
     assert times == 1.0
 
 

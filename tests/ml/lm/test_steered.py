@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ml.steering import naive, some_rows, texts
-from tests.ml.test_lm_generation import OutOfMemoryAbove
+from tests.ml.lm.test_lm_generation import OutOfMemoryAbove
+from tests.ml.steered_rows import naive, some_rows, texts
 from tests.ml.tiny_models import ARCHITECTURES
 from workers.lm.capture import assert_no_hooks
 from workers.lm.model import LanguageModel

@@ -13,8 +13,8 @@ import torch
 
 from terms.interventions import Operation
 from tests.ml.fake_context import FakeContext
-from tests.ml.steering import typical_norm
-from tests.ml.test_lm_generation import some_prompts
+from tests.ml.lm.test_lm_generation import some_prompts
+from tests.ml.steered_rows import typical_norm
 from tests.ml.tiny_models import HIDDEN
 from workers.job import JobYielded
 from workers.judges.base import JudgeItem, Score, done

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.ml.test_lm_generation import OutOfMemoryAbove
+from tests.ml.lm.test_lm_generation import OutOfMemoryAbove
 from tests.ml.tiny_models import ARCHITECTURES, SPECIAL, VOCAB
 from workers.lm import likelihood
 from workers.lm.errors import ModelFault

@@ -1,6 +1,6 @@
 """Our dose search and that of the reference implementation on a model with a 1000x massive dim, with generated and judged answers.
 
-The same is shown on simulated dose-responses in test_search.py and test_search_reference.py.
+The same is shown on simulated dose-responses in tests/ml/science (test_search.py and test_search_reference.py).
 """
 
 import json

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.ml.dose_responses import Response
+from tests.ml.science.dose_responses import Response
 from workers.science.scores import bounds, joint, mean, moved
 from workers.science.search import Search
 

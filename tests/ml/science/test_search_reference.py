@@ -3,7 +3,7 @@ which the reference was published."""
 
 import numpy as np
 
-from tests.ml.dose_responses import Response, regret, searched
+from tests.ml.science.dose_responses import Response, regret, searched
 
 FULL_NORM, CLEAN_NORM = 25_984.0, 1_120.0  # of the residual stream at that layer: with massive dims, and without
 PROBE = Response(cliff=1.2, fall=0.08, onset=1.05, rise=0.1)

@@ -14,8 +14,8 @@ from shipped import TRAIT_NAMES
 from tests.judges.endpoint import Body, Fault, Request, rating, serving
 from tests.judges.fitted_once import afresh
 from tests.ml.fake_context import FakeContext
+from tests.ml.handlers.test_extraction_handler import TRAIT, files, spec_of
 from tests.ml.steering_jobs import FEW, NO_CONTROLS, Files, _fitted_once, context, extracted, severe, steer_spec, summary_of
-from tests.ml.test_extraction_handler import TRAIT, files, spec_of
 from workers.handlers import extraction, rescore, steering
 from workers.job import JobCancelled, JobFault, TransientFault
 from workers.judges import endpoint as judge_endpoint

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 
 from tests.ml.fake_context import FakeContext
-from tests.ml.test_extraction_handler import files
+from tests.ml.handlers.test_extraction_handler import files
 from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
 from workers.handlers import calibration, extraction
 from workers.job import JobFault

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ml.dose_responses import HIGH, LOW, Response, families, regret, searched
+from tests.ml.science.dose_responses import HIGH, LOW, Response, families, regret, searched
 from workers.science.search import FEWEST, UNSCORED, Search
 
 SEEDS = range(6)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from tests.ml.test_likelihood import shared_prompts
+from tests.ml.lm.test_likelihood import shared_prompts
 from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.model import LanguageModel
 from workers.lm.proofs.shared_prefix import largest_shared_difference, related_rows

@@ -5,8 +5,8 @@ import pytest
 from app.steerings.limits import Grid, answers
 from app.steerings.schemas import SteeringRequest
 from tests.ml.fake_context import FakeContext
+from tests.ml.handlers.test_extraction_handler import TRAIT, files, spec_of
 from tests.ml.steering_jobs import FEW, NO_CONTROLS, Files, _fitted_once, context, extracted, severe, steer_spec
-from tests.ml.test_extraction_handler import TRAIT, files, spec_of
 from workers.handlers import extraction, steering
 from workers.job import JobFault
 from workers.lm.model import LanguageModel

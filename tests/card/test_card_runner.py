@@ -22,7 +22,7 @@ TINY = Setup("cpu", tiny=True)
 
 
 def _part(name: str, *, limit: float = 60, seconds: float = 1, first: bool = False) -> Part:
-    return Part(name, f"the part {name}", f"tests.ml.card_faults:{name}", seconds, limit, first)
+    return Part(name, f"the part {name}", f"tests.card.card_faults:{name}", seconds, limit, first)
 
 
 def _run(*parts: Part, setup: Setup = TINY, minutes: float = 5) -> list[Outcome]:
@@ -110,7 +110,7 @@ def test_a_part_starts_as_a_fresh_program_where_cuda_was_used_before_the_fork(mo
     monkeypatch.setattr(part_module, "_cuda_was_used_before_the_fork", lambda: True)
     [outcome] = _run(_part("says_where"))
     assert outcome.state == "passed"
-    assert "-m tests.gpu.card.part tests.ml.card_faults:says_where --device cpu" in outcome.entries[1]["value"]
+    assert "-m tests.gpu.card.part tests.card.card_faults:says_where --device cpu" in outcome.entries[1]["value"]
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -122,6 +122,6 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_part_can_be_run_by_hand() -> None:
-    command = [sys.executable, "-m", "tests.gpu.card.part", "tests.ml.card_faults:good", "--device", "cpu", "--tiny"]
+    command = [sys.executable, "-m", "tests.gpu.card.part", "tests.card.card_faults:good", "--device", "cpu", "--tiny"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout.splitlines()[0])["name"] == "speed"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from terms.methods import parse_method
-from tests.ml.test_directions import examples, fitted, rows
+from tests.ml.science.test_directions import examples, fitted, rows
 from workers.science.directions.fitting import NO_REFIT, Layer, fit_all
 from workers.science.resampling import resampled
 

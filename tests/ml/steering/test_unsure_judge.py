@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.ml.fake_context import FakeContext
+from tests.ml.handlers.test_extraction_handler import TRAIT, files
 from tests.ml.steering_jobs import Files, extracted, severe, steer_spec
-from tests.ml.test_extraction_handler import TRAIT, files
 from workers.handlers import rescore, steering
 from workers.lm.model import LanguageModel
 

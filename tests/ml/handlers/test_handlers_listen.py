@@ -14,9 +14,9 @@ from app.formats.tensorfile import to_bytes
 from tests.judges.endpoint import rating, serving
 from tests.ml.calibrating import spec as calibrate_spec
 from tests.ml.fake_context import FakeContext
+from tests.ml.handlers.test_extraction_handler import TRAIT
+from tests.ml.handlers.test_extraction_handler import spec_of as extract_spec
 from tests.ml.steering_jobs import steer_spec
-from tests.ml.test_extraction_handler import TRAIT
-from tests.ml.test_extraction_handler import spec_of as extract_spec
 from tests.ml.tiny_models import Planted
 from workers.handlers import calibration, extraction, generation, steering
 from workers.lm.model import LanguageModel

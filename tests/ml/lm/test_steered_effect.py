@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.ml.steering import naive, typical_norm
-from tests.ml.test_lm_generation import OutOfMemoryAbove, some_prompts
+from tests.ml.lm.test_lm_generation import OutOfMemoryAbove, some_prompts
+from tests.ml.steered_rows import naive, typical_norm
 from tests.ml.tiny_models import ARCHITECTURES, HIDDEN, LAYERS
 from workers.lm.capture import assert_no_hooks, prefill
 from workers.lm.errors import ModelFault, OutOfMemory

@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load, save
 
 from binnacle.words.massive import massive_at
+from tests.ml.handlers.test_extraction_handler import files
 from tests.ml.steering_jobs import FEW, Files, _fitted_once, context, extracted, severe, steer_spec, summary_of
-from tests.ml.test_extraction_handler import files
 from workers.handlers import steering
 from workers.lm.model import LanguageModel
 

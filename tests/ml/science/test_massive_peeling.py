@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ml.test_calibration_rules import by_hand, streams, whole
+from tests.ml.science.test_calibration_rules import by_hand, streams, whole
 from workers.science.aggregate import emergence
 from workers.science.massive import margins, massive_by_layer, massive_dims, peeled
 from workers.science.severity import severity
