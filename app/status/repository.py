@@ -102,7 +102,7 @@ def _hold(hold: DeviceHold) -> HoldOut:
 def queues(session: Session) -> list[QueueOut]:
     """Returns the numbers of unfinished jobs by queue and model."""
     ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
-    waited = cast(func.extract("epoch", func.now() - Job.queued_at), Float)
+    oldest = func.min(Job.queued_at).filter(ready)
     statement = (
         select(
             Job.job_class,
@@ -111,7 +111,7 @@ def queues(session: Session) -> list[QueueOut]:
             func.count().filter(ready).label("queued"),
             func.count().filter((Job.state == State.QUEUED) & (Job.blockers > 0)).label("waiting"),
             func.count().filter(Job.state.in_(list(HELD))).label("running"),
-            func.max(case((ready, waited))).label("oldest_seconds"),
+            cast(func.extract("epoch", func.now() - oldest), Float).label("oldest_seconds"),
         )
         .where(Job.state.in_([State.QUEUED, *HELD]))
         .group_by(Job.job_class, Job.short, Job.model)

@@ -297,7 +297,11 @@ class OffTarget(TypedDict):
 
 
 class RowsPlan(TypedDict):
+    """`rows` generate side by side. `prefix` says whether beginnings of prompts and of judged texts are computed once for all that share them.
+    Files of earlier versions lack it."""
+
     rows: int
+    prefix: NotRequired[str]
 
 
 class SteeringProvenance(Reading):

@@ -17,11 +17,16 @@ from workers.lm.hooks import Hooks
 from workers.lm.interventions import Push, Site
 from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
+from workers.lm.prefixes import PASS_COST
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
 from workers.lm.slots import SlotCache
 
 MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
 MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
+PADDING = 0.1
+LAUNCH_COST = 2048
+"""Tokens that a pass costs on a GPU: while the host launches the kernels of a pass (26 ms at the 1.5B shape, see `recorded`), an H100 can
+compute about so many tokens. Estimated from its speed, not measured."""
 
 
 def pass_tokens(lm: LanguageModel) -> int:
@@ -47,7 +52,7 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     """Fills the rows' slots with their prefixes and returns the sites at which hooks fired. An empty prefix clears its slot. `on_pass()` is
     called after each pass and may raise."""
     fired: set[Site] = set()
-    for part in _parts(prefixes, pass_tokens(lm)):
+    for part in passes_of(prefixes, pass_tokens(lm), PASS_COST if lm.device.type == "cpu" else LAUNCH_COST):
         lengths = [len(prefixes[row]) for row in part]
         width = max(lengths)
         if width == 0:
@@ -70,15 +75,20 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     return fired
 
 
-def _parts(prefixes: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """Divides the rows, in order, into passes of at most `most` tokens."""
+def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[int]]:
+    """Divides the rows into passes of at most `most` tokens each, longest rows first. The pads of a pass are at most PADDING of it, or fewer
+    than the tokens that another pass costs. Equal rows count once, because they are computed once."""
     parts: list[list[int]] = []
-    width = 0
-    for row, prefix in enumerate(prefixes):
-        width = max(width, len(prefix))
-        if not parts or (len(parts[-1]) + 1) * width > most:
+    width = distinct = pads = 0
+    before: tuple[int, ...] | None = None
+    for row, prefix in sorted(enumerate(map(tuple, prefixes)), key=lambda one: (-len(one[1]), one[1], one[0])):
+        fresh = prefix != before
+        before = prefix
+        pads += fresh * (width - len(prefix))
+        distinct += fresh
+        if not parts or (len(parts[-1]) + 1) * width > most or pads > max(PADDING * distinct * width, pass_cost):
             parts.append([])
-            width = len(prefix)
+            width, distinct, pads = len(prefix), 1, 0
         parts[-1].append(row)
     return parts
 

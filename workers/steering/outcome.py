@@ -112,7 +112,7 @@ def _provenance(setup: Setup) -> SteeringProvenance:
         "seed": setup.spec["seed"],
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "batch_plan": {"rows": setup.rows},
+        "batch_plan": {"rows": setup.rows, "prefix": "not shared" if lm.layout.grouped else "shared"},
         "threads": torch.get_num_threads(),
     }
 

@@ -258,6 +258,10 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
     assert [answered.method_of(run, frozenset()) for run in runs if "prompt_only" in run["roles"]] == ["asked in the prompt"]
 
 
+def test_whether_beginnings_were_shared_is_in_the_provenance(whole: dict[str, bytes]) -> None:
+    assert json.loads(whole["summary.json"])["provenance"]["batch_plan"] == {"rows": 16, "prefix": "shared"}
+
+
 def test_changed_weights_are_refused(severe: LanguageModel, extracted: Files) -> None:
     with pytest.raises(JobFault, match="weights_changed"):
         steering.run(steer_spec(severe, weight_hash="0" * 64), context(severe, extracted))
