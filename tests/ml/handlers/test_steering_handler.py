@@ -259,7 +259,7 @@ def test_a_prompt_that_asks_for_the_trait_is_a_control(severe: LanguageModel, ex
 
 
 def test_whether_beginnings_were_shared_is_in_the_provenance(whole: dict[str, bytes]) -> None:
-    assert json.loads(whole["summary.json"])["provenance"]["batch_plan"] == {"rows": 16, "prefix": "shared"}
+    assert json.loads(whole["summary.json"])["provenance"]["batch_plan"]["prefix"] == "shared"
 
 
 def test_changed_weights_are_refused(severe: LanguageModel, extracted: Files) -> None:
