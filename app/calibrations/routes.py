@@ -17,11 +17,11 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: JsonField = {
     "shipped prompts": {"summary": "All layers, the 50 shipped prompts", "value": {"model": "demo-severe"}},
     "own prompts": {
         "summary": "Your own prompts, three layers, short answers",

@@ -18,11 +18,11 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: JsonField = {
     "defaults": {
         "summary": "mean_diff, its row-normalised twin and the probe, all layers",
         "value": {"model": "demo-severe", "trait": "refusal"},

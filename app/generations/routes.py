@@ -11,11 +11,11 @@ from app.http.context import Shared
 from app.http.problems import documented
 from app.jobs.asking import Asks, Reuse
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: JsonField = {
     "one vector": {
         "summary": "One prompt, one vector, three doses",
         "value": {

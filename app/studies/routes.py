@@ -16,11 +16,11 @@ from app.jobs.schemas import JobOut
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/studies", tag="studies")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: JsonField = {
     "one model": {
         "summary": "Which method to trust for refusal on one model",
         "value": {"models": ["demo-severe"], "traits": ["refusal"], "methods": ["mean_diff", "mean_diff_top1", "probe"]},
