@@ -1,4 +1,4 @@
-"""Types of a trait's dataset as jobs read it: every cluster and split is filled in."""
+"""Types of a trait's dataset as jobs read it, with every cluster and split filled in, and of the counts in the trait's row."""
 
 from typing import Literal, NotRequired
 
@@ -47,3 +47,21 @@ class TraitDataset(TypedDict):
     paraphrases: list[TraitAside]
     unrelated: list[TraitAside]
     made_for: NotRequired[Literal["demo models"]]
+
+
+class TraitCounts(TypedDict):
+    """Numbers of rows and, in `clusters`, of clusters by part. `shared` lists the clusters that two parts share, by `PART_PART`; `notes` say
+    what was filled in."""
+
+    made_for: NotRequired[Literal["demo models"]]
+    positive: int
+    negative: int
+    selection: int
+    test: int
+    paraphrases: int
+    unrelated: int
+    system_prompts: int
+    given_responses: int
+    clusters: dict[str, int]
+    shared: dict[str, list[str]]
+    notes: NotRequired[list[str]]
