@@ -1,4 +1,4 @@
-"""Types of a trait's dataset as jobs read it, with every cluster and split filled in, and of the counts in the trait's row."""
+"""Types of a trait's dataset as jobs read it: every cluster and split is filled in."""
 
 from typing import Literal, NotRequired
 
@@ -50,10 +50,8 @@ class TraitDataset(TypedDict):
 
 
 class TraitCounts(TypedDict):
-    """Numbers of rows and, in `clusters`, of clusters by part. `shared` lists the clusters that two parts share, by `PART_PART`; `notes` say
-    what was filled in."""
+    """Numbers of a trait's prompts, questions and clusters as stored in its row, with the clusters that parts share; `notes`: of its upload."""
 
-    made_for: NotRequired[Literal["demo models"]]
     positive: int
     negative: int
     selection: int
@@ -64,4 +62,5 @@ class TraitCounts(TypedDict):
     given_responses: int
     clusters: dict[str, int]
     shared: dict[str, list[str]]
+    made_for: NotRequired[Literal["demo models"]]
     notes: NotRequired[list[str]]
