@@ -7,7 +7,7 @@ weights that they were made from are unknown.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
@@ -34,6 +34,8 @@ from terms.documents.model import ModelFactsDocument
 from terms.positions import UnknownPosition, parse_position
 from terms.values import JsonObject
 
+Part = TypeVar("Part", int, str)
+"""A part of a vector's place."""
 CONVENTIONS = {
     "gguf": "direction.N is the output of block N, which is layer N here, plus the file's controlvector.layer_offset where it has one.",
     "safetensors": "Layer N, of the key or of the request, was taken as the output of block N, 0-based, before any final norm.",
@@ -158,7 +160,7 @@ def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedV
     )
 
 
-def _agreed(field: str, said: Any, asked: Any, one: NamedVector) -> Any:
+def _agreed(field: str, said: Part | None, asked: Part | None, one: NamedVector) -> Part | None:
     if said is not None and asked is not None and said != asked:
         detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
         raise invalid(f"/{field}", "contradicts_file", detail)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.orm import Session
 
 from app.http.access import Caller, keyed_router
@@ -19,11 +20,10 @@ from app.steerings.lines import Lines, Wanted
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
 from terms.documents.reading import read_answer, read_run
-from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
 
-EXAMPLES: JsonField = {
+EXAMPLES: dict[str, Example] = {
     "newest vectors": {
         "summary": "The newest extraction's probe and mean_diff at two layers",
         "value": {"model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [2, 3]},
