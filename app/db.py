@@ -23,7 +23,6 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
-from terms.values import JsonObject
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -51,7 +50,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
 
 
-def connect_args(statement_timeout: float = 10) -> JsonObject:
+def connect_args(statement_timeout: float = 10) -> dict[str, int | str]:
     """Returns connection options that detect a dead or hung database within seconds.
 
     The server, in turn, closes the connections of an unreachable client within a minute instead of after hours.

@@ -3,8 +3,10 @@
 Independent of HTTP frameworks: services raise it, the command line prints it, workers store it on the job.
 """
 
+from collections.abc import Mapping
+
 from terms.documents.jobs import ErrorFacts
-from terms.values import Json, JsonObject
+from terms.values import Json
 
 
 class Problem(Exception):
@@ -22,7 +24,7 @@ class Problem(Exception):
         *,
         errors: list[dict[str, str]] | None = None,
         headers: dict[str, str] | None = None,
-        facts: JsonObject | None = None,
+        facts: Mapping[str, Json] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status

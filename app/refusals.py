@@ -134,7 +134,7 @@ def _list(words: str, limit: str) -> Said:
 
 
 def _pattern(facts: JsonObject, _value: Json) -> str:
-    pattern = facts["pattern"]
+    pattern = str(facts["pattern"])
     if pattern in PATTERNS:
         return f"The value must be {PATTERNS[pattern]}."
     if found := _ID.fullmatch(pattern):

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from terms.values import JsonObject
+from terms.values import Json
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number, by dtype."""
 
 
-Rooms = Mapping[str, JsonObject]
+Rooms = Mapping[str, Json]
 """Results of `Room.to_dict` by dtype; a newer version may have further keys."""
 
 
@@ -61,4 +61,6 @@ class Room:
 def room_in(rooms: Rooms | None, dtype: str) -> Room | None:
     """Returns the numbers for weights of `dtype` from a model's facts, or None if unknown; ignores keys of newer versions."""
     stored = (rooms or {}).get(dtype)
-    return None if stored is None else Room(**{item.name: stored[item.name] for item in fields(Room) if item.name in stored})
+    if not isinstance(stored, Mapping):
+        return None
+    return Room(**{item.name: stored[item.name] for item in fields(Room) if item.name in stored})

@@ -5,5 +5,8 @@ from typing import Any
 
 Json = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
 
-JsonObject = dict[str, Any]
-"""A JSON object with keys that differ by content. To read a key, use a type in `terms`."""
+JsonObject = dict[str, Json]
+"""A JSON object with keys that differ by content. To read a key, use a type in `terms`, or look at what the value is."""
+
+JsonField = dict[str, Any]
+"""The same as a field of a pydantic model or in an OpenAPI example, where a union of types would change the schema and the validation."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.http.paging import Page
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class AuditOut(BaseModel):
@@ -24,7 +24,7 @@ class AuditOut(BaseModel):
     object: str = Field(description="the object's id or name")
     outcome: Literal["done", "denied"]
     request_id: str | None
-    details: JsonObject
+    details: JsonField
 
 
 AuditPage = Page[AuditOut]

@@ -11,20 +11,20 @@ from app.ids import new_id
 from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
-from terms.values import JsonObject
+from terms.documents.outcomes import CalibrationOutcome
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Calibration.job_id, viewer)
 
 
-class Calibrate(Kind):
+class Calibrate(Kind[CalibrationOutcome]):
     """Its row is what calibrations are found by."""
 
     name = "calibrate"
     handler_version = 5
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: CalibrationOutcome) -> CalibrationOutcome:
         found = outcome["calibration"]
         row = Calibration(
             id=new_id("cal"),
@@ -41,7 +41,7 @@ class Calibrate(Kind):
         return {"calibration": {"id": row.id, **found}}
 
     def links(self, job: Job) -> dict[str, str]:
-        own = f"/v1/calibrations/{(job.result or {})['calibration']['id']}"
+        own = f"/v1/calibrations/{self.result(job)['calibration']['id']}"
         return {"result": own, "calibration.json": f"{own}/calibration.json"}
 
     def usable(self) -> Mapping[str, Usable]:

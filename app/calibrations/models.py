@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from terms.values import JsonObject
+from terms.documents.calibration import MassiveDims, Severity
 
 
 class Calibration(Base):
@@ -24,6 +24,6 @@ class Calibration(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     weight_hash: Mapped[str] = mapped_column(String(64))
     reading_hash: Mapped[str | None] = mapped_column(String(64), doc="hash of how texts were read; null if that was not proved")
-    severity: Mapped[JsonObject] = mapped_column(JSONB)
-    massive_dims: Mapped[JsonObject] = mapped_column(JSONB)
+    severity: Mapped[Severity] = mapped_column(JSONB)
+    massive_dims: Mapped[MassiveDims] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

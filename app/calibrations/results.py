@@ -12,7 +12,7 @@ from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from binnacle.words.massive import present_name
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class CalibrationOut(BaseModel):
@@ -28,8 +28,8 @@ class CalibrationOut(BaseModel):
     stale: bool = Field(description="true: the model's weights have changed since, so this calibration does not describe them")
     reading_hash: str | None = Field(description=READING)
     doubt: str | None = Field(description=DOUBT)
-    severity: JsonObject
-    massive_dims: JsonObject = Field(description="every dim that is massive in at least one layer, and the rule that chose them")
+    severity: JsonField
+    massive_dims: JsonField = Field(description="every dim that is massive in at least one layer, and the rule that chose them")
     created_at: datetime
     links: dict[str, str]
 
@@ -41,7 +41,7 @@ class CalibrationPage(Listed[CalibrationOut]):
 class CostOut(RenamedAnswer, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: JsonObject = Field(description="the request with every default filled in")
+    spec: JsonField = Field(description="the request with every default filled in")
     prompts: int
     max_new_tokens: int
     generated_tokens: int

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.orm import Session
 
 from app.calibrations import service
@@ -17,11 +18,10 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: dict[str, Example] = {
     "shipped prompts": {"summary": "All layers, the 50 shipped prompts", "value": {"model": "demo-severe"}},
     "own prompts": {
         "summary": "Your own prompts, three layers, short answers",

@@ -21,7 +21,7 @@ from binnacle.cli.show import calibration_report
 from binnacle.cli.tables import study_report
 from binnacle.results import Job
 from binnacle.shipped import shipped_study
-from terms.values import JsonObject
+from terms.values import JsonField
 
 START_SECONDS = 180.0
 CPU_WORKERS = 2
@@ -91,7 +91,7 @@ def show(client: Client, job: Job, *, ours: bool) -> None:
         signal.pause()
 
 
-def study(client: Client, asked: JsonObject, folder: Path) -> Job:
+def study(client: Client, asked: JsonField, folder: Path) -> Job:
     """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`; the study's job.
 
     Finished jobs of the same calculation are used, so that a second demo is a matter of seconds; the study of one that was interrupted

@@ -16,6 +16,7 @@ from app.errors import Problem
 from app.jobs import repository as job_repository
 from app.jobs.models import Job
 from app.jobs.uses import uses
+from terms.values import JsonObject
 
 NAMED = 5
 """Most names that a sentence lists."""
@@ -47,7 +48,7 @@ def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> 
     """The 409 that names what uses the object and what to do first."""
     names = _visible(session, held.unfinished, viewer)
     used_by = list(dict.fromkeys([*names, *held.kept, *held.studies]))  # a kept job can be unfinished
-    facts = {"used_by": used_by, "hidden": len(held.unfinished) - len(names)}
+    facts: JsonObject = {"used_by": used_by, "hidden": len(held.unfinished) - len(names)}
     return Problem(409, "in_use", f"{identifier} cannot be deleted. {sentence(session, held, viewer)}", facts=facts)
 
 

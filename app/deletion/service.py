@@ -21,7 +21,6 @@ from app.jobs.states import FINISHED
 from app.jobs.uses import uses
 from app.traits import service as traits
 from app.traits.models import Trait
-from terms.values import JsonObject
 
 SHIPPED = "binnacle"
 """The owner of the shipped traits."""
@@ -57,14 +56,10 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        details: JsonObject = {
-            "owner": job.owner,
-            "kind": job.kind,
-            "name": job.name,
-            "jobs": going.jobs,
-            "bytes": deletion.bytes,
-        }
-        audit.record(session, viewer, "job.delete", job.id, **details)
+        audit.record(
+            session, viewer, "job.delete", job.id,
+            owner=job.owner, kind=job.kind, name=job.name, jobs=going.jobs, bytes=deletion.bytes,
+        )  # fmt: skip
     return deletion
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.text import Line
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class HoldRequest(BaseModel):
@@ -40,4 +40,4 @@ class BlockedOut(BaseModel):
 
     code: str
     detail: str
-    facts: JsonObject = {}
+    facts: JsonField = {}

@@ -12,11 +12,12 @@ from app.http.access import keyed_router
 from app.http.problems import documented
 from app.jobs.asking import Asks
 from app.jobs.schemas import JobOut
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
-RESPONSES = {
+RESPONSES: dict[int | str, JsonField] = {
     202: {"headers": {"Location": {"description": "the job that writes the export", "schema": {"type": "string"}}}},
     **documented(400, 403, 404, 409, 413, 415, 422, 429),
 }

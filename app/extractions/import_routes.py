@@ -19,12 +19,12 @@ from app.http.problems import documented
 from app.http.uploads import checked, described, is_form, read_form, read_json, takes_files
 from app.storage import staging
 from app.storage.blobs import Blob
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
 
 FIELDS = {name: str(told.get("description", name)) for name, told in ImportFields.model_json_schema()["properties"].items()}
-BODY: JsonObject = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
+BODY: JsonField = described(ImportRequest, FIELDS, file="one file: safetensors, .npy or GGUF", required=["model"])
 
 
 @router.post(

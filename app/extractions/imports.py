@@ -7,7 +7,7 @@ weights that they were made from are unknown.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
@@ -34,6 +34,8 @@ from terms.documents.model import ModelFactsDocument
 from terms.positions import UnknownPosition, parse_position
 from terms.values import JsonObject
 
+Part = TypeVar("Part", int, str)
+"""A part of a vector's place."""
 CONVENTIONS = {
     "gguf": "direction.N is the output of block N, which is layer N here, plus the file's controlvector.layer_offset where it has one.",
     "safetensors": "Layer N, of the key or of the request, was taken as the output of block N, 0-based, before any final norm.",
@@ -54,6 +56,7 @@ class Target:
 class Import:
     """Checked vectors: `data` is the object to store, `rows` the columns of each vector except those added on storing."""
 
+    name: str | None
     data: bytes
     digest: str
     rows: list[JsonObject]
@@ -91,7 +94,7 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
     vectors = _placed(request, vectors)
     _check_model(request, vectors, to.facts)
     digest = hashlib.sha256(data).hexdigest()
-    provenance = {
+    provenance: dict[str, int | str] = {
         "source": "imported",
         "format": form,
         "file_sha256": digest,
@@ -106,10 +109,10 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
         rows.append(_row(request, one, norm, to, provenance))
     origin = Origin(request.model, "", to.facts.get("weight_hash"), to.trait, to.trait_version)
     stored_as = tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest})
-    return Import(stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
+    return Import(request.name, stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
 
 
-def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: JsonObject) -> JsonObject:
+def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: dict[str, int | str]) -> JsonObject:
     place = {"position": one.position, "component": one.component, "method": one.method, "layer": one.layer}
     width = int(one.vector.size)
     unknown = dict.fromkeys(("baseline", "fit", "separation", "massive", "stability", "pairs", "counts", "seed"))
@@ -157,7 +160,7 @@ def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedV
     )
 
 
-def _agreed(field: str, said: Any, asked: Any, one: NamedVector) -> Any:
+def _agreed(field: str, said: Part | None, asked: Part | None, one: NamedVector) -> Part | None:
     if said is not None and asked is not None and said != asked:
         detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
         raise invalid(f"/{field}", "contradicts_file", detail)
@@ -214,7 +217,7 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     found = stored(session, blob.digest, owner)
     missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted
     for row in found:
-        row.name = wanted.rows[0]["name"] or row.name
+        row.name = wanted.name or row.name
         if to.visibility != "private":
             share(session, row, row.id, to, viewer)
     if not missing:

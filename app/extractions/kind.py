@@ -13,31 +13,32 @@ from app.jobs.kinds import Kind, Usable
 from app.jobs.models import Artifact, Job
 from app.jobs.repository import made_by_visible
 from app.jobs.specs import extraction_spec
+from terms.documents.extraction import VectorFacts
+from terms.documents.outcomes import ExtractionOutcome
 from terms.values import JsonObject
 
 
-def _columns(facts: JsonObject) -> JsonObject:
-    separation = facts.get("separation") or {}
+def _columns(facts: VectorFacts) -> JsonObject:
+    separation, massive = facts["separation"], facts["massive"]
     return {
-        "id": new_id("vec"),
-        **{name: facts[name] for name in ("position", "component", "method", "layer", "width", "key", "norm")},
-        **{name: separation.get(name) for name in ("accuracy", "cohens_d", "auroc")},
-        "massive_share": (facts.get("massive") or {}).get("share"),
-        "facts": facts,
-    }
+        "id": new_id("vec"), "position": facts["position"], "component": facts["component"], "method": facts["method"],
+        "layer": facts["layer"], "width": facts["width"], "key": facts["key"], "norm": facts["norm"],
+        "accuracy": separation and separation["accuracy"], "cohens_d": separation and separation["cohens_d"],
+        "auroc": separation and separation["auroc"], "massive_share": massive and massive["share"], "facts": facts,
+    }  # fmt: skip
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Extraction.job_id, viewer)
 
 
-class Extract(Kind):
+class Extract(Kind[ExtractionOutcome]):
     """The kind `extract`; its rows make extractions and their vectors searchable."""
 
     name = "extract"
     handler_version = 3
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: ExtractionOutcome) -> ExtractionOutcome:
         found = outcome["extraction"]
         spec = extraction_spec(job)
         trait = spec["trait"]
@@ -81,8 +82,8 @@ class Extract(Kind):
         return {"extraction": {"id": row.id, **found}}
 
     def links(self, job: Job) -> dict[str, str]:
-        own = f"/v1/extractions/{(job.result or {})['extraction']['id']}"
-        return {"result": own, "vectors": f"/v1/vectors?extraction={(job.result or {})['extraction']['id']}"}
+        own = f"/v1/extractions/{self.result(job)['extraction']['id']}"
+        return {"result": own, "vectors": f"/v1/vectors?extraction={self.result(job)['extraction']['id']}"}
 
     def usable(self) -> Mapping[str, Usable]:
         return {"ext": (Extraction.id, _usable), "vec": (Vector.id, vector_seen)}

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.visibility import Shareable, Visibility, sharing_checks
 from app.db import Base
-from terms.values import JsonObject
+from terms.documents.extraction import ExtractionSummary, ImportedFacts, VectorFacts
 
 
 class Extraction(Base):
@@ -31,7 +31,7 @@ class Extraction(Base):
     methods: Mapped[list[str]] = mapped_column(ARRAY(String(200)))
     calibration_job: Mapped[str | None] = mapped_column(String(40))
     rows_key: Mapped[str | None] = mapped_column(String(64))
-    summary: Mapped[JsonObject] = mapped_column(JSONB)
+    summary: Mapped[ExtractionSummary] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -81,5 +81,5 @@ class Vector(Shareable, Base):
     cohens_d: Mapped[float | None] = mapped_column(Double)
     auroc: Mapped[float | None] = mapped_column(Double)
     massive_share: Mapped[float | None] = mapped_column(Double, doc="share of squared norm in massive dims")
-    facts: Mapped[JsonObject] = mapped_column(JSONB)
+    facts: Mapped[VectorFacts | ImportedFacts] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -15,7 +15,7 @@ from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt, refusal
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
-from terms.values import JsonObject
+from terms.values import JsonField, JsonObject
 
 
 class VectorOut(BaseModel):
@@ -46,7 +46,7 @@ class VectorOut(BaseModel):
     massive_rule: str | None = Field(
         description="the rule that chose these dims; null without a calibration, or if it was not recorded"
     )
-    facts: JsonObject = Field(description="all stored facts of the vector")
+    facts: JsonField = Field(description="all stored facts of the vector")
     visibility: Visibility | None = Field(description="who sees it; an extracted vector follows the job that made it")
     group: str | None
     created_at: datetime
@@ -78,7 +78,8 @@ def vector_view(row: Vector, model: Model | None) -> VectorOut:
 
 def massive_rule(row: Vector) -> str | None:
     """Returns the rule that chose the massive dims in the vector's facts."""
-    return (row.facts.get("massive") or {}).get("rule")
+    massive = row.facts.get("massive")
+    return massive and massive.get("rule")
 
 
 class ExtractionOut(BaseModel):
@@ -100,8 +101,8 @@ class ExtractionOut(BaseModel):
     layers: list[int]
     methods: list[str]
     calibration_job: str | None
-    summary: JsonObject = Field(description="counts of examples, of empty windows, and of the split")
-    vectors: list[JsonObject] | None = Field(
+    summary: JsonField = Field(description="counts of examples, of empty windows, and of the split")
+    vectors: list[JsonField] | None = Field(
         description="for each vector: its share of massive dims and of sampling noise, and its separation; null in lists"
     )
     created_at: datetime
@@ -134,7 +135,7 @@ class CosinesOut(BaseModel):
 class ExtractionCost(RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: JsonObject
+    spec: JsonField
     examples: int
     vectors: int
     generated_tokens: int
@@ -172,16 +173,15 @@ def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: L
 
 
 def _made_of(row: Vector) -> JsonObject:
-    massive = row.facts.get("massive") or {}
-    stability = row.facts.get("stability") or {}
+    massive, stability = row.facts.get("massive"), row.facts.get("stability")
     return {
         "id": row.id,
         "key": row.key,
         "massive_share": row.massive_share,
         "massive_rule": massive_rule(row),
-        "noise_share": massive.get("noise_share"),
+        "noise_share": massive and massive.get("noise_share"),
         "accuracy": row.accuracy,
         "auroc": row.auroc,
-        "split_half_cosine": stability.get("split_half_cosine"),
+        "split_half_cosine": stability and stability.get("split_half_cosine"),
         "converged": (row.facts.get("fit") or {}).get("converged"),
     }

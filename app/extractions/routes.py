@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.orm import Session
 
 from app.extractions import service
@@ -18,11 +19,10 @@ from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun
 from app.jobs.labels import Labels
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: dict[str, Example] = {
     "defaults": {
         "summary": "mean_diff, its row-normalised twin and the probe, all layers",
         "value": {"model": "demo-severe", "trait": "refusal"},

@@ -9,7 +9,7 @@ from app.jobs.labels import Label
 from app.jobs.schemas import PromptedRequest
 from app.models.layers import Layers
 from app.text import Line
-from terms.values import JsonObject
+from terms.values import JsonField
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 
@@ -31,7 +31,7 @@ class ExtractionRequest(PromptedRequest, RenamedRequest):
     trait: Line = Field(min_length=1, max_length=200, description="a trait's name, or name@version", examples=["refusal"])
     experiment: Label | None = Field(None, description="a label; also its folder in trait-interp's layout")
     model_variant: Label | None = Field(None, description="a label and a folder below the experiment", examples=["base"])
-    methods: list[Name | JsonObject] = Field(
+    methods: list[Name | JsonField] = Field(
         ["mean_diff", "mean_diff_rownorm", "probe"],
         min_length=1,
         max_length=200,

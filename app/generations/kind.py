@@ -4,10 +4,10 @@ from sqlalchemy.orm import Session
 
 from app.jobs.kinds import Kind
 from app.jobs.models import Job
-from terms.values import JsonObject
+from terms.documents.generation import GenerationResult
 
 
-class Generate(Kind):
+class Generate(Kind[GenerationResult]):
     """Its answers are few and stay on the job."""
 
     name = "generate"
@@ -15,7 +15,7 @@ class Generate(Kind):
     short = True
     measures = True
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: GenerationResult) -> GenerationResult:
         return outcome
 
     def links(self, job: Job) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Body, Path, Query, Response
+from fastapi.openapi.models import Example
 
 from app.generations import service
 from app.generations.schemas import GenerationOut, GenerationRequest, PricedGeneration
@@ -11,11 +12,10 @@ from app.http.context import Shared
 from app.http.problems import documented
 from app.jobs.asking import Asks, Reuse
 from app.jobs.schemas import JobOut
-from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: dict[str, Example] = {
     "one vector": {
         "summary": "One prompt, one vector, three doses",
         "value": {

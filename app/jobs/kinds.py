@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from typing import Generic, cast
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from typing_extensions import TypeVar
 
 from app.auth.sharing import Sharing
 from app.auth.viewer import Viewer
@@ -32,7 +34,11 @@ Usable = tuple[InstrumentedAttribute[str], Callable[[Viewer], ColumnElement[bool
 """The column that holds ids of one prefix, and the condition on the rows that a viewer may use."""
 
 
-class Kind(ABC):
+Result = TypeVar("Result", default=JsonObject)
+"""What the Job shows as `result`, and what its handler returns: the same without the ids of rows."""
+
+
+class Kind(ABC, Generic[Result]):
     """A kind of job. The methods here suit most kinds; a kind that differs overrides them."""
 
     name: str
@@ -48,18 +54,22 @@ class Kind(ABC):
     """Whether a retry plans the whole graph of jobs again, which may take seconds."""
 
     @abstractmethod
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: Result) -> Result:
         """Stores a handler's result as rows, in the transaction that finishes the job; returns what the Job shows as `result`."""
 
     @abstractmethod
     def links(self, job: Job) -> dict[str, str]:
         """Returns the links of a finished job, in addition to the links of every job."""
 
+    def result(self, job: Job) -> Result:
+        """Returns the result of a finished job."""
+        return cast(Result, job.result)
+
     def usable(self) -> Mapping[str, Usable]:
         """Returns, for each prefix of the ids that `record` assigns, the column of ids and the condition on the rows that a viewer may use."""
         return {}
 
-    def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:  # noqa: B027 - most kinds tell nothing
+    def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
         """Runs in the transaction that ends the job without success."""
 
     def cancelled(self, session: Session, job: Job, viewer: Viewer) -> bool:

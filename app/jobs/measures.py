@@ -1,5 +1,8 @@
 """Doses and gains in stored results: maps the stored symbols to the names that the API sends in addition."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.http.renamed import with_new_names
 from terms.values import JsonObject
 
@@ -19,6 +22,6 @@ NAMES = {
 """Name of each symbol; `docs/glossary.md` defines them."""
 
 
-def with_names(result: JsonObject) -> JsonObject:
-    """Returns a result, or a part of a result, with both symbols and names."""
+def with_names(result: Mapping[str, Any]) -> JsonObject:
+    """Returns a result, or a part of a result (which may be a TypedDict), with both symbols and names."""
     return with_new_names(result, NAMES)

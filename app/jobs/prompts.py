@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
-from terms.values import JsonObject
+from terms.values import JsonField
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
@@ -23,7 +23,7 @@ def short_for(model: type[BaseModel], field: str, text: Any = Text) -> BeforeVal
     return BeforeValidator(lambda sent: {field: sent} if isinstance(sent, str) else sent, json_schema_input_type=model | text)
 
 
-def _shortest(one: PromptIn) -> str | JsonObject:
+def _shortest(one: PromptIn) -> str | JsonField:
     return one.prompt if one.system_prompt is None else one.model_dump()
 
 

@@ -16,12 +16,11 @@ def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: 
     Texts are read in the same way if `reading_hash` is equal: the same token ids, rendered prompts, end ids and masks. Only the newest job with
     the same spec is considered. Returns None without such a job, and while the model of the spec is not inspected.
     """
-    about: JsonObject = {**spec}
-    about_a_model = "weight_hash" in about
-    if about_a_model and (about["weight_hash"] is None or about["reading_hash"] is None):
+    about_a_model, read = "weight_hash" in spec, spec.get("reading_hash")
+    if about_a_model and (spec.get("weight_hash") is None or read is None):
         return None
     found = repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
-    return None if found is not None and about_a_model and read_as(found.result) != about["reading_hash"] else found
+    return None if found is not None and about_a_model and read_as(found.result) != read else found
 
 
 def read_as(result: JsonObject | None) -> str | None:

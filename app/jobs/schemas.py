@@ -11,7 +11,7 @@ from app.auth.visibility import Visibility
 from app.jobs.states import State
 from app.text import Line
 from terms.specs import SPECIAL_TOKENS, SpecialTokens
-from terms.values import JsonObject
+from terms.values import JsonField
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:/ -]+$")]
 
@@ -128,7 +128,7 @@ class JobOut(BaseModel):
     attempt: int
     losses: int
     warnings: list[str] = Field(description="what its submission warned of: the result will lack it")
-    spec: JsonObject
+    spec: JsonField
     model: str | None
     owner: str
     visibility: Visibility
@@ -140,10 +140,10 @@ class JobOut(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    error: JsonObject | None
-    result: JsonObject | None
+    error: JsonField | None
+    result: JsonField | None
     artifacts: list[ArtifactOut]
-    metrics: JsonObject
+    metrics: JsonField
     links: dict[str, str]
 
 
@@ -153,4 +153,4 @@ class EventOut(BaseModel):
     seq: int
     at: datetime
     type: str
-    data: JsonObject
+    data: JsonField

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import structlog
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -150,8 +151,8 @@ class Wakeups:
             failures += 1
 
     async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
-        options = {**connect_args(), "application_name": "binnacle listener"}
-        return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **options)
+        where = make_conninfo(self._conninfo, **connect_args() | {"application_name": "binnacle listener"})
+        return await psycopg.AsyncConnection.connect(where, autocommit=True)
 
     async def _poll(self, seconds: float) -> None:
         while True:

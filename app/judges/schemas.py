@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.addresses import HOST_OR_NETWORK
 from app.text import Line
-from terms.values import JsonObject
+from terms.values import JsonField
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 KEY_ENV = r"^[A-Z][A-Z0-9_]{0,90}_(KEY|TOKEN)$"
@@ -35,7 +35,7 @@ class JudgeOptions(BaseModel):
         description="private hosts, addresses and networks that `url` may lead to, in addition to public addresses",
         examples=[["judge.lab", "10.0.0.0/8"]],
     )
-    extra: JsonObject = Field(
+    extra: JsonField = Field(
         default_factory=dict, max_length=20, description="additional fields of every request body, such as chat_template_kwargs"
     )
 
@@ -75,7 +75,7 @@ class JudgeOut(BaseModel):
     model: str | None
     url: str | None
     key_env: str | None
-    options: JsonObject
+    options: JsonField
     created_by: str | None
     created_at: datetime | None
 

@@ -13,7 +13,7 @@ from app.retention import history_repository as repository
 from app.retention.history_repository import Place
 from app.retention.service import ITSELF
 from app.settings import RetentionSettings
-from terms.values import JsonObject
+from terms.values import JsonField
 
 EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 20
 """Sizes of a batch: jobs that lose their events, entries of the audit, jobs that are deleted."""
@@ -34,7 +34,7 @@ def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict
 def _record(session: Session, what: str, gone: int) -> int:
     """Records a batch in its transaction, so that nothing is removed without an entry; returns how much was removed."""
     if gone:
-        details: JsonObject = {what: gone}
+        details: JsonField = {what: gone}
         audit.record(session, ITSELF, "retention.forget", "history", **details)
     return gone
 

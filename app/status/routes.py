@@ -15,11 +15,11 @@ from app.status import repository
 from app.status.health import Health
 from app.status.schemas import QueueOut, Readiness, StatusOut, WaitingOut, WorkerOut
 from binnacle.version import VERSION
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = APIRouter(tags=["health"], route_class=KeyedRoute)
 
-MALFORMED: dict[int | str, JsonObject] = {400: documented()[400]}
+MALFORMED: dict[int | str, JsonField] = {400: documented()[400]}
 """The one refusal of a route that needs no key and no body."""
 SHOWN = ("fastapi", "sqlalchemy", "celery")
 

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from app.devices.schemas import BlockedOut, HoldOut
 from app.http.renamed import RenamedAnswer
 from app.jobs.schemas import OLD_QUEUE, Queue, WaitReason
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class Check(BaseModel):
@@ -33,7 +33,7 @@ class WorkerOut(BaseModel):
     host: str
     version: str
     models: list[str] = Field(description="models that are loaded")
-    memory: JsonObject
+    memory: JsonField
     busy_with: str | None = Field(description="the job it runs if you may see it, else `another`")
     seen_seconds_ago: float
     alive: bool = Field(description="seen within one lease")

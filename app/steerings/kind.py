@@ -12,21 +12,21 @@ from app.jobs.models import Job
 from app.jobs.repository import made_by_visible
 from app.jobs.specs import scored_spec
 from app.steerings.models import Steering
-from terms.values import JsonObject
+from terms.documents.outcomes import SteeringOutcome
 
 
 def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Steering.job_id, viewer)
 
 
-class Steer(Kind):
+class Steer(Kind[SteeringOutcome]):
     """The kind `steer`; its row makes the steering searchable."""
 
     name = "steer"
     handler_version = 4
     measures = True
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: SteeringOutcome) -> SteeringOutcome:
         found, trait = outcome["steering"], scored_spec(job)["trait"]
         assert job.model is not None
         row = Steering(
@@ -47,7 +47,7 @@ class Steer(Kind):
         return {"steering": {"id": row.id, **found}}
 
     def links(self, job: Job) -> dict[str, str]:
-        own = f"/v1/steerings/{(job.result or {})['steering']['id']}"
+        own = f"/v1/steerings/{self.result(job)['steering']['id']}"
         return {"result": own, "runs": f"{own}/runs", "responses": f"{own}/responses"}
 
     def usable(self) -> Mapping[str, Usable]:

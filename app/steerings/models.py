@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from terms.values import JsonObject
+from terms.documents.steering import ShortSummary
 
 
 class Steering(Base):
@@ -26,5 +26,5 @@ class Steering(Base):
     trait_version: Mapped[str | None] = mapped_column(String(64))
     judge: Mapped[str] = mapped_column(String(100))
     rescore_of: Mapped[str | None] = mapped_column(String(40))
-    summary: Mapped[JsonObject] = mapped_column(JSONB)
+    summary: Mapped[ShortSummary] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -90,8 +90,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     require_management(viewer, old.owner, identifier)
     first = steering_spec(old)
     threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
-    spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
     edges, names = renewed(session, old, viewer)
-    named, after = with_names({**spec}, names), [*edges, *request.after]
+    named, after = with_names({**old.spec, "judge": judge, "coherence_threshold": threshold}, names), [*edges, *request.after]
     check_references(session, viewer, old.id, named, [edge.job for edge in after])
     return Plan("steer", old.job_class, first["model"], named, after, retry_of=old.id)

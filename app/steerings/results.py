@@ -12,7 +12,7 @@ from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
 from app.steerings.models import Steering
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class SteeringOut(BaseModel):
@@ -29,7 +29,7 @@ class SteeringOut(BaseModel):
     trait_version: str | None
     judge: str
     rescore_of: str | None = Field(description="the steering that supplied the texts")
-    summary: JsonObject = Field(description="the main rows of summary.json; a person reads `methods` first")
+    summary: JsonField = Field(description="the main rows of summary.json; a person reads `methods` first")
     created_at: datetime
     links: dict[str, str]
 
@@ -41,14 +41,14 @@ class SteeringPage(Listed[SteeringOut]):
 class RunsOut(BaseModel):
     """Runs of a steering: one set of questions under one intervention each, with mean scores."""
 
-    items: list[JsonObject]
+    items: list[JsonField]
     next_cursor: str | None
 
 
 class SteeringCost(RenamedAnswer, RunningOut):
     """The estimated cost and the calculation of a request; no job was made."""
 
-    spec: JsonObject
+    spec: JsonField
     cells: int = Field(description="vectors x layers for which a dose is searched")
     answers: int = Field(description="most answers to generate")
     judge_answers: int = Field(

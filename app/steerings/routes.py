@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.orm import Session
 
 from app.http.access import Caller, keyed_router
@@ -19,11 +20,10 @@ from app.steerings.lines import Lines, Wanted
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
 from app.steerings.schemas import RescoreRequest, SteeringRequest
 from terms.documents.reading import read_answer, read_run
-from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/steerings", tag="steerings")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: dict[str, Example] = {
     "newest vectors": {
         "summary": "The newest extraction's probe and mean_diff at two layers",
         "value": {"model": "demo-severe", "trait": "refusal", "methods": ["probe", "mean_diff"], "layers": [2, 3]},
@@ -143,7 +143,7 @@ async def list_runs(
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
     items, following = await Lines(context.storage, file, read_run).page(wanted, cursor, limit)
-    return RunsOut(items=[with_names(dict(one)) for one in items], next_cursor=following)
+    return RunsOut(items=[with_names(one) for one in items], next_cursor=following)
 
 
 @router.get(

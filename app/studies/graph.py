@@ -8,14 +8,16 @@ loads each model once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from app.studies.schemas import StudyRequest
+from terms.documents.trait import TraitCounts
 from terms.methods import method, parse_method
 from terms.values import Json, JsonObject
 
 ABLATION = (1, 2, 3, 5, 10)
 REFITS = 5
-EXTRA_SETS = ("paraphrases", "unrelated")
+EXTRA_SETS: Sequence[Literal["paraphrases", "unrelated"]] = ("paraphrases", "unrelated")
 """Sets of questions that full evidence adds, where the trait has them."""
 ZEROED = ("top", "pretop", "randomdims", "largest")
 """Ways to choose the dims that the cleaning ablation sets to zero."""
@@ -36,13 +38,13 @@ class Node:
     kind: str
     model: str
     trait: str | None
-    body: JsonObject
+    body: Mapping[str, Json | Ref]
     warnings: tuple[str, ...] = ()
 
 
-def plan(request: StudyRequest, layers: Mapping[str, list[int]], counts: Mapping[str, Mapping[str, int]]) -> list[Node]:
+def plan(request: StudyRequest, layers: Mapping[str, list[int]], counts: Mapping[str, TraitCounts]) -> list[Node]:
     """Returns every job of the study in the order of submission. `layers`: the layers to steer at, by model; models without an entry are
-    skipped. `counts`: the number of questions in each of EXTRA_SETS, by trait.
+    skipped. `counts` are by trait.
     """
     return [node for model in request.models if model in layers for node in _of_model(request, model, layers[model], counts)]
 
@@ -74,7 +76,7 @@ def _key(one: str | JsonObject) -> str:
     return method(str(parameters.pop("method", "")), parameters).key
 
 
-def _of_model(request: StudyRequest, model: str, layers: list[int], counts: Mapping[str, Mapping[str, int]]) -> Iterator[Node]:
+def _of_model(request: StudyRequest, model: str, layers: list[int], counts: Mapping[str, TraitCounts]) -> Iterator[Node]:
     calibration = f"calibrate/{model}"
     yield Node(calibration, "calibrate", model, None, {"model": model, "max_new_tokens": request.calibration_new_tokens})
     for trait in request.traits:
@@ -106,7 +108,7 @@ def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int]
     )
 
 
-def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, counts: Mapping[str, int]) -> Node:
+def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, counts: TraitCounts) -> Node:
     full = request.evidence == "full"
     others = [one for one in request.traits if one != trait] if full else []
     missing = [name for name in EXTRA_SETS if full and counts[name] == 0]
@@ -139,7 +141,7 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, c
     )
 
 
-def resolved(body: JsonObject, jobs: Mapping[str, str]) -> JsonObject:
+def resolved(body: Mapping[str, Json | Ref], jobs: Mapping[str, str]) -> JsonObject:
     """Returns the body with every Ref replaced by its job's id, and without fields that are None."""
     return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
 

@@ -16,7 +16,7 @@ from app.jobs.states import FINISHED, State
 from app.jobs.submission import Asker, Submitted
 from app.jobs.transitions import note
 from app.studies.models import Study, in_order
-from terms.values import JsonObject
+from terms.documents.study import StudyResult
 
 WIDTH = ("private", "group", "public")
 """Visibilities from the narrowest to the widest."""
@@ -26,14 +26,14 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
     return made_by_visible(Study.job_id, viewer)
 
 
-class Report(Kind):
+class Report(Kind[StudyResult]):
     """The kind `report`, the last job of a graph: cancelling, retrying, sharing and deleting act on the graph."""
 
     name = "report"
     handler_version = 2
     retries_a_graph = True
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
+    def record(self, session: Session, job: Job, outcome: StudyResult) -> StudyResult:
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one()
         return {"study": {"id": study.id, **outcome["study"]}}
 

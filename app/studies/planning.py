@@ -31,7 +31,7 @@ from app.traits import service as traits
 from app.traits.models import Trait
 from binnacle.words.counting import counted
 from terms.methods import UnknownMethod
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
 
 def price(
     session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
-) -> JsonObject:
+) -> JsonField:
     """Returns the node's estimated cost. `known` maps the names of earlier nodes to their jobs' ids."""
     cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
     return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})

@@ -14,7 +14,7 @@ from app.models.reading import DOUBT, doubt
 from app.quotas.schemas import Admission
 from app.studies.models import Study, in_order
 from terms.documents.study import StudyNode
-from terms.values import JsonObject
+from terms.values import JsonField
 
 
 class NodeOut(BaseModel):
@@ -31,7 +31,7 @@ class NodeOut(BaseModel):
     phase: str | None
     reused: bool = Field(description="true: finished before this study and reused")
     doubt: str | None = Field(description=DOUBT)
-    error: JsonObject | None
+    error: JsonField | None
 
 
 class StudyOut(BaseModel):
@@ -42,10 +42,10 @@ class StudyOut(BaseModel):
     title: str | None
     owner: str
     state: State = Field(description="the study's job, which writes the report at the end")
-    spec: JsonObject
+    spec: JsonField
     progress: dict[str, int] = Field(description="jobs of the graph by state; `not_shared` counts those that you may not see")
     nodes: dict[str, NodeOut]
-    result: JsonObject | None
+    result: JsonField | None
     created_at: datetime
     links: dict[str, str]
 
@@ -59,7 +59,7 @@ class StudyCost(BaseModel):
 
     jobs: int
     reused: int
-    nodes: list[JsonObject] = Field(description="every job with its arithmetic and estimate")
+    nodes: list[JsonField] = Field(description="every job with its arithmetic and estimate")
     estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     arithmetic: str

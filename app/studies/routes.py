@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from sqlalchemy.orm import Session
 
 from app.http.access import Caller, keyed_router
@@ -16,11 +17,10 @@ from app.jobs.schemas import JobOut
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest
-from terms.values import JsonObject
 
 router = keyed_router(prefix="/v1/studies", tag="studies")
 
-EXAMPLES: JsonObject = {
+EXAMPLES: dict[str, Example] = {
     "one model": {
         "summary": "Which method to trust for refusal on one model",
         "value": {"models": ["demo-severe"], "traits": ["refusal"], "methods": ["mean_diff", "mean_diff_top1", "probe"]},

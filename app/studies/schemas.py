@@ -9,10 +9,10 @@ from app.models.layers import Layers
 from app.steerings.schemas import CapabilityIn, ControlsIn
 from app.text import Line
 from terms.methods import RANKED_DIMS
-from terms.values import JsonObject
+from terms.values import JsonField
 
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
-MethodIn = Name | JsonObject
+MethodIn = Name | JsonField
 
 METHODS = ("mean_diff", "mean_diff_rownorm", "mean_diff_top1", "mean_diff_cleaned", "probe", "probe_cleaned", "random")
 """Default methods of a study: the reference's methods, the control that explains them, and chance."""

@@ -70,6 +70,27 @@ class VectorFacts(DirectionFacts):
     layer: int
 
 
+class ImportedFacts(TypedDict):
+    """Facts of an imported vector: where it came from, and nothing of its fit."""
+
+    key: str
+    position: str | None
+    component: str
+    method: str
+    layer: int
+    width: int
+    norm: float
+    baseline: None
+    fit: None
+    separation: None
+    massive: None
+    stability: None
+    pairs: None
+    counts: None
+    seed: None
+    provenance: dict[str, int | str]
+
+
 class Split(TypedDict):
     """The clusters that were held out from the fit, and how they were drawn."""
 

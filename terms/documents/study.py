@@ -1,6 +1,6 @@
 """Types of tables.json in a study's report, of the report job's result, and of the nodes in a study's row."""
 
-from typing import final
+from typing import NotRequired, final
 
 from typing_extensions import TypedDict
 
@@ -71,6 +71,9 @@ class TablesDocument(TypedDict):
 
 
 class StudySummary(TypedDict):
+    """The result of a study; the service adds the `id`."""
+
+    id: NotRequired[str]
     partial: bool
     missing: list[Missing]
     recommendations: list[Finding]

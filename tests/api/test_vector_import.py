@@ -19,8 +19,10 @@ from app.extractions.models import Vector
 from app.formats.registry import write_vectors
 from app.formats.vectors import NamedVector, Origin
 from app.storage.base import key_of
+from terms.documents.extraction import ImportedFacts
 from tests.api.conftest import Running
 from tests.api.test_bad_input import problem
+from tests.written_documents import fault
 
 WIDTH = 64  # of the model `demo`, which has 8 layers
 ORIGIN = Origin("elsewhere", "LlamaForCausalLM")
@@ -65,6 +67,7 @@ def test_a_control_vector_becomes_one_unit_vector_a_layer(
         assert math.isclose(one["norm"], np.linalg.norm(sent), rel_tol=1e-12)
         assert (one["source"], one["extraction"], one["owner"], one["width"]) == ("imported", None, "ada", WIDTH)
         assert (one["trait"], one["name"], one["weight_hash"]) == ("refusal", "from the forum", "a" * 64)
+        assert fault(ImportedFacts, one["facts"]) is None
         provenance = one["facts"]["provenance"]
         assert provenance["file_sha256"] == hashlib.sha256(data).hexdigest()
         assert (provenance["format"], provenance["tensor"]) == ("gguf", f"direction.{one['layer']}")

@@ -8,13 +8,14 @@ import pytest
 from app.traits.seeding import shipped_datasets
 from shipped import TRAIT_NAMES, model_folder
 from terms.documents.calibration import CalibrationDocument, CalibrationResult
-from terms.documents.extraction import ExtractionDocument, ExtractionResult, RespondedLine, VectorFacts
+from terms.documents.extraction import ExtractionDocument, RespondedLine
 from terms.documents.generation import GenerationResult
+from terms.documents.outcomes import CalibrationOutcome, ExtractionOutcome, SteeringOutcome
 from terms.documents.passport import PassportDocument
 from terms.documents.runs import AnswerLine, RunLine
-from terms.documents.steering import SteeringResult, Summary
+from terms.documents.steering import Summary
 from terms.documents.study import StudyResult, TablesDocument
-from terms.documents.trait import TraitDataset
+from terms.documents.trait import TraitCounts, TraitDataset
 from tests.judges.endpoint import rating, serving
 from tests.ml.fake_context import FakeContext
 from tests.ml.handlers.test_extraction_handler import files, spec_of
@@ -120,15 +121,14 @@ def test_a_document_with_other_keys_or_types_is_found(calibrated: Outcome) -> No
 
 def test_a_calibration_writes_documents_of_their_types(calibrated: Outcome) -> None:
     check(CalibrationDocument, json.loads(calibrated.artifacts[0].data))
-    check(CalibrationResult, calibrated.result["calibration"])
+    check(CalibrationOutcome, calibrated.result)
 
 
 def test_an_extraction_writes_documents_of_their_types(extracted: Outcome) -> None:
     written = files(extracted)
     check(ExtractionDocument, json.loads(written["extraction.json"]))
     check(RespondedLine, *lines(written["responses.jsonl"]))
-    check(ExtractionResult, extracted.result["extraction"])
-    check(VectorFacts, *extracted.result["vectors"])
+    check(ExtractionOutcome, extracted.result)
     now = {"rule", "dims", "share", "clean_norm", "noise_share", "per_dim"}  # the type lets old facts have fewer
     assert all(set(one["massive"]) == now for one in extracted.result["vectors"])
 
@@ -142,7 +142,7 @@ def test_a_steering_writes_documents_of_their_types(steered: Outcome) -> None:
     check(Summary, summary)
     check(RunLine, *lines(written["runs.jsonl"]))
     check(AnswerLine, *lines(written["responses.jsonl"]))
-    check(SteeringResult, steered.result["steering"])
+    check(SteeringOutcome, steered.result)
 
 
 def test_a_steering_scored_again_and_a_report_of_both_write_documents_of_their_types(
@@ -159,7 +159,7 @@ def test_a_steering_scored_again_and_a_report_of_both_write_documents_of_their_t
     check(Summary, summary)
     check(RunLine, *lines(files(found)["runs.jsonl"]))
     check(AnswerLine, *lines(files(found)["responses.jsonl"]))
-    check(SteeringResult, found.result["steering"])
+    check(SteeringOutcome, found.result)
     study = {
         "models": ["demo-severe"], "traits": ["refusal"], "evidence": "quick", "coherence_threshold": 70.0, "published": [], "seed": 0,
     }  # fmt: skip
@@ -195,6 +195,7 @@ def test_a_generation_writes_documents_of_their_types(severe: LanguageModel, sto
 
 def test_shipped_traits_and_passports_are_what_is_read() -> None:
     check(TraitDataset, *(json.loads(one.data) for one in shipped_datasets()))
+    check(TraitCounts, *(one.counts for one in shipped_datasets()))
     check(PassportDocument, Passport(3, (Proof("prompt", "limited", 1, "prompts", "It is so."),), "ab").to_dict())
 
 
