@@ -5,8 +5,10 @@ submitStudy --id--> getStudy, getJob, cancelJob, ...        listJobs --items/0/i
 
 from collections.abc import Iterator, Mapping
 
-from terms.values import JsonObject
+from terms.values import JsonField
 
+Operation = JsonField
+"""An operation of the OpenAPI document."""
 OF_A_JOB = ("getJob", "getJobEvents", "editJob", "cancelJob", "retryJob")
 OF_A_CALIBRATION = ("getCalibration", "getCalibrationFile")
 OF_AN_EXTRACTION = ("getExtraction", "getCosines", "getExtractionFile", "submitExport")
@@ -58,9 +60,9 @@ FIRST_FILE = {"getExtractionFile": "extraction.json", "getSteeringFile": "summar
 """For operations that download one of several files: the file that the link selects."""
 
 
-def add_links(document: JsonObject) -> None:
+def add_links(document: JsonField) -> None:
     """Adds the links to the answers in the OpenAPI document. Raises KeyError for an operation that the document does not have."""
-    operations = dict(_operations(document))
+    operations = dict(_operations(document["paths"]))
     for source, found in FOLLOWED.items():
         for place, targets in found:
             for target in targets:
@@ -71,18 +73,18 @@ def add_links(document: JsonObject) -> None:
         _add(operations[source], target, parameters)
 
 
-def _operations(document: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    for item in document["paths"].values():
+def _operations(paths: Mapping[str, Mapping[str, Operation]]) -> Iterator[tuple[str, Operation]]:
+    for item in paths.values():
         for told in item.values():
             yield told["operationId"], told
 
 
-def _add(source: JsonObject, target: str, parameters: dict[str, str]) -> None:
+def _add(source: Operation, target: str, parameters: dict[str, str]) -> None:
     done = next(status for status in source["responses"] if status in ("202", "201", "200") and not _also(status, source))
     links = source["responses"][done].setdefault("links", {})
     links[target if target not in links else f"{target}Too"] = {"operationId": target, "parameters": parameters}
 
 
-def _also(status: str, source: JsonObject) -> bool:
+def _also(status: str, source: Operation) -> bool:
     """Returns whether this status answers a dry run or a repeated request, next to a 201 or 202 for the real request."""
     return status == "200" and ("202" in source["responses"] or "201" in source["responses"])

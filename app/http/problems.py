@@ -23,7 +23,7 @@ from app.errors import Problem
 from app.http.renamed import as_sent
 from app.refusals import fault, json_fault
 from app.storage.base import StorageError
-from terms.values import Json, JsonObject
+from terms.values import Json, JsonField, JsonObject
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ class ProblemOut(BaseModel):
     code: str
     request_id: str
     errors: list[FieldError]
-    facts: JsonObject | None = Field(
+    facts: JsonField | None = Field(
         None,
         description="for a quota: limit, used, adding, resets_at; for objects in use: used_by, hidden; for not_shared: the missing objects",
     )

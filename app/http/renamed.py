@@ -31,7 +31,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.errors import Problem
-from terms.values import Json, JsonObject
+from terms.values import Json, JsonField, JsonObject
 
 Value = TypeVar("Value")
 Sent = TypeVar("Sent")
@@ -125,7 +125,7 @@ class RenamedAnswer(RenamedRequest):
     """An answer with renamed fields: sends each under both names."""
 
     @model_serializer(mode="wrap")
-    def _both_names(self, write: SerializerFunctionWrapHandler) -> JsonObject:
+    def _both_names(self, write: SerializerFunctionWrapHandler) -> JsonField:
         body: JsonObject = write(self)
         return body | {new: body[old] for old, new in self.renamed().items() if old in body}
 

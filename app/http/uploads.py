@@ -1,6 +1,7 @@
 """Reads bodies that are JSON or a form with files, for routes marked `takes_files`. Independent of the domains."""
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -9,6 +10,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.types import DecoratedCallable
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import JsonSchemaValue
 from starlette.datastructures import UploadFile
 
 from app.errors import Problem, invalid
@@ -55,7 +57,7 @@ async def read_form(request: Request) -> Form:
     return found
 
 
-def _once(seen: JsonObject, name: str, what: str) -> None:
+def _once(seen: Container[str], name: str, what: str) -> None:
     if name in seen:
         raise invalid(f"/{name}", "duplicate_part", f"The form holds the {what} {name} twice. Send it once.")
 
@@ -100,7 +102,7 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _written(schema: JsonObject) -> JsonObject:
+def _written(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Returns the schema of a field in a form, where every value is text."""
     one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     old = {"deprecated": True} if schema.get("deprecated") else {}
@@ -109,7 +111,7 @@ def _written(schema: JsonObject) -> JsonObject:
     return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]} | old
 
 
-def _inlined(schema: JsonObject) -> JsonObject:
+def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Returns the schema with every reference replaced by its definition; our schemas are not recursive."""
     definitions = schema.pop("$defs", {})
 

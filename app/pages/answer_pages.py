@@ -15,7 +15,7 @@ from app.jobs.schemas import JobOut
 from app.pages import sentences
 from app.pages.doors import Reader, page_router
 from app.pages.kept import kept
-from app.pages.rendering import page
+from app.pages.rendering import Shown, page
 from app.pages.stored import File, document, file_of
 from app.pages.texts.pairs import ORDERS, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, where
@@ -23,7 +23,6 @@ from app.steerings import service
 from app.steerings.lines import Lines, Wanted
 from terms.documents.reading import read_answer, read_run, read_summary
 from terms.documents.runs import RunLine, ShownLine, without_ids
-from terms.values import JsonObject
 
 router = page_router()
 
@@ -87,7 +86,7 @@ async def _sign(context: Context, job: JobOut) -> int:
     return 1 if file is None else await kept((file.digest, "sign"), read)
 
 
-async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked, sign: int) -> JsonObject:
+async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked, sign: int) -> Shown:
     """Returns the values for the template."""
     steered, unsteered = await _lines(context, job, viewer, found)
     pairs = ordered(matched(steered, unsteered), asked.order, sign)

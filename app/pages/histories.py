@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from app.jobs.models import JobEvent
 from terms.values import Json, JsonObject
@@ -10,7 +11,7 @@ MOST = 300
 """Most characters shown of an event's facts."""
 
 
-def entries(events: Sequence[JobEvent]) -> list[JsonObject]:
+def entries(events: Sequence[JobEvent]) -> list[dict[str, datetime | str]]:
     """Returns time, type and facts of each event."""
     return [{"at": event.at, "what": event.type.replace("_", " "), "facts": _facts(event.data)} for event in events]
 

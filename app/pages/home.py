@@ -23,9 +23,8 @@ from app.pages import sentences
 from app.pages.answers import answer
 from app.pages.devices import devices_in_words
 from app.pages.doors import Reader, page_router
-from app.pages.rendering import HEADERS, page, text_of
+from app.pages.rendering import HEADERS, Shown, page, text_of
 from app.status import repository as fleet
-from terms.values import JsonObject
 
 router = page_router()
 
@@ -100,7 +99,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
     return answer_
 
 
-async def _found(context: Context, viewer: Viewer, asked: Asked) -> JsonObject:
+async def _found(context: Context, viewer: Viewer, asked: Asked) -> Shown:
     filters = asked.filters(viewer)
 
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
@@ -128,7 +127,7 @@ async def _found(context: Context, viewer: Viewer, asked: Asked) -> JsonObject:
     }
 
 
-def _rows(jobs: Sequence[JobOut]) -> list[JsonObject]:
+def _rows(jobs: Sequence[JobOut]) -> list[Shown]:
     now = datetime.now(UTC)
     return [
         {

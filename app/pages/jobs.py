@@ -20,13 +20,12 @@ from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
 from app.pages.forms.again import form_of
 from app.pages.histories import entries
-from app.pages.rendering import HEADERS, base_of, page
+from app.pages.rendering import HEADERS, Shown, base_of, page
 from app.pages.repeats import MOST, repeats, specification
 from app.pages.results.study import View
 from app.status import repository as fleet
 from app.storage.disposition import attachment
 from app.studies import service as studies
-from terms.values import JsonObject
 
 router = page_router()
 
@@ -91,7 +90,7 @@ async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, c
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 
-async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[JsonObject]:
+async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[Shown]:
     """Returns the jobs of a study, each in words."""
     if job.kind != "report":
         return []
@@ -102,7 +101,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[JsonObje
     ]  # fmt: skip
 
 
-async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject:
+async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Shown:
     """Returns the head of the page; for a job that waits for paused workers, with the administrators' reasons."""
     found = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
@@ -111,7 +110,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> JsonObject
     return {**found, "reason": holds_in_words(workers, job.queue)}
 
 
-def standing_of(job: JobOut, viewer: Viewer) -> JsonObject:
+def standing_of(job: JobOut, viewer: Viewer) -> Shown:
     """Returns the content of the head of the page."""
     may = viewer.may("submit") and viewer.manages(job.owner)
     form = form_of(job) if viewer.may("submit") else None

@@ -21,12 +21,11 @@ from app.jobs.submitting import Answer
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
 from app.pages.new_job import Values, refusal, sent
-from app.pages.rendering import HEADERS, page
+from app.pages.rendering import HEADERS, Shown, page
 from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
 from binnacle.words.sheets import restored
-from terms.values import JsonObject
 
 router = page_router()
 
@@ -66,7 +65,7 @@ def _labels(values: Values) -> dict[str, float]:
 
 async def _shown(
     request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
-) -> JsonObject:
+) -> Shown:
     job = await context.part(reading.Reader).job(job_id, viewer)
     file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
     data = await content(context, file.digest, file.size)

@@ -25,8 +25,8 @@ from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import choices
 from app.pages.forms.fields import Field, named_in_json
 from app.pages.forms.kinds import FORMS, FormKind
-from app.pages.forms.prices import Price, price
-from app.pages.rendering import HEADERS, base_of, page
+from app.pages.forms.prices import Cost, Price, price
+from app.pages.rendering import HEADERS, Shown, base_of, page
 from app.pages.repeats import requests
 from terms.values import JsonObject
 
@@ -96,14 +96,14 @@ def refusal(error: Problem | RequestValidationError) -> Problem:
     return problem
 
 
-async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> JsonObject:
+async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> Cost:
     """Returns the result of the service's dry run. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     if form.planned:
         cost: BaseModel = await context.planner.run(form.service.estimate, asked, viewer, context.settings, False)
     else:
         cost = await context.database.run(form.service.estimate, asked, viewer, context.settings)
-    return cost.model_dump(mode="json")
+    return Cost.model_validate(cost, from_attributes=True)
 
 
 async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: JsonObject, key: str) -> str:
@@ -145,7 +145,7 @@ async def _shown(
     *,
     check: bool = False,
     problem: Problem | None = None,
-) -> JsonObject:
+) -> Shown:
     """Returns the values for the form's templates."""
     cost: Price | None = None
     body: JsonObject = {}

@@ -26,6 +26,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+Shown = dict[str, object]
+"""The values that a template shows, by name."""
 
 
 ENVIRONMENT = environment(TEMPLATES)
@@ -48,6 +50,6 @@ def text_of(request: Request, template: str, **values: object) -> str:
     return found
 
 
-def page(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
+def page(request: Request, template: str, status: int = 200, /, **values: object) -> HTMLResponse:
     """Returns a whole page, or a part of a page."""
     return HTMLResponse(text_of(request, template, **values), status, headers=HEADERS)

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from app.jobs.schemas import JobOut
+from app.jobs.specs import report_spec
 from app.jobs.states import State
 from app.pages.wording import duration, listed
 from binnacle.words.counting import counted
+from terms.specs import StudySpec
 from terms.values import Json
 
 ON_MODELS = {"inspect": "Inspect", "prove": "Prove", "download": "Download"}
@@ -17,7 +19,7 @@ def title(job: JobOut) -> str:
     spec, model = job.spec, job.model or "a model"
     trait = _trait(spec)
     if job.kind == "report":
-        return _study(spec.get("study") or {})
+        return _study(report_spec(job)["study"])
     if job.kind in ON_MODELS:
         return f"{ON_MODELS[job.kind]} {model}"
     return {
@@ -90,7 +92,7 @@ def _trait(spec: Mapping[str, Json]) -> str:
     return str(trait.get("name") or "a trait") if isinstance(trait, dict) else str(trait or "a trait")
 
 
-def _study(asked: dict[str, list[str]]) -> str:
-    traits, models = asked.get("traits") or [], asked.get("models") or []
+def _study(asked: StudySpec) -> str:
+    traits, models = asked["traits"], asked["models"]
     on = f" on {listed(models)}" if models else ""
     return f"Study {listed(traits)}{on}" if traits else f"Study massive dimensions{on}"

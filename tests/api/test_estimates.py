@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.jobs.estimates import Known, seconds_for
 from app.jobs.models import Job
 from app.models.models import Model
-from app.pages.forms.prices import price
+from app.pages.forms.prices import Cost, price
 from tests.api.conftest import Running, submit
 from tests.api.lives import SUMMARY, claim, succeed
 
@@ -58,7 +58,7 @@ def test_a_price_says_when_the_model_is_generated_on_a_slower_engine(
     cost = ada.post(f"/v1/{route}?dry_run=true", json={"model": "demo", **body}).json()
     assert (cost["engine"]["name"], cost["engine"]["slower"]) == (runs_on, runs_on != "slots")
     assert ("slower" in cost["engine"]["sentence"]) == (runs_on != "slots")
-    assert (cost["engine"]["sentence"] in price(cost).lines) == (runs_on != "slots")
+    assert (cost["engine"]["sentence"] in price(Cost.model_validate(cost)).lines) == (runs_on != "slots")
     for seconds, said in ((None, "on the faster engine would be too short"), (60.0, "this includes the slower engine")):
-        lines = price({**cost, "estimated_seconds": seconds}).lines
+        lines = price(Cost.model_validate({**cost, "estimated_seconds": seconds})).lines
         assert any(said in line for line in lines) == (runs_on != "slots")

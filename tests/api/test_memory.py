@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
-from app.pages.forms.prices import price
+from app.pages.forms.prices import Cost, price
 from shipped import model_folder
 from tests.api.conftest import Running
 from tests.ml.fake_context import FakeContext
@@ -96,7 +96,7 @@ def test_what_fits_one_device_by_a_byte_is_admitted_and_the_price_says_what_it_t
         ("a", False, weights, row),
         ("b", True, weights, row),
     ]
-    [said] = [line for line in price(cost).lines if "Memory" in line]
+    [said] = [line for line in price(Cost.model_validate(cost)).lines if "Memory" in line]
     assert said.startswith("Memory on b: ")
     assert f"one row of 1 + {NEW} tokens" in said
     assert ada.post("/v1/calibrations", json=request).status_code == 202

@@ -1,7 +1,9 @@
 """Turns a job back into the request that would make it again, for `Again with changes`. Leaves out inputs that are looked up or made again."""
 
 from app.jobs.schemas import JobOut
+from app.jobs.specs import extraction_spec, generation_spec, steering_spec
 from app.pages.forms.kinds import FORMS, FormKind
+from terms.specs import ExtractionSpec, GenerationSpec, SteeringSpec
 from terms.values import Json, JsonObject
 
 
@@ -13,9 +15,7 @@ def form_of(job: JobOut) -> FormKind | None:
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
     """Returns the fields of the request that differ from their defaults, with an empty list only where the default list holds something."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
-    found = (
-        {name: _named(name, value) for name, value in spec.items()} | _vectors(spec) | _counted(form, spec) | _dosed(form, spec)
-    )
+    found = {name: _named(name, value) for name, value in spec.items()} | _anew(job)
     about = {"name": job.name, "tags": job.tags}
     request = {
         form.renamed.get(first, first): value for first, value in {**found, **about}.items() if first in form.request.model_fields
@@ -42,28 +42,39 @@ def _named(name: str, value: Json) -> Json:
     return value
 
 
-def _vectors(spec: JsonObject) -> JsonObject:
+def _anew(job: JobOut) -> JsonObject:
+    """Returns the fields that a request of the job's kind writes in another way than its spec."""
+    if job.kind == "extract":
+        return _counted(extraction_spec(job))
+    if job.kind == "steer":
+        return _selected(steering_spec(job))
+    return _dosed(generation_spec(job)) if job.kind == "generate" else {}
+
+
+def _selected(spec: SteeringSpec) -> JsonObject:
     """Returns vectors by id, or the selection from an extraction."""
-    sources = spec.get("from") or []
+    sources = spec.get("from")
     if not sources:
-        named = [one["id"] for one in spec.get("vectors") or []]
-        return {"vectors": named, "extraction": None, "methods": None} if named else {}
+        return _vectors(spec)
     first = sources[0]
-    chosen = {name: first.get(name) for name in ("layers", "positions", "components")}
-    methods = [one for one in first.get("methods") or [] if "__refit" not in one]
+    methods = [one for one in first["methods"] or [] if "__refit" not in one]
+    chosen = {"layers": first["layers"], "positions": first["positions"], "components": first["components"]}
     return {"vectors": None, "extraction": first["job"], "methods": methods, **chosen}
 
 
-def _counted(form: FormKind, spec: JsonObject) -> JsonObject:
+def _vectors(spec: SteeringSpec | GenerationSpec) -> JsonObject:
+    """Returns vectors by id."""
+    return {"vectors": [one["id"] for one in spec["vectors"]], "extraction": None, "methods": None} if spec["vectors"] else {}
+
+
+def _counted(spec: ExtractionSpec) -> JsonObject:
     """Replaces the controls and refits that an extraction's spec lists by their numbers, as in a request."""
-    if form.kind != "extract":
-        return {}
     return {
-        "controls": sum(str(one).startswith("random") for one in spec.get("controls") or ()),
-        "refits": len({str(one).rpartition("__refit")[2] for one in spec.get("refits") or ()}),
+        "controls": sum(one.startswith("random") for one in spec["controls"]),
+        "refits": len({one.rpartition("__refit")[2] for one in spec["refits"]}),
     }
 
 
-def _dosed(form: FormKind, spec: JsonObject) -> JsonObject:
-    """Leaves out the doses that every generation's spec lists, where none is used: a request may not name them there."""
-    return {"doses": None} if form.kind == "generate" and (not spec.get("vectors") or spec.get("operation") == "ablate") else {}
+def _dosed(spec: GenerationSpec) -> JsonObject:
+    """Returns vectors by id, and leaves out the doses that every spec lists where none is used: a request may not name them there."""
+    return _vectors(spec) | ({"doses": None} if not spec["vectors"] or spec["operation"] == "ablate" else {})

@@ -1,6 +1,6 @@
 """The kinds of jobs that a form can submit: their fields, and the service that estimates and submits them, as in the API."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,7 +117,9 @@ def _prompted(body: JsonObject) -> JsonObject:
 
 def _texts(request: JsonObject) -> JsonObject:
     """Returns the form's fields of a generation, the reverse of `_prompted`; unchanged if the prompts have different system prompts."""
-    prompts: Sequence[JsonObject] = request.get("prompts") or ()
+    prompts = request.get("prompts")
+    if not isinstance(prompts, list):
+        return dict(request)
     systems = {one.get("system_prompt") for one in prompts}
     if len(systems) != 1:
         return dict(request)

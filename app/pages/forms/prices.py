@@ -1,11 +1,12 @@
 """Describes the result of a dry run: the size with its arithmetic, the time, and what is left of the quotas. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.models.running import RunningOut
 from app.pages.wording import duration, size, whole
+from app.quotas.schemas import Admission, QuotaUse
 from binnacle.words.counting import counted
-from terms.values import JsonObject
 
 QUOTAS = {"max_queued": "Jobs in the queue", "device_seconds_per_day": "Device time today", "stored_bytes": "Storage"}
 SAID: dict[str, Callable[[float], str]] = {"device_seconds_per_day": duration, "stored_bytes": lambda value: size(int(value))}
@@ -24,53 +25,65 @@ class Price:
     why: str
 
 
-def price(cost: JsonObject) -> Price:
+class Cost(RunningOut):
+    """The answer of a dry run of any kind of job. A kind may lack the fields that have a default here."""
+
+    arithmetic: str
+    limit: int | None = None
+    estimated_seconds: float | None = None
+    waits_for: Sequence[str] = ()
+    reused: int = 0
+    makes_extraction: bool = False
+    warnings: Sequence[str] = ()
+    admission: Admission
+
+
+def price(cost: Cost) -> Price:
     """Returns the estimate from the answer of the service's dry run."""
-    admission = cost["admission"]
-    said = [f"{cost['arithmetic'][:1].upper()}{cost['arithmetic'][1:].rstrip('.')}."]
-    if cost.get("limit"):
-        said.append(f"The limit of this server is {whole(cost['limit'])}.")
+    admission = cost.admission
+    said = [f"{cost.arithmetic[:1].upper()}{cost.arithmetic[1:].rstrip('.')}."]
+    if cost.limit:
+        said.append(f"The limit of this server is {whole(cost.limit)}.")
     said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
-    quotas = [_quota(one) for one in admission["quotas"]]
-    return Price(said, list(cost.get("warnings", ())), quotas, admission["would_pass"], admission["detail"] or "")
+    quotas = [_quota(one) for one in admission.quotas]
+    return Price(said, list(cost.warnings), quotas, admission.would_pass, admission.detail or "")
 
 
-def _time(cost: JsonObject) -> str:
-    slower = bool(cost.get("engine")) and cost["engine"]["slower"]
-    if "estimated_seconds" not in cost:
+def _time(cost: Cost) -> str:
+    slower = cost.engine is not None and cost.engine.slower
+    if "estimated_seconds" not in cost.model_fields_set:
         return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
-    if cost["estimated_seconds"] is None:
+    if cost.estimated_seconds is None:
         said = "The time is not known: a job of this kind has not run on this model yet."
         return f"{said} Estimates from models on the faster engine would be too short." if slower else said
-    said = f"About {duration(cost['estimated_seconds'])} of device time, by earlier jobs of the model"
+    said = f"About {duration(cost.estimated_seconds)} of device time, by earlier jobs of the model"
     return f"{said}: this includes the slower engine." if slower else f"{said}."
 
 
-def _slower(cost: JsonObject) -> list[str]:
+def _slower(cost: Cost) -> list[str]:
     """Returns why the model generates text more slowly than others, if it does."""
-    engine = cost.get("engine")
-    return [engine["sentence"]] if engine and engine["slower"] else []
+    return [cost.engine.sentence] if cost.engine is not None and cost.engine.slower else []
 
 
-def _memory(cost: JsonObject) -> list[str]:
+def _memory(cost: Cost) -> list[str]:
     """Returns the memory of a row on the first worker that can hold it."""
-    fitting = [one for one in cost.get("memory") or () if one["fits"]]
-    return [f"Memory on {fitting[0]['worker']}: {fitting[0]['arithmetic']}."] if fitting else []
+    fitting = [one for one in cost.memory or () if one.fits]
+    return [f"Memory on {fitting[0].worker}: {fitting[0].arithmetic}."] if fitting else []
 
 
-def _first(cost: JsonObject) -> list[str]:
+def _first(cost: Cost) -> list[str]:
     """Returns which jobs would run first."""
     found = []
-    if cost.get("makes_extraction"):
+    if cost.makes_extraction:
         found.append("An extraction is made first, because no existing one fits.")
-    if cost.get("waits_for"):
-        found.append(f"It waits for {counted(len(cost['waits_for']), 'job')}.")
-    if cost.get("reused"):
-        found.append(f"Finished jobs that are reused: {cost['reused']}.")
+    if cost.waits_for:
+        found.append(f"It waits for {counted(len(cost.waits_for), 'job')}.")
+    if cost.reused:
+        found.append(f"Finished jobs that are reused: {cost.reused}.")
     return found
 
 
-def _quota(one: JsonObject) -> str:
-    said = SAID.get(one["quota"], whole)
-    adding = f", and this adds {said(one['adding'])}" if one["adding"] else ""
-    return f"{QUOTAS[one['quota']]}: {said(one['used'])} of {said(one['limit'])} used{adding}."
+def _quota(one: QuotaUse) -> str:
+    said = SAID.get(one.quota, whole)
+    adding = f", and this adds {said(one.adding)}" if one.adding else ""
+    return f"{QUOTAS[one.quota]}: {said(one.used)} of {said(one.limit)} used{adding}."

@@ -1,7 +1,7 @@
 """Shows the fleet to administrators: workers with problems first, then devices, queues and users; pause, drain and resume."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from fastapi import Path, Request, Response
@@ -18,13 +18,14 @@ from app.http.uploads import checked
 from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
 from app.pages.new_job import refusal, sent
-from app.pages.rendering import HEADERS, page, text_of
+from app.pages.rendering import HEADERS, Shown, page, text_of
 from app.pages.wording import age, size
 from app.quotas import usage
+from app.quotas.usage_schemas import UsageOut
 from app.status import repository as status
 from app.status.device_routes import Device
-from app.status.schemas import WorkerOut
-from terms.values import JsonObject
+from app.status.schemas import QueueOut, WorkerOut
+from terms.values import Json
 
 router = page_router()
 
@@ -99,20 +100,17 @@ def _workers(session: Session, context: Context, viewer: Viewer) -> list[WorkerO
     return status.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
 
 
-async def _found(context: Context, viewer: Viewer) -> JsonObject:
-    def look(session: Session) -> JsonObject:
-        return {
-            "workers": in_order(_workers(session, context, viewer)),
-            "queues": status.queues(session),
-            "users": usage.usage(session, viewer, user=None, days=DAYS),
-        }
+async def _found(context: Context, viewer: Viewer) -> Shown:
+    def look(session: Session) -> tuple[list[WorkerOut], list[QueueOut], UsageOut]:
+        users = usage.usage(session, viewer, user=None, days=DAYS)
+        return in_order(_workers(session, context, viewer)), status.queues(session), users
 
-    found = await context.database.run(look)
+    workers, queues, users = await context.database.run(look)
     return {
-        "rows": [{"worker": one, "state": state(one), "memory": memory(one.memory)} for one in found["workers"]],
-        "queues": found["queues"],
-        "users": found["users"].items,
-        "on_disk": found["users"].on_disk_bytes or 0,
+        "rows": [{"worker": one, "state": state(one), "memory": memory(one.memory)} for one in workers],
+        "queues": queues,
+        "users": users.items,
+        "on_disk": users.on_disk_bytes or 0,
         "days": DAYS,
     }
 
@@ -135,11 +133,12 @@ def state(worker: WorkerOut) -> tuple[str, str]:
     return ("working", "running") if worker.busy_with is not None else ("free", "succeeded")
 
 
-def memory(facts: JsonObject) -> str:
+def memory(facts: Mapping[str, Json]) -> str:
     """Returns the memory in words: `models 3.1 GB, 20 GB of 24 GB free`; empty if the worker reported none."""
-    parts = [f"models {size(facts['models'])}"] if "models" in facts else []
-    if "device_free" in facts:
-        parts.append(f"{size(facts['device_free'])} of {size(facts['device_total'])} free")
-    elif "device_total" in facts:
-        parts.append(f"{size(facts['device_total'])} in all")
+    sizes = {name: size(value) for name, value in facts.items() if isinstance(value, int)}
+    parts = [f"models {sizes['models']}"] if "models" in sizes else []
+    if "device_free" in sizes:
+        parts.append(f"{sizes['device_free']} of {sizes['device_total']} free")
+    elif "device_total" in sizes:
+        parts.append(f"{sizes['device_total']} in all")
     return ", ".join(parts)

@@ -1,5 +1,6 @@
 """Shows models: the allow-list, each model with its proofs, versions and uses; administrators add and inspect models."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -8,6 +9,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from app.calibrations import service as calibrations
+from app.calibrations.results import CalibrationOut
 from app.errors import Problem
 from app.http.context import Shared
 from app.http.uploads import checked
@@ -17,14 +19,13 @@ from app.jobs.repository import JobFilters
 from app.jobs.schemas import JobOut
 from app.jobs.views import views
 from app.models import service
-from app.models.schemas import NAME, ModelRequest
+from app.models.schemas import NAME, ModelOut, ModelRequest
 from app.pages import sentences
 from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
-from app.pages.rendering import HEADERS, page
-from terms.documents.model import ModelFactsDocument
-from terms.values import JsonObject
+from app.pages.rendering import HEADERS, Shown, page
+from terms.values import Json
 
 router = page_router()
 
@@ -43,7 +44,7 @@ async def models_page(
     return page(request, "models.jinja", **await _listed(context, after), values={}, problem=None)
 
 
-async def _listed(context: Shared, after: str | None) -> JsonObject:
+async def _listed(context: Shared, after: str | None) -> Shown:
     """Returns a page of the list, and the name after which the next page begins."""
     found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
     return {"rows": found[:PER_PAGE], "further": found[PER_PAGE - 1].name if len(found) > PER_PAGE else None}
@@ -71,21 +72,23 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
 async def model_page(name: Name, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows a model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
 
-    def found(session: Session) -> JsonObject:
+    def found(session: Session) -> tuple[ModelOut, CalibrationOut | None, list[JobOut]]:
         model = service.find(session, name)
         labels = Labels(None, None)
         newest = calibrations.listing(session, viewer, model=name, labels=labels, limit=1, before=None)
         listed = jobs.listing(session, viewer, JobFilters(model=name), limit=USED, before=None)
-        used: list[JobOut] = views(session, listed, viewer, slice_seconds=context.settings.lease.slice)
-        return {"model": model, "newest": newest[0] if newest else None, "used": [(job, sentences.title(job)) for job in used]}
+        used = views(session, listed, viewer, slice_seconds=context.settings.lease.slice)
+        return model, newest[0] if newest else None, used
 
-    shown = await context.database.run(found)
-    newest = shown["newest"]
+    model, newest, used = await context.database.run(found)
     severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, None)
-    return page(request, "model.jinja", severity=severity, sizes=_sizes(shown["model"].facts), **shown)
+    return page(
+        request, "model.jinja", model=model, newest=newest, used=[(job, sentences.title(job)) for job in used],
+        severity=severity, sizes=_sizes(model.facts),
+    )  # fmt: skip
 
 
-def _sizes(facts: ModelFactsDocument) -> list[tuple[str, str]]:
+def _sizes(facts: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Returns the sizes that the inspection found in the model's files, in words."""
     found = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
     return [(name.removeprefix("n_").replace("_", " "), f"{found[name]:,}") for name in SIZES if name in found]

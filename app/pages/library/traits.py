@@ -78,9 +78,10 @@ async def trait_page(reference: Reference, request: Request, viewer: Reader, con
 
 def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
     """Returns rows and clusters of each part."""
-    clusters = counts.get("clusters") or {}
+    clusters = counts.get("clusters")
+    of_part = clusters if isinstance(clusters, dict) else {}
     return [
-        (name.replace("_", " "), f"{value:,}", str(clusters.get(name, "")))
+        (name.replace("_", " "), f"{value:,}", str(of_part.get(name, "")))
         for name, value in counts.items()
         if isinstance(value, int)
     ]

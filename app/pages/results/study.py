@@ -52,7 +52,7 @@ def sections(document: TablesDocument | None, recommendations: Sequence[Finding]
     """Returns the sections of a study. `job`: the study's job, for a link to label its answers; empty without a labelling sheet."""
     tables = {table["id"]: table for table in document.get("tables") or []} if document else {}
     rows = tables["methods"]["rows"] if "methods" in tables else []
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
     costs = [name for name in tables if name.startswith(COST_TABLES)]
     further = [name for name in tables if name not in (*costs, "methods", "recommendations") and tables[name]["rows"]]
     view = View(_known(view.way, list(WAYS)), _known(view.model, models), _known(view.table, further))
@@ -124,13 +124,26 @@ def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None
         estimates = []
         for row in own:
             field = "delta" if row["kind"] == "control" else key
-            if row.get(field) is not None:
+            value = _figure(row, field)
+            if value is not None:
                 look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") in LEADER else "method"
-                ends = row.get(f"{field}_low"), row.get(f"{field}_high")
-                estimates.append(Estimate(row["method"], row[field], *ends, look, (leads or page_of)(row.get(f"{field}_from"))))
+                ends = _figure(row, f"{field}_low"), _figure(row, f"{field}_high")
+                estimates.append(Estimate(str(row["method"]), value, *ends, look, (leads or page_of)(_source(row, field))))
         estimates.sort(key=lambda one: (one.look == "control", -one.value))
         parts.append(forest(f"{trait} on {model}", note, estimates, "gain in points"))
     return [part for part in parts if part is not None]
+
+
+def _figure(row: JsonObject, key: str) -> float | None:
+    """Returns a number of the row; None if it has none."""
+    value = row.get(key)
+    return value if isinstance(value, int | float) else None
+
+
+def _source(row: JsonObject, key: str) -> str | None:
+    """Returns the source of a value of the row."""
+    source = row.get(f"{key}_from")
+    return source if isinstance(source, str) else None
 
 
 _SOURCE = re.compile(r"/v1/\w+/(job_\w+)(?:/responses\?run=(.+))?")
@@ -160,7 +173,7 @@ def grid_of(table: TableDocument, model: str, leads: Leads | None = None) -> Gri
     """
     columns = _columns(table)
     of_model = [row for row in table["rows"] if table["id"] in COMPARED or not model or row.get("model") in (None, model)]
-    rows = [[linked(_cell(one, row), (leads or page_of)(row.get(f"{one['key']}_from"))) for one in columns] for row in of_model]
+    rows = [[linked(_cell(one, row), (leads or page_of)(_source(row, one["key"]))) for one in columns] for row in of_model]
     shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
     if not rows:
         return None
@@ -173,12 +186,12 @@ def _cell(column: ColumnDocument, row: JsonObject) -> str:
     value, key = row.get(column["key"]), column["key"]
     if value is None:
         return ""
+    if column["kind"] == "dims" and isinstance(value, Sequence):
+        return ", ".join(map(str, value)) or "none"
+    if column["kind"] not in ("points", "share", "number") or not isinstance(value, int | float):
+        return str(value)
     if column["kind"] == "points":
-        return f"{points(value)}{interval(row.get(f'{key}_low'), row.get(f'{key}_high'))}"
+        return f"{points(value)}{interval(_figure(row, f'{key}_low'), _figure(row, f'{key}_high'))}"
     if column["kind"] == "share":
         return percent(value)
-    if column["kind"] == "dims":
-        return ", ".join(map(str, value)) or "none"
-    if column["kind"] != "number" or not isinstance(value, int | float):
-        return str(value)
     return number(value, digits(value, LIMITS, 3) if key == "ratio_to_median" else 3)

@@ -11,6 +11,7 @@ from app.extractions.results import VectorOut
 from app.http.context import Context
 from app.jobs import reading
 from app.jobs.schemas import JobOut
+from app.jobs.specs import steering_spec
 from app.pages.kept import kept
 from app.pages.stored import document, file_of
 from app.steerings import service
@@ -54,7 +55,7 @@ async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut])
     for model, trait in dict.fromkeys((one.model, one.trait) for one in vectors):
         for steering in await context.database.run(_steerings, viewer, model, trait):
             job = await context.part(reading.Reader).job(steering, viewer)
-            sources = {source["job"] for source in job.spec.get("from") or ()}
+            sources = {source["job"] for source in steering_spec(job).get("from") or ()} if job.kind == "steer" else frozenset()
             known = await _of(context, job)
             for one in vectors:
                 name = one.key if made_by.get(one.id) in sources else one.id

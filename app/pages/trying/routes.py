@@ -26,7 +26,7 @@ from app.pages.forms.choices import MOST, Choice, named, vectors_of
 from app.pages.forms.kinds import FORMS
 from app.pages.jobs import WAIT_SECONDS, standing_of
 from app.pages.new_job import refusal, sent, submitted
-from app.pages.rendering import HEADERS, base_of, page
+from app.pages.rendering import HEADERS, Shown, base_of, page
 from app.pages.repeats import requests
 from app.pages.trying.cliffs import cliffs
 from app.pages.trying.columns import Push, columns
@@ -139,7 +139,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
         raise Problem(422, "invalid_try", " ".join(WRONG[name] for name in fields)) from error
 
 
-async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> JsonObject:
+async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> Shown:
     job = None if asked.job is None else await context.part(reading.Reader).job(asked.job, viewer)
     asked = asked if job is None else asked.of(job)
 
@@ -152,7 +152,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
     known, vectors = await context.database.run(offered)
     chosen = [one for one in vectors if one.id in {push.vector for push in asked.pushes}]
-    answered = {"job": None} if job is None else await _answered(context, viewer, asked, job)
+    answered: Shown = {"job": None} if job is None else await _answered(context, viewer, asked, job)
     return {
         "asked": asked,
         "slots": [(at, (asked.v[at : at + 1] or [""])[0], (asked.d[at : at + 1] or [DOSE])[0]) for at in range(SLOTS)],
@@ -166,7 +166,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
     }
 
 
-async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> JsonObject:
+async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Shown:
     found = columns((job.result or {}).get("answers") or [], asked.pushes)
     words = await context.database.run(_words, viewer, asked.pushes)
     return {
