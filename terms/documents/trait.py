@@ -47,3 +47,20 @@ class TraitDataset(TypedDict):
     paraphrases: list[TraitAside]
     unrelated: list[TraitAside]
     made_for: NotRequired[Literal["demo models"]]
+
+
+class TraitCounts(TypedDict):
+    """Numbers of a trait's prompts, questions and clusters as stored in its row, with the clusters that parts share; `notes`: of its upload."""
+
+    positive: int
+    negative: int
+    selection: int
+    test: int
+    paraphrases: int
+    unrelated: int
+    system_prompts: int
+    given_responses: int
+    clusters: dict[str, int]
+    shared: dict[str, list[str]]
+    made_for: NotRequired[Literal["demo models"]]
+    notes: NotRequired[list[str]]
