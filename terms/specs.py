@@ -42,15 +42,27 @@ class Sampling(TypedDict):
     seed: int
 
 
+class JudgeOptions(TypedDict, total=False):
+    """How requests to a judge's endpoint are made; a local model uses only `relevance`. Judges of earlier versions may lack any of them."""
+
+    concurrency: int
+    timeout_seconds: float
+    requests_per_minute: int | None
+    relevance: bool
+    token_limit_field: str
+    private_hosts: list[str]
+    extra: JsonObject
+
+
 class JudgeSpec(TypedDict):
-    """A judge; `options` differ by `kind`."""
+    """A judge. The built-in judges have no `options`."""
 
     name: str
     kind: str
     model: str | None
     url: str | None
     key_env: str | None
-    options: JsonObject
+    options: JudgeOptions
 
 
 class SourceModel(TypedDict):

@@ -18,8 +18,8 @@ from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
 from app.storage.blobs import stage_all, staging_again
 from terms.documents.jobs import JobStanding
+from terms.documents.model import SourcedFacts
 from terms.documents.passport import PassportDocument
-from terms.values import JsonObject
 from workers.heartbeat import Heartbeat, Phase
 from workers.job import JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
@@ -72,7 +72,7 @@ class ServiceContext:
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
         return through_outages(lambda: shelf.take(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
-    def model_facts(self, name: str) -> JsonObject:
+    def model_facts(self, name: str) -> SourcedFacts:
         shelf = self._process.models()
         return through_outages(lambda: shelf.facts(name, unproven=self._proves), lambda: self._heartbeat.lost)
 

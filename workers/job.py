@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from terms.documents.jobs import JobStanding
+from terms.documents.model import SourcedFacts
 from terms.documents.passport import PassportDocument
 from terms.values import Json, JsonObject
 
@@ -89,7 +90,7 @@ class JobContext(Protocol):
         Raises JobFault when the files changed since they were inspected or do not load.
         """
 
-    def model_facts(self, name: str) -> JsonObject:
+    def model_facts(self, name: str) -> SourcedFacts:
         """The model's facts from inspection (hashes, layers, width, source), without loading it."""
 
     def model_passport(self, name: str, weight_hash: str) -> PassportDocument | None:

@@ -26,6 +26,7 @@ from app.models.proving import prove_when_idle
 from app.quotas import usage_repository as usage
 from app.settings import LeaseSettings
 from app.webhooks import repository as webhooks
+from terms.values import JsonObject
 from workers.lm.proofs.content import programs
 
 SWEEP_LOCK = 0x53574545  # "SWEE"
@@ -119,7 +120,7 @@ class Reconciler:
         job = endings.still_held(session, found.job_id, found.token)
         if job is None or not session.scalar(select(Job.lease_expires_at < func.now()).where(Job.id == job.id)):
             return False
-        cause = {"code": "database_outage" if found.outage else "lease_expired"}
+        cause: JsonObject = {"code": "database_outage" if found.outage else "lease_expired"}
         log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not found.outage)
         endings.lose(session, job, cause, max_losses=self._settings.max_losses, charged=not found.outage)
         return True

@@ -13,8 +13,8 @@ from app.models import repository
 from app.models.models import Model
 from app.settings import Settings
 from app.storage.space import hub_cache
+from terms.documents.model import SourcedFacts
 from terms.documents.passport import PassportDocument
-from terms.values import JsonObject
 from workers.job import JobFault, TransientFault
 from workers.lm.cache import ModelCache, ModelKey
 from workers.lm.capture import hooks_left
@@ -26,8 +26,6 @@ from workers.lm.model import LanguageModel
 from workers.lm.proofs.content import programs
 
 log = structlog.get_logger(__name__)
-
-UNKNOWN = {"reading_hash": None, "proofs_version": None}
 
 
 class Shelf:
@@ -50,7 +48,7 @@ class Shelf:
         """Names of the loaded models; may be read from any thread."""
         return list(self._loaded)
 
-    def facts(self, name: str, *, unproven: bool = False) -> JsonObject:
+    def facts(self, name: str, *, unproven: bool = False) -> SourcedFacts:
         """The model's facts from inspection, with its `source` and `revision`. `unproven`: also for a model that is not usable yet.
 
         `reading_hash` is present where the model was proved with this process's library versions, because other versions may read texts
@@ -67,8 +65,10 @@ class Shelf:
             raise TransientFault(f"the model {name} is being {'proved' if model.proving else 'inspected'}")
         if model.state == "faulty" and not unproven:
             raise JobFault("model_not_ready", f"The model {name} is faulty. {model.fault['detail'] if model.fault else ''}")
-        facts = {**model.facts, "source": model.source, "revision": model.revision}
-        return facts if passport is not None and passport.content["programs"] == programs() else facts | UNKNOWN
+        facts: SourcedFacts = {**model.facts, "source": model.source, "revision": model.revision}
+        if passport is None or passport.content["programs"] != programs():
+            facts["reading_hash"] = facts["proofs_version"] = None
+        return facts
 
     def passport(self, name: str, weight_hash: str) -> PassportDocument | None:
         """The outcome of the model's proofs, and each proof; None for a model that is missing, not proved or has other weights."""
@@ -80,9 +80,8 @@ class Shelf:
     def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
         """Loads or finds the model on this worker's device and keeps it there until `after_job`. Raises what `facts` raises, and ModelFault."""
         facts = self.facts(name, unproven=unproven)
-        source, revision = facts.pop("source"), facts.pop("revision")
         known = facts_from_dict(facts)
-        folder = fetched_folder(source, revision, hub_cache(self._settings))
+        folder = fetched_folder(facts["source"], facts["revision"], hub_cache(self._settings))
         key = ModelKey(str(folder), known.weight_hash, self._settings.weights_dtype)
         with self._lock:
             began = time.monotonic()

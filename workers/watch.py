@@ -198,7 +198,7 @@ class Watch:
             return {"code": "cancelled"}
         if row.running_for > job.max_seconds:
             limit = f"It ran longer than {job.max_seconds:.0f} s, the limit for one attempt of a job."
-            return dict(as_error("time_limit", f"{limit} Finished parts are kept; request less and retry."))
+            return {"code": "time_limit", "detail": f"{limit} Finished parts are kept; request less and retry."}
         if row.still_for > job.stall_seconds:
             return {"code": "stalled", "phase": job.phase, "seconds": round(float(row.still_for), 1)}
         return {}
@@ -281,7 +281,7 @@ class Watch:
             if fresh is None:
                 return False
             if cause["code"] == "time_limit":
-                endings.fail(session, job.id, job.lease_token, as_error("time_limit", death.reason["detail"]))
+                endings.fail(session, job.id, job.lease_token, as_error("time_limit", str(death.reason["detail"])))
             else:
                 endings.lose(session, fresh, cause, max_losses=self._settings.max_losses, charged=charged)
             return True

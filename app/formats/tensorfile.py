@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +59,13 @@ def read(data: bytes, most: int) -> list[NamedVector]:
         raise Unreadable("The safetensors file holds no tensor.")
     if len(names) > most:
         raise Unreadable(f"The safetensors file holds {len(names):,} tensors; at most {most:,} vectors can be imported at once.")
-    places = [_place(name, header[name], body) for name in names]
-    if sum(place.stop - place.start for place in places) > len(body):
+    tensors = [_fitting(_tensor(name, header[name]), body) for name in names]
+    if sum(one.end - one.begin for one in tensors) > len(body):
         raise Unreadable("The safetensors file's tensors overlap: together they are larger than the file.")
-    rows = sum(header[name]["shape"][0] if len(header[name]["shape"]) == 2 else 1 for name in names)
+    rows = sum(one.shape[0] if len(one.shape) == 2 else 1 for one in tensors)
     if rows > most:
         raise Unreadable(f"The safetensors file holds {rows:,} rows; at most {most:,} vectors can be imported at once.")
-    return [one for name, place in zip(names, places, strict=True) for one in _vectors(name, header[name], body[place])]
+    return [vector for one in tensors for vector in _vectors(one, body[one.begin : one.end])]
 
 
 def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -73,13 +74,22 @@ def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArr
     while len(begun) < 8 + int.from_bytes(begun[:8].ljust(8, b"\0"), "little") and (more := next(rest, b"")):
         begun += more
     header, body = _header(begun)
-    found, at = {name: bytearray() for name in names}, 0
+    found, at = [(_tensor(name, header[name]), bytearray()) for name in names], 0
     for piece in chain([body], map(memoryview, rest)):
-        for name in found:
-            begin, end = header[name]["data_offsets"]
-            found[name] += piece[max(0, begin - at) : max(0, end - at)]
+        for one, kept in found:
+            kept.extend(piece[max(0, one.begin - at) : max(0, one.end - at)])
         at += len(piece)
-    return {name: np.frombuffer(kept, "<f4") for name, kept in found.items()}
+    return {one.name: np.frombuffer(kept, "<f4") for one, kept in found}
+
+
+class _Tensor(NamedTuple):
+    """A tensor as the header describes it; its data lie from `begin` to `end` in the file's body."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    begin: int
+    end: int
 
 
 def _header(data: bytes) -> tuple[JsonObject, memoryview]:
@@ -106,28 +116,34 @@ def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
     return found
 
 
-def _place(name: str, facts: Json, body: memoryview) -> slice:
-    """Returns where the tensor lies, after checking that its type, shape and offsets agree with each other and with the file."""
+def _tensor(name: str, facts: Json) -> _Tensor:
+    """Returns a tensor from its entry in the header. Raises Unreadable for a name or an entry that is none."""
     what = f"Tensor {name[:80]!r}"
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise Unreadable(f"{what}: a name must have at most {LONGEST_NAME} characters, all of them printable.")
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
         raise Unreadable(f"{what}: the header lacks its dtype, shape or two data_offsets.")
-    kind = _READ.get(str(facts.get("dtype")))
+    return _Tensor(name, str(facts.get("dtype")), facts["shape"], *facts["data_offsets"])
+
+
+def _fitting(one: _Tensor, body: memoryview) -> _Tensor:
+    """Returns the tensor. Raises Unreadable unless its type, shape and offsets agree with each other and with the file."""
+    what = f"Tensor {one.name[:80]!r}"
+    kind = _READ.get(one.dtype)
     if kind is None:
-        raise Unreadable(f"{what} is of type {str(facts.get('dtype'))[:20]!r}; vectors are {', '.join(_READ)}.")
-    begin, end = facts["data_offsets"]
-    wanted = math.prod(facts["shape"]) * np.dtype(kind).itemsize
+        raise Unreadable(f"{what} is of type {one.dtype[:20]!r}; vectors are {', '.join(_READ)}.")
+    begin, end, wanted = one.begin, one.end, math.prod(one.shape) * np.dtype(kind).itemsize
     if not begin <= end <= len(body) or end - begin != wanted:
         raise Unreadable(
-            f"{what} of shape {str(facts['shape'])[:80]} needs {wanted:,} bytes; its offsets {begin:,} to {end:,} in {len(body):,} do not fit."
+            f"{what} of shape {str(one.shape)[:80]} needs {wanted:,} bytes; its offsets {begin:,} to {end:,} in {len(body):,} do not fit."
         )
-    return slice(begin, end)
+    return one
 
 
-def _vectors(name: str, facts: JsonObject, data: memoryview) -> list[NamedVector]:
-    array: NDArray[np.generic] = np.frombuffer(data, dtype=_READ[facts["dtype"]]).reshape(facts["shape"])
-    if facts["dtype"] == "BF16":
+def _vectors(one: _Tensor, data: memoryview) -> list[NamedVector]:
+    name, dtype = one.name, one.dtype
+    array: NDArray[np.generic] = np.frombuffer(data, dtype=_READ[dtype]).reshape(one.shape)
+    if dtype == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     if array.ndim == 2 and len(array) > 1:
         return [NamedVector(sound(row, f"{name} row {i}"), name=f"{name} row {i}") for i, row in enumerate(array)]

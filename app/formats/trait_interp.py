@@ -29,11 +29,15 @@ def tensor_path(vector: NamedVector) -> str:
 def metadata(facts: Sequence[VectorFacts], origin: Origin) -> dict[str, JsonObject]:
     """Returns the metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
     found: dict[str, JsonObject] = {}
+    layers: dict[str, dict[str, JsonObject]] = {}
     for one in sorted(facts, key=lambda one: one["layer"]):
         place = {"method": one["method"], "component": one["component"], "position": one["position"]}
         path = f"{folder(**place)}/metadata.json"
-        head = {"model": origin.model, "trait": origin.trait, **place, "layers": {}, "input_hashes": _hashes(origin)}
-        found.setdefault(path, head)["layers"][str(one["layer"])] = _layer(one)
+        layers.setdefault(path, {})[str(one["layer"])] = _layer(one)
+        found.setdefault(
+            path,
+            {"model": origin.model, "trait": origin.trait, **place, "layers": layers[path], "input_hashes": _hashes(origin)},
+        )
     return found
 
 

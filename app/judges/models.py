@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from terms.values import JsonObject
+from terms.specs import JudgeOptions
 
 
 class Judge(Base):
@@ -21,6 +21,6 @@ class Judge(Base):
     model: Mapped[str] = mapped_column(String(200), doc="the endpoint's name of the model, or a registered model")
     url: Mapped[str | None] = mapped_column(Text)
     key_env: Mapped[str | None] = mapped_column(String(100))
-    options: Mapped[JsonObject] = mapped_column(JSONB, server_default=text("'{}'"))
+    options: Mapped[JudgeOptions] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -24,5 +24,6 @@ class EngineOut(BaseModel):
 
 def engine_of(facts: ModelFactsDocument) -> EngineOut | None:
     """Returns the engine named in the facts; None before the model's inspection, or for facts of older inspections."""
-    name = (facts.get("structure") or {}).get("engine")
+    structure = facts.get("structure")
+    name = structure.get("engine") if structure else None
     return EngineOut(name=name, slower=name != "slots", sentence=SENTENCES[name]) if name in SENTENCES else None

@@ -37,17 +37,20 @@ def sizes(parameters: int) -> dict[str, int]:
 
 def fits(facts: ModelFactsDocument, workers: Sequence[Worker], new_tokens: int | None = None) -> list[FitOut]:
     """Returns an entry for each model worker that reported its memory, including one row with the shortest prompt and `new_tokens`, if given."""
-    return [_fit(facts, worker, new_tokens) for worker in workers if _described(worker)]
+    return [_fit(facts, worker, memory, new_tokens) for worker in workers if (memory := _memory(worker)) is not None]
 
 
-def _described(worker: Worker) -> bool:
-    return {"budget", "dtype"} <= worker.memory.keys()
+def _memory(worker: Worker) -> tuple[int, str, int | None] | None:
+    """Returns the budget, the dtype and the device's memory as the worker reported them; None if it did not."""
+    budget, dtype, total = (worker.memory.get(name) for name in ("budget", "dtype", "device_total"))
+    if not isinstance(budget, int) or not isinstance(dtype, str):
+        return None
+    return budget, dtype, total if isinstance(total, int) else None
 
 
-def _fit(facts: ModelFactsDocument, worker: Worker, new_tokens: int | None) -> FitOut:
-    parameters, dtype = facts["n_parameters"], worker.memory["dtype"]
+def _fit(facts: ModelFactsDocument, worker: Worker, memory: tuple[int, str, int | None], new_tokens: int | None) -> FitOut:
+    parameters, (budget, dtype, total) = facts["n_parameters"], memory
     need = sizes(parameters)[dtype]
-    budget, total = worker.memory["budget"], worker.memory.get("device_total")
     limit = budget if total is None else min(budget, total)
     limit_of = "its budget for models" if limit == budget else "its device's memory"
     arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {limit_of} is {gib(limit)}"
@@ -74,7 +77,7 @@ def check_fits(model: str, facts: ModelFactsDocument, workers: Sequence[Worker],
 
     Passes while the model's facts are unknown, there is no worker, or a worker has not reported its memory.
     """
-    if facts.get("n_parameters") is None or not workers or not all(map(_described, workers)):
+    if facts.get("n_parameters") is None or not workers or None in map(_memory, workers):
         return
     found = fits(facts, workers, new_tokens)
     if any(one.fits for one in found):

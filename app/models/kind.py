@@ -1,5 +1,7 @@
 """Stores the outcome of `download`, `inspect` and `prove` jobs: a model's facts and proofs, or the fault for which its jobs are refused."""
 
+from typing import cast
+
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
@@ -8,6 +10,8 @@ from app.jobs.models import Job
 from app.models import proving, repository, service
 from app.models.models import Model
 from terms.documents.jobs import ErrorFacts
+from terms.documents.model import ModelFactsDocument
+from terms.documents.passport import ProvedOutcome
 from terms.values import JsonObject
 
 SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
@@ -38,13 +42,13 @@ class Inspect(_AheadOfUsers):
     handler_version = 1
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        facts = outcome["facts"]
+        facts = cast(ModelFactsDocument, outcome["facts"])
         model = _inspected_by(session, job)
         if model is not None:
             model.facts, model.passport, model.updated_at = facts, None, func.now()
             proving.follow(session, model, job)
             session.flush()
-        return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
+        return {"model": {"name": job.model, **{name: value for name, value in facts.items() if name in SHOWN}}}
 
     def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
         model = _inspected_by(session, job)
@@ -67,10 +71,19 @@ class Prove(_AheadOfUsers):
         proving.not_proved(session, job, error)
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        proving.proved(session, job, outcome)
-        passport = outcome["passport"]
-        shown = {name: passport[name] for name in ("outcome", "reading_hash", "proofs")}
-        return {"model": {"name": job.model, **shown, "proofs_version": passport["version"], "stored": outcome["stored"]}}
+        found = cast(ProvedOutcome, outcome)
+        proving.proved(session, job, found)
+        passport = found["passport"]
+        return {
+            "model": {
+                "name": job.model,
+                "outcome": passport["outcome"],
+                "reading_hash": passport["reading_hash"],
+                "proofs": passport["proofs"],
+                "proofs_version": passport["version"],
+                "stored": found["stored"],
+            }
+        }
 
     def links(self, job: Job) -> dict[str, str]:
         return {"result": f"/v1/models/{job.model}"}

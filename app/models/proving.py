@@ -4,7 +4,8 @@ A model is usable once it is proved. Its prove job is created together with its 
 for both. A model that was usable before passports existed stays usable, and is proved when a device is idle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -21,8 +22,9 @@ from app.models import repository
 from app.models.models import Model, Passport
 from app.models.reading import REFUSED
 from terms.documents.jobs import ErrorFacts
-from terms.documents.passport import ProvedContent
-from terms.values import JsonObject
+from terms.documents.model import ModelFactsDocument
+from terms.documents.passport import ProvedContent, ProvedOutcome
+from terms.specs import ModelSpec
 
 LAST = -10
 """A priority below all other jobs of the owner."""
@@ -30,11 +32,17 @@ LAST = -10
 
 def submit(  # noqa: PLR0913 - a submission's own fields
     session: Session, model: Model, owner: str, request_id: str | None = None, *, after: Sequence[Edge] = (), own: bool = False,
-    programs: Mapping[str, int | str] | None = None, priority: int = 0,
+    programs: dict[str, int | str] | None = None, priority: int = 0,
 ) -> Job:  # fmt: skip
     """Submits the job that proves the model. `own`: submitted by the service, so quotas do not apply. `programs`: the versions of proofs and
     libraries for which an idle device proves it, so that it is tried once with them; None for a proof that was asked for."""
-    spec = {"kind": "prove", "model": model.name, "source": model.source, "revision": model.revision, "programs": programs}
+    spec: ModelSpec = {
+        "kind": "prove",
+        "model": model.name,
+        "source": model.source,
+        "revision": model.revision,
+        "programs": programs,
+    }
     submission = Submission(
         kind="prove", spec=spec, owner=owner, model=model.name, job_class="model", request_id=request_id, after=after,
         priority=priority, sharing=Sharing(visibility="public"), unmetered=own,
@@ -57,20 +65,20 @@ def follow(session: Session, model: Model, inspection: Job) -> None:
     model.state, model.fault, model.proving = "inspecting", None, True
 
 
-def proved(session: Session, job: Job, outcome: JsonObject) -> None:
+def proved(session: Session, job: Job, outcome: ProvedOutcome) -> None:
     """Stores the passport and makes the job's model usable."""
     passport, content = outcome["passport"], outcome["content"]
     repository.keep_passport(session, outcome["key"], content, passport)
     model = _proved_by(session, job)
     if model is None or not _same_files(model, content):
         return
-    model.facts = {
+    facts: ModelFactsDocument = {
         **model.facts,
         "reading_hash": passport["reading_hash"] or None,
         "proofs_version": passport["version"],
         "config_hash": content["config_hash"],
     }
-    model.passport, model.state, model.fault = outcome["key"], "ready", None
+    model.facts, model.passport, model.state, model.fault = facts, outcome["key"], "ready", None
     model.proving, model.updated_at = False, func.now()
     session.flush()
 
@@ -79,8 +87,8 @@ def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
     """Records a failed prove job. A refusal stops new jobs that name the model. Other failures do so unless the model was usable during the
     job: the proofs of a new or newly inspected model must end before it is.
     """
-    refusal = error.get("facts", {}) if error["code"] == REFUSED else {}
-    stored = bool(refusal) and repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"])
+    refusal = cast(ProvedOutcome | None, error.get("facts")) if error["code"] == REFUSED else None
+    stored = bool(refusal and repository.keep_passport(session, refusal["key"], refusal["content"], refusal["passport"]))
     if error["code"] == "dependency_failed":
         return  # the model already has the fault of its files
     model = _proved_by(session, job)
@@ -97,7 +105,7 @@ def not_proved(session: Session, job: Job, error: ErrorFacts) -> None:
     session.flush()
 
 
-def prove_when_idle(session: Session, programs: Mapping[str, int | str], idle_seconds: float) -> Job | None:
+def prove_when_idle(session: Session, programs: dict[str, int | str], idle_seconds: float) -> Job | None:
     """Submits the proof of the next model without a passport of these programs, if a device was idle for `idle_seconds`; returns the job or
     None.
 

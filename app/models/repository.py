@@ -12,8 +12,8 @@ from app.jobs.models import Job
 from app.jobs.states import FINISHED, HELD, State
 from app.judges.models import Judge
 from app.models.models import Model, Passport
+from terms.documents.model import ModelFactsDocument
 from terms.documents.passport import PassportDocument, ProvedContent
-from terms.values import JsonObject
 
 
 def find(session: Session, name: str, *, lock: bool = False) -> Model | None:
@@ -76,10 +76,10 @@ def judges(session: Session, name: str) -> Sequence[str]:
 def put(session: Session, name: str, source: str, revision: str | None, created_by: str) -> bool:
     """Inserts a model, or replaces a removed one; returns False when the name is taken."""
     row = {"source": source, "revision": revision, "created_by": created_by}
-    anew: JsonObject = {
+    anew = {
         **row,
         "state": "inspecting",
-        "facts": {},
+        "facts": ModelFactsDocument(),
         "fault": None,
         "proving": False,
         "passport": None,

@@ -12,12 +12,12 @@ from app.jobs.responses import submitted_response
 from app.jobs.schemas import JobOut
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/models", tag="models")
 
 Name = Annotated[str, Path(pattern=NAME, examples=["demo-severe"])]
-WHERE: dict[int | str, JsonObject] = {
+WHERE: dict[int | str, JsonField] = {
     202: {"headers": {"Location": {"description": "the inspect job", "schema": {"type": "string"}}}}
 }
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.http.paging import Listed
 from app.models.fitting import FitOut
 from app.text import Line
-from terms.values import JsonObject
+from terms.values import JsonField
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[str, StringConstraints(pattern=NAME)]
@@ -55,13 +55,13 @@ class ModelOut(BaseModel):
         description="the worst outcome of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
     )
     proofs: list[ProofOut]
-    proved_with: JsonObject | None = Field(description="versions of the proofs and the libraries, type, kind of device")
+    proved_with: JsonField | None = Field(description="versions of the proofs and the libraries, type, kind of device")
     inspect_job: str | None
     prove_job: str | None = Field(
         description="the job that proves the model; jobs that use the model before it is ready wait for it"
     )
-    facts: JsonObject
-    fault: JsonObject | None
+    facts: JsonField
+    fault: JsonField | None
     weights_bytes: dict[str, int] | None = Field(description="bytes of its weights by dtype; null until it is inspected")
     fits: list[FitOut] | None = Field(
         description="whether the weights fit each model worker's device; null until it is inspected"

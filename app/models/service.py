@@ -20,6 +20,7 @@ from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
 from app.models.schemas import ModelOut, ModelRequest, ProofOut
 from app.text import check_text
+from terms.specs import ModelSpec
 from terms.values import JsonObject
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -105,7 +106,7 @@ def _job(
     *,
     own: bool = False,
 ) -> Job:
-    spec = {"kind": kind, "model": model.name, "source": model.source, "revision": model.revision}
+    spec: ModelSpec = {"kind": kind, "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
         kind=kind, spec=spec, owner=owner, model=model.name, job_class="light", request_id=request_id, after=after,
         max_seconds=DAY, sharing=Sharing(visibility="public"), unmetered=own,

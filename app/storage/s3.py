@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypedDict
 
 import obstore
 from obstore import exceptions
@@ -31,7 +32,6 @@ from app.storage.base import (
 from app.storage.disposition import attachment
 from app.storage.hashing import check_digest, checked_chunks
 from app.storage.presign import Credentials, presigned_get
-from terms.values import JsonObject
 
 PART = 8 << 20  # bytes of one request of an upload or a read
 EMPTY = hashlib.sha256(b"").hexdigest()  # of an object without bytes, which has no range to ask for
@@ -175,8 +175,8 @@ class S3Storage:
         return StorageUnavailable(f"{what}: {first_line}")
 
 
-def _provider(credentials: Credentials) -> Callable[[], JsonObject]:
-    given = {
+def _provider(credentials: Credentials) -> Callable[[], dict[str, str | None]]:
+    given: dict[str, str | None] = {
         "access_key_id": credentials.key_id,
         "secret_access_key": credentials.secret,
         "token": credentials.token,
@@ -185,6 +185,14 @@ def _provider(credentials: Credentials) -> Callable[[], JsonObject]:
     return lambda: given
 
 
-def _described(meta: JsonObject) -> StoredObject:
+class _Meta(TypedDict):
+    """What obstore says of an object."""
+
+    path: str
+    size: int
+    last_modified: datetime
+
+
+def _described(meta: _Meta) -> StoredObject:
     age = datetime.now(UTC) - meta["last_modified"]
     return StoredObject(meta["path"], meta["size"], age.total_seconds())

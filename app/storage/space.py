@@ -10,6 +10,7 @@ from app.errors import Problem, as_error
 from app.settings import Settings
 from binnacle.words.sizes import gib
 from terms.documents.jobs import ErrorFacts
+from terms.values import JsonObject
 
 
 def hub_cache(settings: Settings) -> Path:
@@ -48,7 +49,7 @@ def check_room(settings: Settings, size: int) -> None:
                 f"{gib(free)} are free at {folder} on the server, and {gib(kept)} must stay free; this upload has {size:,} bytes. "
                 f"Nothing was stored. {advice}"
             )
-            facts = {"folder": str(folder), "free_bytes": free, "min_free_bytes": kept, "upload_bytes": size}
+            facts: JsonObject = {"folder": str(folder), "free_bytes": free, "min_free_bytes": kept, "upload_bytes": size}
             raise Problem(507, "low_disk", detail, facts=facts)
 
 

@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from app.auth.sharing import Sharing
 from app.traits import clusters
-from app.traits.schemas import TraitRequest
+from app.traits.schemas import Aside, Prompt, Question, TraitRequest
 from binnacle.words.counting import counted
-from terms.values import JsonObject
+from terms.documents.trait import TraitCounts
 
 NAMED = 5
 """Most clusters listed in a note."""
@@ -25,7 +26,7 @@ class Dataset:
     name: str
     definition: str
     data: bytes
-    counts: JsonObject
+    counts: TraitCounts
     notes: list[str]
 
     @property
@@ -39,32 +40,30 @@ def build(request: TraitRequest, notes: list[str] | None = None, compared: Calla
     of a text by which rows without a cluster are grouped.
     """
     notes = list(notes or [])
-    content = _content(request, notes)
-    content["definition"] = _definition(request, notes)
+    content = request.model_copy(deep=True)
+    _note_repeated(content, notes)
+    content.definition = definition = _definition(request, notes)
     _fill_clusters(content, notes, compared)
-    _fill_splits(content, request.seed, notes)
-    data = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    _fill_splits(content, notes)
     counts = _counts(content)
     notes += _shared_notes(counts["shared"])
-    return Dataset(request.name, content["definition"], data, counts, notes)
+    return Dataset(request.name, definition, _bytes(content), counts, notes)
 
 
-def _content(request: TraitRequest, notes: list[str]) -> JsonObject:
-    content = request.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
-    if content["made_for"] is None:
-        del content["made_for"]  # datasets older than this field keep their version
-    for part in ("positive", "negative"):
-        seen: set[tuple[str, str | None, str | None]] = set()
-        again = 0
-        for row in content[part]:
-            key = (row["prompt"], row["system_prompt"], row["response"])
-            again += key in seen
-            seen.add(key)
+def _bytes(content: TraitRequest) -> bytes:
+    written = content.model_dump(mode="json", exclude={"seed", *Sharing.model_fields})
+    if content.made_for is None:
+        del written["made_for"]  # datasets older than this field keep their version
+    return json.dumps(written, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _note_repeated(content: TraitRequest, notes: list[str]) -> None:
+    for part, rows in (("positive", content.positive), ("negative", content.negative)):
+        again = len(rows) - len({(row.prompt, row.system_prompt, row.response) for row in rows})
         if again:
             notes.append(
-                f"{again} of the {len(content[part])} {part} prompts repeat an earlier one; the repeated prompts are kept and counted."
+                f"{again} of the {len(rows)} {part} prompts repeat an earlier one; the repeated prompts are kept and counted."
             )
-    return content
 
 
 def _definition(request: TraitRequest, notes: list[str]) -> str:
@@ -76,23 +75,28 @@ def _definition(request: TraitRequest, notes: list[str]) -> str:
     return f"How strongly a text shows {words}."
 
 
-def _rows(content: JsonObject) -> list[tuple[JsonObject, str]]:
+def _rows(content: TraitRequest) -> list[tuple[Prompt | Question | Aside, str]]:
     """Returns every row of the dataset that has a cluster, with its text; rows for the extraction first."""
-    found = [(row, row["prompt"]) for part in ("positive", "negative") for row in content[part]]
-    asked = [*content["steering"]["questions"], *content["paraphrases"], *content["unrelated"]]
-    return found + [(row, row["question"]) for row in asked]
+    asked: list[Question | Aside] = [*content.steering.questions, *content.paraphrases, *content.unrelated]
+    return [*((row, row.prompt) for row in (*content.positive, *content.negative)), *((row, row.question) for row in asked)]
 
 
-def _fill_clusters(content: JsonObject, notes: list[str], compared: Callable[[str], str]) -> None:
+def _cluster(row: Prompt | Question) -> str:
+    """Returns the row's cluster, once all are filled in."""
+    assert row.cluster is not None
+    return row.cluster
+
+
+def _fill_clusters(content: TraitRequest, notes: list[str], compared: Callable[[str], str]) -> None:
     rows = _rows(content)
-    missing = sum(row["cluster"] is None for row, _ in rows)
+    missing = sum(row.cluster is None for row, _ in rows)
     if not missing:
         return
     texts = [compared(text) for _, text in rows]
     wording = clusters.shared_wording(texts)
-    filled = clusters.fill(texts, [row["cluster"] for row, _ in rows], wording)
+    filled = clusters.fill(texts, [row.cluster for row, _ in rows], wording)
     for (row, _), cluster in zip(rows, filled, strict=True):
-        row["cluster"] = cluster
+        row.cluster = cluster
     notes.append(
         f"{missing:,} of {len(rows):,} prompts and questions had no cluster and were put into the cluster of their near-duplicates "
         f"(token Jaccard over {clusters.THRESHOLD}), {counted(len(set(filled)), 'cluster')} in all."
@@ -105,52 +109,53 @@ def _fill_clusters(content: JsonObject, notes: list[str], compared: Callable[[st
         )
 
 
-def _fill_splits(content: JsonObject, seed: int, notes: list[str]) -> None:
+def _fill_splits(content: TraitRequest, notes: list[str]) -> None:
     """Assigns a split to questions without one, by cluster: the split of other questions in the cluster, or `selection` if the extraction
     uses the cluster, or else by draw.
     """
-    questions = content["steering"]["questions"]
-    open_ones = [row for row in questions if row["split"] is None]
+    questions = content.steering.questions
+    open_ones = [row for row in questions if row.split is None]
     if not open_ones:
         return
-    placed: dict[str, str] = {}
+    placed: dict[str, Literal["selection", "test"]] = {}
     for row in questions:
-        if row["split"] is not None:
-            placed.setdefault(row["cluster"], row["split"])
-    extraction = {row["cluster"] for part in ("positive", "negative") for row in content[part]}
-    to_draw = {row["cluster"] for row in open_ones} - placed.keys() - extraction
-    test = clusters.draw(to_draw, seed)
+        if row.split is not None:
+            placed.setdefault(_cluster(row), row.split)
+    extraction = {_cluster(row) for row in (*content.positive, *content.negative)}
+    to_draw = {_cluster(row) for row in open_ones} - placed.keys() - extraction
+    test = clusters.draw(to_draw, content.seed)
     for row in open_ones:
-        cluster = row["cluster"]
-        row["split"] = placed.get(cluster, "test" if cluster in test else "selection")
+        cluster = _cluster(row)
+        row.split = placed.get(cluster, "test" if cluster in test else "selection")
     notes.append(
         f"{counted(len(open_ones), 'question')} had no split: {len(test):,} of "
-        f"{counted(len(to_draw), 'cluster')} drawn for the test (seed {seed})."
+        f"{counted(len(to_draw), 'cluster')} drawn for the test (seed {content.seed})."
     )
 
 
-def _counts(content: JsonObject) -> JsonObject:
-    questions = content["steering"]["questions"]
+def _counts(content: TraitRequest) -> TraitCounts:
+    questions, examples = content.steering.questions, (*content.positive, *content.negative)
     parts = {
-        "extraction": {row["cluster"] for part in ("positive", "negative") for row in content[part]},
-        "selection": {row["cluster"] for row in questions if row["split"] == "selection"},
-        "test": {row["cluster"] for row in questions if row["split"] == "test"},
+        "extraction": {_cluster(row) for row in examples},
+        "selection": {_cluster(row) for row in questions if row.split == "selection"},
+        "test": {_cluster(row) for row in questions if row.split == "test"},
     }
     pairs = (("extraction", "selection"), ("extraction", "test"), ("selection", "test"))
-    examples = [*content["positive"], *content["negative"]]
-    made_for = {"made_for": content["made_for"]} if "made_for" in content else {}
-    return made_for | {
-        "positive": len(content["positive"]),
-        "negative": len(content["negative"]),
-        "selection": sum(row["split"] == "selection" for row in questions),
-        "test": sum(row["split"] == "test" for row in questions),
-        "paraphrases": len(content["paraphrases"]),
-        "unrelated": len(content["unrelated"]),
-        "system_prompts": sum(row["system_prompt"] is not None for row in examples),
-        "given_responses": sum(row["response"] is not None for row in examples),
+    counts: TraitCounts = {
+        "positive": len(content.positive),
+        "negative": len(content.negative),
+        "selection": sum(row.split == "selection" for row in questions),
+        "test": sum(row.split == "test" for row in questions),
+        "paraphrases": len(content.paraphrases),
+        "unrelated": len(content.unrelated),
+        "system_prompts": sum(row.system_prompt is not None for row in examples),
+        "given_responses": sum(row.response is not None for row in examples),
         "clusters": {part: len(found) for part, found in parts.items()},
         "shared": {f"{one}_{other}": sorted(parts[one] & parts[other]) for one, other in pairs if parts[one] & parts[other]},
     }
+    if content.made_for is not None:
+        counts["made_for"] = content.made_for
+    return counts
 
 
 def _shared_notes(shared: dict[str, list[str]]) -> list[str]:

@@ -129,10 +129,11 @@ def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
         )
         raise invalid("/steering", "missing_file", detail)
     left_out: set[str] = set()
-    body = _known_fields(_questions_in(files, file), Steering, left_out)
+    found, rows = _questions_in(files, file)
+    body = _known_fields(found, Steering, left_out)
     questions = [
         _checked(_QUESTION, _known(row, Question, left_out), f"/steering/questions/{i}", f"{file}, question {i + 1}")
-        for i, row in enumerate(body["questions"])
+        for i, row in enumerate(rows)
     ]
     _note_left_out(file, left_out, notes)
     return {**body, "questions": questions}
@@ -145,19 +146,19 @@ def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Asi
     left_out: set[str] = set()
     rows = [
         _checked(_ASIDE, _known(row, Aside, left_out), f"/{part}/{i}", f"{file}, question {i + 1}")
-        for i, row in enumerate(_questions_in(files, file)["questions"])
+        for i, row in enumerate(_questions_in(files, file)[1])
     ]
     _note_left_out(file, left_out, notes)
     return rows
 
 
-def _questions_in(files: Mapping[str, bytes], file: str) -> JsonObject:
-    """Returns the object with the questions; a bare list is wrapped."""
+def _questions_in(files: Mapping[str, bytes], file: str) -> tuple[JsonObject, list[Json]]:
+    """Returns the object with the questions, and the questions; a bare list is wrapped."""
     found = json_of(files[file], file)
-    body = {"questions": found} if isinstance(found, list) else found
-    if not isinstance(body, dict) or not isinstance(body.get("questions"), list):
+    body: Json = {"questions": found} if isinstance(found, list) else found
+    if not isinstance(body, dict) or not isinstance(rows := body.get("questions"), list):
         raise invalid(f"/{file}", "no_questions", f'{file} must be a list of questions, or an object with a list "questions".')
-    return body
+    return body, rows
 
 
 def _split(files: Mapping[str, bytes]) -> Split:

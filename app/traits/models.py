@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.visibility import Shareable, sharing_checks
 from app.db import Base
-from terms.values import JsonObject
+from terms.documents.trait import TraitCounts
 
 
 class Trait(Shareable, Base):
@@ -25,5 +25,5 @@ class Trait(Shareable, Base):
     name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(ForeignKey("blobs.digest"), index=True, doc="sha256 of the dataset's canonical JSON")
     definition: Mapped[str] = mapped_column(Text)
-    counts: Mapped[JsonObject] = mapped_column(JSONB)
+    counts: Mapped[TraitCounts] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -24,7 +24,7 @@ from app.storage.blobs import Blob
 from app.traits import checks, files, readers, service
 from app.traits.dataset import Dataset, build
 from app.traits.schemas import REFERENCE, TraitDetail, TraitOut, TraitPage, TraitRequest
-from terms.values import JsonObject
+from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/traits", tag="traits")
 
@@ -43,7 +43,7 @@ FIELDS = {
     "visibility": "private, group or public; only administrators make public traits",
     "group": "one of your groups; only with the visibility group",
 }
-UPLOAD = described(
+UPLOAD: JsonField = described(
     TraitRequest,
     FIELDS,
     file=f"the trait's files under their own names: {', '.join(files.KNOWN)}; or files of another format: {', '.join(readers.READERS)}; "
@@ -131,7 +131,7 @@ def _format(name: str | None) -> str | None:
     return name
 
 
-def _fields(form: Form) -> JsonObject:
+def _fields(form: Form) -> dict[str, str]:
     """Returns the form's fields. Raises Problem 422 for an unknown field."""
     unknown = sorted(form.fields.keys() - FIELDS.keys())
     if unknown:

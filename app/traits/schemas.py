@@ -10,7 +10,7 @@ from app.auth.visibility import Visibility
 from app.http.paging import Listed
 from app.jobs.prompts import short_for
 from app.text import Line
-from terms.values import JsonObject
+from terms.values import JsonField
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
@@ -93,7 +93,7 @@ class TraitOut(BaseModel):
     visibility: Visibility
     group: str | None
     definition: str
-    counts: JsonObject = Field(description="rows and clusters by part, and the clusters that parts share")
+    counts: JsonField = Field(description="rows and clusters by part, and the clusters that parts share")
     made_for: str | None = Field(description="`demo models` for texts in their toy language; null for all others")
     notes: list[str] = Field(description="what was taken, left out and filled in, and which parts could not be kept apart")
     warnings: list[str] = Field(description="what results with this trait will lack, and what to add")

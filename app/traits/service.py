@@ -150,7 +150,7 @@ def may_share(session: Session, owner: str, viewer: Viewer, to: Sharing) -> None
 def view(trait: Trait) -> TraitOut:
     """Returns the trait as the API shows it."""
     own = f"/v1/traits/{trait.id}"
-    counts = dict(trait.counts)
+    counts = trait.counts.copy()
     warnings = suitability.of_trait(trait.name, counts)
     return TraitOut(
         id=trait.id,
@@ -164,7 +164,7 @@ def view(trait: Trait) -> TraitOut:
         made_for=counts.pop("made_for", None),
         notes=counts.pop("notes", []),
         warnings=warnings,
-        counts=counts,
+        counts=dict(counts),
         created_at=trait.created_at,
         links={"self": own, "dataset.json": f"{own}/dataset.json"},
     )

@@ -6,9 +6,9 @@ from app.traits.models import Trait
 from binnacle.words.counting import counted
 from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
 from terms.documents.model import ModelFactsDocument
+from terms.documents.trait import TraitCounts
 from terms.evidence import FEWEST_CLUSTERS
 from terms.specs import JudgeSpec
-from terms.values import JsonObject
 
 DEMO = "demo models"
 """Value of `made_for` for traits in the toy language of the shipped models."""
@@ -28,7 +28,7 @@ def few_clusters(name: str, clusters: int, *, split: bool = True) -> list[str]:
     ]
 
 
-def of_trait(name: str, counts: JsonObject) -> list[str]:
+def of_trait(name: str, counts: TraitCounts) -> list[str]:
     """Returns the warnings that apply to every use of the trait: too few test clusters, and no question to choose a dose on.
 
     `counts` are the stored counts of the trait's prompts, questions and clusters.

@@ -1,11 +1,11 @@
 """Types of a model's stored inspection: `workers.lm.facts.ModelFacts` as JSON."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from typing_extensions import TypedDict
 
 from terms.room import Rooms
-from terms.values import JsonObject
 
 
 class StampDocument(TypedDict):
@@ -15,6 +15,32 @@ class StampDocument(TypedDict):
     size: int
     mtime_ns: int
     inode: int
+
+
+class AddendDocument(TypedDict):
+    path: str
+    mixes: bool
+    scale: list[str | float]
+    raw: str | None
+    flat: list[str]
+
+
+class BlockDocument(TypedDict):
+    addends: list[AddendDocument]
+    kept: list[str | float]
+    keys: str | None
+    values: str | None
+    residue: float
+
+
+class StructureDocument(TypedDict):
+    """`workers.lm.structure.values.Structure` as JSON."""
+
+    blocks: dict[str, BlockDocument]
+    final_norm: str | None
+    engine: Literal["slots", "library", "whole"]
+    slots_residue: float | str
+    library_residue: float | str | None
 
 
 class ModelFactsDocument(TypedDict, total=False):
@@ -39,6 +65,13 @@ class ModelFactsDocument(TypedDict, total=False):
     config_hash: str
     reading_hash: str | None
     proofs_version: int | None
-    structure: JsonObject | None
+    structure: StructureDocument | None
     dequantised_from: str | None
     room: Rooms | None
+
+
+class SourcedFacts(ModelFactsDocument):
+    """A model's facts with where its files come from: a folder or a hub's name, and the commit of a hub model."""
+
+    source: str
+    revision: str | None

@@ -38,3 +38,12 @@ class ProvedContent(TypedDict):
     dtype: str
     device: str
     programs: dict[str, int | str]
+
+
+class ProvedOutcome(TypedDict):
+    """What a prove job gives, as its outcome or as the facts of a refusal. `key` is the sha256 of `content`; `stored`: of an earlier proof."""
+
+    key: str
+    content: ProvedContent
+    passport: PassportDocument
+    stored: bool

@@ -1,6 +1,7 @@
 """Text becomes the ids that tokenizer.json gives, whatever class the library makes of it; the reference runs `tokenizers` alone."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from tests.ml.tiny_models import SPECIAL
 from tests.proofs.twins import edit_json
+from workers.lm.errors import ModelFault
 from workers.lm.loading import load
 
 Folders = Callable[..., Path]
@@ -171,3 +173,21 @@ def test_a_template_in_chat_template_json_counts(copied: Folders) -> None:
     lm = load(folder)
     assert lm.facts.has_chat_template
     assert lm.tokenizer.chat_template == template
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({"additional_special_tokens": "<|new|>"}, "<|new|>"),
+        ({"additional_special_tokens": 5}, "'5'"),
+        ({"eos_token": {"lstrip": True}}, "lstrip"),
+    ],
+)
+def test_special_tokens_that_are_none_are_refused(copied: Folders, entries: dict[str, Any], named: str) -> None:
+    """The library does not look at them; the letters of a text instead of a list would become tokens of their own."""
+    folder = write(copied("qwen2"), merging(pre_tokenizer=BYTES), "Qwen2Tokenizer")
+    edit_json(folder / "tokenizer_config.json", extra_special_tokens=[])
+    (folder / "special_tokens_map.json").write_text(json.dumps(entries))
+    with pytest.raises(ModelFault, match=re.escape(named)) as refused:
+        load(folder)
+    assert refused.value.code == "no_tokenizer"

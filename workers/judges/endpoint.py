@@ -67,10 +67,10 @@ class Endpoint:
         judge_bad_proxy."""
         options = described["options"]
         self.name, self.model = str(described["name"]), str(described["model"])
-        self.concurrency = int(options.get("concurrency", 8))
+        self.concurrency = options.get("concurrency", 8)
         self.counts: Counter[str] = Counter()
         self._extra = dict(options.get("extra") or {})
-        self._limit = str(options.get("token_limit_field", "max_tokens"))
+        self._limit = options.get("token_limit_field", "max_tokens")
         self._timeout = float(options.get("timeout_seconds", 60))
         self._backoff = backoff
         self._pace = Pace(options.get("requests_per_minute"))

@@ -7,9 +7,10 @@ ModelFault.
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -29,7 +30,6 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from terms.values import JsonObject
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.jsonfile import read_json
 
@@ -163,7 +163,16 @@ def _no_causal_model(config: PretrainedConfig) -> ModelFault:
     )
 
 
-def _refuse_misfit(report: JsonObject) -> None:
+class _Report(TypedDict):
+    """What the library says of the weights that it loaded; `mismatched_keys`: names, with the shapes in the file and by the config."""
+
+    mismatched_keys: Collection[tuple[str, Sequence[int], Sequence[int]]]
+    missing_keys: Collection[str]
+    unexpected_keys: Collection[str]
+    error_msgs: Sequence[str]
+
+
+def _refuse_misfit(report: _Report) -> None:
     problems = []
     if report["mismatched_keys"]:
         shapes = sorted((name, tuple(stored), tuple(built)) for name, stored, built in report["mismatched_keys"])

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
+from terms.documents.model import StructureDocument
 from terms.documents.provenance import Reading
 from terms.room import Rooms
 from terms.values import JsonObject
@@ -49,7 +51,7 @@ class ModelFacts:
     config_hash: str = ""
     reading_hash: str | None = None
     proofs_version: int | None = None
-    structure: JsonObject | None = None
+    structure: StructureDocument | None = None
     dequantised_from: str | None = None
     room: Rooms | None = None
 
@@ -70,7 +72,7 @@ class ModelFacts:
         return asdict(self)
 
 
-def facts_from_dict(stored: JsonObject) -> ModelFacts:
+def facts_from_dict(stored: Mapping[str, Any]) -> ModelFacts:
     """Returns the facts stored by `ModelFacts.to_dict`; entries that a newer version added are ignored."""
     known = {item.name: stored[item.name] for item in fields(ModelFacts) if item.name in stored}
     return ModelFacts(**{**known, "files": tuple(FileStamp(**stamp) for stamp in stored["files"])})

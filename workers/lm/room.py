@@ -70,7 +70,7 @@ def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_len
 def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
     """The memory numbers of an inspected model for each dtype in which it may be loaded; None where they cannot be counted."""
     model = open_model(folder, read_config(folder), dtype="auto", meta=True)
-    engine = (facts.structure or {}).get("engine", "slots")
+    engine = facts.structure["engine"] if facts.structure else "slots"
     dtypes = {4: torch.float32, 2: torch.bfloat16}
     found = {width: room_of(model, engine, dtype, facts.context_length) for width, dtype in dtypes.items()}
     return {name: room.to_dict() for name, width in WIDTHS.items() if (room := found[width]) is not None} or None

@@ -10,7 +10,7 @@ import re
 import torch
 from transformers import PretrainedConfig
 
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 
 Entries = JsonObject
 """Names and values of a config."""
@@ -121,7 +121,7 @@ def _fit_state_space(made: PretrainedConfig) -> None:
             setattr(made, count, inner // getattr(made, width))
 
 
-def _put(made: PretrainedConfig | Entries, name: str, value: object) -> None:
+def _put(made: PretrainedConfig | Entries, name: str, value: Json) -> None:
     """Sets an entry; where the config's class refuses the assignment, sets it without the class's checks."""
     if isinstance(made, dict):
         made[name] = value

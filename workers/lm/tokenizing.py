@@ -5,14 +5,14 @@ the `tokenizers` package on the file itself, and where they differ the file's id
 library reads for processors only, is used too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from terms.values import JsonObject
+from terms.values import Json
 from workers.lm.checkpoint import quiet
 from workers.lm.errors import ModelFault
 from workers.lm.folder import TOKENIZER_MODELS
@@ -64,6 +64,8 @@ def _refusing(folder: Path) -> Iterator[None]:
     """Raises ModelFault no_tokenizer for any error in loading a tokenizer from `folder`."""
     try:
         yield
+    except ModelFault:
+        raise
     except Exception as error:  # tokenizer files fail in many different ways
         raise ModelFault("no_tokenizer", f"The tokenizer in {folder} cannot be loaded: {str(error)[:300]}") from error
 
@@ -81,7 +83,8 @@ def file_backend(folder: Path) -> Tokenizer | None:
     backend.no_truncation()
     backend.no_padding()
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    backend.add_tokens([token for token in _declared(folder) if token.content not in known])
+    with _refusing(folder):
+        backend.add_tokens([token for token in _declared(folder) if token.content not in known])
     return backend
 
 
@@ -127,13 +130,16 @@ def _with_backend(tokenizer: PreTrainedTokenizerBase, reference: Tokenizer, fold
 
 
 def _declared(folder: Path) -> Iterable[AddedToken]:
-    """Tokens that the config files add to the file's own: first by id, then the named and the listed special tokens."""
+    """Tokens that the config files add to the file's own: first by id, then the named and the listed special tokens. Raises
+    ValueError for a token that is neither a text nor an object with a text."""
     read = {name: read_json(folder / name) for name in ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
             if (folder / name).is_file()}  # fmt: skip
     config = read.get("tokenizer_config.json", {})
-    numbered = {int(i): _token(token) for i, token in (config.get("added_tokens_decoder") or {}).items()}
+    decoder = config.get("added_tokens_decoder")
+    numbered = {int(i): _token(token) for i, token in (decoder.items() if isinstance(decoder, Mapping) else ())}
     for content, i in read.get("added_tokens.json", {}).items():
-        numbered.setdefault(int(i), AddedToken(content, normalized=False, special=False))
+        if isinstance(i, (int, float)):  # the library has refused other values
+            numbered.setdefault(int(i), AddedToken(content, normalized=False, special=False))
     yield from (numbered[i] for i in sorted(numbered))
     for source in (config, read.get("special_tokens_map.json", {})):
         named = [source[name] for name in _NAMED if source.get(name)]
@@ -141,16 +147,19 @@ def _declared(folder: Path) -> Iterable[AddedToken]:
         yield from (_token(token, special=True) for token in (*named, *listed))
 
 
-StoredToken = str | JsonObject
-"""A special token as files hold it: its text, or an object with flags."""
+def _values(listed: Json) -> list[Json]:
+    if isinstance(listed, (list, dict)):
+        return list(listed.values() if isinstance(listed, dict) else listed)
+    if listed:
+        raise ValueError(f"special tokens must be a list, and {str(listed)[:80]!r} is not one")
+    return []
 
 
-def _values(listed: Mapping[str, StoredToken] | Sequence[StoredToken] | None) -> list[StoredToken]:
-    return list(listed.values()) if isinstance(listed, dict) else list(listed or [])
-
-
-def _token(token: StoredToken, special: bool = False) -> AddedToken:
+def _token(token: Json, special: bool = False) -> AddedToken:
+    """The token that a file holds as its text, or as an object with flags."""
     if isinstance(token, str):
         return AddedToken(token, special=special, normalized=False)
+    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+        raise ValueError(f"a special token must be a text or an object with the text content, and {str(token)[:80]!r} is neither")
     flags = {name: bool(token[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token}
     return AddedToken(token["content"], special=special or bool(token.get("special")), **flags)

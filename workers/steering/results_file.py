@@ -23,7 +23,7 @@ SUCCESS = 50
 def reference_lines(spec: SteeringSpec, runs: Sequence[Run], base: Run, judge: JudgeIdentity, direction: str) -> bytes:
     """The bytes of the whole file. Runs on sets other than `base`'s are left out."""
     questions = [question.question for question in base.spec.questions]
-    header = {
+    header: JsonObject = {
         "type": "header",
         "trait": spec["trait"]["name"],
         "direction": direction,

@@ -44,7 +44,7 @@ class Taken:
     positive: list[Row] = field(default_factory=list)
     negative: list[Row] = field(default_factory=list)
     questions: list[Row] | None = None
-    eval_prompt: str | None = None
+    eval_prompt: Json = None
     notes: list[str] = field(default_factory=list)
 
 

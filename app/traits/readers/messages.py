@@ -67,7 +67,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
             used |= {high, low}
             before = _conversation(row.get("prompt"))
             turns = [
-                _turn(source, number, [*before, *(row[name] if isinstance(row[name], list) else [])]) for name in (high, low)
+                _turn(source, number, [*before, *(rest if isinstance(rest, list) else [])]) for rest in (row[high], row[low])
             ]
             if turns[0] is None or turns[1] is None:
                 longer += 1

@@ -79,7 +79,8 @@ def asked_apart(taken: Taken, whole: Sequence[tuple[Row, Row]], seed: int) -> li
     """Adds pairs of responses to one prompt to the two classes, except pairs kept as questions; returns notes on the questions."""
     if not whole:
         return []
-    held = hold_out([high["prompt"] for high, _ in whole], seed)
+    prompts = [str(high["prompt"]) for high, _ in whole]
+    held = hold_out(prompts, seed)
     if any("cluster" in high for high, _ in whole):
         held = Held(held.clusters, set())  # the table has its own clusters, and its questions are sent separately
     for i, (high, low) in enumerate(whole):
@@ -89,7 +90,7 @@ def asked_apart(taken: Taken, whole: Sequence[tuple[Row, Row]], seed: int) -> li
         taken.negative.append({"cluster": held.clusters[i], **low})
     if not held.questions:
         return []
-    kept = {whole[i][0]["prompt"]: held.clusters[i] for i in sorted(held.questions)}
+    kept = {prompts[i]: held.clusters[i] for i in sorted(held.questions)}
     taken.questions = [{"question": prompt, "cluster": cluster} for prompt, cluster in kept.items()]
     return [held_note(held)]
 

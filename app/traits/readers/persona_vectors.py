@@ -9,7 +9,7 @@ with `eval` in its name; with one file, some of its questions are kept out of th
 from collections.abc import Sequence
 
 from app.errors import invalid
-from app.traits.readers.base import Held, Reader, Source, Taken, held_note, hold_out
+from app.traits.readers.base import Held, Reader, Row, Source, Taken, held_note, hold_out
 from binnacle.words.counting import counted
 from terms.values import Json, JsonObject
 
@@ -33,12 +33,13 @@ def _texts(source: Source, value: Json, field: str) -> list[str]:
 
 
 def _instructions(source: Source) -> list[tuple[str, str]]:
-    found = _object(source)["instruction"]
+    found, pairs = _object(source)["instruction"], []
     for number, one in enumerate(found if isinstance(found, list) and found else [None], start=1):
         if not isinstance(one, dict) or not all(isinstance(one.get(side), str) and one[side].strip() for side in ("pos", "neg")):
             detail = f"{source.file}, instruction {number}: it must be an object with the texts 'pos' and 'neg'."
             raise invalid(f"/{source.file}", "invalid_row", detail)
-    return [(one["pos"], one["neg"]) for one in found]
+        pairs.append((one["pos"], one["neg"]))
+    return pairs
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
@@ -52,6 +53,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     source, test = first[0], (tests[0] if tests else None)
     instructions, asked = _instructions(source), _texts(source, _object(source)["questions"], "questions")
     held = hold_out(asked, seed)
+    questions: list[Row]
     if test is not None:
         held = Held(held.clusters, set())
         questions = [{"question": one} for one in _texts(test, _object(test)["questions"], "questions")]

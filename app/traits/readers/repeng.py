@@ -30,7 +30,7 @@ def read(sources: Sequence[Source], _seed: int) -> Taken:
                 longer += 1
                 continue
             for side, one, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
-                side.append(one or {"prompt": text})
+                side.append(dict(one or {"prompt": text}))
             templated += all(rows)
     taken.notes.append(
         f"Read as repeng: {len(taken.positive):,} entries, each text a prompt. {templated:,} were written in a chat template, which was "

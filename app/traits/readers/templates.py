@@ -4,8 +4,7 @@
 """
 
 import re
-
-from app.traits.readers.base import Row
+from collections.abc import Mapping
 
 _INST = re.compile(
     r"\s*(?:<s>\s*)?\[INST\](?:\s*<<SYS>>(?>(?P<system>.*?)<</SYS>>))?(?P<prompt>.*?)\[/INST\]"
@@ -27,7 +26,7 @@ _LLAMA3 = re.compile(
 _TURN = re.compile(r"\[INST\]|<\|im_start\|>|<\|start_header_id\|>")
 
 
-def apart(text: str) -> Row | None:
+def apart(text: str) -> dict[str, str] | None:
     """Returns the prompt, with system prompt and response if present; None for a text without a template."""
     for form in (_INST, _CHATML, _LLAMA3):
         found = form.fullmatch(text)
@@ -37,6 +36,6 @@ def apart(text: str) -> Row | None:
     return None
 
 
-def has_more_turns(row: Row) -> bool:
+def has_more_turns(row: Mapping[str, str]) -> bool:
     """Returns whether a part that `apart` returned holds the beginning of another turn."""
     return any(_TURN.search(part) for part in row.values())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from terms.values import JsonObject
+from terms.documents.model import StructureDocument
 
 Factor = str | float
 Engine = Literal["slots", "library", "whole"]
@@ -74,9 +74,10 @@ class Structure:
         """The key in `blocks` for a block of this kind at this layer; None without an entry."""
         return next((key for key in (kind, at_layer(kind, layer)) if key in self.blocks), None)
 
-    def to_dict(self) -> JsonObject:
+    def to_dict(self) -> StructureDocument:
         """The structure as plain JSON values; `structure_from_dict` is the inverse."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        found: StructureDocument = json.loads(json.dumps(asdict(self)))
+        return found
 
 
 def at_layer(kind: str, layer: int) -> str:
@@ -84,20 +85,21 @@ def at_layer(kind: str, layer: int) -> str:
     return f"{kind}@{layer}"
 
 
-def structure_from_dict(stored: JsonObject) -> Structure:
+def structure_from_dict(stored: StructureDocument) -> Structure:
     """The structure that `to_dict` wrote, also after JSON made lists of its tuples."""
     blocks = {
         kind: BlockStructure(
-            addends=tuple(
-                Addend(**{**addend, "scale": tuple(addend["scale"]), "flat": tuple(addend["flat"])})
-                for addend in block["addends"]
+            tuple(
+                Addend(one["path"], one["mixes"], tuple(one["scale"]), one["raw"], tuple(one["flat"])) for one in block["addends"]
             ),
-            kept=tuple(block["kept"]),
-            **{name: block[name] for name in ("keys", "values", "residue")},
+            tuple(block["kept"]),
+            block["keys"],
+            block["values"],
+            block["residue"],
         )
         for kind, block in stored["blocks"].items()
     }
-    return Structure(blocks, **{name: value for name, value in stored.items() if name != "blocks"})
+    return Structure(blocks, stored["final_norm"], stored["engine"], stored["slots_residue"], stored.get("library_residue"))
 
 
 def _within(path: str, addend: Addend) -> bool:
