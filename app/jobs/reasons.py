@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import Protocol
 
 from app.jobs.schemas import WaitReason
 from app.jobs.turns import Place
@@ -54,6 +55,15 @@ class Before:
     running: bool
 
 
+class WaitingJob(Protocol):
+    """The columns of a job that its reason depends on; `losses`: how often in a row its worker was lost."""
+
+    job_class: str
+    owner: str
+    losses: int
+    not_before: datetime | None
+
+
 def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     """Returns the reason of a job that waits for `count` other jobs. `jobs` are the jobs that the viewer may see; running jobs are named."""
     running = [one for one in jobs if one.running]
@@ -63,12 +73,11 @@ def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     return WaitReason(code="after_jobs", detail=f"It waits for {counting.counted(count, 'job')} to end{now}.")
 
 
-def reason(
-    job_class: str, owner: str, not_before: datetime | None, place: Place | None, scene: Scene, *, counted: bool
-) -> WaitReason:
+def reason(job: WaitingJob, place: Place | None, scene: Scene, *, counted: bool) -> WaitReason:
     """Returns the first obstacle to the start of a job without unfinished predecessors. Shows counts only if `counted`."""
-    if not_before is not None and not_before > scene.now:
-        detail = f"A part outside the server did not answer. The job is tried again after {not_before:%H:%M:%S} UTC."
+    job_class, owner = job.job_class, job.owner
+    if job.not_before is not None and job.not_before > scene.now:
+        detail = f"A part outside the server did not answer. The job is tried again after {job.not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)
     fleet = scene.fleets.get(job_class, Fleet())
     if not fleet.serving:
@@ -83,7 +92,7 @@ def reason(
         detail = f"{owner} has {so_many}; one of these jobs must end or yield first."
         return WaitReason(code="quota_running", detail=detail)
     if place is None or place.position == 1:
-        return _is_next(job_class, fleet)
+        return _is_next(job_class, fleet, lost=job.losses > 0)
     return _others_first(place, counted=counted)
 
 
@@ -107,7 +116,12 @@ def _no_worker_serves(job_class: str, fleet: Fleet) -> WaitReason:
 
 
 @lru_cache(maxsize=64)
-def _is_next(job_class: str, fleet: Fleet) -> WaitReason:
+def _is_next(job_class: str, fleet: Fleet, *, lost: bool) -> WaitReason:
+    if fleet.idle and lost:  # the worker may still be replacing the process that ended
+        detail = (
+            "The process that ran it ended early. A worker starts it again when it has a new process, usually within seconds."
+        )
+        return WaitReason(code="starting", detail=detail)
     if fleet.idle:
         return WaitReason(code="starting", detail="A worker is free and will start it now.")
     which = "the only worker" if fleet.serving == 1 else f"all {fleet.serving} workers"

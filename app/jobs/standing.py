@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import select, text
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.jobs import turns
 from app.jobs.models import Job, JobEdge
-from app.jobs.reasons import LOADING, Before, Fleet, Scene, comes_after, reason
+from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_after, reason
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
@@ -42,16 +41,13 @@ SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) F
     (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""")
 
 
-class Row(Protocol):
+class Row(WaitingJob, Protocol):
     """The columns of a job that are needed here: a Job, or a row with at least these columns."""
 
     id: str
     state: State
     phase: str
-    job_class: str
-    owner: str
     blockers: int
-    not_before: datetime | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
         for job in some:
             place = places.get(job.id)
             counted = viewer is not None and viewer.manages(job.owner)
-            why = reason(job.job_class, job.owner, job.not_before, place, scene, counted=counted)
+            why = reason(job, place, scene, counted=counted)
             found[job.id] = Standing(None if place is None else place.position, why)
     return found
 

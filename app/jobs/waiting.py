@@ -48,7 +48,7 @@ def fingerprints(session: Session, job_ids: Sequence[str], *, slice_seconds: flo
 
 _COLUMNS = (
     Job.id, Job.state, Job.event_seq, Job.phase, Job.progress_done, Job.eta_at,
-    Job.job_class, Job.short, Job.owner, Job.blockers, Job.not_before,
+    Job.job_class, Job.short, Job.owner, Job.blockers, Job.losses, Job.not_before,
 )  # fmt: skip
 
 

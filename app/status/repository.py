@@ -37,6 +37,7 @@ class Queued:
     state: State
     phase: str
     blockers: int
+    losses: int
     not_before: datetime | None
 
 

@@ -78,7 +78,7 @@ def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
     split = _split(files)
     request = {
         "name": name,
-        "definition": text_of(files["definition.txt"], "definition.txt") if "definition.txt" in files else None,
+        "definition": text_of(files["definition.txt"], "definition.txt") if files.get("definition.txt", b"").strip() else None,
         "positive": _class(files, "positive", notes),
         "negative": _class(files, "negative", notes),
         "steering": _steering(files, notes),
@@ -184,13 +184,16 @@ def _apply_split(request: TraitRequest, split: Split) -> None:
 
 
 def text_of(data: bytes, file: str) -> str:
-    """Returns the text of a UTF-8 file, without a byte order mark and with \\n as line ends."""
+    """Returns the text of a UTF-8 file, without a byte order mark and with \\n as line ends. Raises Problem 422, also for a blank file."""
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         detail = f"{file}, line {line}: byte {error.start} (0x{data[error.start]:02X}) is not UTF-8. Save the file as UTF-8."
         raise invalid(f"/{file}", "invalid_utf8", detail) from error
+    if not text.strip():
+        raise invalid(f"/{file}", "empty_file", f"{file} is empty. Send it with its content, or leave it out.")
+    return text
 
 
 def json_of(data: bytes, file: str) -> Json:

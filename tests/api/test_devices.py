@@ -1,7 +1,6 @@
 """Holding a device: who may, what everybody sees of it, and that a claim and a pause never cross."""
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from app.devices import repository
 from app.devices.models import Worker
 from app.jobs.repository import bells_wanted
 from tests.api.conftest import Running, submit
+from tests.api.lock_waits import until_one_waits
 
 ID = "model-0@gpu-server.lab"
 
@@ -123,7 +123,7 @@ def test_a_pause_waits_for_claims_under_way_and_stops_later_ones(
         assert repository.mode_for_claiming(claiming, device) is None
         asking = threading.Thread(target=pause)
         asking.start()
-        time.sleep(0.5)
+        until_one_waits(sessions)
         assert not answered.is_set(), "the pause waits for the claim under way"
         with sessions.begin() as heartbeat, sessions.begin() as other:  # which neither the claim nor the pause may keep waiting
             for session in (heartbeat, other):

@@ -162,12 +162,13 @@ def test_a_download_is_cut_with_the_right_to_the_file(
 ) -> None:
     for _ in CHANGES:
         succeed(sessions, api.context.storage, claim(sessions), data=bytes(BIG))
-    hurry = threading.Event()
+    hurry, begun = threading.Event(), threading.Semaphore(0)
 
     def read(client: httpx2.Client, job: str) -> int:
         got = 0
         with client.stream("GET", f"/v1/jobs/{job}/artifacts/calibration.json") as answer:
             assert answer.status_code == 200
+            begun.release()
             for piece in answer.iter_raw(1 << 16):
                 got += len(piece)
                 hurry.wait(0.04)  # 41 s in all, longer than PROMISED + BUSY
@@ -177,7 +178,7 @@ def test_a_download_is_cut_with_the_right_to_the_file(
         what: Asking(lambda client, job=it.job: read(client, job), client)  # type: ignore[misc]
         for what, (it, client) in shared.items()
     }
-    time.sleep(1)
+    assert all(begun.acquire(timeout=60) for _ in downloads), "every download has begun"
     for what, (it, _) in shared.items():
         assert CHANGES[what][0](admin, ada, it).status_code < 300, what
     ends = time.monotonic() + PROMISED + BUSY

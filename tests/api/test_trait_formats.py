@@ -256,6 +256,13 @@ def test_one_file_that_holds_a_whole_trait_is_the_same_trait_as_the_body(ada: ht
     ("files", "fields", "code", "said"),
     [
         ({"what.json": {"a": 1}}, {}, "unknown_format", "none of the formats"),
+        ({"zero.csv": b""}, {}, "empty_file", "zero.csv is empty."),
+        ({"zero.tsv": b"\n \t\n"}, {}, "empty_file", "zero.tsv is empty."),
+        ({"zero.jsonl": b"\xef\xbb\xbf\r\n"}, {}, "empty_file", "zero.jsonl is empty."),
+        ({"zero.json": b" \n"}, {}, "empty_file", "zero.json is empty."),
+        ({"zero.json": b""}, {"format": "caa"}, "empty_file", "zero.json is empty."),
+        ({"head.csv": b"text,label\n"}, {}, "empty_file", "head.csv has no rows"),
+        ({"a.csv": b"positive,negative\nHi,No\n", "steering.json": b""}, {}, "empty_file", "steering.json is empty."),
         ({"what.json": caa(9)}, {"format": "repeng"}, "unknown_format", "not of the format repeng"),
         ({"what.json": caa(9)}, {"format": "yaml"}, "unknown_format", "/format is 'yaml'"),
         ({"a.json": caa(9), "b.json": persona()}, {}, "unknown_format", "b.json is not of the format caa"),

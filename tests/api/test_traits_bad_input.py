@@ -53,7 +53,7 @@ GOOD = {
 }
 FILES: list[tuple[str, dict[str, bytes | None], str, str, str]] = [  # as BODIES, with a change of GOOD
     ("no class", {"negative.txt": None}, "missing_file", "/negative", "no negative.jsonl and no negative.txt"),
-    ("empty class", {"positive.txt": b"\n \n"}, "too_few_prompts", "/positive", "0 prompts"),
+    ("empty class", {"positive.txt": b"\n \n"}, "empty_file", "/positive.txt", "positive.txt is empty."),
     ("no questions", {"steering.json": None}, "missing_file", "/steering", "no steering.json"),
     ("questions of a wrong kind", {"steering.json": b'{"prompts": []}'}, "no_questions", "/steering.json", "a list of questions"),
     ("a question of a wrong kind", {"steering.json": b'["a", 3]'}, "model_type", "/steering/questions/1", "steering.json, question 2"),

@@ -142,6 +142,7 @@ GOOD = npy(direction(1))
 BAD: list[tuple[str, bytes, dict[str, Any], str, str, str]] = [
     ("no vectors", b"hello", {}, "unreadable_vectors", "/file", "neither safetensors nor .npy nor GGUF"),
     ("empty file", b"", {}, "empty_file", "/file", "The file is empty."),
+    ("blank file", b" \n", {}, "empty_file", "/file", "The file is empty."),
     ("empty file of a format", b"", {"format": "npy"}, "empty_file", "/file", "The file is empty."),
     ("pickle", npy(np.array([{}]), allow_pickle=True), {"vector_layers": "1"}, "unreadable_vectors", "/file", "pickles are never read"),
     (".pt", b"PK\x03\x04" + bytes(50), {"vector_layers": "1"}, "unreadable_vectors", "/file", "never read"),

@@ -59,7 +59,7 @@ def test_few_connections(ledger: Ledger, own_postgres: Postgres) -> None:
             with _all_connections(own_postgres, arena.running.database_url):
                 with httpx2.Client(base_url=arena.up.url, headers={"Authorization": f"Bearer {arena.up.key}"}, timeout=60) as api:
                     answer = api.get("/v1/jobs?limit=1")
-                time.sleep(20)
+                time.sleep(20)  # the length of the shortage that the title names
             assert (answer.status_code, "connections" in answer.text) == (503, True), "the answer says what is short"
             campaign.recovered(campaign.strike())
         campaign.finish(180, note=f"the role may have {NARROW} connections")

@@ -139,7 +139,7 @@ def test_clocks(ledger: Ledger, tmp_path: Path) -> None:
                 seconds = float(offset.rstrip("mhdy")) * SECONDS.get(offset[-1], 1)
                 assert clock.ahead() == pytest.approx(seconds, abs=60), "the clock jumped"
             campaign.recovered(strike)
-            time.sleep(5)
+            time.sleep(5)  # some renewals and sweeps under these clocks before the next jump
         campaign.finish(120)
         rows = arena.sql("SELECT worker_id, max(losses) AS losses FROM jobs WHERE name = %s GROUP BY worker_id", title)
         assert all(row["losses"] == 0 for row in rows), "no job lost its worker"

@@ -70,7 +70,7 @@ def test_broker_away(arena: Arena, ledger: Ledger, broker: Broker) -> None:
         stopped = time.monotonic()
         arena.until(lambda: campaign.ended() == len(campaign.told), 60, "the workers to go on without a broker")
         unheard = campaign.submit(30, steps=2, seconds=0.1)
-        time.sleep(max(0.0, stopped + 60 - time.monotonic()))
+        time.sleep(max(0.0, stopped + 60 - time.monotonic()))  # the length of the outage that the title names
         back = datetime.now(UTC)
         broker.start()
         campaign.recovered(campaign.strike("start", unheard[0], at=back))
@@ -120,7 +120,7 @@ def test_database_away(arena: Arena, ledger: Ledger, postgres: Postgres) -> None
     campaign.submit(60, steps=6, seconds=0.5)
     held = arena.until(lambda: found if len(found := arena.held(campaign.title)) == 2 else [], 60, "two jobs to run")
     postgres.kill()
-    time.sleep(120)
+    time.sleep(120)  # the length of the outage that the title names
     back = datetime.now(UTC)
     postgres.start()
     for row in held:

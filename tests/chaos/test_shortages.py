@@ -37,7 +37,7 @@ def test_disk_full(ledger: Ledger) -> None:
             arena.victim(title)
             before = _deferrals(arena, title)
             _fill(disk)
-            time.sleep(20)
+            time.sleep(20)  # the length of the shortage that the title names
             assert _deferrals(arena, title) > before, "jobs met the full disk"
             (disk / "ballast").unlink()
             campaign.recovered(campaign.strike())

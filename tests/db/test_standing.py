@@ -50,6 +50,21 @@ def test_with_a_free_worker_the_next_job_is_starting(lanes: Lanes) -> None:  # n
     assert _codes(lanes, [lanes.submit(), lanes.submit()]) == ["starting", "own_jobs_first"]
 
 
+def test_a_job_that_lost_its_worker_waits_for_a_new_process(lanes: Lanes) -> None:  # noqa: F811
+    """The node still lives and counts as free while it replaces the process that was killed."""
+    _worker(lanes, "w")
+    job = lanes.submit()
+    assert _said(lanes, job) == "A worker is free and will start it now."
+    lease = lanes.take("w")
+    assert lease is not None
+    with lanes.sessions.begin() as session:
+        held = endings.still_held(session, job, lease.token)
+        assert held is not None
+        endings.lose(session, held, {"code": "worker_lost", "signal": "signal 9 (SIGKILL)"}, max_losses=3)
+    assert _codes(lanes, [job]) == ["starting"]
+    assert _said(lanes, job).startswith("The process that ran it ended early. A worker starts it again when it has a new process")
+
+
 def test_the_jobs_before_it_are_counted_by_why_they_go_first(lanes: Lanes) -> None:  # noqa: F811
     _worker(lanes, "w")
     lanes.submit("zoe")

@@ -61,7 +61,7 @@ def test_streams_that_no_client_reads_hold_little_memory_and_delay_no_request(ap
     with watching(api) as watch, connections(api, request, STREAMS) as held:
         for one in held:
             assert one.recv(12) == b"HTTP/1.1 200"
-        time.sleep(3)
+        time.sleep(3)  # in which a server that read ahead would take in far more than the bound
     assert watch.grown < 192 * MB
 
 
@@ -107,7 +107,7 @@ def halves(api: ApiProcess, count: int) -> Iterator[None]:
 
 def test_requests_that_never_end_delay_no_other_request(api: ApiProcess) -> None:
     with watching(api) as watch, halves(api, 200):
-        time.sleep(2)
+        time.sleep(2)  # in which `watching` asks many times; a connection that is never finished has no end to wait for
     assert watch.grown < 64 * MB
 
 
@@ -224,7 +224,7 @@ def test_an_idle_stream_is_not_cut(impatient: ApiProcess) -> None:
         with ada.stream("GET", f"/v1/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as stream:
             lines = stream.iter_lines()
             assert "submitted" in next(line for line in lines if line.startswith("data"))
-            time.sleep(1.5 * SILENCE)
+            time.sleep(1.5 * SILENCE)  # longer than the limit, and shorter than two
             assert ada.post(f"/v1/jobs/{job}/cancel").status_code == 202
             assert "cancelled" in next(line for line in lines if line.startswith("data"))
 

@@ -70,7 +70,7 @@ class Cut:
         """Waits until the database has heard from both nodes of the host again, and 3 s more, in which they might write."""
         for job_class in ("model", "light"):
             self.lab.until(lambda c=job_class: self.name in self.lab.alive(c), 120, f"{self.name} to be back")  # type: ignore[misc]
-        time.sleep(3)
+        time.sleep(3)  # that a node will not write cannot be waited for; what it had held back is written at once when it is back
 
     def _in_the_middle(self) -> bool:
         [row] = self.lab.rows("SELECT state, progress_done, phase FROM jobs WHERE id = %s", self.job)

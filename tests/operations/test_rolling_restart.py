@@ -84,7 +84,7 @@ def test_a_rolling_restart_under_load_loses_nothing(live: Service, monkeypatch: 
     submitting = threading.Thread(target=load)
     submitting.start()
     try:
-        time.sleep(2)
+        live.until(lambda: len(old) > 2, "jobs to be submitted by the old API")
         monkeypatch.setattr(probe, "PROBE", probe_of(2))
         target = new
         for node in nodes:

@@ -37,7 +37,7 @@ def test_a_second_signal_loses_no_job(live: Service) -> None:
     job_id = live.submit(steps=2, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
     live.running(job_id)
     node.process.send_signal(signal.SIGTERM)
-    time.sleep(1)
+    live.until(lambda: "Warm shutdown" in node.log.read_text(), "the first signal to be heard")
     node.process.send_signal(signal.SIGQUIT)
     node.process.wait(120)
     live.node("light-0")

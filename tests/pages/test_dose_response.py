@@ -6,20 +6,37 @@ from typing import Any, cast
 
 import pytest
 
+from app.pages.plots.elements import Figure
 from app.pages.results.steering import Score, answers_of, curves
 from terms.documents.steering import Summary
 from tests.pages.stories import SUMMARY
 
 
-def drawn(doses: list[float], score: Score = "trait") -> str:
-    """The figure of a steering with these three doses."""
+def figure_of(doses: list[float], score: Score = "trait", **facts: float | None) -> Figure:
+    """The figure of a steering with these three doses; `facts` hold at each of them."""
     summary: dict[str, Any] = deepcopy(SUMMARY) | {"coherence_threshold": 95.0}
     for subject in summary["subjects"]:
         for point, r in zip(subject["curve"], doses, strict=True):
-            point["r"] = r
+            point.update(facts, r=r)
     figure = curves(cast(Summary, summary), score, answers_of("job_1"))
     assert figure is not None
-    return str(figure.drawing)
+    return figure
+
+
+def drawn(doses: list[float], score: Score = "trait") -> str:
+    """The drawing of a steering with these three doses."""
+    return str(figure_of(doses, score).drawing)
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [({}, True), ({"trait_low": None, "trait_high": None}, False), ({"trait_low": 50.0, "trait_high": 50.0}, False)],
+    ids=["intervals", "too few clusters for one", "intervals without width"],
+)
+def test_the_caption_names_a_band_only_where_one_is_drawn(facts: dict[str, float | None], shown: bool) -> None:
+    figure = figure_of([0.3, 0.6, 1.2], **facts)
+    assert ("band" in figure.note) is shown
+    assert ("<polygon" in str(figure.drawing)) is shown
 
 
 @pytest.mark.parametrize("doses", [[0.3, 0.6, 1.2], [-0.9, -0.3, 0.6], [-1.2, -0.6, -0.3]])

@@ -294,7 +294,7 @@ def unchanged(root: Person) -> bool:
     assert "under 2 min" in answer.text, "a job waits"
     [headers] = re.findall(r"hx-headers='([^']+)'", html.unescape(answer.text))
     assert json.loads(headers) == {"If-None-Match": answer.headers["ETag"]}
-    time.sleep(1.1)
+    time.sleep(1.1)  # an age in seconds, which the part must not hold, would have changed
     return root.get("/parts/fleet", If_None_Match=answer.headers["ETag"]).status_code == 304
 
 

@@ -137,7 +137,7 @@ def test_a_row_that_cannot_be_used_is_named_as_a_spreadsheet_counts(tmp_path: Pa
             read_labels(sheet)
     sheet.write_text("label,id\n\n\n50,a\n,\n\n")
     assert read_labels(sheet) == {"a": 50.0}
-    for text, said in {"": "empty_file: .* is empty", "\n": "it has: none"}.items():
+    for text, said in {"": "empty_file: .* is empty", "\n": "empty_file: .* is empty"}.items():
         sheet.write_text(text)
         with pytest.raises(BinnacleError, match=said):
             read_labels(sheet)

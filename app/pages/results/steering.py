@@ -116,7 +116,8 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
         levels.append((summary["coherence_threshold"], "lowest allowed"))
         marks += _cliff(series, summary["coherence_threshold"])
     titles = {"trait": "Dose-response of the trait", "coherence": "Dose-response of coherence"}
-    note = "Mean score on the questions used to choose, over the dose; the band is the best method's 95 % interval."
+    note = "Mean score on the questions used to choose, over the dose"
+    note += "; the band is the best method's 95 % interval." if any(one.has_area for one in series) else "."
     note += shown_of(len(series), len(chosen), "methods")
     positive = all(r > 0 for one in series for r, _ in one.points)  # a negative coefficient has a negative dose
     axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=positive, y_range=(0.0, 100.0))

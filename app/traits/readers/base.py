@@ -79,7 +79,7 @@ def _is_lines(text: str) -> bool:
 
 
 def _table(file: str, text: str, delimiter: str) -> list[Row]:
-    """Returns the rows of a table with a header."""
+    """Returns the rows of a table with a header. Raises Problem 422, also for a table without rows."""
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
@@ -98,6 +98,8 @@ def _table(file: str, text: str, delimiter: str) -> list[Row]:
             rows.append({name.strip(): value or "" for name, value in row.items()})
     except csv.Error as error:
         raise invalid(f"/{file}", "malformed_table", f"{file}, line {reader.line_num}: {error}.") from error
+    if not rows:
+        raise invalid(f"/{file}", "empty_file", f"{file} has no rows below its header. Send it with its rows.")
     return rows
 
 
