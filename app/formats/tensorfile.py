@@ -113,6 +113,8 @@ def _place(name: str, facts: Json, body: memoryview) -> slice:
         raise Unreadable(f"{what}: a name must have at most {LONGEST_NAME} characters, all of them printable.")
     if not isinstance(facts, dict) or not _whole_numbers(facts.get("shape")) or not _whole_numbers(facts.get("data_offsets"), 2):
         raise Unreadable(f"{what}: the header lacks its dtype, shape or two data_offsets.")
+    if len(facts["shape"]) not in (1, 2) or 0 in facts["shape"]:
+        raise Unreadable(f"{what} has the shape {str(facts['shape'])[:80]}; vectors are [D] or rows of [K, D].")
     kind = _READ.get(str(facts.get("dtype")))
     if kind is None:
         raise Unreadable(f"{what} is of type {str(facts.get('dtype'))[:20]!r}; vectors are {', '.join(_READ)}.")
