@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 def service_database() -> Iterator["Session"]:
     """Opens a transaction on the database of `DATABASE_URL`, or of the service that runs from the data folder.
 
-    Raises BinnacleError: no_database without either, settings_invalid for an invalid address, database_unreachable, and those of
+    Raises BinnacleError: no_database without either, settings_invalid for an invalid address, and those of `explained` and
     `migrate.check_prepared`.
     """
-    from sqlalchemy.exc import OperationalError
-
     from app import settings_file
     from app.db import make_engine, make_sessions
     from app.dsn import given_database
-    from app.embedded.database import unreachable
+    from app.embedded.database import explained
     from app.embedded.home import find_running
     from app.migrate import check_prepared
     from app.settings import Settings
@@ -36,11 +34,7 @@ def service_database() -> Iterator["Session"]:
         raise BinnacleError("no_database", f"No service runs from {folder}. Start it with `binnacle up`, or set DATABASE_URL.")
     engine = make_engine(url, pool_size=1)
     try:
-        try:
-            engine.connect().close()
-        except OperationalError as failed:
-            raise unreachable(url, failed) from failed
-        with make_sessions(engine).begin() as session:
+        with explained(url), make_sessions(engine).begin() as session:
             check_prepared(session)
             yield session
     finally:

@@ -22,12 +22,11 @@ from urllib.parse import unquote, urlsplit
 
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine
 from app.dsn import given_database
 from app.embedded.accounts import server_account
-from app.embedded.database import unreachable
+from app.embedded.database import explained
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.postgres import Postgres
@@ -152,12 +151,10 @@ def _referenced(url: str) -> set[str]:
     """Returns the digests of the objects that rows of the database refer to, whatever version of the program made its tables."""
     engine = make_engine(url, pool_size=1)
     try:
-        with engine.connect() as connection:
+        with explained(url), engine.connect() as connection:
             columns = connection.execute(REFERENCES).all()
             queries = [text(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL") for table, column in columns]
             return {digest for query in queries for digest in connection.scalars(query)}
-    except OperationalError as failed:
-        raise unreachable(url, failed) from failed
     finally:
         engine.dispose()
 

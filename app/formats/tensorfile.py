@@ -129,6 +129,8 @@ def _tensor(name: str, facts: Json) -> _Tensor:
 def _fitting(one: _Tensor, body: memoryview) -> _Tensor:
     """Returns the tensor. Raises Unreadable unless its type, shape and offsets agree with each other and with the file."""
     what = f"Tensor {one.name[:80]!r}"
+    if len(one.shape) not in (1, 2) or 0 in one.shape:
+        raise Unreadable(f"{what} has the shape {str(one.shape)[:80]}; vectors are [D] or rows of [K, D].")
     kind = _READ.get(one.dtype)
     if kind is None:
         raise Unreadable(f"{what} is of type {one.dtype[:20]!r}; vectors are {', '.join(_READ)}.")

@@ -15,6 +15,7 @@ from app.traits.readers.templates import apart
 from tests.api.test_bad_input import problem
 from tests.api.test_traits import TRAIT
 
+SYSTEM, USER, ASSISTANT = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("system", "user", "assistant"))
 WORDS = """
 sailing chess pottery cycling gardening knitting archery baking climbing drawing fencing golf hiking juggling karate lacrosse
 magic netball origami painting quilting rowing skating tennis uke volleyball weaving yoga zumba astronomy bowling curling diving
@@ -197,11 +198,27 @@ def test_repengs_entries_lose_their_template_and_need_questions(ada: httpx2.Clie
          {"system_prompt": "Be.", "prompt": "Hi", "response": "Ho"}),
         ("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHo",
          {"prompt": "Hi", "response": "Ho"}),
+        (f"{USER}Hi<|eot_id|>\n{ASSISTANT}Ho<|eot_id|>\n", {"prompt": "Hi", "response": "Ho"}),
+        (f"<|begin_of_text|>\n{SYSTEM}Be.<|eot_id|>\n{USER}Hi<|eot_id|>\n", {"system_prompt": "Be.", "prompt": "Hi"}),
+        ("<|im_start|>user\nHi<|im_end|><|endoftext|>", {"prompt": "Hi"}),
+        ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n<|endoftext|>\n", {"prompt": "Hi", "response": "Ho"}),
         ("Hi [there]", None),
     ],
 )  # fmt: skip
 def test_chat_templates_are_taken_apart(text: str, parts: dict[str, str] | None) -> None:
     assert apart(text) == parts
+
+
+def test_marks_of_an_unknown_template_are_counted_in_a_note(ada: httpx2.Client) -> None:
+    entries = [
+        {"positive": f"Act happy about {one}.", "negative": f"[INST] Act sad about {one}. [/INST]"} for one in HOBBIES[:10]
+    ]
+    asked = {"steering.json": ["How was the day?", "What now?"]}
+    assert not any("marks" in note for note in made(ada, {"happy.json": entries, **asked})[0]["notes"])
+    entries[0]["positive"] = f"<start_of_turn>user\n{entries[0]['positive']}<end_of_turn>\n"
+    entries[1]["negative"] = f"{USER}Act sad.<|eot_id|>{ASSISTANT}I<|eot_id|>."
+    trait, _ = made(ada, {"happy.json": entries, **asked}, name="marked")
+    assert "left in their texts: 2. Take them off" in trait["notes"][1]
 
 
 def test_tables_of_pairs_of_responses_and_of_labels(ada: httpx2.Client) -> None:
@@ -274,6 +291,8 @@ def test_one_file_that_holds_a_whole_trait_is_the_same_trait_as_the_body(ada: ht
         ({"a.csv": b"text,label, text\nHi,1,Ho\n"}, {}, "malformed_table", "'text' twice"),
         ({"a.csv": b'text,label\n"Hi,1\n'}, {}, "malformed_table", "a.csv, line"),
         ({"a.csv": b"positive,negative\nHi,\n"}, {}, "invalid_row", "'negative' must be"),
+        ({"a.json": [{"positive": "x", "negative": "[INST] [/INST] y"}]}, {}, "invalid_row", "a.json, row 1"),
+        ({"a.json": [{"positive": "x", "negative": "[INST] [/INST]"}]}, {}, "invalid_row", "a.json, row 1"),
         ({"a.jsonl": b'{"positive": "x", "negative": "y"}\n{'}, {}, "malformed_json", "line 2"),
         ({"a.json": [{"chosen": [{"role": "user", "content": 1}], "rejected": [{"role": "user", "content": "x"}]}]}, {}, "invalid_row", "row 1"),
         ({"a.json": [{"chosen": [{"role": "user", "content": "x"}], "rejected": "y"}]}, {}, "invalid_row", "row 1"),

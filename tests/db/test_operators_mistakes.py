@@ -14,6 +14,7 @@ from sqlalchemy import Connection, make_url, text
 from app.db import make_engine
 from app.dsn import database_url as with_driver
 from app.embedded.postgres import Postgres
+from app.migrate import LOCK
 from tests.forked import Forking
 
 Said = Callable[..., str]
@@ -26,6 +27,7 @@ COMMANDS = {
     "doctor": ["-m", "app.cli", "doctor"],
     "up": ["-m", "app.cli", "up", "--port", "0"],
     "keys": ["-m", "app.cli", "keys", "list"],
+    "make a key": ["-m", "app.cli", "keys", "create", "ann"],
     "quotas": ["-m", "app.cli", "quotas", "verify"],
 }
 
@@ -123,6 +125,27 @@ def test_another_invalid_setting_is_named_by_its_variable(command: str, said: Sa
 def test_a_database_that_does_not_answer_is_named_without_its_password(command: str, said: Said) -> None:
     printed = said(command, f"postgresql://u:{SECRET}@127.0.0.1:1/db")
     assert "error: database_unreachable: postgresql://u:***@127.0.0.1:1/db does not answer" in printed
+    printed = said(command, f"postgresql://u@/db?host=127.0.0.1:1&password={SECRET}&sslpassword={SECRET}")
+    assert "error: database_unreachable: postgresql://u@/db?host=127.0.0.1%3A1 does not answer" in printed
+
+
+@pytest.mark.parametrize("command", ["prepare", "make a key"])
+def test_a_database_that_can_only_be_read_is_told_from_the_primary(
+    command: str, empty_database_url: str, database_url: str, said: Said
+) -> None:
+    url = empty_database_url if command == "prepare" else database_url
+    with administering(url) as connection:
+        connection.execute(text(f'ALTER DATABASE "{make_url(url).database}" SET default_transaction_read_only = on'))
+    assert "error: database_read_only: " in said(command, url)
+
+
+def test_a_database_that_answers_and_refuses_is_not_said_to_be_silent(empty_database_url: str, said: Said) -> None:
+    given = make_url(empty_database_url)
+    patient = given.update_query_dict({"options": "-c lock_timeout=50"}).render_as_string(hide_password=False)
+    with administering(empty_database_url) as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        printed = said("prepare", patient)
+    assert "answers, and refused a statement: canceling statement due to lock timeout" in printed
 
 
 @pytest.mark.parametrize("command", ["keys", "quotas"])
@@ -154,6 +177,28 @@ def test_a_role_that_may_not_make_tables_is_told_who_can_let_it(postgres: Postgr
     assert f'ALTER DATABASE "{name}" OWNER TO "narrow"' in printed
     nameless = make_url(url)._replace(username=None, password=None).render_as_string(hide_password=False)
     assert f'ALTER DATABASE "{name}" OWNER TO "narrow"' in said("prepare", nameless, PGUSER="narrow", PGPASSWORD=SECRET)
+
+
+def test_a_role_that_does_not_own_the_tables_is_told_how_to_get_them(
+    postgres: Postgres, empty_database_url: str, said: Said, forking: Forking, tmp_path: Path
+) -> None:
+    name = make_url(empty_database_url).database
+    with postgres.connect() as connection:
+        for role in ("first", "second"):
+            connection.execute(f"DROP ROLE IF EXISTS {role}")
+            connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
+        connection.execute(f'ALTER DATABASE "{name}" OWNER TO first')
+    first, second = (
+        make_url(empty_database_url).set(username=role, password=SECRET).render_as_string(hide_password=False)
+        for role in ("first", "second")
+    )
+    given = {**os.environ, "BINNACLE_HOME": str(tmp_path), "BINNACLE_KEY_PEPPER": "p" * 64}
+    assert forking.run(COMMANDS["prepare"], env={**given, "DATABASE_URL": first}, folder=tmp_path)[0] == 0
+    remedy = 'REASSIGN OWNED BY "OWNER" TO "second"'
+    assert remedy in said("prepare", second)
+    with administering(empty_database_url) as connection:
+        connection.execute(text(remedy.replace('OWNER"', 'first"')))
+    assert forking.run(COMMANDS["prepare"], env={**given, "DATABASE_URL": second}, folder=tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize("command", ["prepare", "doctor"])

@@ -71,7 +71,7 @@ def place(cell: int, run: str) -> str:
 
 @dataclass(frozen=True)
 class RunTexts:
-    """The answers of a run: its description, the total number of answers, and (question, answer, trait, coherence) for each answer shown."""
+    """The answers of a run: its description, the total number of answers, and the lines of the answers shown."""
 
     place: str
     words: str

@@ -172,6 +172,11 @@ def _steered(one: TraitEvidence) -> bool:
     return one.judged and one.leader_gain is not None and one.leader_gain.low > 0
 
 
+def _no_effect(one: TraitEvidence) -> str:
+    """Why the leader's gain on a trait is not reliable."""
+    return f"no reliable effect; the best gain is {_gain(one.leader_gain)}" if one.judged else CANNOT_TELL
+
+
 def _is_control(name: str) -> bool:
     """Whether a method is a control: random directions, vectors fitted on shuffled labels, or methods of the cleaning ablation."""
     return is_control(name) or is_ablation(name)
@@ -208,7 +213,8 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
         return "changes nothing", Finding("Cleaning changes nothing here: no massive dims are known at the steered layers.", rule)
     better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == BETTER]
     worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == WORSE]
-    ties = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == TIES]
+    # where nothing steers, two vectors without an effect tie
+    ties = [base for one in evidence if _steered(one) for base, contrast in one.cleaning.items() if contrast.verdict == TIES]
     if worse:
         named = ", ".join(f"{base} ({trait})" for trait, base in worse)
         return "advised against", Finding(f"Do not clean: it is worse for {named}.", f"{rule} {_cleaned(evidence)}")
@@ -219,7 +225,8 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
         return "not needed", Finding(
             "Cleaning is not needed: at equal dose cleaned and plain vectors tie.", f"{rule} {_cleaned(evidence)}"
         )
-    return NOT_ENOUGH, Finding(f"{NOT_ENOUGH.capitalize()} to say whether cleaning helps.", f"{rule} {_cleaned(evidence)}")
+    weak = "".join(f" {one.trait}: {_no_effect(one)}." for one in evidence if one.cleaning and not _steered(one))
+    return NOT_ENOUGH, Finding(f"{NOT_ENOUGH.capitalize()} to say whether cleaning helps.", f"{rule} {_cleaned(evidence)}{weak}")
 
 
 def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
@@ -234,8 +241,8 @@ def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
 def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
     """Returns `yes`, `no` or `unclear`, and the numbers behind it, for plain mean_diff over all traits on which it was run.
 
-    `no` where it is worse than the leader at equal dose on a trait. Otherwise `unclear` where a trait has no reliable effect or not enough
-    evidence, or where it was not run. `yes` where it leads, ties or is better on every trait.
+    `no` where it is worse than the leader at equal dose on a trait with a reliable effect. Otherwise `unclear` where a trait has no reliable
+    effect or not enough evidence, or where it was not run. `yes` where it leads, ties or is better on every trait.
     """
     answers, why = set(), []
     for one in evidence:
@@ -243,9 +250,7 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
             continue
         if not _steered(one):
             answers.add("unclear")
-            why.append(
-                f"{one.trait}: {f'no reliable effect; the best gain is {_gain(one.leader_gain)}' if one.judged else CANNOT_TELL}"
-            )
+            why.append(f"{one.trait}: {_no_effect(one)}")
         elif one.leader == "mean_diff":
             answers.add("yes")
             why.append(f"{one.trait}: {_against(one, 'mean_diff')}")

@@ -163,6 +163,19 @@ def test_cleaning_is_advised_only_where_it_is_better_and_never_where_the_massive
     assert words in found.findings[1].sentence
 
 
+def test_a_tie_on_a_trait_where_nothing_steers_does_not_say_that_cleaning_is_not_needed() -> None:
+    """Two vectors without an effect tie. A difference needs no effect of the leader."""
+    tie = {"mean_diff": contrast(-3, 3)}
+    idle = evidence(leader_gain=between(-4, 3), cleaning=tie, massive_part="unclear")
+    for others in ([], [dataclasses.replace(idle, trait="b")], [evidence("b", cleaning=tie)]):
+        found = recommend([idle, *others])
+        assert found.cleaning == NOT_ENOUGH
+        assert "refusal: no reliable effect; the best gain is [-4.0, +3.0]." in found.findings[1].because
+    assert recommend([dataclasses.replace(idle, cleaning={"mean_diff": contrast(15, 35)})]).cleaning == "advised"
+    assert recommend([dataclasses.replace(idle, cleaning={"mean_diff": contrast(-35, -15)})]).cleaning == "advised against"
+    assert recommend([evidence(cleaning=tie)]).cleaning == "not needed"
+
+
 def test_signal_for_one_trait_is_enough_to_advise_against_cleaning_though_it_helps_another() -> None:
     found = recommend([evidence(), evidence("b", massive_part="signal")])
     assert found.cleaning == "advised against"
