@@ -291,6 +291,8 @@ def test_one_file_that_holds_a_whole_trait_is_the_same_trait_as_the_body(ada: ht
         ({"a.csv": b"text,label, text\nHi,1,Ho\n"}, {}, "malformed_table", "'text' twice"),
         ({"a.csv": b'text,label\n"Hi,1\n'}, {}, "malformed_table", "a.csv, line"),
         ({"a.csv": b"positive,negative\nHi,\n"}, {}, "invalid_row", "'negative' must be"),
+        ({"a.json": [{"prompt": "x", "label": 1, "response": 3}]}, {}, "invalid_row", "a.json, row 1: the field 'response'"),
+        ({"a.json": [{"positive": "x", "negative": "y", "cluster": 3}]}, {}, "invalid_row", "a.json, row 1: the field 'cluster'"),
         ({"a.json": [{"positive": "x", "negative": "[INST] [/INST] y"}]}, {}, "invalid_row", "a.json, row 1"),
         ({"a.json": [{"positive": "x", "negative": "[INST] [/INST]"}]}, {}, "invalid_row", "a.json, row 1"),
         ({"a.jsonl": b'{"positive": "x", "negative": "y"}\n{'}, {}, "malformed_json", "line 2"),

@@ -50,7 +50,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     taken, whole, used = Taken(), list[tuple[Row, Row]](), set[str]()
     for source in sources:
         for number, row in enumerate(source.rows, start=1):
-            beside = {name: row[name] for name in BESIDE if row.get(name)}
+            beside = _given(source, number, row, BESIDE)
             prompt, label = column(row, PROMPT), column(row, LABEL)
             high, low = column(row, POSITIVE), column(row, NEGATIVE)
             used |= {name for name in (prompt, label, high, low, *BESIDE) if name}
@@ -66,13 +66,18 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
                     taken.negative.append({**beside, "prompt": texts[1]})
             else:
                 used |= {"response"} if prompt and label else set()
-                response = {"response": row["response"]} if row.get("response") else {}
-                one = {**beside, "prompt": words(source, number, row, prompt or PROMPT[0]), **response}
+                asked = words(source, number, row, prompt or PROMPT[0])
+                one = {**beside, "prompt": asked, **_given(source, number, row, ("response",))}
                 (taken.positive if side(source, number, row.get(label or LABEL[0])) else taken.negative).append(one)
     notes = asked_apart(taken, whole, seed)
     taken.notes.append(f"Read as pairs: {len(taken.positive):,} positive and {len(taken.negative):,} negative rows.")
     taken.notes += [*notes, *(note for one in sources for note in leftover(one, sorted(used)))]
     return taken
+
+
+def _given(source: Source, number: int, row: Row, names: Sequence[str]) -> Row:
+    """Returns those of these optional fields that are not blank. Raises Problem 422 for one that is not a text."""
+    return {name: words(source, number, row, name) for name in names if str(row.get(name) or "").strip()}
 
 
 def asked_apart(taken: Taken, whole: Sequence[tuple[Row, Row]], seed: int) -> list[str]:
