@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
+THREADS = "threads"
+"""The cell that holds the number of threads with which a job began. Sums in float32 depend on it, so a job that another worker continues, or
+this one after its setting has changed, computes the rest with as many."""
+
+
 class ServiceContext:
     """Implements `workers.job.JobContext` for one attempt at one job. Leaving the context commits the finished cells, unless the lease is
     lost."""
@@ -42,6 +47,8 @@ class ServiceContext:
         self._done_share = 0.0
         self._share = 0.0
         self._finished: dict[str, bytes] = {}
+        self._threads: bytes | None = None
+        self._threads_kept = False
         self._kept_at = self._began
         self._keeping = threading.RLock()
 
@@ -70,6 +77,9 @@ class ServiceContext:
         shelf = self._process.models()
         if name not in shelf.names():
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
+        if self.device == "cpu" and self._threads is None:
+            self._threads = self._first_threads() or str(shelf.threads).encode()
+            shelf.compute_with(int(self._threads))
         return through_outages(lambda: shelf.take(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
     def model_facts(self, name: str) -> SourcedFacts:
@@ -172,9 +182,17 @@ class ServiceContext:
         self._check_lease()  # not `check`: a node that is stopping still stores finished cells
         with self._keeping:
             self._finished[name] = data
+            if self._threads is not None and not self._threads_kept:
+                self._finished[THREADS], self._threads_kept = self._threads, True
             if time.monotonic() - self._kept_at >= self._process.settings.lease.at_risk:
                 self._keep_finished()
         self._heartbeat.move(None)
+
+    def _first_threads(self) -> bytes | None:
+        """The number of threads with which an earlier attempt, or the job that this one retries, made its cells."""
+        first = self.cell(THREADS) if self._lease.job.attempt > 1 or self._lease.job.retry_of else None
+        self._threads_kept = first is not None
+        return first
 
     def _keep_finished(self) -> None:
         """Commits the cells finished since the last commit, in one transaction."""

@@ -29,11 +29,13 @@ log = structlog.get_logger(__name__)
 
 
 class Shelf:
-    """The loaded models of one child process. `take` loads or finds a model; the keeper's thread unloads idle ones."""
+    """The loaded models of one child process. `take` loads or finds a model; the keeper's thread unloads idle ones. `threads` is the number of
+    threads with which jobs begin on this worker."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         if settings.threads and settings.device == "cpu":
             torch.set_num_threads(settings.threads)
+        self.threads = torch.get_num_threads()
         self._settings = settings
         self._reads = reading(sessions)
         self._cache = ModelCache(settings.model_budget_bytes)
@@ -100,8 +102,15 @@ class Shelf:
         facts_now = replace(lm.facts, reading_hash=known.reading_hash, proofs_version=known.proofs_version)
         return replace(lm, facts=facts_now, record_steps=self._settings.record_steps)
 
+    def compute_with(self, threads: int) -> None:
+        """Sets torch's number of threads until `after_job`."""
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
     def after_job(self) -> None:
-        """Checks that the job left no hook on its models; each model with hooks is unloaded. Raises the first ModelFault hooks_left."""
+        """Checks that the job left no hook on its models; each model with hooks is unloaded. The next job has this worker's own number of
+        threads again. Raises the first ModelFault hooks_left."""
+        self.compute_with(self.threads)
         faults: list[ModelFault] = []
         with self._lock:
             taken, self._taken = self._taken, {}

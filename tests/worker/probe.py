@@ -45,8 +45,11 @@ GLANCE = Glance()
 def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Runs `steps` steps of `seconds` each and commits a cell after each. Does `do` at step `at`, only the first `times` times with `count_in`.
 
-    `at_most` is the number of steps that it announces; `kept` in the result lists the steps found finished.
+    `at_most` is the number of steps that it announces; `kept` in the result lists the steps found finished. Takes the model `takes`; `threads`
+    in the result is then torch's number of threads.
     """
+    if "takes" in spec:
+        context.model(spec["takes"])
     steps = spec.get("steps", 1)
     kept = []
     context.phase("stepping", spec.get("at_most", steps), "steps", stall_seconds=spec.get("stall"))
@@ -65,7 +68,14 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         context.progress(step + 1)
         context.may_yield()
     text = spec.get("text", "done")
-    return Outcome({"text": text, "kept": kept}, [ArtifactBytes("text.txt", text.encode(), "text/plain")])
+    threads = {"threads": _threads()} if "takes" in spec else {}
+    return Outcome({"text": text, "kept": kept, **threads}, [ArtifactBytes("text.txt", text.encode(), "text/plain")])
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _still_to_do(spec: dict[str, Any]) -> bool:
