@@ -22,6 +22,7 @@ def test_a_job_is_continued_and_retried_with_the_threads_with_which_it_began(liv
     continued, retried, fresh = (
         live.ended(job).result for job in (drained, live.retry(failed), live.submit(job_class="model", takes="big"))
     )
-    assert continued["kept"] and continued["threads"] == 2
+    assert continued["kept"]
+    assert continued["threads"] == 2
     assert retried == {"text": "done", "kept": [0], "threads": 2}
     assert fresh["threads"] == 1, "the next job has the worker's own number again"
