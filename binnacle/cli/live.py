@@ -77,8 +77,8 @@ def remark(job: Job, now: datetime) -> str:
         parts.append(f"queue position {job['queue_position']}")
     if job["waits_because"]:
         parts.append(job["waits_because"]["detail"].rstrip("."))
-    if job["eta_at"] and job["state"] in {"queued", "running"}:
-        parts.append(f"about {duration((datetime.fromisoformat(job['eta_at']) - now).total_seconds())} left")
+    if job["eta_at"] and (end := datetime.fromisoformat(job["eta_at"])) > now:
+        parts.append(f"about {duration((end - now).total_seconds())} left")
     if job["attempt"] > 1:
         parts.append(f"attempt {job['attempt']}")
     if job["error"] and job["state"] == "failed":
