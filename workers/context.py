@@ -164,7 +164,7 @@ class ServiceContext:
             if name in self._finished:
                 return self._finished[name]
         digest = through_outages(lambda: self._own_digest(name), lambda: self._heartbeat.lost)
-        return None if digest is None else self._read(digest)
+        return None if digest is None else self._read_kept(digest)
 
     def shared_cell(self, name: str) -> bytes | None:
         own = self.cell(name)
@@ -172,7 +172,7 @@ class ServiceContext:
         if digest is None:
             return own
         try:
-            data = self._read(digest)
+            data = self._read_kept(digest)
         except ObjectMissing:  # the last job with this cell was deleted meanwhile
             return None
         self.commit_cell(name, data)
@@ -231,6 +231,10 @@ class ServiceContext:
 
     def _read(self, digest: str) -> bytes:
         return through_storage_errors(lambda: self._process.storage.get(key_of(digest)), lambda: self._heartbeat.lost)
+
+    def _read_kept(self, digest: str) -> bytes:
+        self._heartbeat.kept()
+        return self._read(digest)
 
     def _artifact_digest(self, job: str, name: str) -> str | None:
         with self._process.reads() as session:

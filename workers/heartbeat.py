@@ -26,10 +26,11 @@ log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.25
 """Delay before a new phase is written, so that a phase that follows at once is written with it, and a short job's phases with its end."""
-SETTLED_SECONDS = 0.5
+SETTLED_SECONDS = 3.0
 """The shortest time from which a pace is computed."""
 TELLING_PART = 0.05
-"""The share of a phase that must be finished before its duration, start-up cost included, can be estimated from its beginning."""
+"""The share of a phase that must be finished before its duration, start-up cost included, can be estimated from its beginning; and the share of
+the whole job before the duration of later phases can."""
 
 
 @dataclass
@@ -37,8 +38,9 @@ class Phase:
     """The handler's last report of its phase. `share` is the part of the whole job's work in this phase, `before` the part in earlier phases;
     `after` is the measured time of the later phases in seconds, if known.
 
-    The job counts as hung after `stall_seconds` without progress. `began` and `first` use the monotonic clock; `first` is the time and number of
-    the first finished units.
+    The job counts as hung after `stall_seconds` without progress. `began` and the times of `base` and `first` use the monotonic clock. `base` is
+    the time and number at which the work of this attempt began, if units of earlier attempts were counted; `first` that of its first finished
+    units.
     """
 
     name: str
@@ -50,32 +52,53 @@ class Phase:
     began: float
     done: int = 0
     after: float | None = None
+    base: tuple[float, int] | None = None
     first: tuple[float, int] | None = None
 
-    def move(self, done: int, now: float) -> None:
-        """Records that `done` units are finished; `now` is a monotonic time, as `began` is."""
+    def move(self, done: int, now: float, *, kept: bool = False) -> None:
+        """Records that `done` units are finished, the newest of them by an earlier attempt if `kept`; `now` is a monotonic time, as `began`
+        is."""
         self.done = min(done, self.total)
-        if self.first is None and self.done:
+        if kept:
+            self.base, self.first = (now, self.done), None
+        elif self.first is None and self.done > self._base[1]:
             self.first = now, self.done
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimates the seconds until the whole job ends, at this phase's pace; None before an estimate is possible.
+        """Estimates the seconds until the whole job ends, at the pace of this attempt in this phase; None before an estimate is possible.
+
+        Shares are approximate: while little of the job is done, they say nothing of the later phases.
+        """
+        left, rest = self._phase_left(now), max(0.0, 1 - self.before - self.share)
+        if left is None:
+            return None
+        if self.after is not None or not rest:
+            return left + (self.after or 0.0)
+        since, kept = self._base
+        if (self.done - kept) / self.total * self.share < TELLING_PART:
+            return None
+        whole_phase = (now - since + left) / (1 - kept / self.total)
+        return left + whole_phase * rest / self.share
+
+    def _phase_left(self, now: float) -> float | None:
+        """The seconds until this phase ends.
 
         The pace is measured from the first finished units on, because a phase has a start-up cost (reading the prompts of a batch). Where the
         first units are a large part of the phase, they suffice for the estimate.
         """
-        if self.first is None or now - self.began < SETTLED_SECONDS:
+        since, kept = self._base
+        if self.first is None or now - since < SETTLED_SECONDS:
             return None
         at, units = self.first
-        if self.done > units and now - at >= SETTLED_SECONDS:
-            left = (now - at) / (self.done - units) * (self.total - self.done)
-        elif self.done >= TELLING_PART * self.total:
-            left = (now - self.began) / self.done * (self.total - self.done)
-        else:
+        if self.done > units:
+            return None if now - at < SETTLED_SECONDS else (now - at) / (self.done - units) * (self.total - self.done)
+        if self.done - kept < TELLING_PART * self.total:
             return None
-        if self.after is not None:
-            return left + self.after
-        return left + (now - self.began + left) * max(0.0, 1 - self.before - self.share) / self.share
+        return (now - since) / (self.done - kept) * (self.total - self.done)
+
+    @property
+    def _base(self) -> tuple[float, int]:
+        return self.base or (self.began, 0)
 
 
 class Heartbeat:
@@ -93,6 +116,7 @@ class Heartbeat:
         self._unwritten: list[Phase] = []
         self._phase: Phase | None = None
         self._moved = False
+        self._kept = False
         self._superseded = False
         self.cancelled = lease.job.cancel_requested_at is not None
         self._thread = threading.Thread(target=self._run, name=f"heartbeat {lease.job.id}", daemon=True)
@@ -122,8 +146,14 @@ class Heartbeat:
         """Records progress; None means that the handler is alive but has nothing to count."""
         with self._lock:
             if self._phase is not None and done is not None:
-                self._phase.move(done, time.monotonic())
+                self._phase.move(done, time.monotonic(), kept=self._kept)
+                self._kept = False
             self._moved = True
+
+    def kept(self) -> None:
+        """Records that the handler read what an earlier attempt finished: its next progress counts that, and does not measure a pace."""
+        with self._lock:
+            self._kept = True
 
     @contextlib.contextmanager
     def unwritten(self) -> Iterator[Reached]:

@@ -46,13 +46,22 @@ class Scene:
 
 @dataclass(frozen=True)
 class Before:
-    """An unfinished job that another job waits for, as the viewer may see it."""
+    """An unfinished job that another job waits for, as the viewer may see it. `done` of `total` units of its phase are finished."""
 
     id: str
     kind: str
     model: str | None
     phase: str
+    done: int
+    total: int
     running: bool
+
+    @property
+    def described(self) -> str:
+        """Returns kind, model, phase and how much of the phase is done, as far as known."""
+        on = f" on {self.model}" if self.model else ""
+        share = f" {self.done * 100 // self.total} %" if self.total else ""
+        return f"{self.kind}{on} ({self.phase}{share})"
 
 
 class WaitingJob(Protocol):
@@ -67,7 +76,7 @@ class WaitingJob(Protocol):
 def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     """Returns the reason of a job that waits for `count` other jobs. `jobs` are the jobs that the viewer may see; running jobs are named."""
     running = [one for one in jobs if one.running]
-    doing = ", ".join(f"{one.kind}{f' on {one.model}' if one.model else ''} ({one.phase})" for one in running[:NAMED])
+    doing = ", ".join(one.described for one in running[:NAMED])
     more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
     now = f". Running now: {doing}{more}" if running else ""
     return WaitReason(code="after_jobs", detail=f"It waits for {counting.counted(count, 'job')} to end{now}.")

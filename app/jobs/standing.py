@@ -86,14 +86,14 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
 def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
     """Returns, for each job, its unfinished predecessors that the viewer may see."""
     rows = session.execute(
-        select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.state)
+        select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.progress_done, Job.progress_total, Job.state)
         .join(Job, Job.id == JobEdge.after_id)
         .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
         .order_by(JobEdge.after_id)
     )
     found: dict[str, list[Before]] = {}
-    for job_id, before, kind, model, phase, state in rows:
-        found.setdefault(job_id, []).append(Before(before, kind, model, phase, state in HELD))
+    for job_id, before, kind, model, phase, done, total, state in rows:
+        found.setdefault(job_id, []).append(Before(before, kind, model, phase, done, total, state in HELD))
     return found
 
 

@@ -1,5 +1,8 @@
-"""Shows a running job on stderr: a live line on a terminal; elsewhere a line for each new state or phase, and each tenth of a phase."""
+"""Shows a running job on stderr: a live line on a terminal; elsewhere a line for each new state or phase, each tenth of a phase, and every
+`REPEAT_SECONDS` for what the job waits for.
+"""
 
+import time
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -9,6 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn
 from binnacle.cli.output import err
 from binnacle.cli.terminal import PlainColumn
 from binnacle.results import Job
+
+REPEAT_SECONDS = 20.0
+"""Shorter than a long poll of the client, so that the change which ends one is always told."""
 
 
 class Watcher:
@@ -23,7 +29,8 @@ class Watcher:
             PlainColumn("{task.description}"), BarColumn(), TaskProgressColumn(), PlainColumn("{task.fields[note]}"), console=err
         )
         self._task = self._bar.add_task("", total=None, note="")
-        self._said = ""
+        self._said = self._waits = ""
+        self._said_at = 0.0
         self._job = ""
 
     def __enter__(self) -> Self:
@@ -51,8 +58,9 @@ class Watcher:
             return
         tenth = progress["done"] * 10 // total if total else 0
         line = f"{headline(job)} {tenth * 10:3d} %" if total else headline(job)
-        if line != self._said:
-            self._said = line
+        waits = job["waits_because"]["detail"] if job["waits_because"] else ""
+        if line != self._said or (waits != self._waits and time.monotonic() - self._said_at >= REPEAT_SECONDS):
+            self._said, self._waits, self._said_at = line, waits, time.monotonic()
             err.print(f"{line}  {remark(job, datetime.now(UTC))}".rstrip())
 
 
@@ -63,7 +71,9 @@ def total_of(job: Job) -> int:
 
 
 def headline(job: Job) -> str:
-    """Returns state and phase, without repeating a word."""
+    """Returns state and phase, without repeating a word; for a job that waits for others, just that: those may well be running."""
+    if job["state"] == "queued" and job["phase"] == "waiting":
+        return "waiting for other jobs"
     return str(job["state"]) if job["phase"] == job["state"] else f"{job['state']}: {job['phase']}"
 
 
@@ -77,8 +87,8 @@ def remark(job: Job, now: datetime) -> str:
         parts.append(f"queue position {job['queue_position']}")
     if job["waits_because"]:
         parts.append(job["waits_because"]["detail"].rstrip("."))
-    if job["eta_at"] and job["state"] in {"queued", "running"}:
-        parts.append(f"about {duration((datetime.fromisoformat(job['eta_at']) - now).total_seconds())} left")
+    if job["eta_at"] and (end := datetime.fromisoformat(job["eta_at"])) > now:
+        parts.append(f"about {duration((end - now).total_seconds())} left")
     if job["attempt"] > 1:
         parts.append(f"attempt {job['attempt']}")
     if job["error"] and job["state"] == "failed":

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -245,6 +246,40 @@ def test_a_queued_job_is_not_shown_at_100_percent(monkeypatch: pytest.MonkeyPatc
     for done in (0, 1):
         live.Watcher()(cast(JobView, job | {"progress": {"done": done, "total": 1, "unit": "jobs"}}))
     assert said.getvalue() == "queued   0 %  0/1 jobs, queue position 1\nqueued  queue position 1\n"
+
+
+def test_a_time_that_has_passed_is_not_said_to_be_left() -> None:
+    now = datetime.now(UTC)
+    job: dict[str, Any] = dict.fromkeys(("queue_position", "waits_because", "error"))
+    job |= {"state": "running", "phase": "steering", "attempt": 1, "progress": {"done": 0, "total": 0, "unit": ""}}
+    said = [live.remark(cast(JobView, job | {"eta_at": (now + timedelta(minutes=left)).isoformat()}), now) for left in (3, -3)]
+    assert said == ["about 3 min left", ""]
+
+
+def test_a_study_tells_now_and_then_what_its_running_jobs_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own progress, the number of ended jobs, may stand still for minutes."""
+    said = io.StringIO()
+    monkeypatch.setattr(live, "err", Console(file=said, width=100))
+    job: dict[str, Any] = dict.fromkeys(("queue_position", "eta_at", "error"))
+    job |= {
+        "state": "queued",
+        "phase": "waiting",
+        "attempt": 0,
+        "progress": {"done": 6, "total": 20, "unit": "jobs"},
+        "id": "job_1",
+    }
+    watcher = live.Watcher()
+    for pause, doing in (
+        (20.0, "reading"),
+        (20.0, "searching doses 1 %"),
+        (0.0, "searching doses 2 %"),
+        (0.0, "searching doses 2 %"),
+    ):
+        monkeypatch.setattr(live, "REPEAT_SECONDS", pause, raising=False)
+        watcher(cast(JobView, job | {"waits_because": {"code": "after_jobs", "detail": f"Running now: steer ({doing})."}}))
+    first, second = said.getvalue().splitlines()
+    assert first == "waiting for other jobs  30 %  6/20 jobs, Running now: steer (reading)"
+    assert second == "waiting for other jobs  30 %  6/20 jobs, Running now: steer (searching doses 2 %)"
 
 
 def test_only_terminal_py_uses_the_console_of_rich() -> None:

@@ -125,6 +125,11 @@ def test_jobs_that_wait_for_others_are_postponed_or_load_their_model_say_so(lane
     assert _codes(lanes, [after, lease.job.id]) == ["after_jobs", "backoff"]
     assert _said(lanes, after) == "It waits for 5 jobs to end. Running now: probe (starting)."
     with lanes.sessions.begin() as session:
+        session.execute(
+            text("UPDATE jobs SET phase = 'reading', progress_done = 1, progress_total = 3 WHERE id = :id"), {"id": held.job.id}
+        )
+    assert _said(lanes, after) == "It waits for 5 jobs to end. Running now: probe (reading 33 %)."
+    with lanes.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET phase = 'loading model' WHERE id = :id"), {"id": held.job.id})
     assert _codes(lanes, [held.job.id]) == ["model_loading"]
 

@@ -38,9 +38,18 @@ def test_one_finished_unit_gives_an_estimate_if_it_is_one_of_a_few() -> None:
 
 def test_units_from_an_earlier_attempt_do_not_count_toward_the_pace() -> None:
     phase = Phase("generating", 100, "tokens", 600.0, 1.0, 0.0, 0.0)
-    phase.move(60, 1.0)
+    phase.move(60, 1.0, kept=True)
+    assert phase.seconds_left(10.0) is None, "nothing was done in this attempt"
     phase.move(70, 11.0)
     assert phase.seconds_left(11.0) == pytest.approx(30)
+
+
+def test_a_small_phase_says_nothing_of_the_phases_after_it() -> None:
+    """Reading for a judge is about 3 % of a steering: one slow piece must not become hours."""
+    phase = Phase("reading", 11856, "tokens", 600.0, 0.03, 0.1, 0.0)
+    for second in range(10, 100, 10):
+        phase.move(60 * second, second)
+        assert phase.seconds_left(second) is None
 
 
 def test_without_a_measured_rest_the_share_of_the_phase_gives_the_time_left() -> None:

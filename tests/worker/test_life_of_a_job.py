@@ -233,3 +233,15 @@ def test_the_estimated_end_of_a_steady_job_is_near_its_end(at_work: Service) -> 
     whole = (job.finished_at - job.started_at).total_seconds()
     assert abs((job.finished_at - estimated).total_seconds()) < 0.25 * whole
     assert job.eta_at is None, "a finished job has no estimate"
+
+
+def test_a_continued_job_is_not_estimated_by_what_an_earlier_attempt_finished(live: Service) -> None:
+    first = live.node()
+    job_id = live.submit(steps=16, seconds=1)
+    live.running(job_id, cells=8)
+    assert first.stop() == 0
+    live.node("light-1")
+    estimated = live.until(lambda: live.job(job_id).eta_at, "an estimate")
+    job = live.ended(job_id)
+    assert job.attempt == 2
+    assert abs((job.finished_at - estimated).total_seconds()) < 4, "8 s are left; at the pace of the kept steps it would be one"

@@ -100,7 +100,8 @@ class _KeptScores:
         names = {row: hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32] for row in dict.fromkeys(rows)}
         try:
             for piece in _pieces(list(names)):
-                if any(names[row] not in self._known for row in piece):
+                fresh = any(names[row] not in self._known for row in piece)
+                if fresh:
                     # the count stays: reporting it raises where the job must stop
                     found = likelihoods(
                         self._lm, self._batch_rows, piece, on_rows=lambda _rows: self._context.progress(self._done)
@@ -108,7 +109,10 @@ class _KeptScores:
                     self._fresh |= zip([names[row] for row in piece], found, strict=True)
                     self._known |= self._fresh
                 self._done += sum(len(text) for _, text in piece)
-                self._context.progress(self._done)
+                if (
+                    fresh
+                ):  # pieces of an earlier attempt are counted with the first of this one, so that they do not look like its pace
+                    self._context.progress(self._done)
                 if time.monotonic() - self._kept_at >= KEEP_SECONDS:
                     self._keep()
                 self._context.may_yield()
