@@ -1,4 +1,4 @@
-"""Downloads files: resumes partial files and keeps a file only if its hash is right."""
+"""Downloads files: resumes partial files, keeps a file only if its hash is right, and replaces no other file without being told to."""
 
 import hashlib
 import re
@@ -22,11 +22,13 @@ FORMATS = ("safetensors", "gguf", "npy")
 """Formats in which a single vector can be downloaded."""
 
 
-def download(connection: Connection, source: Source, to: str | Path, *, file_format: str = "safetensors") -> Path:
+def download(
+    connection: Connection, source: Source, to: str | Path, *, file_format: str = "safetensors", overwrite: bool = False
+) -> Path:
     """Downloads the file that `source` names to `to`: a file, or a folder (ending in /). A vector comes in `file_format`.
 
     The next call resumes an interrupted download of an artifact. Raises CorruptDownload, and leaves nothing at `to`, when the bytes do not
-    have the SHA-256 that the service announced.
+    have the SHA-256 that the service announced. Raises BinnacleError when `to` holds other content, unless `overwrite`.
     """
     href, name, digest = _named(source, file_format)
     href = href.removeprefix(connection.address.url)
@@ -35,8 +37,8 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
             "foreign_download", f"{href} is not on {connection.address.url}; the key is not sent anywhere else."
         )
     target = _target(name, to)
-    if target.exists() and not target.is_file():
-        raise BinnacleError("not_a_file", f"{target} is not a regular file, so it is not replaced. Name a file or a folder.")
+    if holds(target, digest, overwrite=overwrite):
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{digest[:16] if digest else 'new'}.part")
     if digest is None:
@@ -53,9 +55,41 @@ def download(connection: Connection, source: Source, to: str | Path, *, file_for
                 attempts, arrived = Attempts(connection.patience), _size(part)
             if not attempts.pause():
                 raise error if isinstance(error, ServiceError) else connection.unreachable(error) from error
-    _check(part, digest, target)
+    try:
+        # the hash of a vector or of a path of the API is known only now
+        holds(target, _checked(part, digest, target), overwrite=overwrite)
+    except BinnacleError:
+        part.unlink()
+        raise
     part.replace(target)
     return target
+
+
+def download_all(connection: Connection, artifacts: list[Artifact], folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Downloads artifacts into a folder. Raises BinnacleError before the first is written when one would replace other content."""
+    targets = [_target(artifact["name"], f"{folder}/") for artifact in artifacts]
+    for artifact, target in zip(artifacts, targets, strict=True):
+        holds(target, artifact["sha256"], overwrite=overwrite)
+    return [download(connection, *one, overwrite=overwrite) for one in zip(artifacts, targets, strict=True)]
+
+
+def holds(target: Path, digest: str | None, *, overwrite: bool) -> bool:
+    """Returns whether a file has this SHA-256 (None: not known yet, so False). Raises BinnacleError when it must not be replaced."""
+    if not target.exists():
+        return False
+    if not target.is_file():
+        raise BinnacleError("not_a_file", f"{target} is not a regular file, so it is not replaced. Name a file or a folder.")
+    if digest is None:
+        return False
+    if _sha256(target) == digest:
+        return True
+    if not overwrite:
+        raise BinnacleError(
+            "file_exists",
+            f"{target} holds other content, so it is not replaced. Name another folder or file, or replace it: --overwrite on the "
+            "command line, overwrite=True in Python.",
+        )
+    return False
 
 
 def _fetch(connection: Connection, href: str, part: Path, digest: str | None) -> str | None:
@@ -84,17 +118,20 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _check(part: Path, digest: str | None, target: Path) -> None:
-    if digest is None:
-        return
-    with part.open("rb") as arrived:
-        found = hashlib.file_digest(arrived, "sha256").hexdigest()
-    if found != digest:
-        part.unlink()
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(part: Path, digest: str | None, target: Path) -> str:
+    """Returns the SHA-256 of a complete download. Raises CorruptDownload when it is another one than the service announced."""
+    found = _sha256(part)
+    if digest not in (None, found):
         raise CorruptDownload(
             "corrupt_download",
             f"{target.name} arrived with the SHA-256 {found}; the service announced {digest}. Download it again.",
         )
+    return found
 
 
 def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:

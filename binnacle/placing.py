@@ -1,21 +1,26 @@
 """Saves calibration.json where trait-interp looks for it."""
 
-import hashlib
 from pathlib import Path
 
 from binnacle.connection import Connection
-from binnacle.downloads import download
+from binnacle.downloads import download, holds
 from binnacle.errors import BinnacleError
 from binnacle.results import Job
 from binnacle.words.layout import calibration_path
 
 
 def place_calibration(
-    connection: Connection, job: Job, folder: Path, experiment: str | None = None, model_variant: str | None = None
+    connection: Connection,
+    job: Job,
+    folder: Path,
+    experiment: str | None = None,
+    model_variant: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Saves the calibration.json of a job where trait-interp looks for it below `folder`; returns its path.
 
-    Raises BinnacleError, and changes nothing there, for a job of another kind and when a different file is there.
+    Raises BinnacleError, and changes nothing there, for a job of another kind and when a different file is there, unless `overwrite`.
     """
     if job["kind"] != "calibrate":
         raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
@@ -28,12 +33,10 @@ def place_calibration(
     except ValueError as error:
         raise BinnacleError("bad_folder", f"{error} Name others with --experiment and --model-variant.") from error
     target = folder / place
-    if target.exists():
-        if hashlib.sha256(target.read_bytes()).hexdigest() == artifact["sha256"]:
-            return target
-        detail = f"{target} is another calibration. Name another folder with --model-variant or --experiment, or remove the file."
+    if target.exists() and not holds(target, artifact["sha256"], overwrite=True) and not overwrite:
+        detail = f"{target} is another calibration. Name another folder with --model-variant or --experiment, or add --overwrite."
         raise BinnacleError("place_taken", detail)
-    return download(connection, artifact, target)
+    return download(connection, artifact, target, overwrite=overwrite)
 
 
 _NOT_PLACED = {

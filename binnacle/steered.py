@@ -8,9 +8,12 @@ with scope `all` and coefficient c. The file is a pickle, which the service neit
 Needs torch, from the client's extra `[pt]`.
 """
 
+import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from binnacle.downloads import holds
 from binnacle.errors import BinnacleError
 
 if TYPE_CHECKING:
@@ -28,10 +31,12 @@ def write(
     component: str,
     coefficient: float,
     hookpoint: str = HOOKPOINT,
+    overwrite: bool = False,
 ) -> Path:
     """Writes a vector [D] at a layer to the file `to`, which ends in .pt. `hookpoint` is the block's name, with `{layer}` for its number.
 
-    Raises BinnacleError without torch, for a vector that is not at a block's output, and for other braces in `hookpoint`.
+    Raises BinnacleError without torch, for a vector that is not at a block's output, for other braces in `hookpoint`, and when the file
+    exists with other content, unless `overwrite`.
     """
     if component != "residual":
         raise BinnacleError(
@@ -51,7 +56,10 @@ def write(
             "needs_torch",
             f"Writing {to.name} needs torch, which is not installed here. Install it: pip install 'binnacle-interp-client[pt]'",
         ) from error
-    to.parent.mkdir(parents=True, exist_ok=True)
     said = {"steering_vector": torch.tensor(vector), "steering_coefficient": float(coefficient), "action": "add"}
-    torch.save({name: {**said, "head_index": None, "bias": None}}, to)
+    made = io.BytesIO()
+    torch.save({name: {**said, "head_index": None, "bias": None}}, made)
+    if not holds(to, hashlib.sha256(made.getvalue()).hexdigest(), overwrite=overwrite):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(made.getvalue())
     return to

@@ -109,7 +109,7 @@ def study(client: Client, asked: JsonField, folder: Path) -> Job:
     out.print()
     out.print(study_report(client.tables(job["id"])))
     report = next(file for file in job["artifacts"] if file["name"] == "report.html")
-    path = client.download(report, folder / "report.html")
+    path = client.download(report, folder / "report.html", overwrite=True)
     out.print()
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
     return job
@@ -125,7 +125,7 @@ def calibrations(client: Client, study: str, first: str, folder: Path) -> None:
             out.print(f"{node['model']} is not calibrated: {reason} [{node['job']}]")
             continue
         [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
-        path = client.download(artifact, folder / node["model"] / "calibration.json")
+        path = client.download(artifact, folder / node["model"] / "calibration.json", overwrite=True)
         if node["model"] == first:
             out.print(calibration_report(client.calibration(node["job"])))
         out.print(f"calibration.json of {node['model']}: {path}")

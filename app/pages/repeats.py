@@ -24,10 +24,9 @@ def specification(job: JobOut) -> str:
 def repeats(job: JobOut, base: str) -> dict[str, str]:
     """Returns commands that fetch what the page shows, and the stored specification, of which at most the first MOST characters."""
     path = job.links.get("result", job.links["self"])
-    files = [one.name for one in job.artifacts]
     python = ["from binnacle import Client", "", f'with Client("{base}") as client:', f'    job = client.job("{job.id}")']
-    if files:
-        python.append(f'    client.download(job["artifacts"][0], "{files[0]}")')
+    if job.artifacts:
+        python.append("    client.download_all(job)")
     return {
         "curl": f'curl -H "Authorization: Bearer $BINNACLE_KEY" {base}{path}',
         "Python": "\n".join(python),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.output import Json, Overwrite, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.errors import BinnacleError
@@ -16,9 +16,11 @@ from binnacle.results import Job
 
 def get(
     which: Annotated[str, typer.Argument(metavar="JOB|CALIBRATION", help="A job (job_...) or a calibration (cal_...).")],
-    to: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path(),
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The folder for the files; by default one named by the job's id.")
+    ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="trait-interp: put calibration.json where its notebooks look, below --out.")
+        str | None, typer.Option(help="trait-interp: put calibration.json where its notebooks look, below --out or here.")
     ] = None,
     experiment: Annotated[
         str | None, typer.Option(help="With --layout: the experiment's folder, if not the one that the file names.")
@@ -26,6 +28,7 @@ def get(
     model_variant: Annotated[
         str | None, typer.Option(help="With --layout: the variant's folder, if not the one that the file names.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Download the files of a finished job; resumes a partial download and checks SHA-256."""
@@ -33,12 +36,13 @@ def get(
         raise BinnacleError("bad_option", f"--layout is {layout!r}; the only layout is trait-interp.")
     if layout is None and (experiment or model_variant):
         raise BinnacleError("bad_option", "--experiment and --model-variant name folders of --layout trait-interp. Add it.")
+    folders = {"experiment": experiment, "model_variant": model_variant}
     with connected() as client:
         job_id = client.job_of(pick(client, which, "job"))
         paths = (
-            client.download_all(job_id, to)
+            client.download_all(job_id, to, overwrite=overwrite)
             if layout is None
-            else [client.place_calibration(job_id, to, experiment=experiment, model_variant=model_variant)]
+            else [client.place_calibration(job_id, to or "./", overwrite=overwrite, **folders)]
         )
         job = None if paths else client.job(job_id)
     if as_json:

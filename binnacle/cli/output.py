@@ -19,6 +19,7 @@ err = Terminal(stderr=True)
 _OBEYED = re.compile(rf"(?!\n){UNSHOWN.pattern}")
 """Control characters within strings; line breaks are excluded because JSON's own indentation contains them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that holds other content.")]
 
 
 def print_json(value: Any) -> None:

@@ -50,7 +50,10 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan it and estimate its cost.")] = False,
     page: Annotated[
         Path | None,
-        typer.Option("--out", help="Also write the tables as Markdown, to this file; `severity` goes to docs/severity.md."),
+        typer.Option(
+            "--out",
+            help="Also write the tables as Markdown, to this file, which is replaced; `severity` goes to docs/severity.md.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +73,7 @@ def run(
         files = {file["name"]: file for file in job["artifacts"]}
         if page is not None:
             page.parent.mkdir(parents=True, exist_ok=True)
-            err.print(f"tables as Markdown: {client.download(files['report.md'], page)}")
+            err.print(f"tables as Markdown: {client.download(files['report.md'], page, overwrite=True)}")
         if as_json:
             print_json(tables)
             return

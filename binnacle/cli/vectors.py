@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from binnacle.cli.connecting import connected
-from binnacle.cli.output import Json, err, out, print_json
+from binnacle.cli.output import Json, Overwrite, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.cli.terminal import Listing
@@ -80,6 +80,7 @@ def get(
     file_format: Annotated[
         str | None, typer.Option("--format", help="safetensors, gguf or npy; by the ending of --out, else safetensors.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Download a vector and print where it is."""
@@ -90,7 +91,7 @@ def get(
             "bad_option", f"--out ends in .{ending} and --format is {chosen}. Name one of them, or give both the same."
         )
     with connected() as client:
-        _say(client.download(pick(client, vector, "vec"), to, format=chosen), as_json)
+        _say(client.download(pick(client, vector, "vec"), to, format=chosen, overwrite=overwrite), as_json)
 
 
 @commands.command("steered")
@@ -99,11 +100,14 @@ def write_steered(
     coefficient: Annotated[float, typer.Option(help="How much of the unit vector is added, at every position.")],
     to: Annotated[Path, typer.Option("--out", help="A file; its name ends in .pt.")] = Path("steer.pt"),
     hookpoint: Annotated[str, typer.Option(help="The block's name inside the model; {layer} is its number.")] = HOOKPOINT,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write a vector for lm-evaluation-harness (lm_eval --model steered) and print where it is."""
     with connected() as client:
-        _say(client.write_steered(pick(client, vector, "vec"), to, coefficient=coefficient, hookpoint=hookpoint), as_json)
+        held = pick(client, vector, "vec")
+        made = client.write_steered(held, to, coefficient=coefficient, hookpoint=hookpoint, overwrite=overwrite)
+    _say(made, as_json)
 
 
 def _say(path: Path, as_json: bool) -> None:

@@ -123,10 +123,18 @@ class Results(Jobs):
         """
         return self.study_of(study)["nodes"]
 
-    def download(self, source: downloads.Source, to: str | Path = "./", *, format: str = "safetensors") -> Path:  # noqa: A002
+    def download(
+        self,
+        source: downloads.Source,
+        to: str | Path = "./",
+        *,
+        format: str = "safetensors",  # noqa: A002
+        overwrite: bool = False,
+    ) -> Path:
         """Downloads a file to a path or into a folder (ending in `/`); resumes a partial download, and checks the SHA-256.
 
         source: an artifact of a job; a vector or its id, in a `format` (safetensors, gguf, npy); or a path of the API.
+        Raises BinnacleError when the file exists with other content, unless `overwrite`.
 
         >>> vector = next(client.vectors(model="demo-severe"))
         >>> client.download(vector, "vectors/").suffix
@@ -135,24 +143,35 @@ class Results(Jobs):
         >>> client.download(job["artifacts"][0], "results/").name
         'calibration.json'
         """
-        return downloads.download(self._connection, source, to, file_format=format)
+        return downloads.download(self._connection, source, to, file_format=format, overwrite=overwrite)
 
-    def download_all(self, job: str | Job, to: str | Path = "./") -> list[Path]:
-        """Downloads every artifact of a job into a folder.
+    def download_all(self, job: str | Job, to: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
+        """Downloads every artifact of a job into a folder, by default one named by the job's id.
+
+        Raises BinnacleError, and writes nothing, when one of the files exists there with other content, unless `overwrite`.
 
         >>> job = next(client.jobs(kind="calibrate", state="succeeded"))
-        >>> [path.name for path in client.download_all(job, "results")]
+        >>> [str(path.relative_to(job["id"])) for path in client.download_all(job)]
         ['calibration.json']
         """
-        Path(to).mkdir(parents=True, exist_ok=True)
-        return [self.download(artifact, to) for artifact in self.job(job)["artifacts"]]
+        found = self.job(job)
+        return downloads.download_all(
+            self._connection, found["artifacts"], Path(found["id"] if to is None else to), overwrite=overwrite
+        )
 
     def write_steered(
-        self, vector: str | Vector, to: str | Path, *, coefficient: float, hookpoint: str = steered.HOOKPOINT
+        self,
+        vector: str | Vector,
+        to: str | Path,
+        *,
+        coefficient: float,
+        hookpoint: str = steered.HOOKPOINT,
+        overwrite: bool = False,
     ) -> Path:
         """Writes a vector of the residual stream for lm-evaluation-harness' `steered` models to `to` (.pt); needs torch.
 
         coefficient: times the unit vector. hookpoint: the block's name inside the model, with `{layer}` for its number.
+        Raises BinnacleError when the file exists with other content, unless `overwrite`.
 
         >>> client.write_steered(next(client.vectors(model="demo-severe")), "results/steer.pt", coefficient=4.0).name
         'steer.pt'
@@ -165,17 +184,24 @@ class Results(Jobs):
             component=held["component"],
             coefficient=coefficient,
             hookpoint=hookpoint,
+            overwrite=overwrite,
         )
 
     def place_calibration(
-        self, which: str, to: str | Path = "./", *, experiment: str | None = None, model_variant: str | None = None
+        self,
+        which: str,
+        to: str | Path = "./",
+        *,
+        experiment: str | None = None,
+        model_variant: str | None = None,
+        overwrite: bool = False,
     ) -> Path:
         """Saves calibration.json in trait-interp's folders below `to`; experiment, model_variant: by default the file's own.
 
-        Raises BinnacleError for a job of another kind and when another file is there.
+        Raises BinnacleError for a job of another kind and when another file is there, unless `overwrite`.
 
         >>> client.place_calibration(next(client.calibrations())["id"], "work", experiment="mine").parts[:3]
         ('work', 'experiments', 'mine')
         """
         job = self.job(self.job_of(which))
-        return placing.place_calibration(self._connection, job, Path(to), experiment, model_variant)
+        return placing.place_calibration(self._connection, job, Path(to), experiment, model_variant, overwrite=overwrite)

@@ -82,7 +82,7 @@ def test_a_job_from_submission_to_its_file(binnacle: Cli, process: Cli, api: Run
     [path] = read(binnacle("get", job_id, "--out", "results", "--json"))
     assert (tmp_path / path).read_bytes() == lives.FILE
     calibration = read(binnacle("watch", job_id, "--json"))["result"]["calibration"]["id"]
-    assert read(binnacle("get", calibration, "--json")) == ["calibration.json"]
+    assert read(binnacle("get", calibration, "--json")) == [f"{job_id}/calibration.json"]
     assert job_id in binnacle("jobs", "--state", "succeeded").stdout
 
 
@@ -108,6 +108,7 @@ def test_a_calibration_is_shown_and_placed_where_trait_interp_looks(
         )
         with pytest.raises(BinnacleError, match="place_taken"):
             client.place_calibration(chat["id"], tmp_path)
+        assert client.place_calibration(chat["id"], tmp_path, overwrite=True).read_bytes() == data
         with pytest.raises(BinnacleError, match="bad_folder"):
             client.place_calibration(chat["id"], tmp_path, experiment="..")
     [path] = read(binnacle("get", base["id"], "--layout", "trait-interp", "--json"))

@@ -123,6 +123,10 @@ def test_vectors_are_listed_and_fetched(
     assert vector["id"] in binnacle("vectors", "list", "--model", "demo", "--layer", str(vector["layer"])).stdout
     binnacle("vectors", "get", vector["id"], "--out", "named.gguf")
     assert (tmp_path / "named.gguf").read_bytes()[:4] == b"GGUF", "the ending names the format"
+    (tmp_path / "named.gguf").write_text("mine")
+    assert "named.gguf holds other content" in binnacle("vectors", "get", vector["id"], "--out", "named.gguf").stderr
+    assert (tmp_path / "named.gguf").read_text() == "mine"
+    assert binnacle("vectors", "get", vector["id"], "--out", "named.gguf", "--overwrite").returncode == 0
     torn = binnacle("vectors", "get", vector["id"], "--out", "named.npy", "--format", "gguf")
     assert "--out ends in .npy and --format is gguf" in torn.stderr
     got = binnacle("vectors", "get", vector["id"], "--out", "here/", "--format", "npy")

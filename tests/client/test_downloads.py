@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from binnacle import Client, CorruptDownload, ServiceError
+from app.jobs import endings
+from binnacle import BinnacleError, Client, CorruptDownload, ServiceError
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.client.wire import Wire, cut_after, flipped_bytes
@@ -33,6 +34,39 @@ def test_the_file_arrives_unchanged_in_a_folder_or_at_a_path(client: Client, job
     assert client.download(artifact["href"], f"{tmp_path}/by-path/").read_bytes() == DATA
     assert client.download_all(job, tmp_path / "all") == [tmp_path / "all" / "calibration.json"]
     assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_without_a_folder_each_job_has_one_of_its_own(
+    client: Client, job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert client.download_all(job["id"]) == [Path(job["id"]) / "calibration.json"]
+    assert [path.name for path in tmp_path.iterdir()] == [job["id"]]
+
+
+def test_files_of_other_content_are_replaced_only_when_told_to(
+    client: Client, job: dict[str, Any], api: Running, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """All files are checked before the first is written, and an equal file stays."""
+    [path] = client.download_all(job, tmp_path)
+    written = path.stat().st_mtime_ns
+    assert client.download_all(job, tmp_path) == [path]
+    other = client.calibrate("demo", max_new_tokens=3)["id"]
+    lease, blob = lives.claim(sessions), lives.stage(sessions, api.context.storage, b"{}")
+    files = [(name, "application/json", blob) for name in ("another.json", path.name)]
+    with sessions.begin() as session:
+        endings.succeed(session, other, lease.token, {"calibration": lives.SUMMARY}, files, metrics={})
+    [artifact] = [one for one in client.job(other)["artifacts"] if one["name"] == path.name]
+    for refused in (
+        lambda: client.download_all(other, tmp_path),
+        lambda: client.download(artifact, tmp_path),
+        lambda: client.download(artifact["href"], path),
+    ):
+        with pytest.raises(BinnacleError, match=r"file_exists: .*calibration.json holds other content.*--overwrite"):
+            refused()
+    assert ([*tmp_path.iterdir()], path.stat().st_mtime_ns) == ([path], written)
+    assert len(client.download_all(other, tmp_path, overwrite=True)) == 2
+    assert path.read_bytes() == b"{}"
 
 
 def test_the_calibration_is_found_by_its_id_and_by_its_job(client: Client, job: dict[str, Any]) -> None:
@@ -68,6 +102,7 @@ def test_a_later_call_resumes_the_part_file_of_an_earlier_one(
     with Client(wire.url, key) as client:
         assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA
     assert b"range: bytes=300000-" in wire.connections[0].said.lower()
+    (tmp_path / "calibration.json").unlink()
     part.write_bytes(DATA)  # complete: only the digest is left to check
     with Client(wire.url, key) as client:
         assert client.download(job["artifacts"][0], tmp_path).read_bytes() == DATA

@@ -16,11 +16,13 @@ from urllib.parse import unquote
 import httpx2
 import numpy as np
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
 from binnacle import BinnacleError, Client, ServiceError, connection, following
 from binnacle.address import find_address
 from binnacle.cli.submit import read_prompts
 from binnacle.sendable import json_bytes
+from tests.api import lives
 from tests.api.conftest import Running
 from tests.api.extracted import store_extraction
 from tests.client.commands import Cli, run_here
@@ -346,7 +348,10 @@ def test_a_download_does_not_replace_a_pipe(client: Client, tmp_path: Path) -> N
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_folder_that_cannot_be_made_is_named_in_one_line(binnacle: Callable[..., Cli], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(
+    api: Running, binnacle: Callable[..., Cli], sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     job = binnacle("submit", "calibrate", "demo").stdout.strip()
+    lives.succeed(sessions, api.context.storage, lives.claim(sessions))
     assert str(tmp_path / "file" / "sub") in refused(binnacle("get", job, "--out", str(tmp_path / "file" / "sub")), "file_error")

@@ -111,6 +111,10 @@ def test_a_file_for_lm_evaluation_harness_has_its_documented_layout(tmp_path: Pa
     assert held["layers.2"] == {"steering_coefficient": -4.0, "action": "add", "head_index": None, "bias": None}
     assert (vector.dtype, vector.tolist()) == (torch.float32, [1, 2, 3])
     assert layers_of(converted(file)) == {"2": [1, 2, 3]}
+    with pytest.raises(BinnacleError, match="file_exists"):
+        write(ROWS[1].numpy(), file, layer=2, component="residual", coefficient=-4)
+    made = file.stat().st_mtime_ns
+    assert write(ROWS[0].numpy(), file, layer=2, component="residual", coefficient=-4).stat().st_mtime_ns == made
     other = {"layer": 7, "component": "residual", "coefficient": 1.0, "hookpoint": "h.{layer}"}
     assert list(torch.load(write(ROWS[0].numpy(), tmp_path / "b.pt", **other), weights_only=True)) == ["h.7"]
 
