@@ -52,7 +52,7 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     """Fills the rows' slots with their prefixes and returns the sites at which hooks fired. An empty prefix clears its slot. `on_pass()` is
     called after each pass and may raise."""
     fired: set[Site] = set()
-    for part in passes_of(prefixes, pass_tokens(lm), PASS_COST if lm.device.type == "cpu" else LAUNCH_COST):
+    for part in passes_on(lm, prefixes):
         lengths = [len(prefixes[row]) for row in part]
         width = max(lengths)
         if width == 0:
@@ -73,6 +73,11 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
         fired |= hooks.fired
         on_pass()
     return fired
+
+
+def passes_on(lm: LanguageModel, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Divides the rows into the passes in which the model's device computes them (`passes_of`)."""
+    return passes_of(prefixes, pass_tokens(lm), PASS_COST if lm.device.type == "cpu" else LAUNCH_COST)
 
 
 def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[int]]:

@@ -17,6 +17,7 @@ from workers.lm.capture import prefill, reading
 from workers.lm.generation import generate_greedy
 from workers.lm.masks import in_engine
 from workers.lm.model import LanguageModel
+from workers.lm.prefilling import passes_on
 from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
@@ -81,6 +82,8 @@ def largest_difference(
     endless = replace(lm, eos_ids=frozenset())
     with reading(lm, {"residual": keep}):
         answers = generate_greedy(endless, rows, max_new_tokens=new_tokens, batch_rows=len(rows), on_step=lambda _: on_step())
+    prefixes = [row[:-1] for row in rows]
+    parts = [part for part in passes_on(lm, prefixes) if prefixes[part[0]]]  # rows of one token have no pass before the first step
     worst = 0.0
     for number, (prompt, answer) in enumerate(zip(rows, answers, strict=True)):
         ids = [*prompt, *answer[:-1]]
@@ -88,17 +91,16 @@ def largest_difference(
             on_step()
             for layer, states in enumerate(passes):
                 whole = lm.layout.structure.engine == "whole"
-                made_TD = states[-1][number] if whole else _of_row(states, number, len(prompt) - 1)
+                made_TD = states[-1][number] if whole else _of_row(states, parts, number, len(prompt) - 1)
                 sizes_T = reference[layer].norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
                 worst = larger(worst, float(((made_TD - reference[layer]).norm(dim=-1) / sizes_T).max()))
     return worst
 
 
-def _of_row(states: Sequence[Tensor], number: int, prefix: int) -> Tensor:
-    """One row's hidden states [T, D] at one layer: its prefix from the first pass, then one token from each step."""
-    steps = states[1:] if prefix or states[0].shape[1] != 1 else states
-    first = [states[0][number, :prefix]] if prefix else []
-    return torch.cat([*first, *(step[number, :1] for step in steps)])
+def _of_row(states: Sequence[Tensor], parts: Sequence[Sequence[int]], number: int, prefix: int) -> Tensor:
+    """One row's hidden states [T, D] at one layer: its prefix from the pass of its part, then one token from each step."""
+    first = [made_BTD[part.index(number), :prefix] for made_BTD, part in zip(states, parts, strict=False) if number in part]
+    return torch.cat([*first, *(step[number, :1] for step in states[len(parts) :])])
 
 
 def _captured(lm: LanguageModel, ids: list[int]) -> list[Tensor]:
