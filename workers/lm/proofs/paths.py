@@ -83,7 +83,7 @@ def largest_difference(
     with reading(lm, {"residual": keep}):
         answers = generate_greedy(endless, rows, max_new_tokens=new_tokens, batch_rows=len(rows), on_step=lambda _: on_step())
     prefixes = [row[:-1] for row in rows]
-    parts = [part for part in passes_on(lm, prefixes) if prefixes[part[0]]]  # rows of one token have no pass before the first step
+    passed = [part for part in passes_on(lm, prefixes) if prefixes[part[0]]]  # rows of one token have no pass before the first step
     worst = 0.0
     for number, (prompt, answer) in enumerate(zip(rows, answers, strict=True)):
         ids = [*prompt, *answer[:-1]]
@@ -91,7 +91,7 @@ def largest_difference(
             on_step()
             for layer, states in enumerate(passes):
                 whole = lm.layout.structure.engine == "whole"
-                made_TD = states[-1][number] if whole else _of_row(states, parts, number, len(prompt) - 1)
+                made_TD = states[-1][number] if whole else _of_row(states, passed, number, len(prompt) - 1)
                 sizes_T = reference[layer].norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
                 worst = larger(worst, float(((made_TD - reference[layer]).norm(dim=-1) / sizes_T).max()))
     return worst
