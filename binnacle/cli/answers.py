@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from binnacle.cli.connecting import connected
@@ -69,9 +68,9 @@ def answers_report(answers: Sequence[Answer]) -> RenderableType:
 
 def _answer(one: Answer) -> list[RenderableType]:
     """Returns the lines of one answer, below its prompt."""
-    line = Text.assemble(styled(f"{steered_with(one)}: ", "dim"), visible(one["text"]))
-    faults = [] if one["finite"] else [styled("The model produced numbers that are not finite: the dose is too large.", "red")]
-    return [Padding(shown, (0, 0, 0, 2)) for shown in (line, *faults)]
+    line = Text.assemble(styled(f"  {steered_with(one)}: ", "dim"), visible(one["text"]))  # rich's Padding would cut a long line
+    faults = [] if one["finite"] else [styled("  The model produced numbers that are not finite: the dose is too large.", "red")]
+    return [line, *faults]
 
 
 def control_warnings(vectors: Sequence[Vector]) -> list[str]:

@@ -4,6 +4,7 @@ Names that other users give their jobs appear on everybody's terminal. So the co
 messages and table cells, and show characters that a terminal would act on as escapes. Only the command line's own text is styled (`styled`).
 """
 
+import re
 import sys
 from typing import Any
 
@@ -33,6 +34,15 @@ class Terminal(Console):
         super().__init__(
             stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if stream.isatty() else WIDE
         )
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Prints as rich does. In a file or a pipe no line ends in spaces, such as those that fill up a table's last column."""
+        if self.is_terminal:
+            super().print(*objects, **how)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **how)
+        super().print(Text(re.sub(" +\n", "\n", printed.get())), end="")
 
     def render_str(self, text: str, *, style: Any = "", justify: Any = None, overflow: Any = None, **_: Any) -> Text:
         """Returns a string as literal text; rich calls this for messages, cells and headings."""

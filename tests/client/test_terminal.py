@@ -22,7 +22,8 @@ from typer.main import get_command
 
 from app.jobs.models import Job
 from app.jobs.states import State
-from binnacle.cli import application, live, output, running, show, tables, tree
+from binnacle.cli import answers, application, live, output, running, show, tables, tree
+from binnacle.cli.terminal import Listing
 from binnacle.results import Job as JobView
 from tests.api.conftest import PEPPER, Running
 from tests.api.world import World
@@ -173,6 +174,18 @@ def _printed(what: Any) -> str:
     console.file, console.width = io.StringIO(), 200
     console.print(what)
     return console.file.getvalue()
+
+
+def test_no_answer_is_cut_and_no_line_of_a_file_ends_in_spaces() -> None:
+    text = "word " * 100 + "end"  # longer than the 200 columns
+    one = {"system_prompt": None, "prompt": "p", "vector": None, "dose": None, "coefficient": None, "text": text, "finite": True}
+    assert _printed(answers.answers_report(cast(Any, [one]))) == f"p\n  unsteered: {text}\n"
+    table = Listing("job", "name")
+    table.add_row("job_1", "")
+    table.add_row("job_22", "a name")
+    lines = _printed(table).splitlines()
+    assert "  a name" in lines[2]
+    assert lines == [line.rstrip() for line in lines]
 
 
 def test_an_error_of_the_service_prints_as_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
