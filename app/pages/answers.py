@@ -72,9 +72,7 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
             return Answer(f"No massive dimension in the middle layers{size}.", more, "care")
         return Answer(f"No massive dimension{size}.", "Cleaning changes nothing on this model.", "good")
     share = severity.get("share_of_squared_norm")
-    holds = "dominates the norm"
-    if share is not None:
-        holds = f"holds {percent(share)} of the squared norm{_where(aggregate, dim, share)}"
+    holds = "dominates the norm" if share is None else f"holds {_held(aggregate, dim, share)}"
     some = " at some tokens only" if severity.get("scope") == "token_local" else ""
     also = _massive_somewhere(dims, None) if dims else ""
     tone: Tone = "bad" if verdict == "severe" else "care"
@@ -89,17 +87,24 @@ def _massive_somewhere(dims: Sequence[int], aggregate: Aggregate | None) -> str:
     return f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive {where}."
 
 
-def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
-    """Returns the layers at which the dimension has at least half of that share, by the file's own shares."""
-    shares = {
-        int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {} if aggregate else {}).items()
-    }
-    held = [layer for layer in sorted(shares) if shares[layer] >= share / 2]
+def _held(aggregate: Aggregate | None, dim: int, median: float) -> str:
+    """Returns the dimension's least and largest share of the squared norm at the layers at which it has at least half of the median share, and
+    these layers. Without the file's own shares, returns the median, which is over the middle layers.
+    """
+    found = (aggregate.get("norm_share") or {}) if aggregate else {}
+    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in found.items()}
+    held = [layer for layer in sorted(shares) if shares[layer] >= median / 2]
     if not held:
-        return ""
-    contiguous = held == [layer for layer in sorted(shares) if held[0] <= layer <= held[-1]]
-    if contiguous and held[-1] == max(shares):
-        return f" from layer {held[0]} on" if held[0] > min(shares) else " at every layer"
+        return f"{percent(median)} of the squared norm (median of the middle layers)"
+    least, largest = (percent(limit(shares[layer] for layer in held)) for limit in (min, max))
+    return f"{least if least == largest else f'{least} to {largest}'} of the squared norm{_where(held, sorted(shares))}"
+
+
+def _where(held: Sequence[int], layers: Sequence[int]) -> str:
+    """Returns in words which of the layers are held."""
+    contiguous = list(held) == [layer for layer in layers if held[0] <= layer <= held[-1]]
+    if contiguous and held[-1] == layers[-1]:
+        return f" from layer {held[0]} on" if held[0] > layers[0] else " at every layer"
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 

@@ -82,6 +82,7 @@ def of_two_positions() -> dict[str, Any]:
 
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
+EVERYWHERE = {"norm_share": {str(layer): {"163": share} for layer, share in enumerate((0.9965, 0.9838, 0.9591, 0.9101))}}
 FIRST = {"massive_by_layer": {str(layer): [163] if layer < 4 else [] for layer in range(12)}}
 FINDING = {"model": "gemma", "sentence": "Use probe: the cheapest method that ties with the best.", "because": "By rule."}
 MISSING = [{"node": "steer/gemma/refusal", "state": "failed", "reason": ""}]
@@ -92,11 +93,13 @@ PUSHED = [
 ]
 TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("severe", job("calibrate", calibrated("severe", [163, 7], share_of_squared_norm=0.81)), SHARES,
-     "Severe: dimension 163 holds 81 % of the squared norm from layer 5 on."),
+     "Severe: dimension 163 holds 80 % of the squared norm from layer 5 on."),
     ("severe, early", job("calibrate", calibrated("severe", [163], share_of_squared_norm=0.9997)), EARLY,
-     "Severe: dimension 163 holds over 99 % of the squared norm in layers 2-6."),
+     "Severe: dimension 163 holds 80 % of the squared norm in layers 2-6."),
     ("mild, at some tokens", job("calibrate", calibrated("mild", [163], share_of_squared_norm=0.044, scope="token_local")), {},
-     "Mild: dimension 163 holds 4.4 % of the squared norm at some tokens only."),
+     "Mild: dimension 163 holds 4.4 % of the squared norm (median of the middle layers) at some tokens only."),
+    ("mild, at every layer", job("calibrate", calibrated("mild", [163], share_of_squared_norm=0.9591)), EVERYWHERE,
+     "Mild: dimension 163 holds 91 % to over 99 % of the squared norm at every layer."),
     ("none", job("calibrate", calibrated("none", [], ratios={"ratio_to_median": 3.1})), {},
      "No massive dimension: the largest, 163, is 3.1 times the median."),
     ("massive in the first layers only", job("calibrate", calibrated("none", [163], ratios={"ratio_to_median": 5.96})), FIRST,

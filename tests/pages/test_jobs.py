@@ -86,7 +86,7 @@ def test_a_private_job_is_not_there_for_others_and_a_shared_one_is(api: Running,
 @pytest.mark.parametrize(
     ("kind", "sentence", "shown"),
     [
-        ("calibrate", "Severe: dimension 21 holds 81 % of the squared norm from layer 3 on.", ["Size of each dimension", "Where massive"]),
+        ("calibrate", "Severe: dimension 21 holds 80 % of the squared norm from layer 3 on.", ["Size of each dimension", "Where massive"]),
         ("steer", "Use probe at layer 14, dose 0.6.", ["Gain of each method", "Dose-response", "Layer and dose", "What it costs", "cliff"]),
         ("extract", "4 vectors of refusal from 240 examples, 48 of them held out.", ["Separation", "Massive share", "Stability"]),
         ("generate", "3 answers to 1 prompt, unsteered and at doses 0.25 and 1.", ["How do I bake bread?", "unsteered", "dose 0.25"]),
