@@ -60,9 +60,9 @@ def some_unscored() -> dict[str, Any]:
     return found
 
 
-def unsure() -> dict[str, Any]:
-    """The same under a judge that cannot tell the classes apart."""
-    found = steered(92, 86, 96)
+def unsure(clusters: int = 40) -> dict[str, Any]:
+    """The same under a judge that cannot tell the classes apart; without an interval where there are few clusters."""
+    found = steered(92, 86, 96) if clusters >= 20 else steered(92, None, None, n=clusters, clusters=clusters)
     held_out = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
     found["steering"]["summary"]["judge"] = {"held_out_accuracy": 0.72, "held_out": held_out, "tells_apart": False}
     return found
@@ -107,6 +107,10 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("a judge that cannot tell", job("steer", unsure()), {},
      "Not enough evidence: this judge cannot tell the classes apart. "
      "It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance)."),
+    ("a judge that cannot tell, and few questions", job("steer", unsure(clusters=12)), {},
+     "Not enough evidence: this judge cannot tell the classes apart. "
+     "It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance). "
+     "Too few questions, too: 12 question clusters, 20 needed."),
     ("a clear gain", job("steer", steered(92, 86, 96)), {},
      "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("a gain at one of two positions", job("steer", of_two_positions()), {},
@@ -145,6 +149,17 @@ def test_the_first_sentence_of_a_stored_result(name: str, stored: JobOut, aggreg
     found = answer(stored, aggregate)
     assert found.sentence == sentence
     assert re.search(r"[a-z]+_[a-z0-9]", f"{found.sentence} {found.more}") is None, "a field name or an id"
+
+
+def test_what_a_verdict_needs_is_said_beside_the_reasons() -> None:
+    more = answer(job("steer", unsure(clusters=12))).more
+    assert (
+        "A verdict needs another judge and scored held-out questions in 20 clusters. How to use another judge is explained below."
+        in more
+    )
+    assert answer(job("steer", steered(40, None, None, n=12, clusters=12))).more.endswith(
+        "A verdict needs scored held-out questions in 20 clusters."
+    )
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,16 @@ def test_plots_say_how_much_they_leave_out() -> None:
     assert all(note.endswith("Shown are 3 of 4 places; extraction.json has all.") for note in extracted.values())
 
 
+def test_the_judges_card_says_what_to_do_without_commands_for_administrators() -> None:
+    told = {"accuracy": 0.66, "low": 0.55, "high": 0.76, "clusters": 61, "n": 120}
+    facts = {"held_out_accuracy": 0.66, "held_out": told, "tells_apart": False}
+    [card] = [one for one in steering.sections({**SUMMARY, "judge_facts": facts}, "job_1").why if isinstance(one, Card)]
+    said = " ".join(" ".join(line) for line in card.lines)
+    assert "It cannot tell the classes apart" in said
+    assert "An administrator adds another judge" in said
+    assert "curl" not in said
+
+
 def test_plots_that_leave_nothing_out_do_not_speak_of_it() -> None:
     whole = [
         steering.sections(SUMMARY, "job_1"),
