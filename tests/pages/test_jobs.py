@@ -137,6 +137,13 @@ def notes(sections: Sections) -> dict[str, str]:
     return {part.title: part.note for part in (*sections.why, *sections.cost) if isinstance(part, Figure)}
 
 
+def test_a_waiting_job_has_no_attempt_yet(person: Make) -> None:
+    ada = person()
+    page = words(ada.get(f"/jobs/{ada.submit()}").text)
+    assert f"Made by {ada.name}" in page
+    assert "attempt 0" not in page
+
+
 def test_plots_say_how_much_they_leave_out() -> None:
     """A method, a dimension or a place that is missing from a plot must not be taken for one that was not measured."""
     methods = [f"mean_diff_{at}" for at in range(11)]

@@ -54,7 +54,7 @@ def _time(cost: Cost) -> str:
     if "estimated_seconds" not in cost.model_fields_set:
         return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
     if cost.estimated_seconds is None:
-        said = "The time is not known: a job of this kind has not run on this model yet."
+        said = "The time is not known yet: too few jobs of this kind and size have run on this model."
         return f"{said} Estimates from models on the faster engine would be too short." if slower else said
     said = f"About {duration(cost.estimated_seconds)} of device time, by earlier jobs of the model"
     return f"{said}: this includes the slower engine." if slower else f"{said}."
