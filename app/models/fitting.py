@@ -6,7 +6,8 @@ from pydantic import BaseModel, Field
 
 from app.devices.models import Worker
 from app.errors import Problem, invalid
-from binnacle.words.sizes import gib
+from binnacle.words.counting import counted
+from binnacle.words.sizes import bytes_in_words
 from terms.documents.model import ModelFactsDocument
 from terms.room import WIDTHS, room_in
 
@@ -53,13 +54,15 @@ def _fit(facts: ModelFactsDocument, worker: Worker, memory: tuple[int, str, int 
     need = sizes(parameters)[dtype]
     limit = budget if total is None else min(budget, total)
     limit_of = "its budget for models" if limit == budget else "its device's memory"
-    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {gib(need)}; {limit_of} is {gib(limit)}"
+    arithmetic = f"{parameters:,} parameters x {WIDTHS[dtype]} bytes ({dtype}) = {bytes_in_words(need)}; {limit_of} is {bytes_in_words(limit)}"
     row = None if new_tokens is None else _row_bytes(facts, dtype, new_tokens)
     within = need <= limit
     if row is not None and total is not None:
         within = within and need + row <= total
-        beside = f"one row of {SHORTEST} + {new_tokens:,} tokens takes {gib(row)} beside them"
-        arithmetic += f"; {beside}, together {gib(need + row)} of its device's {gib(total)}"
+        beside = (
+            f"one row of a prompt of {counted(SHORTEST, 'token')} and {new_tokens:,} new takes {bytes_in_words(row)} beside them"
+        )
+        arithmetic += f"; {beside}, together {bytes_in_words(need + row)} of its device's {bytes_in_words(total)}"
     return FitOut(
         worker=worker.id, device=worker.device, dtype=dtype, weights_bytes=need, row_bytes=row, limit_bytes=limit, fits=within,
         arithmetic=arithmetic,

@@ -13,6 +13,7 @@ from app.pages.texts.places import method_name, places_of
 from app.pages.wording import interval, listed, number, percent, points
 from binnacle.words.counting import counted
 from binnacle.words.emergence import ranges
+from binnacle.words.evidence import lacking, of_asked
 from binnacle.words.judging import cannot_tell
 from binnacle.words.massive import LIMITS
 from binnacle.words.rounding import digits
@@ -22,8 +23,6 @@ from terms.documents.generation import Answered
 Found = Mapping[str, Any]
 """A part of a job's result, of any version: any field may be missing."""
 Tone = Literal["good", "care", "bad", "plain"]
-CLUSTERS_NEEDED = 20
-"""Least clusters of questions for an interval (docs/science.md, 5)."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,7 @@ def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
             return Answer(f"No massive dimension in the middle layers{size}.", more, "care")
         return Answer(f"No massive dimension{size}.", "Cleaning changes nothing on this model.", "good")
     share = severity.get("share_of_squared_norm")
-    holds = "dominates the norm"
-    if share is not None:
-        holds = f"holds {percent(share)} of the squared norm{_where(aggregate, dim, share)}"
+    holds = "dominates the norm" if share is None else f"holds {_held(aggregate, dim, share)}"
     some = " at some tokens only" if severity.get("scope") == "token_local" else ""
     also = _massive_somewhere(dims, None) if dims else ""
     tone: Tone = "bad" if verdict == "severe" else "care"
@@ -89,17 +86,24 @@ def _massive_somewhere(dims: Sequence[int], aggregate: Aggregate | None) -> str:
     return f"{counted(len(dims), 'dimension')} {'is' if len(dims) == 1 else 'are'} massive {where}."
 
 
-def _where(aggregate: Aggregate | None, dim: int, share: float) -> str:
-    """Returns the layers at which the dimension has at least half of that share, by the file's own shares."""
-    shares = {
-        int(layer): dims.get(str(dim), 0.0) for layer, dims in (aggregate.get("norm_share") or {} if aggregate else {}).items()
-    }
-    held = [layer for layer in sorted(shares) if shares[layer] >= share / 2]
+def _held(aggregate: Aggregate | None, dim: int, median: float) -> str:
+    """Returns the dimension's least and largest share of the squared norm at the layers at which it has at least half of the median share, and
+    these layers. Without the file's own shares, returns the median, which is over the middle layers.
+    """
+    found = (aggregate.get("norm_share") or {}) if aggregate else {}
+    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in found.items()}
+    held = [layer for layer in sorted(shares) if shares[layer] >= median / 2]
     if not held:
-        return ""
-    contiguous = held == [layer for layer in sorted(shares) if held[0] <= layer <= held[-1]]
-    if contiguous and held[-1] == max(shares):
-        return f" from layer {held[0]} on" if held[0] > min(shares) else " at every layer"
+        return f"{percent(median)} of the squared norm (median of the middle layers)"
+    least, largest = (percent(limit(shares[layer] for layer in held)) for limit in (min, max))
+    return f"{least if least == largest else f'{least} to {largest}'} of the squared norm{_where(held, sorted(shares))}"
+
+
+def _where(held: Sequence[int], layers: Sequence[int]) -> str:
+    """Returns in words which of the layers are held."""
+    contiguous = list(held) == [layer for layer in layers if held[0] <= layer <= held[-1]]
+    if contiguous and held[-1] == layers[-1]:
+        return f" from layer {held[0]} on" if held[0] > layers[0] else " at every layer"
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 
@@ -112,21 +116,20 @@ def steering(summary: Found) -> Answer:
         return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
     test = (summary.get("questions") or {}).get("test") or {}
     scored = leader.get("scored") or {}
-    asked = f" on {_of_asked(scored.get('n'), test['n'], 'held-out question')}" if "n" in test else ""
+    asked = f" on {of_asked(scored.get('n'), test['n'], 'held-out question')}" if "n" in test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
     places = places_of(row["group"] for row in rows)
     name = method_name(leader["group"], places)
     where = f"{name}{',' if len(places) > 1 else ' at'} {layers_named(leader['layers'])}{dose}"
     low, high, delta = leader.get("delta_low"), leader.get("delta_high"), leader["delta"]
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
-    if low is None or high is None:
-        clusters = test.get("clusters")
-        used = "" if clusters is None else _of_asked(scored.get("clusters"), clusters, "question cluster")
-        why = f"{used}, {CLUSTERS_NEEDED} needed" if used else "no interval"
-        return Answer(f"Not enough evidence: {why}.", f"The best so far is {where}: {gain}.", "care")
-    doubt = cannot_tell(summary.get("judge") or {})
-    if doubt is not None:
-        return Answer(doubt, f"It scored {where} best: {gain}. How to use another judge is explained below.", "care")
+    lack = lacking(summary)
+    if lack is None and (low is None or high is None):
+        lack = "Not enough evidence: no interval.", ""
+    if lack is not None:
+        why, needed = lack
+        how = "How to use another judge is explained below." if cannot_tell(summary.get("judge") or {}) else ""
+        return Answer(why, " ".join(filter(None, [f"The best so far is {where}: {gain}.", needed, how])), "care")
     coherence = leader.get("coherence")
     kept = f"Answers keep a coherence of {number(coherence)} out of 100." if coherence is not None else ""
     if high < 0:
@@ -134,11 +137,6 @@ def steering(summary: Found) -> Answer:
     if low <= 0:
         return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
-
-
-def _of_asked(scored: int | None, asked: int, noun: str) -> str:
-    """Returns `22 questions`, or `19 of 22 questions scored` where some have no score."""
-    return counted(asked, noun) if scored in (None, asked) else f"{scored} of {counted(asked, noun)} scored"
 
 
 def study(found: Found) -> Answer:

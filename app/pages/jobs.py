@@ -19,6 +19,7 @@ from app.pages.devices import holds_in_words
 from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
 from app.pages.forms.again import form_of
+from app.pages.forms.labels import labelled
 from app.pages.histories import entries
 from app.pages.rendering import HEADERS, Shown, base_of, page
 from app.pages.repeats import MOST, repeats, specification
@@ -52,6 +53,7 @@ async def job_page(
         "job.jinja",
         **await _standing(context, job, viewer),
         answer=answer(job, found.aggregate),
+        warnings=[labelled(form_of(job), one) for one in job.warnings],
         why=found.why,
         cost=found.cost,
         nodes=nodes,

@@ -23,8 +23,9 @@ from app.jobs.submitting import Answer
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import choices
-from app.pages.forms.fields import Field, named_in_json
+from app.pages.forms.fields import named_in_json
 from app.pages.forms.kinds import FORMS, FormKind
+from app.pages.forms.labels import labelled
 from app.pages.forms.prices import Cost, Price, price
 from app.pages.rendering import HEADERS, Shown, base_of, page
 from app.pages.repeats import requests
@@ -153,10 +154,10 @@ async def _shown(
     if check and not incomplete:
         try:
             body = form.body(values)
-            cost = price(await dry_run(context, viewer, form, body))
+            cost = price(await dry_run(context, viewer, form, body), form)
         except (Problem, RequestValidationError) as error:
             problem = refusal(error)
-    found = _at_fields(form.all_fields, problem)
+    found = _at_fields(form, problem)
     return {
         "form": form,
         "values": values,
@@ -172,13 +173,13 @@ async def _shown(
     }
 
 
-def _at_fields(fields: tuple[Field, ...], problem: Problem | None) -> dict[str, list[str]]:
+def _at_fields(form: FormKind, problem: Problem | None) -> dict[str, list[str]]:
     """Returns the errors of each field, by the JSON pointers of the problem; under the empty name, errors without a field."""
     if problem is None:
         return {}
-    names = {field.name for field in fields}
+    names = {field.name for field in form.all_fields}
     found: dict[str, list[str]] = {}
     for one in problem.errors or [{"pointer": "", "detail": problem.detail}]:
         name = one["pointer"].lstrip("/").split("/")[0]
-        found.setdefault(name if name in names else "", []).append(one["detail"])
+        found.setdefault(name if name in names else "", []).append(labelled(form, one["detail"]))
     return found

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.errors import Problem, as_error
 from app.settings import Settings
-from binnacle.words.sizes import gib
+from binnacle.words.sizes import bytes_in_words
 from terms.documents.jobs import ErrorFacts
 from terms.values import JsonObject
 
@@ -46,8 +46,8 @@ def check_room(settings: Settings, size: int) -> None:
         free = shutil.disk_usage(folder).free
         if free - size < kept:
             detail = (
-                f"{gib(free)} are free at {folder} on the server, and {gib(kept)} must stay free; this upload has {size:,} bytes. "
-                f"Nothing was stored. {advice}"
+                f"{bytes_in_words(free)} are free at {folder} on the server, and {bytes_in_words(kept)} must stay free; this upload has "
+                f"{size:,} bytes. Nothing was stored. {advice}"
             )
             facts: JsonObject = {"folder": str(folder), "free_bytes": free, "min_free_bytes": kept, "upload_bytes": size}
             raise Problem(507, "low_disk", detail, facts=facts)
@@ -60,7 +60,7 @@ def shortage(settings: Settings) -> ErrorFacts | None:
         free = shutil.disk_usage(folder).free
         if free < least:
             detail = (
-                f"{gib(free)} are free at {folder}, and no new job starts below {gib(least)} "
+                f"{bytes_in_words(free)} are free at {folder}, and no new job starts below {bytes_in_words(least)} "
                 "(BINNACLE_MIN_FREE_BYTES). Make room: `binnacle gc` lists results that can be removed."
             )
             return as_error("low_disk", detail, folder=str(folder), free_bytes=free, min_free_bytes=least)

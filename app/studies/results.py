@@ -60,7 +60,9 @@ class StudyCost(BaseModel):
     jobs: int
     reused: int
     nodes: list[JsonField] = Field(description="every job with its arithmetic and estimate")
-    estimated_seconds: float | None = Field(description="device time of all jobs; null if a model has not run such a job before")
+    estimated_seconds: float | None = Field(
+        description="device time of all jobs; null where too few such jobs have run on a model"
+    )
     warnings: list[str] = Field(description="what the result will lack, and what to add; kept with the job")
     arithmetic: str
     limit: int = Field(description="most jobs of a study on this server, its report included")

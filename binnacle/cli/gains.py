@@ -7,13 +7,15 @@ from rich.console import Group, RenderableType
 from binnacle.cli.terminal import Listing, styled
 from binnacle.results import Steering
 from binnacle.words.counting import counted
+from binnacle.words.evidence import lacking
 from binnacle.words.judging import cannot_tell, spread_in_words, told_apart
 
 
 def steering_report(steering: Steering) -> RenderableType:
     """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence.
 
-    Below the table: the number of questions, methods with fewer scored, what the judge tells apart, and the unsteered scores.
+    Below the table: the number of questions, why there is no verdict, what the judge tells apart, the unsteered scores, and methods with fewer
+    scored questions.
     """
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
@@ -27,9 +29,10 @@ def steering_report(steering: Steering) -> RenderableType:
         f"judge {steering['judge']}."
     )
     facts = summary.get("judge") or {}
-    judge = cannot_tell(facts) or told_apart(facts)
+    why, needed = lacking(summary) or ("", "")
+    judge = "" if cannot_tell(facts) else told_apart(facts)
     base = f"Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
-    said = [about, judge, base, spread_in_words(unsteered), *_fewer(summary["methods"], test)]
+    said = [about, why, needed, judge, base, spread_in_words(unsteered), *_fewer(summary["methods"], test)]
     return Group(table, "", styled(" ".join(filter(None, said)), ""))
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from binnacle.board import Model, Proof
 from binnacle.cli.terminal import Listing, styled
-from binnacle.words.sizes import gib
+from binnacle.words.sizes import bytes_in_words
 from binnacle.words.visible import visible
 
 STYLES = {"passed": "green", "limited": "yellow", "refused": "bold red", "unproven": "yellow"}
@@ -28,7 +28,7 @@ def model_report(model: Model) -> RenderableType:
     rows["source"] = model["source"] + (f" at {model['revision']}" if model["revision"] else "")
     rows |= {title: _number(facts[name]) for name, title in FACTS.items() if name in facts}
     if isinstance(size := facts.get("bytes"), int):
-        rows["weights"] = f"{gib(size)}, {facts.get('dtype')}"
+        rows["weights"] = f"{bytes_in_words(size)}, {facts.get('dtype')}"
     rows |= {
         f"{part} hash": str(facts[f"{part}_hash"])[:12]
         for part in ("weight", "tokenizer", "reading")
@@ -47,7 +47,9 @@ def model_report(model: Model) -> RenderableType:
 def _proofs(proofs: list[Proof]) -> Table:
     table = Listing("proof", "outcome", "figure", "what was found")
     for proof in proofs:
-        figure = gib(proof["figure"]) if proof["unit"] == "bytes" else f"{proof['figure']:,.3g} {proof['unit']}".strip()
+        figure = (
+            bytes_in_words(proof["figure"]) if proof["unit"] == "bytes" else f"{proof['figure']:,.3g} {proof['unit']}".strip()
+        )
         outcome = styled(proof["outcome"], STYLES[proof["outcome"]])
         table.add_row(proof["name"], outcome, figure, styled(proof["sentence"], ""))
     return table

@@ -24,6 +24,11 @@ REMEDY = (
     "`Authorization: Bearer KEY`. Then name it in /judge, or score the answers of a finished steering again: "
     "POST /v1/steerings/{id}/rescore with its name in /judge; no steered text is generated again."
 )
+SHORT_REMEDY = (
+    "An administrator adds another judge, at an endpoint or a registered model; docs/judges.md has the commands. Then name it in a new "
+    "steering, or score these answers again with it (POST /v1/steerings/{id}/rescore); no steered text is generated again."
+)
+"""The remedy without commands, for a page that every user reads."""
 NEEDED = 70.0
 """Percent of held-out responses that the interval must reach for a verdict (docs/science.md, 4.7)."""
 NO_VERDICT = "not enough evidence"

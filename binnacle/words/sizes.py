@@ -1,7 +1,9 @@
 """Formats numbers of bytes for people."""
 
 
-def gib(size: float) -> str:
-    """Returns a size as `2.88 GiB`, with two significant digits below 0.1: `0.0037 GiB`."""
-    value = size / 2**30
-    return f"{value:,.2f} GiB" if value >= 0.1 or value == 0 else f"{value:.2g} GiB"
+def bytes_in_words(size: float) -> str:
+    """Returns a size as `2.88 GiB`, `3.83 MiB`, `37.75 KiB` or `12 bytes`: in the largest unit of which it holds a tenth."""
+    for name, unit in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= unit / 10:
+            return f"{size / unit:,.2f} {name}"
+    return f"{size:.0f} bytes"

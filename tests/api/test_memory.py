@@ -80,7 +80,7 @@ def test_a_row_that_no_device_can_hold_is_refused_at_its_new_tokens(
         assert (answer.status_code, found["code"]) == (422, "does_not_fit")
         assert [one["pointer"] for one in found["errors"]] == ["/max_new_tokens"]
     assert f"a: {facts['n_parameters']:,} parameters x 4 bytes (float32)" in found["detail"]
-    assert f"one row of 1 + {NEW} tokens takes" in found["detail"]
+    assert f"one row of a prompt of 1 token and {NEW} new takes" in found["detail"]
     assert ada.post(f"/v1/{route}", json=request | {"max_new_tokens": 1}).status_code == 202, "a shorter row fits"
 
 
@@ -98,7 +98,7 @@ def test_what_fits_one_device_by_a_byte_is_admitted_and_the_price_says_what_it_t
     ]
     [said] = [line for line in price(Cost.model_validate(cost)).lines if "Memory" in line]
     assert said.startswith("Memory on b: ")
-    assert f"one row of 1 + {NEW} tokens" in said
+    assert f"one row of a prompt of 1 token and {NEW} new" in said
     assert ada.post("/v1/calibrations", json=request).status_code == 202
 
 

@@ -99,6 +99,22 @@ def test_a_steering_is_shown_with_what_its_judge_tells_apart_and_with_questions_
     assert said.endswith("Scored fewer than asked: response[:5]/residual/mean_diff 41 questions (20 clusters).")
 
 
+def test_a_steering_is_shown_with_every_reason_why_it_has_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the words of its page, the judge's reason first."""
+    stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0)}, {})
+    told = {"accuracy": 0.66, "low": 0.55, "high": 0.76, "clusters": 61, "n": 120}
+    stored["judge_facts"] = {"held_out_accuracy": 0.66, "held_out": told, "tells_apart": False}
+    stored["questions"]["test"] = {"n": 12, "clusters": 12}
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Not enough evidence: this judge cannot tell the classes apart. It classifies 66 % [55, 76] of held-out responses correctly "
+        "(61 clusters; 50 % is chance). Too few questions, too: 12 question clusters, 20 needed. "
+        "A verdict needs another judge and scored held-out questions in 20 clusters."
+    ) in said
+
+
 def test_a_demo_names_the_model_that_could_not_be_calibrated(
     client: Client, api: Running, sessions: sessionmaker[Session], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

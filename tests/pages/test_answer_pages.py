@@ -35,7 +35,7 @@ def test_the_best_run_is_shown_beside_the_unsteered_one(api: Running, person: Ma
     assert page.count("<h3>unsteered</h3>") == page.count("<h3>probe, layer 14, dose 0.6</h3>") == 3
     assert "<ins>Steered</ins>" in page
     assert "<del>Plain</del>" in page
-    assert "trait 90, coherence 91; trait +89" in text
+    assert "trait 90, coherence 91; steering changed the trait by +89" in text
     assert "not scored" in text
     assert "Judge: trait \u201c90\u201d, unsure" in text
 

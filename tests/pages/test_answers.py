@@ -60,9 +60,9 @@ def some_unscored() -> dict[str, Any]:
     return found
 
 
-def unsure() -> dict[str, Any]:
-    """The same under a judge that cannot tell the classes apart."""
-    found = steered(92, 86, 96)
+def unsure(clusters: int = 40) -> dict[str, Any]:
+    """The same under a judge that cannot tell the classes apart; without an interval where there are few clusters."""
+    found = steered(92, 86, 96) if clusters >= 20 else steered(92, None, None, n=clusters, clusters=clusters)
     held_out = {"low": 0.62, "high": 0.81, "clusters": 61, "n": 120, "accuracy": 0.72}
     found["steering"]["summary"]["judge"] = {"held_out_accuracy": 0.72, "held_out": held_out, "tells_apart": False}
     return found
@@ -82,6 +82,7 @@ def of_two_positions() -> dict[str, Any]:
 
 SHARES = {"norm_share": {str(layer): {"163": 0.01 if layer < 5 else 0.8} for layer in range(12)}}
 EARLY = {"norm_share": {str(layer): {"163": 0.8 if 2 <= layer <= 6 else 0.01} for layer in range(12)}}
+EVERYWHERE = {"norm_share": {str(layer): {"163": share} for layer, share in enumerate((0.9965, 0.9838, 0.9591, 0.9101))}}
 FIRST = {"massive_by_layer": {str(layer): [163] if layer < 4 else [] for layer in range(12)}}
 FINDING = {"model": "gemma", "sentence": "Use probe: the cheapest method that ties with the best.", "because": "By rule."}
 MISSING = [{"node": "steer/gemma/refusal", "state": "failed", "reason": ""}]
@@ -92,11 +93,13 @@ PUSHED = [
 ]
 TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("severe", job("calibrate", calibrated("severe", [163, 7], share_of_squared_norm=0.81)), SHARES,
-     "Severe: dimension 163 holds 81 % of the squared norm from layer 5 on."),
+     "Severe: dimension 163 holds 80 % of the squared norm from layer 5 on."),
     ("severe, early", job("calibrate", calibrated("severe", [163], share_of_squared_norm=0.9997)), EARLY,
-     "Severe: dimension 163 holds over 99 % of the squared norm in layers 2-6."),
+     "Severe: dimension 163 holds 80 % of the squared norm in layers 2-6."),
     ("mild, at some tokens", job("calibrate", calibrated("mild", [163], share_of_squared_norm=0.044, scope="token_local")), {},
-     "Mild: dimension 163 holds 4.4 % of the squared norm at some tokens only."),
+     "Mild: dimension 163 holds 4.4 % of the squared norm (median of the middle layers) at some tokens only."),
+    ("mild, at every layer", job("calibrate", calibrated("mild", [163], share_of_squared_norm=0.9591)), EVERYWHERE,
+     "Mild: dimension 163 holds 91 % to over 99 % of the squared norm at every layer."),
     ("none", job("calibrate", calibrated("none", [], ratios={"ratio_to_median": 3.1})), {},
      "No massive dimension: the largest, 163, is 3.1 times the median."),
     ("massive in the first layers only", job("calibrate", calibrated("none", [163], ratios={"ratio_to_median": 5.96})), FIRST,
@@ -104,6 +107,10 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("a judge that cannot tell", job("steer", unsure()), {},
      "Not enough evidence: this judge cannot tell the classes apart. "
      "It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance)."),
+    ("a judge that cannot tell, and few questions", job("steer", unsure(clusters=12)), {},
+     "Not enough evidence: this judge cannot tell the classes apart. "
+     "It classifies 72 % [62, 81] of held-out responses correctly (61 clusters; 50 % is chance). "
+     "Too few questions, too: 12 question clusters, 20 needed."),
     ("a clear gain", job("steer", steered(92, 86, 96)), {},
      "Use probe at layer 14, dose 0.6. Gain +92 points [+86, +96] on 72 held-out questions."),
     ("a gain at one of two positions", job("steer", of_two_positions()), {},
@@ -142,6 +149,17 @@ def test_the_first_sentence_of_a_stored_result(name: str, stored: JobOut, aggreg
     found = answer(stored, aggregate)
     assert found.sentence == sentence
     assert re.search(r"[a-z]+_[a-z0-9]", f"{found.sentence} {found.more}") is None, "a field name or an id"
+
+
+def test_what_a_verdict_needs_is_said_beside_the_reasons() -> None:
+    more = answer(job("steer", unsure(clusters=12))).more
+    assert (
+        "A verdict needs another judge and scored held-out questions in 20 clusters. How to use another judge is explained below."
+        in more
+    )
+    assert answer(job("steer", steered(40, None, None, n=12, clusters=12))).more.endswith(
+        "A verdict needs scored held-out questions in 20 clusters."
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from app.auth import repository as accounts
+from app.devices.models import Worker
 from app.jobs import claims
 from app.jobs.claims import Lease, Reached
 from app.pages import home
@@ -49,6 +50,59 @@ def test_a_result_fits_both_sizes_and_has_drawn_its_plots(
         for drawn in drawings:
             assert drawn.rect["width"] > 200
             assert drawn.get_attribute("aria-label")
+    as_before(chrome)
+
+
+BROKEN_WORDS = """
+const found = [], range = document.createRange(), walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  if (!walker.currentNode.parentElement.closest('table.list td')) continue;
+  for (const word of walker.currentNode.data.matchAll(/[a-z]+/gi)) {
+    range.setStart(walker.currentNode, word.index);
+    range.setEnd(walker.currentNode, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map(one => one.top)).size > 1) found.push(word[0]);
+  }
+}
+return found;
+"""
+"""The words in cells of lists that stand on more than one line."""
+
+
+def test_on_a_phone_lists_break_no_word_and_a_time_stands_in_its_own_row(
+    api: Running, ada: Person, person: Make, chrome: Chrome
+) -> None:
+    job = ada.submit()
+    lease = claimed(api, job)
+    ada.submit()
+    memory = {"models": 3_100_000_000, "device_free": 20_000_000_000, "device_total": 24_000_000_000}
+    with api.sessions.begin() as session:
+        progress = {
+            "phase": "preparing_the_judge_of_refusal",
+            "progress_done": 3,
+            "progress_total": 10,
+            "progress_unit": "prompts",
+        }
+        claims.report(session, job, lease.token, Reached([("phase", {"phase": "preparing_the_judge_of_refusal"})], progress))
+        about = {"device": "cpu", "job_class": "model", "host": "phone", "parent_pid": 1, "version": "0.1.0"}
+        session.add(Worker(id="model-0@phone", models=["demo-severe", "demo-healthy"], memory=memory, **about))
+    sized(chrome, *SIZES[1])
+    chrome.get(f"{api.url}/")
+    rows = chrome.find_elements(By.CSS_SELECTOR, ".jobs tbody tr")
+    assert len(rows) == 2
+    for row in rows:
+        made = row.find_element(By.CSS_SELECTOR, ".made").rect
+        assert made["y"] >= row.rect["y"]
+        assert made["y"] + made["height"] <= row.rect["y"] + row.rect["height"] + 1
+    chrome.delete_all_cookies()
+    chrome.get(f"{api.url}/sign-in")
+    chrome.switch_to.active_element.send_keys(person("admin").key + Keys.ENTER)
+    until(chrome, lambda: "/sign-in" not in chrome.current_url)
+    for path in ("/models", "/fleet"):
+        chrome.get(api.url + path)
+        assert chrome.execute_script("return document.documentElement.scrollWidth") <= SIZES[1][0]
+        assert chrome.execute_script(BROKEN_WORDS) == [], path
+    with api.sessions.begin() as session:
+        session.delete(session.get_one(Worker, "model-0@phone"))
     as_before(chrome)
 
 

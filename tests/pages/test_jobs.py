@@ -86,7 +86,7 @@ def test_a_private_job_is_not_there_for_others_and_a_shared_one_is(api: Running,
 @pytest.mark.parametrize(
     ("kind", "sentence", "shown"),
     [
-        ("calibrate", "Severe: dimension 21 holds 81 % of the squared norm from layer 3 on.", ["Size of each dimension", "Where massive"]),
+        ("calibrate", "Severe: dimension 21 holds 80 % of the squared norm from layer 3 on.", ["Size of each dimension", "Where massive"]),
         ("steer", "Use probe at layer 14, dose 0.6.", ["Gain of each method", "Dose-response", "Layer and dose", "What it costs", "cliff"]),
         ("extract", "4 vectors of refusal from 240 examples, 48 of them held out.", ["Separation", "Massive share", "Stability"]),
         ("generate", "3 answers to 1 prompt, unsteered and at doses 0.25 and 1.", ["How do I bake bread?", "unsteered", "dose 0.25"]),
@@ -137,6 +137,13 @@ def notes(sections: Sections) -> dict[str, str]:
     return {part.title: part.note for part in (*sections.why, *sections.cost) if isinstance(part, Figure)}
 
 
+def test_a_waiting_job_has_no_attempt_yet(person: Make) -> None:
+    ada = person()
+    page = words(ada.get(f"/jobs/{ada.submit()}").text)
+    assert f"Made by {ada.name}" in page
+    assert "attempt 0" not in page
+
+
 def test_plots_say_how_much_they_leave_out() -> None:
     """A method, a dimension or a place that is missing from a plot must not be taken for one that was not measured."""
     methods = [f"mean_diff_{at}" for at in range(11)]
@@ -157,6 +164,16 @@ def test_plots_say_how_much_they_leave_out() -> None:
     extracted = notes(extraction.sections({"vectors": places}))
     assert len(extracted) == 9
     assert all(note.endswith("Shown are 3 of 4 places; extraction.json has all.") for note in extracted.values())
+
+
+def test_the_judges_card_says_what_to_do_without_commands_for_administrators() -> None:
+    told = {"accuracy": 0.66, "low": 0.55, "high": 0.76, "clusters": 61, "n": 120}
+    facts = {"held_out_accuracy": 0.66, "held_out": told, "tells_apart": False}
+    [card] = [one for one in steering.sections({**SUMMARY, "judge_facts": facts}, "job_1").why if isinstance(one, Card)]
+    said = " ".join(" ".join(line) for line in card.lines)
+    assert "It cannot tell the classes apart" in said
+    assert "An administrator adds another judge" in said
+    assert "curl" not in said
 
 
 def test_plots_that_leave_nothing_out_do_not_speak_of_it() -> None:

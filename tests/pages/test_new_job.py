@@ -50,7 +50,7 @@ def test_check_says_the_price_with_its_arithmetic_and_makes_nothing(person: Make
     ada = person()
     page = words(ada.send("/new/calibrate", model="demo", max_new_tokens="32", do="check").text)
     assert "50 prompts x 32 new tokens = 1,600 generated tokens." in page
-    assert "The time is not known" in page
+    assert "The time is not known yet: too few jobs of this kind and size have run on this model." in page
     assert ada.keyed.get("/v1/jobs").json()["items"] == []
     empty = words(ada.send("/new/calibrate", do="check").text)
     assert "Still to fill in: Model." in empty
@@ -58,8 +58,8 @@ def test_check_says_the_price_with_its_arithmetic_and_makes_nothing(person: Make
 
 def test_what_a_result_would_lack_is_said_before_submit_and_on_the_jobs_page(person: Make) -> None:
     ada = person()
-    asked = {"model": "demo", "trait": "refusal", "further": '{"test_limit": 5}'}
-    lacks = "at most 5 test clusters; a verdict needs 20"
+    asked = {"model": "demo", "trait": "refusal", "test_limit": "5"}
+    lacks = '"Held-out questions, at most" is 5: at most 5 test clusters; a verdict needs 20'
     assert lacks in words(ada.send("/new/steer", do="check", **asked).text)
     job = sent_job(ada, "steer", **asked)
     assert lacks in words(ada.get(f"/jobs/{job['id']}").text)
@@ -90,7 +90,12 @@ def test_a_form_that_is_sent_twice_makes_one_job(person: Make) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "field", "sentence"),
     [
-        ("calibrate", {"model": "demo", "layers": "2, 90"}, "layers", "demo has 8 layers, 0 to 7"),
+        (
+            "calibrate",
+            {"model": "demo", "layers": "2, 90"},
+            "layers",
+            '"Layers" (value 2) names layer 90; demo has 8 layers, 0 to 7',
+        ),
         ("calibrate", {"model": "demo", "max_new_tokens": "many"}, "max_new_tokens", "must be a whole number"),
         ("calibrate", {"model": "demo", "rule": "nonsense"}, "rule", "one of the rules for massive dims"),
         ("calibrate", {"model": "demo", "further": "{"}, "further", "This is not valid JSON"),

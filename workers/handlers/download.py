@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from app.settings import Settings, get_settings
 from app.storage.space import hub_cache
-from binnacle.words.sizes import gib
+from binnacle.words.sizes import bytes_in_words
 from terms.specs import DownloadSpec
 from workers.job import JobContext, JobFault, Outcome, TransientFault
 from workers.lm.errors import ModelFault
@@ -74,9 +74,9 @@ def check_room(model: HubModel, missing: int, cache: Path, kept_free: int) -> No
     free = shutil.disk_usage(place).free
     if missing + kept_free > free:
         detail = (
-            f"{gib(missing)} of {model.name} to download + {gib(kept_free)} that must stay free "
-            f"(BINNACLE_MIN_FREE_BYTES) = {gib(missing + kept_free)}, but {gib(free)} are free at {place}: "
-            f"{gib(missing + kept_free - free)} are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
+            f"{bytes_in_words(missing)} of {model.name} to download + {bytes_in_words(kept_free)} that must stay free "
+            f"(BINNACLE_MIN_FREE_BYTES) = {bytes_in_words(missing + kept_free)}, but {bytes_in_words(free)} are free at {place}: "
+            f"{bytes_in_words(missing + kept_free - free)} are missing. Make room (binnacle gc), or move the store (BINNACLE_HUB_CACHE)."
         )
         raise JobFault(
             "disk_too_small", detail, missing_bytes=missing, min_free_bytes=kept_free, free_bytes=free, folder=str(place)

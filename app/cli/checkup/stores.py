@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.cli.checkup.finding import Finding
 from binnacle.errors import BinnacleError
-from binnacle.words.sizes import gib
+from binnacle.words.sizes import bytes_in_words
 
 FREE_BYTES = 5 << 30
 """Free bytes below which a note advises to make room: a model, the database and the results soon no longer fit."""
@@ -52,9 +52,11 @@ def disk(home: Path) -> Iterator[Finding]:
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
     for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(settings))]):
         free = shutil.disk_usage(folder).free
-        detail = f"{gib(free)} free at {folder}"
+        detail = f"{bytes_in_words(free)} free at {folder}"
         if free < least:
-            advice = f"{detail}, under {gib(least)} (BINNACLE_MIN_FREE_BYTES): no new job starts. Make room: binnacle gc"
+            advice = (
+                f"{detail}, under {bytes_in_words(least)} (BINNACLE_MIN_FREE_BYTES): no new job starts. Make room: binnacle gc"
+            )
             yield Finding("disk", "fault", advice)
         elif free < FREE_BYTES:
             yield Finding(

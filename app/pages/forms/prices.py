@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.models.running import RunningOut
+from app.pages.forms.kinds import FormKind
+from app.pages.forms.labels import labelled
 from app.pages.wording import duration, size, whole
 from app.quotas.schemas import Admission, QuotaUse
 from binnacle.words.counting import counted
@@ -38,15 +40,16 @@ class Cost(RunningOut):
     admission: Admission
 
 
-def price(cost: Cost) -> Price:
-    """Returns the estimate from the answer of the service's dry run."""
+def price(cost: Cost, form: FormKind | None = None) -> Price:
+    """Returns the estimate from the answer of the service's dry run, in the words of the form."""
     admission = cost.admission
     said = [f"{cost.arithmetic[:1].upper()}{cost.arithmetic[1:].rstrip('.')}."]
     if cost.limit:
         said.append(f"The limit of this server is {whole(cost.limit)}.")
     said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
     quotas = [_quota(one) for one in admission.quotas]
-    return Price(said, list(cost.warnings), quotas, admission.would_pass, admission.detail or "")
+    warnings = [labelled(form, one) for one in cost.warnings]
+    return Price(said, warnings, quotas, admission.would_pass, labelled(form, admission.detail or ""))
 
 
 def _time(cost: Cost) -> str:
@@ -54,7 +57,7 @@ def _time(cost: Cost) -> str:
     if "estimated_seconds" not in cost.model_fields_set:
         return f"It goes before longer jobs and takes seconds on a loaded model{', more than on the faster engine' if slower else ''}."
     if cost.estimated_seconds is None:
-        said = "The time is not known: a job of this kind has not run on this model yet."
+        said = "The time is not known yet: too few jobs of this kind and size have run on this model."
         return f"{said} Estimates from models on the faster engine would be too short." if slower else said
     said = f"About {duration(cost.estimated_seconds)} of device time, by earlier jobs of the model"
     return f"{said}: this includes the slower engine." if slower else f"{said}."

@@ -11,7 +11,7 @@ from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sectio
 from app.pages.texts.places import method_name, places_of
 from app.pages.texts.runs import dose_of, key_of
 from app.pages.wording import interval, number, points, shown_of
-from binnacle.words.judging import REMEDY, cannot_tell, judge_in_words
+from binnacle.words.judging import SHORT_REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
 
 MOST = 8
@@ -27,10 +27,11 @@ def sections(summary: Summary | None, job: str) -> Sections:
     why = kept(
         _gains(summary, leads),
         Links([("Read the answers", leads(None))]),
+        _judge(summary),
         curves(summary, "trait", leads),
         layers(summary, leads),
     )
-    return Sections(why, kept(_judge(summary), curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
+    return Sections(why, kept(curves(summary, "coherence", leads), _costs(summary, leads), _stops(summary)))
 
 
 def leader_of(summary: Summary) -> Group | None:
@@ -40,9 +41,10 @@ def leader_of(summary: Summary) -> Group | None:
 
 def _judge(summary: Summary) -> Card:
     """Returns a card on how far the judge can be trusted, and what to do if it cannot tell the classes apart."""
-    doubt = cannot_tell(summary.get("judge_facts") or {})
     lines = [(judge_in_words(summary), "")]
-    return Card("The judge", lines if doubt is None else [*lines, (doubt, ""), (REMEDY, "")])
+    if cannot_tell(summary.get("judge_facts") or {}):
+        lines.append(("It cannot tell the classes apart: no gain that it scored has a verdict.", SHORT_REMEDY))
+    return Card("The judge", lines)
 
 
 def _chosen(summary: Summary) -> list[Subject]:

@@ -5,7 +5,7 @@ Refused: two sets of weights in one folder, a config that names other weights, a
 
 from pathlib import Path
 
-from binnacle.words.sizes import gib
+from binnacle.words.sizes import bytes_in_words
 from workers.lm.errors import ModelFault
 from workers.lm.facts import ModelFacts
 from workers.lm.folder import check_folder, files_changed, weight_files
@@ -32,5 +32,5 @@ def same_files(folder: Path, facts: ModelFacts) -> Proof:
         "passed",
         size,
         "bytes",
-        f"{count} ({gib(size)}): one set of weights, hashed, scanned and loaded unchanged.",
+        f"{count} ({bytes_in_words(size)}): one set of weights, hashed, scanned and loaded unchanged.",
     )
