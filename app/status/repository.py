@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Float, case, cast, func, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
@@ -71,7 +72,9 @@ def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], leas
         .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
         .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
         .where(wanted)
-        .order_by(Worker.job_class, Worker.id)
+        # a job that an earlier process of this name left is held until its lease ends, as after a restore; the worker runs the later one
+        .ext(distinct_on(Worker.job_class, Worker.id))
+        .order_by(Worker.job_class, Worker.id, Job.started_at.desc(), Job.id)
     )
     found = []
     for row, silent, job_id, shown, hold in session.execute(statement):

@@ -104,6 +104,18 @@ def test_the_board_shows_workers_and_queues_and_hides_names(
         assert (others["workers"][0]["busy_with"], others["waiting"]) == ("another", [])
 
 
+def test_a_worker_that_holds_a_job_of_its_predecessor_is_listed_once(ada: httpx2.Client, sessions: sessionmaker[Session]) -> None:
+    """After the restore of a backup, the job that ran during it is held until its lease ends."""
+    ids = {submit(ada)["id"], submit(ada)["id"]}
+    claim(sessions)
+    [first] = ada.get("/v1/status").json()["workers"]
+    claim(sessions)
+    [worker] = ada.get("/v1/status").json()["workers"]
+    assert {first["busy_with"], worker["busy_with"]} == ids
+    [device] = ada.get("/v1/devices").json()["items"]
+    assert device["busy_with"] == worker["busy_with"]
+
+
 @pytest.fixture
 def metrics_port(settings: Settings, unused_port: int) -> int:
     """The port of the metrics."""
