@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +35,12 @@ class Address:
 def home_folder() -> Path:
     """Returns the data folder of the embedded service: `BINNACLE_HOME`, or `~/.binnacle`."""
     return Path(os.environ.get("BINNACLE_HOME") or "~/.binnacle").expanduser()
+
+
+def naming(home: Path) -> str:
+    """Returns `BINNACLE_HOME=FOLDER `, with which a command in any terminal begins to find this data folder; empty for ~/.binnacle."""
+    folder = home.expanduser().absolute()
+    return "" if folder == Path("~/.binnacle").expanduser() else f"BINNACLE_HOME={shlex.quote(str(folder))} "
 
 
 def find_address(url: str | None = None, key: str | None = None, home: Path | None = None) -> Address:

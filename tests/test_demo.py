@@ -73,19 +73,32 @@ def interrupted_demo(home: Path, study: str) -> tuple[str, str]:
     return rest, found[1]
 
 
+def typed(command: str) -> str:
+    """What a command prints in another terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BINNACLE_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
 def test_an_interrupted_demo_says_what_becomes_of_its_study_and_the_next_continues_it() -> None:
     home = make_folder() / "data"
     said, begun = interrupted_demo(home, "study submitted")
     assert f"The service of this run is stopped, and its jobs with it. What they finished is kept in {home}" in said
-    assert "binnacle watch job_" not in said
+    assert (hint := re.search(rf"`([^`]*) watch {begun}`", said)), said
     assert carrying(f"{MARK}={home}") == []
     up = Up(home)
     up.start()
     try:
+        assert begun in typed(f"{hint[1]} jobs")
+        assert (shell := re.search("^shell *(export .*) [(]", up.output(), re.MULTILINE)), up.output()
+        assert begun in typed(f"{shell[1]}; binnacle jobs")
         said, continued = interrupted_demo(home, "the study of an earlier demo continues")
         assert continued == begun
         assert "The service was running before and still runs; the jobs continue." in said
         assert up.get("/v1/jobs/" + begun)[1]["state"] in ("queued", "running")
         assert begun in [job["id"] for job in up.get("/v1/jobs")[1]["items"]]
+        assert (stop := re.search("Stop the study: (.*)", said)), said
+        assert begun in typed(stop[1])
     finally:
         up.stop()

@@ -83,6 +83,27 @@ def test_every_command_of_the_readme_works_in_its_order(up: Up, tmp_path: Path) 
     assert (tmp_path / "openapi.json").stat().st_size > 10_000
 
 
+@pytest.mark.timeout(600)
+def test_the_curl_commands_work_for_a_member_who_names_their_key_file(up: Up, tmp_path: Path) -> None:
+    """The member has nothing of the server but its address and a key, in the file of docs/quickstart-member.md."""
+    operator = {**os.environ, "BINNACLE_HOME": str(up.home)}
+    program = [sys.executable, "-m", "app.cli"]
+    subprocess.run([*program, "models", "add", "demo-severe", "shipped/models/demo-severe"], env=operator, cwd=ROOT, check=True)
+    made = subprocess.run([*program, "keys", "create", "ada", "--json"], env=operator, cwd=ROOT, check=True, capture_output=True)
+    (tmp_path / ".binnacle-key").write_text(json.loads(made.stdout)["key"] + "\n")
+    [block] = [text for _, text in blocks() if "curl" in text and "KEY_FILE" in text]
+    first, rest = block.replace(URL, up.url).split("\n", 1)
+    assert "~/.binnacle-key" in first
+    script = f"set -euxo pipefail\nKEY_FILE=~/.binnacle-key\n{rest}"
+    member = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=member, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert json.loads((tmp_path / "calibration.json").read_text())["aggregate"]["massive_dims"]
+    assert (tmp_path / "refusal.gguf").stat().st_size > 100
+
+
 def test_every_file_and_command_the_readme_names_exists() -> None:
     named = set(re.findall(r"`((?:app|shipped|docs|tests|docker|\.ci)[\w./-]*)`", README))
     assert named

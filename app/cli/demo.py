@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from binnacle import BinnacleError, Client, ServiceError
-from binnacle.address import home_folder, local_key
+from binnacle.address import home_folder, local_key, naming
 from binnacle.board import Model
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import err, out
@@ -26,16 +26,6 @@ from terms.values import JsonField
 START_SECONDS = 180.0
 CPU_WORKERS = 2
 """The shipped models keep a core busy each; more workers than this gain little, and a laptop stays usable."""
-
-CONTINUES = (
-    "The service was running before and still runs; the jobs continue. See them: binnacle jobs. Stop one: binnacle cancel JOB"
-)
-KEPT = (
-    "The service of this run is stopped, and its jobs with it. What they finished is kept in {home}: run the same command again to "
-    "continue. `binnacle up --home {home}` lets the jobs continue, too; watch them from another terminal with `binnacle watch JOB`."
-)
-REMOVED = "The service of this run is stopped, and its jobs with it. Its data folder is removed, so the next run starts from the beginning."
-"""What is said after Ctrl-C."""
 
 
 def demo(
@@ -64,25 +54,49 @@ def demo(
     with ExitStack() as kept:
         data = Path(kept.enter_context(TemporaryDirectory(prefix="binnacle-demo-"))) if clean else home or home_folder()
         ours = address_of_running(data.absolute()) is None
-        client = kept.enter_context(running_service(data.absolute(), kept=not clean))
-        err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
-        for name, folder in folders.items():
-            register(client, name, folder)
-        for name in folders:
-            ready(client.await_model(name))
-        err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
-        job = study(client, asked, out_dir)
-        pages = "`binnacle up` and, beside it, `binnacle open`" if ours else "`binnacle open`"
-        again = "" if clean or keep else f"; the jobs stay: see them with {pages}"
-        err.print(f"{time.monotonic() - started:.0f} s in all{again}")
-        if keep:
-            show(client, job, ours=ours)
+        binnacle, job = f"{naming(data)}binnacle", None
+        try:
+            with running_service(data.absolute()) as client:
+                err.print(f"service ready at {client.url} after {time.monotonic() - started:.0f} s")
+                for name, folder in folders.items():
+                    register(client, name, folder)
+                for name in folders:
+                    ready(client.await_model(name))
+                err.print(f"models inspected and proved after {time.monotonic() - started:.0f} s")
+                job = begun(client, asked)
+                results(client, job, asked["models"][0], out_dir)
+                pages = f"`{binnacle} up` and, beside it, `{binnacle} open`" if ours else f"`{binnacle} open`"
+                again = "" if clean or keep else f"; the jobs stay: see them with {pages}"
+                err.print(f"{time.monotonic() - started:.0f} s in all{again}")
+                if keep:
+                    show(client, job, binnacle, ours=ours)
+        except KeyboardInterrupt:
+            err.print(interrupted(data, job, binnacle, ours=ours, kept=not clean))
+            raise
 
 
-def show(client: Client, job: Job, *, ours: bool) -> None:
+def interrupted(home: Path, job: str | None, binnacle: str, *, ours: bool, kept: bool) -> str:
+    """Returns what became of the jobs after Ctrl-C, and what to do.
+
+    job: the study's, once it was submitted. binnacle: how a command in another terminal begins. kept: whether the data folder stays.
+    """
+    watch = f"{binnacle} watch {job}" if job else f"{binnacle} jobs"
+    if not ours:
+        stop = f" Stop the study: {binnacle} cancel {job}" if job else ""
+        return f"The service was running before and still runs; the jobs continue. Watch them: {watch}.{stop}"
+    stopped = "The service of this run is stopped, and its jobs with it."
+    if not kept:
+        return f"{stopped} Its data folder is removed, so the next run starts from the beginning."
+    return (
+        f"{stopped} What they finished is kept in {home.absolute()}: run the same command again to continue. `{binnacle} up` lets the jobs "
+        f"continue, too; watch them from another terminal with `{watch}`."
+    )
+
+
+def show(client: Client, job: str, binnacle: str, *, ours: bool) -> None:
     """Says where the study's page is. A service that was started for the demo (`ours`) is kept up until Ctrl-C."""
     out.print(f"the study's page: {client.sign_in_address(job)}")
-    once = "The address works once, within 60 seconds; `binnacle open` makes another."
+    once = f"The address works once, within 60 seconds; `{binnacle} open` makes another."
     if not ours:
         err.print(f"{once} The service was running before and still runs.")
         return
@@ -91,28 +105,32 @@ def show(client: Client, job: Job, *, ours: bool) -> None:
         signal.pause()
 
 
-def study(client: Client, asked: JsonField, folder: Path) -> Job:
-    """Runs the study, prints each model's calibration and the tables, keeps the files in `folder`; the study's job.
+def begun(client: Client, asked: JsonField) -> str:
+    """Submits the study and returns its job.
 
     Finished jobs of the same calculation are used, so that a second demo is a matter of seconds; the study of one that was interrupted
     continues.
     """
-    begun = (job for job in unfinished(client, "report", "demo") if asked.items() <= job["spec"]["study"].items())
-    if job := next(begun, None):
+    earlier = (job for job in unfinished(client, "report", "demo") if asked.items() <= job["spec"]["study"].items())
+    if job := next(earlier, None):
         err.print(f"the study of an earlier demo continues: {job['id']}")
     else:
         job = client.submit("study", reuse=True, name="demo", **asked)
         err.print(f"study submitted: {job['id']}")
+    return job["id"]
+
+
+def results(client: Client, study: str, first: str, folder: Path) -> None:
+    """Waits for the study, prints the calibration of the model `first` and the tables, keeps the files in `folder`."""
     with Watcher(lasting=False) as watcher:
-        job = client.wait(job, on_change=watcher)
-    calibrations(client, job["id"], asked["models"][0], folder)
+        job = client.wait(study, on_change=watcher)
+    calibrations(client, study, first, folder)
     out.print()
-    out.print(study_report(client.tables(job["id"])))
+    out.print(study_report(client.tables(study)))
     report = next(file for file in job["artifacts"] if file["name"] == "report.html")
     path = client.download(report, folder / "report.html", overwrite=True)
     out.print()
     out.print(f"report.html, with plots ({report['size']:,} bytes): {path}")
-    return job
 
 
 def calibrations(client: Client, study: str, first: str, folder: Path) -> None:
@@ -162,25 +180,13 @@ def address_of_running(home: Path) -> str | None:
     return there.url if there is not None and answers(there.url, home) else None
 
 
-@contextmanager
-def running_service(home: Path, *, kept: bool = True) -> Iterator[Client]:
-    """A client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards.
-
-    After Ctrl-C, says what became of the jobs. kept: whether the folder stays when the service is stopped.
-    """
+def running_service(home: Path) -> AbstractContextManager[Client]:
+    """Returns a client of the service in `home`. Where none runs, one is started for the purpose and stopped afterwards."""
     url = address_of_running(home)
-    if url is not None:
-        err.print(f"using the service that runs from {home}")
-        service: AbstractContextManager[Client] = Client(url, local_key(home))
-        said = CONTINUES
-    else:
-        service, said = started_service(home), KEPT.format(home=home) if kept else REMOVED
-    try:
-        with service as client:
-            yield client
-    except KeyboardInterrupt:
-        err.print(said)
-        raise
+    if url is None:
+        return started_service(home)
+    err.print(f"using the service that runs from {home}")
+    return Client(url, local_key(home))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from app.embedded.supervisor import Options, Supervisor
 from app.embedded.worker_host import WorkerHost, WorkerOptions
 from app.settings import Settings, get_settings
 from app.storage.checking import check_bucket
+from binnacle.address import naming
 from binnacle.cli.output import err, out, print_error, print_warnings
 from binnacle.cli.terminal import styled
 
@@ -112,6 +113,7 @@ def _until_stopped(run: Callable[[], None]) -> int:
 def _announce(service: Supervisor, running: Running, host: str) -> None:
     """Prints the service's addresses, key, workers and folders, and warns if the broker does not answer."""
     home = service.home
+    named = naming(home.folder)
     rows = {
         "API": f"{running.url}  (every route: {running.url}/openapi.json)"
         + ("" if host == urlsplit(running.url).hostname else f", listening on {host}"),
@@ -124,6 +126,7 @@ def _announce(service: Supervisor, running: Running, host: str) -> None:
         ),
         "workers": ", ".join(plan.description for plan in service.workers),
         "data": str(home.folder),
+        **({"shell": f"export {named} (run it in each terminal from which commands are to find this service)"} if named else {}),
         "logs": str(home.logs),
     }
     if service.options.sharing:

@@ -109,10 +109,13 @@ def share(
     with connected() as client:
         what = pick(client, what)
         shown = client.share(what, "group" if group else "public" if public else "private", group)
+        nodes = client.nodes(shown["id"]).values() if shown.get("kind") == "report" and not as_json else ()
     if as_json:
         print_json(shown)
-    else:
-        err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}")
+        return
+    parts = sum(node["shared"] and not (node["reused"] and private) for node in nodes)  # a reused job becomes visible to no fewer
+    its = f", and with it {parts} {'job' if parts == 1 else 'jobs'} of the study" if parts else ""
+    err.print(f"{what} is {shown['visibility']}{f': {group}' if group else ''}{its}")
 
 
 def show(

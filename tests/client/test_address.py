@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from binnacle import Client, NoService
-from binnacle.address import Address, find_address
+from binnacle.address import Address, find_address, naming
 from binnacle.connection import Connection
 
 
@@ -30,6 +30,14 @@ def test_arguments_override_the_environment_which_overrides_the_data_folder(home
     assert (find_address().url, find_address().key) == ("http://lab:8000", "lab key")
     chosen = find_address("https://other", "other key")
     assert (chosen.url, chosen.key) == ("https://other", "other key")
+
+
+def test_a_command_names_a_data_folder_unless_it_is_the_usual_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another terminal may lack the BINNACLE_HOME of this one."""
+    assert naming(home) == f"BINNACLE_HOME={home} "
+    assert naming(home / "my data") == f"BINNACLE_HOME='{home}/my data' "
+    monkeypatch.setenv("HOME", str(home))
+    assert naming(Path("~/.binnacle")) == naming(home / ".binnacle") == ""
 
 
 def test_a_trailing_v1_is_dropped_from_the_address() -> None:

@@ -132,7 +132,7 @@ def test_a_demo_names_the_model_that_could_not_be_calibrated(
 
 def test_a_demo_leaves_a_service_that_was_running_before(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     """`--keep` has nothing to keep up then, so the demo ends."""
-    show(client, client.calibrate("demo"), ours=False)
+    show(client, client.calibrate("demo")["id"], "binnacle", ours=False)
     said = capsys.readouterr()
     assert said.out.startswith(f"the study's page: {client.url}")
     assert "The service was running before and still runs." in said.err

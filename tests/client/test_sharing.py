@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
 from app.devices.models import Worker
+from app.jobs import endings
 from app.retention import service as retention
+from binnacle import Client
+from binnacle.cli.live import remark
 from tests.api import lives
 from tests.api.conftest import Running
 from tests.api.receiver import Receiver
 from tests.client.test_cli import Cli, binnacle, environment, read
+from tests.contract.contents import STUDY
 
 __all__ = ["binnacle", "environment"]
 
@@ -51,6 +56,34 @@ def receiver() -> Iterator[Receiver]:
     made = Receiver()
     yield made
     made.close()
+
+
+def test_sharing_a_study_says_how_many_jobs_follow_it(binnacle: Cli, api: Running, environment: dict[str, str]) -> None:
+    with Client(api.url, environment["BINNACLE_KEY"]) as client:
+        study = client.submit("study", **(STUDY | {"models": ["demo"]}))["id"]
+        parts = [node["job"] for node in client.nodes(study).values()]
+        assert len(parts) > 1
+        for option, visibility in (("--public", "public"), ("--private", "private")):
+            said = binnacle("share", study, option).stderr
+            assert said == f"{study} is {visibility}, and with it {len(parts)} jobs of the study\n"
+            assert {client.job(str(part))["visibility"] for part in parts} == {visibility}
+        assert binnacle("share", str(parts[0]), "--public").stderr == f"{parts[0]} is public\n"
+
+
+def test_a_job_that_lost_its_worker_says_why_it_is_attempted_again(api: Running, environment: dict[str, str]) -> None:
+    with Client(api.url, environment["BINNACLE_KEY"]) as client:
+        submitted = client.calibrate("demo")["id"]
+        lease = lives.claim(api.sessions)
+        for said in (
+            "attempt 2, an earlier attempt was lost with its process",
+            "attempt 3, 2 attempts were lost with their processes",
+        ):
+            with api.sessions.begin() as session:
+                job = endings.still_held(session, lease.job.id, lease.token)
+                assert job is not None
+                endings.lose(session, job, {"code": "killed"}, max_losses=3)
+            lease = lives.claim(api.sessions)
+            assert remark(client.job(submitted), datetime.now(UTC)).endswith(said)
 
 
 def test_a_webhook_from_its_secret_to_its_log(binnacle: Cli, receiver: Receiver, api: Running) -> None:

@@ -237,6 +237,7 @@ def test_a_phase_of_unknown_length_shows_no_percentage(monkeypatch: pytest.Monke
         "state": "running",
         "phase": "steering",
         "attempt": 1,
+        "losses": 0,
         "progress": {"done": 5, "total": 10, "unit": "runs"},
     }
     with live.Watcher() as watcher:
@@ -255,7 +256,7 @@ def test_a_queued_job_is_not_shown_at_100_percent(monkeypatch: pytest.MonkeyPatc
     said = io.StringIO()
     monkeypatch.setattr(live, "err", Console(file=said, width=100))
     job: dict[str, Any] = dict.fromkeys(("waits_because", "eta_at", "error"))
-    job |= {"id": "job_1", "state": "queued", "phase": "queued", "attempt": 1, "queue_position": 1}
+    job |= {"id": "job_1", "state": "queued", "phase": "queued", "attempt": 1, "losses": 0, "queue_position": 1}
     for done in (0, 1):
         live.Watcher()(cast(JobView, job | {"progress": {"done": done, "total": 1, "unit": "jobs"}}))
     assert said.getvalue() == "queued   0 %  0/1 jobs, queue position 1\nqueued  queue position 1\n"
