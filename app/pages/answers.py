@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
+from app.pages.forms.again import form_of
+from app.pages.forms.labels import labelled
 from app.pages.texts.places import method_name, places_of
 from app.pages.wording import interval, listed, number, percent, points
 from binnacle.words.counting import counted
@@ -37,8 +39,8 @@ class Answer:
 def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
     """Returns what the job found. `aggregate`: the one in a calibration's calibration.json, which adds where the dimension emerges."""
     if job.state == State.FAILED:
-        error = job.error or {}
-        return Answer(f"Failed: {_sentence(error.get('detail') or 'no reason was stored.')}", tone="bad")
+        why = (job.error or {}).get("detail") or "no reason was stored."
+        return Answer(f"Failed: {_sentence(labelled(form_of(job), why))}", tone="bad")
     if job.state == State.CANCELLED:
         return Answer("Cancelled before it was finished.", "Retry makes a new job that reuses the finished parts.", "care")
     if job.state not in FINISHED:

@@ -140,6 +140,8 @@ TABLE: list[tuple[str, JobOut, dict[str, Any], str]] = [
     ("an inspection", job("inspect", {}), {}, "Finished."),
     ("failed", job("steer", state=State.FAILED, error={"code": "out_of_memory", "detail": "The GPU has 2 GB free; 9 GB are needed"}), {},
      "Failed: The GPU has 2 GB free; 9 GB are needed."),
+    ("failed, by a field", job("calibrate", state=State.FAILED, error={"code": "too_long", "detail": "Lower /max_new_tokens."}), {},
+     'Failed: Lower "Longest answer, in tokens".'),
     ("cancelled", job("steer", state=State.CANCELLED), {}, "Cancelled before it was finished."),
 ]  # fmt: skip
 
