@@ -176,7 +176,14 @@ def finished(api: Running, owner: str, kind: str, **changes: Any) -> str:
     if kind == "calibrate":
         result["calibration"]["id"] = new_id("cal")
     study = {"traits": [trait["name"]], "models": ["demo"]}
-    spec = {"trait": trait, "model": "demo", "prompts": [1], "from": sources, **({"study": study} if kind == "report" else {})}
+    spec = {
+        "trait": trait,
+        "model": "demo",
+        "prompts": [1],
+        "from": sources,
+        "vectors": [],
+        **({"study": study} if kind == "report" else {}),
+    }
     blobs = {name: stage(api.sessions, api.context.storage, data) for name, data in files.items()}
     with api.sessions.begin() as session:
         asked = Submission(
