@@ -57,24 +57,25 @@ def _selected(spec: SteeringSpec) -> JsonObject:
     if not sources:
         return _vectors(spec)
     first = sources[0]
-    methods = [one for one in first["methods"] or [] if "__refit" not in one]
-    chosen = {"layers": first["layers"], "positions": first["positions"], "components": first["components"]}
+    methods = [one for one in first.get("methods") or [] if "__refit" not in one]
+    chosen = {"layers": first.get("layers"), "positions": first.get("positions"), "components": first.get("components")}
     return {"vectors": None, "extraction": first["job"], "methods": methods, **chosen}
 
 
 def _vectors(spec: SteeringSpec | GenerationSpec) -> JsonObject:
     """Returns vectors by id."""
-    return {"vectors": [one["id"] for one in spec["vectors"]], "extraction": None, "methods": None} if spec["vectors"] else {}
+    found = spec.get("vectors")  # a spec of an earlier version may lack it
+    return {"vectors": [one["id"] for one in found], "extraction": None, "methods": None} if found else {}
 
 
 def _counted(spec: ExtractionSpec) -> JsonObject:
     """Replaces the controls and refits that an extraction's spec lists by their numbers, as in a request."""
     return {
-        "controls": sum(one.startswith("random") for one in spec["controls"]),
-        "refits": len({one.rpartition("__refit")[2] for one in spec["refits"]}),
+        "controls": sum(one.startswith("random") for one in spec.get("controls") or ()),
+        "refits": len({one.rpartition("__refit")[2] for one in spec.get("refits") or ()}),
     }
 
 
 def _dosed(spec: GenerationSpec) -> JsonObject:
     """Returns vectors by id, and leaves out the doses that every spec lists where none is used: a request may not name them there."""
-    return _vectors(spec) | ({"doses": None} if not spec["vectors"] or spec["operation"] == "ablate" else {})
+    return _vectors(spec) | ({"doses": None} if not spec.get("vectors") or spec.get("operation") == "ablate" else {})
