@@ -18,6 +18,7 @@ from binnacle.board import Model
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import err, out
 from binnacle.cli.show import calibration_report
+from binnacle.cli.speech import spoken
 from binnacle.cli.tables import study_report
 from binnacle.results import Job
 from binnacle.shipped import shipped_study
@@ -139,7 +140,7 @@ def calibrations(client: Client, study: str, first: str, folder: Path) -> None:
         if node["kind"] != "calibrate" or node["job"] is None:
             continue
         if node["state"] != "succeeded":
-            reason = (node["error"] or {}).get("detail") or f"the job was {node['state']}"
+            reason = spoken((node["error"] or {}).get("detail") or f"the job was {node['state']}")
             out.print(f"{node['model']} is not calibrated: {reason} [{node['job']}]")
             continue
         [artifact] = [file for file in client.job(node["job"])["artifacts"] if file["name"] == "calibration.json"]
@@ -159,7 +160,8 @@ def ready(model: Model) -> None:
     """Raises BinnacleError with the fault that the inspection found unless the model is ready."""
     if model["state"] != "ready":
         fault = model["fault"] or {}
-        raise BinnacleError(fault.get("code", "model_not_ready"), fault.get("detail", f"{model['name']} is {model['state']}"))
+        reason = spoken(fault.get("detail") or f"{model['name']} is {model['state']}")
+        raise BinnacleError(fault.get("code", "model_not_ready"), reason)
 
 
 def answers(url: str, home: Path) -> bool:

@@ -12,6 +12,7 @@ from binnacle.cli.live import Watcher, headline, total_of
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.show import calibration_report
+from binnacle.cli.speech import spoken
 from binnacle.cli.tables import study_report
 from binnacle.cli.terminal import Listing
 from binnacle.client import Client
@@ -32,7 +33,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
             out.print(calibration_report(client.calibration(job_id)))
     else:
         error = job["error"] or {}
-        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {error.get('detail', 'no reason given')}")
+        err.print(f"{job_id} {job['state']} {error.get('code', '')}: {spoken(error.get('detail') or 'no reason given')}")
     if job["state"] != "succeeded":
         raise typer.Exit(1)
 

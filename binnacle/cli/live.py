@@ -10,6 +10,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TaskProgressColumn
 
 from binnacle.cli.output import err
+from binnacle.cli.speech import spoken
 from binnacle.cli.terminal import PlainColumn
 from binnacle.results import Job
 
@@ -86,7 +87,7 @@ def remark(job: Job, now: datetime) -> str:
     if job["queue_position"] is not None:
         parts.append(f"queue position {job['queue_position']}")
     if job["waits_because"]:
-        parts.append(job["waits_because"]["detail"].rstrip("."))
+        parts.append(spoken(job["waits_because"]["detail"]).rstrip("."))
     if job["eta_at"] and (end := datetime.fromisoformat(job["eta_at"])) > now:
         parts.append(f"about {duration((end - now).total_seconds())} left")
     if job["attempt"] > 1:
@@ -97,7 +98,7 @@ def remark(job: Job, now: datetime) -> str:
             "an earlier attempt was lost with its process" if one else f"{job['losses']} attempts were lost with their processes"
         )
     if job["error"] and job["state"] == "failed":
-        parts.append(f"{job['error'].get('code')}: {job['error'].get('detail')}")
+        parts.append(f"{job['error'].get('code')}: {spoken(job['error'].get('detail') or 'no reason given')}")
     return ", ".join(parts)
 
 

@@ -10,6 +10,7 @@ from binnacle.cli.connecting import connected
 from binnacle.cli.live import Watcher
 from binnacle.cli.output import Json, err, out, print_json
 from binnacle.cli.proofs import model_report
+from binnacle.cli.speech import spoken
 from binnacle.cli.terminal import Listing
 from binnacle.results import Job
 
@@ -84,7 +85,7 @@ def report(model: Model, *, as_json: bool) -> None:
     if model["state"] == "faulty":
         name, fault = model["name"], model["fault"] or {}
         err.print(
-            f"{name} cannot be used: {fault.get('code')}: {fault.get('detail')} It stays listed as faulty; to try again: binnacle models "
-            f"remove {name}, then binnacle models add {name}."
+            f"{name} cannot be used: {fault.get('code')}: {spoken(fault.get('detail') or '')} "
+            f"It stays listed as faulty; to try again: binnacle models remove {name}, then binnacle models add {name}."
         )
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from binnacle.cli.connecting import connected
 from binnacle.cli.devices import standing
 from binnacle.cli.live import duration
 from binnacle.cli.output import Json, out, print_json
+from binnacle.cli.speech import spoken
 from binnacle.cli.terminal import Listing, styled
 
 
@@ -31,6 +32,6 @@ def status(as_json: Json = False) -> None:
     if now["waiting"]:
         waiting = Listing("waits", "kind", "user", "queue position", "because")
         for one in now["waiting"]:
-            because = one["waits_because"]["detail"] if one["waits_because"] else ""
+            because = spoken(one["waits_because"]["detail"]) if one["waits_because"] else ""
             waiting.add_row(one["job"], one["kind"], one["owner"], str(one["queue_position"] or ""), because)
         out.print(waiting)

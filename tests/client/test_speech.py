@@ -1,13 +1,19 @@
 """Errors on the command line name commands and options in place of routes and fields; with --json they stay as the API sent them."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from app.cli.demo import ready
+from binnacle.cli.live import remark
+from binnacle.cli.models import report
 from binnacle.cli.output import print_error
 from binnacle.cli.speech import spoken
-from binnacle.errors import ServiceError
+from binnacle.errors import BinnacleError, ServiceError
 
 APP = Path(__file__).resolve().parents[2] / "app"
 ROUTE = re.compile(r"\b(?:GET|POST|PATCH|PUT|DELETE) /v1/[^\s,;)\"'`]+")
@@ -38,6 +44,21 @@ NO_COMMAND = {"judges", "inspect"}
 )
 def test_routes_and_fields_become_commands_and_options(said: str, meant: str) -> None:
     assert spoken(said) == meant
+
+
+def test_reasons_stored_with_a_job_or_a_model_name_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"code": "internal_error", "detail": "Retry it: POST /v1/jobs/job_1/retry."}
+    job: Any = {
+        "state": "failed", "phase": "failed", "progress": {"done": 0, "total": 0, "unit": ""}, "queue_position": None, "eta_at": None,
+        "waits_because": {"detail": "Cancel it: POST /v1/jobs/job_2/cancel."}, "attempt": 1, "losses": 0, "error": said,
+    }  # fmt: skip
+    assert remark(job, datetime.now(UTC)) == "Cancel it: binnacle cancel job_2, internal_error: Retry it: binnacle retry job_1."
+    model: Any = {"name": "m", "state": "faulty", "facts": None, "fault": said}
+    with pytest.raises(typer.Exit):
+        report(model, as_json=False)
+    assert "m cannot be used: internal_error: Retry it: binnacle retry job_1. It stays listed" in capsys.readouterr().err
+    with pytest.raises(BinnacleError, match="binnacle retry job_1"):
+        ready(model)
 
 
 def test_every_route_that_an_error_names_has_its_command() -> None:
