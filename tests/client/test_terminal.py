@@ -265,7 +265,7 @@ def test_a_queued_job_is_not_shown_at_100_percent(monkeypatch: pytest.MonkeyPatc
 def test_a_time_that_has_passed_is_not_said_to_be_left() -> None:
     now = datetime.now(UTC)
     job: dict[str, Any] = dict.fromkeys(("queue_position", "waits_because", "error"))
-    job |= {"state": "running", "phase": "steering", "attempt": 1, "progress": {"done": 0, "total": 0, "unit": ""}}
+    job |= {"state": "running", "phase": "steering", "attempt": 1, "losses": 0, "progress": {"done": 0, "total": 0, "unit": ""}}
     said = [live.remark(cast(JobView, job | {"eta_at": (now + timedelta(minutes=left)).isoformat()}), now) for left in (3, -3)]
     assert said == ["about 3 min left", ""]
 
@@ -279,6 +279,7 @@ def test_a_study_tells_now_and_then_what_its_running_jobs_do(monkeypatch: pytest
         "state": "queued",
         "phase": "waiting",
         "attempt": 0,
+        "losses": 0,
         "progress": {"done": 6, "total": 20, "unit": "jobs"},
         "id": "job_1",
     }
