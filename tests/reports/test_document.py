@@ -294,7 +294,7 @@ def test_without_traits_it_is_the_severity_of_the_models_and_says_which_were_not
     assert head.count("|") == measured.count("|") == unmeasured.count("|")
     assert "/v1/" not in page
     written = html_of(build(study, data))
-    assert "Severe: dimension 7 holds 99 % of the squared norm." in written
+    assert "Severe: dimension 7 holds 99 % of the squared norm (median of the middle layers)." in written
     assert "not registered on this server" in written
     assert 'id="examples"' not in written
     assert "/v1/" not in written

@@ -40,7 +40,7 @@ def test_a_yield_within_a_batch_repeats_no_token(
     cells: dict[str, bytes] = {}
     computed, yields = 0, 0
     while True:
-        context = YieldsAt(lm, at=7, cells=cells)
+        context = YieldsAt(lm, at=8, cells=cells)  # within a batch: points after passes over prompts and steps count
         try:
             found, last = answer_all(lm, PROMPTS, NEW, context)
         except JobYielded:
