@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # on Python 3.11, pydantic supports thi
 
 from terms.documents.massive import MassiveFacts
 from terms.interventions import Operation, Scope
-from terms.values import JsonObject
+from terms.judging import JudgeSpec
 
 SpecialTokens = Literal["markup", "text"]
 """How names of special tokens in a user's text are read: as those tokens, or as plain text."""
@@ -40,29 +40,6 @@ class Sampling(TypedDict):
     temperature: float
     top_p: float
     seed: int
-
-
-class JudgeOptions(TypedDict, total=False):
-    """How requests to a judge's endpoint are made; a local model uses only `relevance`. Judges of earlier versions may lack any of them."""
-
-    concurrency: int
-    timeout_seconds: float
-    requests_per_minute: int | None
-    relevance: bool
-    token_limit_field: str
-    private_hosts: list[str]
-    extra: JsonObject
-
-
-class JudgeSpec(TypedDict):
-    """A judge. The built-in judges have no `options`."""
-
-    name: str
-    kind: str
-    model: str | None
-    url: str | None
-    key_env: str | None
-    options: JudgeOptions
 
 
 class SourceModel(TypedDict):

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from terms.specs import JudgeOptions
+from terms.judging import JudgeOptions
 
 
 class Judge(Base):

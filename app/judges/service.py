@@ -19,7 +19,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN, JudgeList, JudgeOut, JudgeRequest
 from app.models import service as models
 from app.text import check_text
-from terms.specs import JudgeSpec
+from terms.judging import JudgeSpec
 
 LOOK_UP_SECONDS = 3
 RESERVED = ("BINNACLE_", "AWS_")

@@ -27,7 +27,8 @@ from app.text import check_not_blank, check_text
 from app.traits import service as traits
 from app.traits import suitability
 from app.traits.models import Trait
-from terms.specs import ExtractionSpec, JudgeSpec, OffTargetSpec, SteeringAsked
+from terms.judging import JudgeSpec
+from terms.specs import ExtractionSpec, OffTargetSpec, SteeringAsked
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from app.steerings.vectors import Vectors
 from app.traits.models import Trait
 from binnacle.words.counting import counted
 from binnacle.words.judging import REMEDY, cannot_tell
-from terms.judging import FITTED, MOST_QUESTIONS, MOST_UNRELATED
-from terms.specs import ExtractionSpec, JudgeSpec, SteeringAsked
+from terms.judging import FITTED, MOST_QUESTIONS, MOST_UNRELATED, JudgeSpec
+from terms.specs import ExtractionSpec, SteeringAsked
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from app.steerings import repository
 from app.steerings.models import Steering
 from app.steerings.schemas import RescoreRequest
 from app.text import check_text
-from terms.specs import SPECIAL_TOKENS, JudgeSpec, RescoringSpec, SteeringSpec
+from terms.judging import JudgeSpec
+from terms.specs import SPECIAL_TOKENS, RescoringSpec, SteeringSpec
 
 READ_RESPONSES = ("reference", "phrases")
 """Kinds of judges that are fitted to the responses of an extraction."""

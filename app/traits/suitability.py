@@ -8,7 +8,7 @@ from shipped import CHAT_TRAIT_NAMES, DEMO_TOKENIZER
 from terms.documents.model import ModelFactsDocument
 from terms.documents.trait import TraitCounts
 from terms.evidence import FEWEST_CLUSTERS
-from terms.specs import JudgeSpec
+from terms.judging import JudgeSpec
 
 DEMO = "demo models"
 """Value of `made_for` for traits in the toy language of the shipped models."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import httpx2
 
-from terms.specs import JudgeSpec
+from terms.judging import JudgeSpec
 from terms.values import Json
 from workers.job import JobFault, TransientFault
 from workers.judges.prompts import Message

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from terms.documents.judge import ClassResponse
-from terms.judging import FITTED
-from terms.specs import JudgeSpec
+from terms.judging import FITTED, JudgeSpec
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
 from workers.judges.material import Material
