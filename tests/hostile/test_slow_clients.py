@@ -34,9 +34,9 @@ def connections(api: ApiProcess, request: bytes, count: int) -> Iterator[list[so
         yield held
 
 
-def asking(path: str, key: str, *headers: str) -> bytes:
-    """The bytes of a GET."""
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", *headers, "", ""]).encode()
+def asking(path: str, key: str, *headers: str, method: str = "GET") -> bytes:
+    """The bytes of a request without a body."""
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", *headers, "", ""]).encode()
 
 
 def a_job_with_a_long_history(api: ApiProcess, ada: httpx2.Client) -> str:
@@ -181,9 +181,10 @@ def test_a_header_after_a_body_is_not_one_of_the_request(api: ApiProcess) -> Non
 
 def test_a_body_in_many_chunks_is_taken_however_it_is_cut_up(api: ApiProcess) -> None:
     """Many chunks in one piece, which ends after a chunk's size, are not taken for too many headers."""
-    head = asking("/v1/calibrations", api.key("ada"), "Content-Type: application/json", "Transfer-Encoding: chunked")
+    chunked = "Transfer-Encoding: chunked"
+    head = asking("/v1/calibrations", api.key("ada"), "Content-Type: application/json", chunked, method="POST")
     body = b"1\r\n \r\n" * 40_000 + b"10\r\n"
-    with connections(api, head.replace(b"GET", b"POST"), 1) as [one]:
+    with connections(api, head, 1) as [one]:
         for _ in range(2):
             one.sendall(body)
             time.sleep(0.2)
@@ -195,8 +196,9 @@ def test_a_body_in_many_chunks_is_taken_however_it_is_cut_up(api: ApiProcess) ->
 def test_a_body_that_drips_in_is_taken(impatient: ApiProcess) -> None:
     """Slow is not silent."""
     body = b'{"model": "demo"}'
-    head = asking("/v1/calibrations", impatient.key("ada"), "Content-Type: application/json", f"Content-Length: {len(body)}")
-    with connections(impatient, head.replace(b"GET", b"POST"), 1) as [one]:
+    length = f"Content-Length: {len(body)}"
+    head = asking("/v1/calibrations", impatient.key("ada"), "Content-Type: application/json", length, method="POST")
+    with connections(impatient, head, 1) as [one]:
         for start in range(0, len(body), 6):
             one.sendall(body[start : start + 6])
             time.sleep(SILENCE / 2)
