@@ -3,6 +3,7 @@
 Reads the database with plain SQL; jobs are submitted as the API submits them.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -32,6 +33,7 @@ from tests.embedded.running import Up
 from tests.services import make_quick_folder
 
 ADMIN = Viewer("ann", "admin")
+_STILL_RUNNING = "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running' FOR UPDATE SKIP LOCKED"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,25 @@ class Arena:
         """A running job to strike at: the one that began last, so that it has most before it."""
         return self.until(lambda: self.held(label, node=node), seconds, f"a running job of {label}")[-1]
 
+    def frozen(self, label: str, *, node: str = "") -> tuple[Row, list[int]]:
+        """A running job whose node is stopped in the middle of it, and the ids of the stopped parent and child: it cannot end before it is
+        struck, however busy the machine is. A job that is just ending is locked by its end, and is not taken.
+        """
+
+        def caught() -> tuple[Row, list[int]] | None:
+            job = self.victim(label, node=node)
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                pids = [parent_of(job["child_pid"]), job["child_pid"]]
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                if self.sql(_STILL_RUNNING, job["id"], job["attempt"]):
+                    return job, pids
+                thaw(pids)
+            return None
+
+        frozen: tuple[Row, list[int]] = self.until(caught, 60, f"{node or 'a node'} frozen in the middle of a job")
+        return frozen
+
     def broker_pid(self) -> int:
         return working_in(self.up.home / "broker" / "data")[0]
 
@@ -156,6 +177,13 @@ class Arena:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def thaw(pids: Sequence[int]) -> None:
+    """Lets stopped processes continue; those killed meanwhile are left out."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def parent_of(pid: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 import binnacle
 from app.bell import CLASSES
 from shipped import MODELS
-from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, gone, kill, parent_of
+from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, gone, kill, parent_of, thaw
 from tests.chaos.campaign import Campaign
 from tests.chaos.ledger import Ledger
 
@@ -36,9 +36,10 @@ def test_child(arena: Arena, ledger: Ledger) -> None:
     campaign = Campaign(arena, ledger, "kill -9 of a worker's child")
     for _ in range(12):
         campaign.submit(15, steps=4, seconds=0.1)
-        job = arena.victim(campaign.title)
+        job, frozen = arena.frozen(campaign.title)
         strike = campaign.strike("start", job["id"])
         kill(job["child_pid"])
+        thaw(frozen)
         campaign.recovered(strike)
     campaign.finish(120)
 
@@ -47,9 +48,10 @@ def test_parent(arena: Arena, ledger: Ledger) -> None:
     campaign = Campaign(arena, ledger, "kill -9 of a worker's parent")
     for turn in range(6):
         campaign.submit(30, steps=4, seconds=0.1)
-        job = arena.victim(campaign.title, node=f"light-{turn % 2}")
+        job, frozen = arena.frozen(campaign.title, node=f"light-{turn % 2}")
         strike = campaign.strike("start", job["id"])
         kill(parent_of(job["child_pid"]))
+        thaw(frozen)
         campaign.recovered(strike)
         assert gone(job["child_pid"]), "its child must not outlive it"
     campaign.finish(120)

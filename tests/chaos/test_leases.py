@@ -1,8 +1,6 @@
 """The long suite, 3: two workers that both believe that they hold a job, leases and clocks that jump."""
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,7 @@ from sqlalchemy.orm import Session
 from app.jobs import claims, endings
 from app.jobs.claims import Reached
 from app.jobs.transitions import Superseded
-from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, kill, parent_of
-from tests.chaos.auditor import Row
+from tests.chaos.arena import TWO_LIGHT, Arena, NodePlan, kill, thaw
 from tests.chaos.campaign import Campaign
 from tests.chaos.ledger import Ledger, Line
 from tests.chaos.surroundings import Clock, Unavailable
@@ -45,35 +42,12 @@ def _forge(session: Session, job: str, token: int) -> None:
             write()
 
 
-def _freeze(arena: Arena, label: str, node: str) -> tuple[Row, list[int]]:
-    """Stops a node, parent and child, in the middle of a job; returns the job and the two process ids."""
-
-    def caught() -> tuple[Row, list[int]] | None:
-        child = arena.victim(label, node=node)["child_pid"]
-        pids = [parent_of(child), child]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        held = arena.held(label, node=node)
-        if held:
-            return held[0], pids
-        _thaw(pids)  # it had just finished
-        return None
-
-    found: tuple[Row, list[int]] = arena.until(caught, 60, f"{node} frozen in the middle of a job")
-    return found
-
-
-def _thaw(pids: list[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_two_holders(arena: Arena, ledger: Ledger) -> None:
     """A node is frozen, parent and child; its lease ends, another takes the job over; it thaws and must write nothing."""
     campaign = Campaign(arena, ledger, "two workers with the same lease")
     for _ in range(2):
         campaign.submit(90, steps=6, seconds=0.1)
-        frozen = [_freeze(arena, campaign.title, node) for node in ("light-0", "light-1")]
+        frozen = [arena.frozen(campaign.title, node=node) for node in ("light-0", "light-1")]
         try:
             for job, _pids in frozen:
                 campaign.strike("start", job["id"])
@@ -81,7 +55,7 @@ def test_two_holders(arena: Arena, ledger: Ledger) -> None:
                 campaign.recovered(strike)
         finally:
             for _job, pids in frozen:
-                _thaw(pids)
+                thaw(pids)
         arena.until(lambda: campaign.ended() == len(campaign.told), 120, "the jobs of this turn to end")
     job = campaign.submit(1, steps=30, seconds=0.2)[0]
     running = arena.until(lambda: [row for row in arena.held(campaign.title) if row["id"] == job], 30, "the last job to run")[0]
@@ -104,10 +78,11 @@ def test_leases_shifted(arena: Arena, ledger: Ledger) -> None:
         strike = campaign.strike("start", job)
         arena.until(lambda job=job: _shifted(arena, job, "-"), 60, "the reconciler to see it")
         campaign.recovered(strike)
-    job = arena.until(lambda: arena.held(campaign.title), 60, "a running job")[0]
+    job, frozen = arena.frozen(campaign.title)
     _shifted(arena, job["id"], "+")
     strike = campaign.strike("start", job["id"])
     kill(job["child_pid"])
+    thaw(frozen)
     campaign.recovered(strike)
     campaign.finish(180)
 
