@@ -17,22 +17,22 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST_OR_NETWORK = r"^[A-Za-z0-9_.:-]{1,253}(/[0-9]{1,3})?$"
 """A host name, an address, or a network such as 10.0.0.0/8."""
 _V4_SPECIAL = tuple(
-    ipaddress.ip_network(one)
-    for one in (
+    ipaddress.ip_network(cidr)
+    for cidr in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
         "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
         "168.63.129.16/32",  # a cloud provider's internal services, at an address that looks public
     )
 )  # fmt: skip
 _V6_PUBLIC = ipaddress.ip_network("2000::/3")
-_V6_SPECIAL = tuple(ipaddress.ip_network(one) for one in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+_V6_SPECIAL = tuple(ipaddress.ip_network(cidr) for cidr in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 """Special networks within 2000::/3: protocols (including Teredo), documentation and 6to4. Everything outside 2000::/3 is special."""
 _OWN = tuple(
-    ipaddress.ip_network(one)
-    for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
+    ipaddress.ip_network(cidr)
+    for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
 )
 """Private networks. A name that an administrator allows may resolve to these, but not to a cloud's link-local services."""
-_TRANSLATED = tuple(ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "64:ff9b::/96"))
+_TRANSLATED = tuple(ipaddress.ip_network(cidr) for cidr in ("::ffff:0:0/96", "64:ff9b::/96"))
 """IPv6 networks that are delivered as IPv4: such an address is checked by the IPv4 address that it contains."""
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
@@ -59,33 +59,33 @@ def looked_up(host: str) -> list[str]:
     return _listed(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
 
 
-def _listed(found: Iterable[tuple[Any, ...]]) -> list[str]:
-    return list(dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found))
+def _listed(infos: Iterable[tuple[Any, ...]]) -> list[str]:
+    return list(dict.fromkeys(str(info[4][0]).partition("%")[0] for info in infos))
 
 
 def is_public(address: str) -> bool:
     """Returns whether an address is public, by the registries of special-purpose addresses (RFC 6890 and its successors)."""
-    one = _delivered(_parsed(address))
-    if isinstance(one, ipaddress.IPv4Address):
-        return not any(one in network for network in _V4_SPECIAL)
-    if one.packed[8:12] in _ISATAP and not is_public(str(ipaddress.IPv4Address(one.packed[12:]))):
+    delivered = _delivered(_parsed(address))
+    if isinstance(delivered, ipaddress.IPv4Address):
+        return not any(delivered in network for network in _V4_SPECIAL)
+    if delivered.packed[8:12] in _ISATAP and not is_public(str(ipaddress.IPv4Address(delivered.packed[12:]))):
         return False
-    return one in _V6_PUBLIC and not any(one in network for network in _V6_SPECIAL)
+    return delivered in _V6_PUBLIC and not any(delivered in network for network in _V6_SPECIAL)
 
 
 def refused(host: str, addresses: Iterable[str], allowed: Sequence[str]) -> str | None:
     """Returns the first of the host's addresses to which requests are forbidden, or None. `allowed`: hosts, addresses and networks besides
     public addresses.
     """
-    return next((one for one in addresses if not is_public(one) and not _is_allowed(host, one, allowed)), None)
+    return next((address for address in addresses if not is_public(address) and not _is_allowed(host, address, allowed)), None)
 
 
 def _is_allowed(host: str, address: str, allowed: Sequence[str]) -> bool:
-    one = _delivered(_parsed(address))
+    delivered = _delivered(_parsed(address))
     for entry in allowed:
-        if _bare(entry) == _bare(host) and any(one in network for network in _OWN):
+        if _bare(entry) == _bare(host) and any(delivered in network for network in _OWN):
             return True
-        if _is_network(entry) and one in ipaddress.ip_network(entry, strict=False):
+        if _is_network(entry) and delivered in ipaddress.ip_network(entry, strict=False):
             return True
     return False
 

@@ -150,10 +150,10 @@ def in_transaction(
 
 def conflicted(error: DBAPIError) -> bool:
     """Returns whether the transaction was rolled back because it conflicted with another one."""
-    found = getattr(error.orig, "sqlstate", None) in CONFLICTS
-    if found:
+    conflict = getattr(error.orig, "sqlstate", None) in CONFLICTS
+    if conflict:
         log.warning("transaction.conflict", cause=type(error.orig).__name__)
-    return found
+    return conflict
 
 
 def _lost(error: DBAPIError) -> bool:
@@ -193,9 +193,9 @@ class AsyncDatabase:
         """Reads the database's connection limits at the first connection, while connections are still available."""
         cursor = connection.cursor()
         cursor.execute(ROOM.text)
-        found = cursor.fetchone()
-        assert found is not None
-        self.room = Room(*found)
+        limits = cursor.fetchone()
+        assert limits is not None
+        self.room = Room(*limits)
         cursor.close()
         connection.rollback()
 

@@ -17,8 +17,8 @@ def database_url(text: str) -> str:
     Raises ValueError for another kind of database, for a password that needs percent-encoding, for a port that is not a number, and for several
     hosts with ports in the form that only libpq reads.
     """
-    scheme, found, rest = text.strip().partition("://")
-    if not found or scheme not in SCHEMES:
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or scheme not in SCHEMES:
         raise ValueError(f"It must begin with postgresql://, as in {FORM}: Binnacle needs Postgres.")
     before_options = rest.partition("?")[0]
     cut_short = "@" in rest.partition("/")[0].partition("?")[2]  # the ? stands in the password

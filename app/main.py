@@ -185,7 +185,7 @@ async def opened(settings: Settings, metrics: Metrics) -> AsyncIterator[Context]
         storage=storage,
         keyring=Keyring(database, pepper),
         cursors=Cursors(settings.cursor_secret.get_secret_value() or pepper),
-        parts={type(one): one for one in parts},
+        parts={type(part): part for part in parts},
     )
     wakeups.start()
     metrics.serve(settings.metrics_port, url, wakeups.watched)

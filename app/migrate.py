@@ -54,13 +54,13 @@ def check_prepared(session: Session) -> None:
     """Raises BinnacleError for a database without the tables of this installation: `database_not_prepared` if `binnacle prepare` can make them,
     `database_foreign` if another program has migrated it.
     """
-    found = current_revision(session)
-    if found is None or (knows(found) and found != head_revision()):
-        state = "is empty" if found is None else f"is at revision {found}"
+    revision = current_revision(session)
+    if revision is None or (knows(revision) and revision != head_revision()):
+        state = "is empty" if revision is None else f"is at revision {revision}"
         detail = f"The database {state}, this installation needs revision {head_revision()}. Run `binnacle prepare`, or start the service."
         raise BinnacleError("database_not_prepared", detail)
-    if not knows(found) and not inspect(session.connection()).has_table(OURS):
-        raise BinnacleError("database_foreign", _foreign(session.connection(), found))
+    if not knows(revision) and not inspect(session.connection()).has_table(OURS):
+        raise BinnacleError("database_foreign", _foreign(session.connection(), revision))
 
 
 def upgrade(url: str, revision: str = "head") -> None:

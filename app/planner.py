@@ -116,10 +116,10 @@ class Planner:
             connection = session.connection().connection.driver_connection
             assert isinstance(connection, psycopg.Connection)
             with stop.using(connection):
-                found = work(session)
+                returned = work(session)
                 session.flush()
             stop.check()
-            return found
+            return returned
 
     def close(self) -> None:
         """Waits for running plans and cancels queued ones."""

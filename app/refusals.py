@@ -137,9 +137,9 @@ def _pattern(facts: JsonObject, _value: Json) -> str:
     pattern = str(facts["pattern"])
     if pattern in PATTERNS:
         return f"The value must be {PATTERNS[pattern]}."
-    if found := _ID.fullmatch(pattern):
+    if match := _ID.fullmatch(pattern):
         return (
-            f"The value must be an id: {' or '.join(f'{prefix}_' for prefix in found[1].split('|'))} and 26 letters and digits."
+            f"The value must be an id: {' or '.join(f'{prefix}_' for prefix in match[1].split('|'))} and 26 letters and digits."
         )
     if _RULE.fullmatch(pattern):
         return (

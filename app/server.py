@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
             await super().startup(sockets)
         else:
             await super().startup([])
-            self.servers = [Acceptor(one, self._connection, self._tally) for one in sockets]  # type: ignore[misc]
+            self.servers = [Acceptor(listening, self._connection, self._tally) for listening in sockets]  # type: ignore[misc]
 
     def _connection(self) -> BoundedConnection:
         protocol: type[BoundedConnection] = self.config.http_protocol_class  # type: ignore[assignment]
@@ -133,10 +133,10 @@ def main() -> None:
         host, sockets = chosen.host, None
         if chosen.socket is not None or chosen.fd is not None:
             try:
-                found = private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd)
+                bound_socket = private_socket(chosen.socket) if chosen.socket else socket.socket(fileno=chosen.fd)
             except OSError as fault:
                 parser.error(f"the socket cannot be opened: {fault}")
-            listening = opened.enter_context(found)
+            listening = opened.enter_context(bound_socket)
             host, sockets = (None if listening.family == socket.AF_UNIX else listening.getsockname()[0]), [listening]
         try:
             given = read_settings()

@@ -241,11 +241,11 @@ def read_settings() -> Settings:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
-    kinds = [Settings, *(one.annotation for one in Settings.model_fields.values())]
-    groups = {one.__name__: one for one in kinds if isinstance(one, type) and issubclass(one, BaseSettings)}
+    kinds = [Settings, *(field.annotation for field in Settings.model_fields.values())]
+    groups = {kind.__name__: kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseSettings)}
     prefix = str(groups[error.title].model_config["env_prefix"])
-    for one in error.errors(include_url=False, include_input=False):
-        place = "__".join(str(part) for part in one["loc"])
+    for fault in error.errors(include_url=False, include_input=False):
+        place = "__".join(str(part) for part in fault["loc"])
         variable = place if place.isupper() else prefix + place.upper()
-        ours = one.get("ctx", {}).get("error")  # of a validator above, which says what must be without the value
-        yield f"{variable} is not valid. {ours or sentence(one)}"
+        ours = fault.get("ctx", {}).get("error")  # of a validator above, which says what must be without the value
+        yield f"{variable} is not valid. {ours or sentence(fault)}"

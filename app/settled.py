@@ -39,7 +39,7 @@ def settled(ask: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[S
         key = (ask, args, tuple(sorted(named.items())))
         if key not in answers:
             answers[key] = ask(session, *args, **named)
-        found: T = answers[key]
-        return found
+        answer: T = answers[key]
+        return answer
 
     return answered

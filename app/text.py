@@ -24,10 +24,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def not_a_line(text: str) -> str:
     """Returns which character keeps a text from being a `Line`, and what to do."""
-    found = _UNSEEN.search(text)
-    assert found is not None
+    match = _UNSEEN.search(text)
+    assert match is not None
     return (
-        f"holds the character U+{ord(found[0]):04X} at position {found.start()}. A name is one line without "
+        f"holds the character U+{ord(match[0]):04X} at position {match.start()}. A name is one line without "
         "control characters, line breaks, tabs and marks that change the direction of text. Remove the character."
     )
 
@@ -37,18 +37,18 @@ def stored(model: type[Model], values: Mapping[str, Json]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = [one for one in error.errors() if one.get("ctx", {}).get("pattern") == LINE]
+        faults = [fault for fault in error.errors() if fault.get("ctx", {}).get("pattern") == LINE]
         if not faults:
             raise
-        places = {one["input"] for one in faults}
+        places = {fault["input"] for fault in faults}
         return model.model_validate(_repaired(values, places))
 
 
 def _repaired(value: Json, lines: set[str]) -> Json:
     if isinstance(value, Mapping):
-        return {name: _repaired(one, lines) for name, one in value.items()}
+        return {name: _repaired(field, lines) for name, field in value.items()}
     if isinstance(value, list):
-        return [_repaired(one, lines) for one in value]
+        return [_repaired(entry, lines) for entry in value]
     return _UNSEEN.sub("\ufffd", value) if isinstance(value, str) and value in lines else value
 
 
@@ -61,17 +61,17 @@ def check_not_blank(text: str, pointer: str) -> None:
 def check_text(value: Json, pointer: str = "") -> None:
     """Raises Problem 422 `invalid_characters`, with a JSON pointer, for the first string in a JSON value with a forbidden character."""
     if isinstance(value, str):
-        found = CONTROLS.search(value)
-        if found is not None:
+        match = CONTROLS.search(value)
+        if match is not None:
             detail = (
-                f"{pointer or '/'} holds the character U+{ord(found[0]):04X} at position {found.start()}, which "
+                f"{pointer or '/'} holds the character U+{ord(match[0]):04X} at position {match.start()}, which "
                 "is not text. Remove the character; line breaks and tabs may stay."
             )
             errors = [{"pointer": pointer, "detail": detail, "code": "invalid_characters"}]
             raise Problem(422, "invalid_characters", detail, errors=errors)
     elif isinstance(value, dict):
-        for name, one in value.items():
-            check_text(one, f"{pointer}/{name}")
+        for name, field in value.items():
+            check_text(field, f"{pointer}/{name}")
     elif isinstance(value, list):
-        for i, one in enumerate(value):
-            check_text(one, f"{pointer}/{i}")
+        for i, entry in enumerate(value):
+            check_text(entry, f"{pointer}/{i}")

@@ -64,10 +64,10 @@ def find_address(url: str | None = None, key: str | None = None, home: Path | No
         raise NoService(
             "bad_url", f"{named!r} is not the address of a service. Write it as http://host:port, or unix:/path of a socket."
         )
-    found = key or os.environ.get("BINNACLE_KEY") or None
-    if found is None and local_url is not None and named == local_url.rstrip("/"):
-        found = local_key(folder)
-    return Address(named, found)
+    chosen_key = key or os.environ.get("BINNACLE_KEY") or None
+    if chosen_key is None and local_url is not None and named == local_url.rstrip("/"):
+        chosen_key = local_key(folder)
+    return Address(named, chosen_key)
 
 
 def _is_address(text: str) -> bool:

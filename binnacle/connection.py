@@ -263,11 +263,11 @@ def _what_to_do(address: Address) -> str:
 
 def _sendable(key: str) -> str:
     """Returns the key without surrounding white space. Raises NoService for text that cannot be a key; the message never contains the key."""
-    found = key.strip()
-    if not (found.isascii() and found.isprintable() and " " not in found):
+    stripped = key.strip()
+    if not (stripped.isascii() and stripped.isprintable() and " " not in stripped):
         detail = "The key (BINNACLE_KEY) holds spaces, line breaks or letters that no key has. Copy the whole key again: bnk_..."
         raise NoService("bad_key", detail)
-    return found
+    return stripped
 
 
 def _bad_proxy(trust: ssl.SSLContext) -> NoService | None:

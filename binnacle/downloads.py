@@ -70,7 +70,7 @@ def download_all(connection: Connection, artifacts: list[Artifact], folder: Path
     targets = [_target(artifact["name"], f"{folder}/") for artifact in artifacts]
     for artifact, target in zip(artifacts, targets, strict=True):
         holds(target, artifact["sha256"], overwrite=overwrite)
-    return [download(connection, *one, overwrite=overwrite) for one in zip(artifacts, targets, strict=True)]
+    return [download(connection, *pair, overwrite=overwrite) for pair in zip(artifacts, targets, strict=True)]
 
 
 def holds(target: Path, digest: str | None, *, overwrite: bool) -> bool:
@@ -125,13 +125,13 @@ def _sha256(path: Path) -> str:
 
 def _checked(part: Path, digest: str | None, target: Path) -> str:
     """Returns the SHA-256 of a complete download. Raises CorruptDownload when it is another one than the service announced."""
-    found = _sha256(part)
-    if digest not in (None, found):
+    actual = _sha256(part)
+    if digest not in (None, actual):
         raise CorruptDownload(
             "corrupt_download",
-            f"{target.name} arrived with the SHA-256 {found}; the service announced {digest}. Download it again.",
+            f"{target.name} arrived with the SHA-256 {actual}; the service announced {digest}. Download it again.",
         )
-    return found
+    return actual
 
 
 def _named(source: Source, file_format: str) -> tuple[str, str, str | None]:

@@ -65,13 +65,13 @@ def converted(file: Path, *, count: int | None = None, layers: Sequence[int] | N
     """
     held = _loaded(file)
     if isinstance(held, SteeringVector):
-        found = _of_steering_vectors(file, held)
+        content = _of_steering_vectors(file, held)
     elif isinstance(held, dict):
-        found = _of_names(file, held, count, layers)
+        content = _of_names(file, held, count, layers)
     else:
-        found = _of_tensor(file, _array(file, held), count, layers)
-    found.fields = {**_said_by_folders(file), **found.fields}
-    return _written(file, found, layers)
+        content = _of_tensor(file, _array(file, held), count, layers)
+    content.fields = {**_said_by_folders(file), **content.fields}
+    return _written(file, content, layers)
 
 
 def _loaded(file: Path) -> Any:
@@ -136,15 +136,15 @@ def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Se
         inner = value.get("steering_vector") if isinstance(value, dict) else value
         if _is_tensor(inner):
             tensors[name] = _array(file, inner)
-            left += [f"{name}.{one}" for one in value if one != "steering_vector"] if isinstance(value, dict) else []
+            left += [f"{name}.{key}" for key in value if key != "steering_vector"] if isinstance(value, dict) else []
         else:
             left.append(str(name))
     notes = [f"Left out: {', '.join(map(str, left[:20]))}."] if left else []
     if not tensors:
         raise BinnacleError("bad_pt", f"{file} holds neither a tensor nor a dictionary of tensors.")
     if len(tensors) == 1 and next(iter(tensors.values())).ndim == 2 and len(next(iter(tensors.values()))) > 1:
-        found = _of_tensor(file, next(iter(tensors.values())), count, layers)
-        return _Found(found.vectors, notes=found.notes + notes)
+        content = _of_tensor(file, next(iter(tensors.values())), count, layers)
+        return _Found(content.vectors, notes=content.notes + notes)
     if len({str(name) for name in tensors}) < len(tensors):
         raise BinnacleError("bad_pt", f"{file} names a tensor both by a number and by the same number as text. Keep one of them.")
     for name, array in tensors.items():
@@ -157,14 +157,14 @@ def _of_steering_vectors(file: Path, held: SteeringVector) -> _Found:
     activations, kind = vars(held).get("layer_activations"), vars(held).get("layer_type", "decoder_block")
     if not isinstance(activations, dict) or kind not in _KINDS:
         raise BinnacleError("bad_pt", f"{file} holds a SteeringVector of the type {kind!r}; {', '.join(_KINDS)} can be imported.")
-    found = _of_names(file, activations, None, None)
-    found.fields["component"] = _KINDS[kind]
-    return found
+    content = _of_names(file, activations, None, None)
+    content.fields["component"] = _KINDS[kind]
+    return content
 
 
 def _layer_of(name: str) -> int | None:
-    found = _LAYER.fullmatch(name)
-    return None if found is None else int(found[1] or found[2])
+    match = _LAYER.fullmatch(name)
+    return None if match is None else int(match[1] or match[2])
 
 
 def _said_by_folders(file: Path) -> dict[str, str]:
@@ -179,28 +179,28 @@ def _said_by_folders(file: Path) -> dict[str, str]:
     return said
 
 
-def _written(file: Path, found: _Found, layers: Sequence[int] | None) -> Converted:
+def _written(file: Path, content: _Found, layers: Sequence[int] | None) -> Converted:
     """Returns a safetensors file with vectors named by layer, or by name if the request gives the layers."""
     from safetensors.numpy import save
 
-    zero = [name for name, _, vector in found.vectors if not vector.any()]
-    kept = [one for one in found.vectors if one[0] not in zero]
+    zero = [name for name, _, vector in content.vectors if not vector.any()]
+    kept = [entry for entry in content.vectors if entry[0] not in zero]
     if zero:
-        found.notes.append(
+        content.notes.append(
             f"Left out, because they are zero everywhere: {', '.join(zero[:20])}{', ...' if len(zero) > 20 else ''}."
         )
     known = [layer for _, layer, _ in kept if layer is not None]
     if kept and len(known) == len(kept) == len(set(known)):
-        without = {layer for name, layer, _ in found.vectors if name in zero}
+        without = {layer for name, layer, _ in content.vectors if name in zero}
         wanted = layers if layers is None else [layer for layer in layers if layer in known or layer not in without]
         by_layer = _chosen(file, {layer: vector for _, layer, vector in kept if layer is not None}, wanted)
         tensors = {f"layer{layer}": vector for layer, vector in by_layer.items()}
     else:
         tensors = {name: vector for name, _, vector in kept}
-        found.fields |= {} if layers is None else {"vector_layers": _by_name(found.vectors, tensors, layers)}
+        content.fields |= {} if layers is None else {"vector_layers": _by_name(content.vectors, tensors, layers)}
     if not tensors:
         raise BinnacleError("bad_pt", f"{file} holds no vector to import that is not zero everywhere.")
-    return Converted(f"{file.stem}.safetensors", save(tensors), found.fields, found.notes)
+    return Converted(f"{file.stem}.safetensors", save(tensors), content.fields, content.notes)
 
 
 def _by_name(vectors: Sequence[tuple[str, int | None, Array]], kept: Mapping[str, Array], layers: Sequence[int]) -> list[int]:

@@ -26,7 +26,7 @@ def place_calibration(
         raise BinnacleError("no_calibration", _NOT_PLACED.get(job["kind"], _NOT_PLACED[""]).format(**job))
     if not job["artifacts"]:
         raise BinnacleError("no_files", f"{job['id']} has no files (it is {job['state']}); see: binnacle watch {job['id']}")
-    artifact = next(one for one in job["artifacts"] if one["name"] == "calibration.json")
+    artifact = next(file for file in job["artifacts"] if file["name"] == "calibration.json")
     document = connection.request("GET", artifact["href"]).json()
     try:
         place = calibration_path(experiment or document["experiment"], model_variant or document["model_variant"])

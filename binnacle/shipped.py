@@ -23,13 +23,13 @@ class ShippedStudy:
 def shipped_studies() -> list[ShippedStudy]:
     """Returns all shipped studies, by name."""
     folder = resources.files("binnacle") / "specs"
-    files = sorted((one for one in folder.iterdir() if one.name.endswith(".json")), key=lambda one: one.name)
-    return [ShippedStudy(one.name.removesuffix(".json"), **json.loads(one.read_text(encoding="utf-8"))) for one in files]
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    return [ShippedStudy(file.name.removesuffix(".json"), **json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def shipped_study(name: str) -> ShippedStudy:
     """Returns a shipped study. Raises BinnacleError naming the available ones."""
-    known = {one.name: one for one in shipped_studies()}
+    known = {study.name: study for study in shipped_studies()}
     if name not in known:
         raise BinnacleError("unknown_study", f"No study called {name} ships with Binnacle; there are {', '.join(known)}.")
     return known[name]

@@ -101,11 +101,11 @@ def upload_vectors(
         from binnacle.pickled import converted
 
         known = read(dict[str, Any], connection.request("GET", f"/v1/models/{quoted(str(fields['model']))}"))
-        found = converted(file, count=known["facts"].get("layers"), layers=fields.get("vector_layers"))
-        for note in found.notes:
+        conversion = converted(file, count=known["facts"].get("layers"), layers=fields.get("vector_layers"))
+        for note in conversion.notes:
             on_note(note)
         given = {name: value for name, value in fields.items() if value is not None and name != "vector_layers"}
-        part, fields = (found.name, found.data), {**found.fields, **given}
+        part, fields = (conversion.name, conversion.data), {**conversion.fields, **given}
     return list(_sent(_Imported, connection, "/v1/vectors", [("file", part)], fields)["items"])
 
 

@@ -119,13 +119,13 @@ class Method:
 
 def method(name: str, parameters: Mapping[str, Json] | None = None) -> Method:
     """Returns the method with this name. Raises UnknownMethod for an unknown name, parameter or value, listing the known ones."""
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise UnknownMethod(
             f"{name!r} is not a method. The methods are {', '.join(BASES)}, most also with _cleaned, _preclean, _topN, "
             "_pretopN, _randomdimsN or _largestN."
         )
-    base, suffix, counted, top = found.groups()
+    base, suffix, counted, top = match.groups()
     known = BASES[base]
     given = dict(parameters or {})
     unknown = sorted(set(given) - set(known))
@@ -152,13 +152,13 @@ def parse_method(key: str) -> Method:
         last = given[-1] if len(given) > 1 and given[-1].startswith("seed") else None
         of = "__".join(given if last is None else given[:-1]).removeprefix("of-")
         return method(name, {"of": of} if last is None else {"of": of, "seed": _number(last.removeprefix("seed"))})
-    found: dict[str, Json] = {}
+    parameters: dict[str, Json] = {}
     for text in given:
         match = re.fullmatch(r"([a-z]+?)(-?\d.*)", text)
         if match is None:
             raise UnknownMethod(f"{key!r} is not the key of a method: {text!r} is not a parameter.")
-        found[match[1]] = _number(match[2])
-    return method(name, found)
+        parameters[match[1]] = _number(match[2])
+    return method(name, parameters)
 
 
 def _number(text: str) -> float:

@@ -61,10 +61,10 @@ class Position:
 
 def parse_position(text: str) -> Position:
     """Returns the position in a text. Raises UnknownPosition, with the grammar, for other text and for windows that are always empty."""
-    found = _POSITION.fullmatch(text.replace(" ", ""))
-    if found is None:
+    match = _POSITION.fullmatch(text.replace(" ", ""))
+    if match is None:
         raise UnknownPosition(f"{text!r} is not a position. {GRAMMAR}")
-    frame, start, colon, stop, single = found.groups()
+    frame, start, colon, stop, single = match.groups()
     if colon is None:
         return Position(frame, int(single), None, single=True)
     position = Position(frame, None if start is None else int(start), None if stop is None else int(stop))

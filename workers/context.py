@@ -218,8 +218,8 @@ class ServiceContext:
 
     def _passport(self, key: str) -> PassportDocument | None:
         with self._process.reads() as session:
-            found = models.passport(session, key)
-            return None if found is None else found.passport
+            passport = models.passport(session, key)
+            return None if passport is None else passport.passport
 
     def _own_digest(self, cell: str) -> str | None:
         with self._process.reads() as session:
@@ -238,8 +238,8 @@ class ServiceContext:
 
     def _artifact_digest(self, job: str, name: str) -> str | None:
         with self._process.reads() as session:
-            found = repository.artifact(session, job, name)
-            return None if found is None else found.digest
+            artifact = repository.artifact(session, job, name)
+            return None if artifact is None else artifact.digest
 
     def _result(self, job: str) -> JobStanding:
         with self._process.reads() as session:

@@ -46,17 +46,17 @@ class Looking:
         pause, before = self._settings.look, None
         while not self._stop.wait(pause):
             try:
-                found = None if state.reserved_requests else self._ready()
-                if found is not None:
+                job = None if state.reserved_requests else self._ready()
+                if job is not None:
                     self._controller.consumer.hub.call_soon(self._ring)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("look.missed", error=type(error).__name__)
             except Exception:  # a bug must not end the polling
                 log.exception("look.failed")
             else:
-                again = found is not None and found == before
+                again = job is not None and job == before
                 pause = min(2 * pause, max(pause, self._settings.sweep)) if again else self._settings.look
-                before = found
+                before = job
 
     def _ready(self) -> str | None:
         with self._sessions() as session:

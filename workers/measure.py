@@ -30,5 +30,5 @@ class PeakMemory:
 
             return int(torch.cuda.max_memory_allocated(self._device))
         status = Path("/proc/self/status").read_text(encoding="ascii")
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
+        match = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(match[1]) * 1024 if match else 0

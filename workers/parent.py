@@ -219,6 +219,6 @@ def _stopped(**_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(exception: BaseException | None = None, **_: Any) -> None:
-    found = re.search(r"(signal \d+ \(\w+\)|exitcode -?\d+)", str(exception))
+    match = re.search(r"(signal \d+ \(\w+\)|exitcode -?\d+)", str(exception))
     if _parent is not None:
-        _parent.watch.child_lost(found[1] if found else "unknown")
+        _parent.watch.child_lost(match[1] if match else "unknown")

@@ -77,13 +77,13 @@ class Reconciler:
         with self._sessions.begin() as session:
             if not session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
                 return 0
-            found = self._expired(session) if self._may_expire(session) else []
+            leases = self._expired(session) if self._may_expire(session) else []
             self._forget(session)
             # the changes that requests and triggers wrote as rows, into the sums that are read
             usage.add_up(session)
             tallies.add_up(session)
         # Each in its own transaction, after this one: in one transaction they would hold some jobs and wait for others (app/jobs/README.md).
-        expired = sum(in_transaction(self._sessions, self._expire, one) for one in found)
+        expired = sum(in_transaction(self._sessions, self._expire, lease) for lease in leases)
         for job_class in CLASSES:
             self._ring(job_class)
         in_transaction(self._sessions, self._prove)
@@ -114,15 +114,15 @@ class Reconciler:
         rows = session.execute(select(Job.id, Job.lease_token, after_start).where(held, Job.lease_expires_at < func.now()))
         return [Expired(job, token, outage=float(after) < self._settings.ttl) for job, token, after in rows]
 
-    def _expire(self, session: Session, found: Expired) -> bool:
+    def _expire(self, session: Session, lease: Expired) -> bool:
         """Returns the job to the queue, or fails it as poison, unless it ended or was renewed meanwhile. Returns whether the lease was
         expired."""
-        job = endings.still_held(session, found.job_id, found.token)
+        job = endings.still_held(session, lease.job_id, lease.token)
         if job is None or not session.scalar(select(Job.lease_expires_at < func.now()).where(Job.id == job.id)):
             return False
-        cause: JsonObject = {"code": "database_outage" if found.outage else "lease_expired"}
-        log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not found.outage)
-        endings.lose(session, job, cause, max_losses=self._settings.max_losses, charged=not found.outage)
+        cause: JsonObject = {"code": "database_outage" if lease.outage else "lease_expired"}
+        log.warning("lease.expired", job=job.id, worker=job.worker_id, charged=not lease.outage)
+        endings.lose(session, job, cause, max_losses=self._settings.max_losses, charged=not lease.outage)
         return True
 
     def _prove(self, session: Session) -> None:

@@ -76,8 +76,8 @@ class Shelf:
         """The outcome of the model's proofs, and each proof; None for a model that is missing, not proved or has other weights."""
         with self._reads() as session:
             model = session.get(Model, name)
-            found = None if model is None or model.passport is None else repository.passport(session, model.passport)
-            return found.passport if found is not None and found.content["weight_hash"] == weight_hash else None
+            stored = None if model is None or model.passport is None else repository.passport(session, model.passport)
+            return stored.passport if stored is not None and stored.content["weight_hash"] == weight_hash else None
 
     def take(self, name: str, *, unproven: bool = False) -> LanguageModel:
         """Loads or finds the model on this worker's device and keeps it there until `after_job`. Raises what `facts` raises, and ModelFault."""

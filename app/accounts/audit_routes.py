@@ -47,8 +47,8 @@ async def list_audit(
     filters = AuditFilters(actor=actor, key=by_key, action=action, object=object, outcome=outcome, since=since, until=until)
 
     def page(session: Session, before: Place | None, count: int) -> list[AuditOut]:
-        found = service.listing(session, filters, limit=count, before=before)
-        return [AuditOut.model_validate(entry, from_attributes=True) for entry in found]
+        entries = service.listing(session, filters, limit=count, before=before)
+        return [AuditOut.model_validate(entry, from_attributes=True) for entry in entries]
 
     return await page_of(context, page, scope=f"audit {filters}", limit=limit, cursor=cursor, key=_place)
 

@@ -46,7 +46,7 @@ async def list_keys(
         return keys.listing(session, owner=owner, live=live, limit=count, before=before)
 
     return await page_of(
-        context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+        context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=lambda key: (key.created_at, key.id)
     )
 
 

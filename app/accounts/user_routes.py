@@ -32,8 +32,8 @@ async def list_users(
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> UserPage:
     """By name, including disabled users. Administrators only."""
-    found = await context.database.run(users.listing, limit=limit + 1, after=cursor)
-    return UserPage(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
+    listed = await context.database.run(users.listing, limit=limit + 1, after=cursor)
+    return UserPage(items=listed[:limit], next_cursor=listed[limit - 1].name if len(listed) > limit else None)
 
 
 @router.post(

@@ -34,11 +34,11 @@ def note_use(session: Session, key_id: str) -> None:
 
 def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
     """Returns the groups of each of these users, by user name."""
-    found: dict[str, list[str]] = {name: [] for name in users}
-    rows = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(found)))
+    by_user: dict[str, list[str]] = {name: [] for name in users}
+    rows = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(by_user)))
     for user, group in session.execute(rows.order_by(GroupMember.group_name)):
-        found[user].append(group)
-    return found
+        by_user[user].append(group)
+    return by_user
 
 
 # -- keys
@@ -110,8 +110,8 @@ def group(session: Session, name: str, *, keep: bool = False) -> Group | None:
 
 def members(session: Session, group: str) -> list[str]:
     """Returns the names of a group's members, in order."""
-    found = select(GroupMember.user_name).where(GroupMember.group_name == group)
-    return list(session.scalars(found.order_by(GroupMember.user_name)))
+    statement = select(GroupMember.user_name).where(GroupMember.group_name == group)
+    return list(session.scalars(statement.order_by(GroupMember.user_name)))
 
 
 def groups(session: Session) -> Sequence[Row[Group, list[str]]]:

@@ -25,20 +25,20 @@ class Calibrate(Kind[CalibrationOutcome]):
     handler_version = 5
 
     def record(self, session: Session, job: Job, outcome: CalibrationOutcome) -> CalibrationOutcome:
-        found = outcome["calibration"]
+        calibration = outcome["calibration"]
         row = Calibration(
             id=new_id("cal"),
             job_id=job.id,
             owner=job.owner,
             model=job.model,
-            weight_hash=found["weight_hash"],
-            reading_hash=found.get("reading_hash"),
-            severity=found["severity"],
-            massive_dims=found["massive_dims"],
+            weight_hash=calibration["weight_hash"],
+            reading_hash=calibration.get("reading_hash"),
+            severity=calibration["severity"],
+            massive_dims=calibration["massive_dims"],
         )
         session.add(row)
         session.flush()
-        return {"calibration": {"id": row.id, **found}}
+        return {"calibration": {"id": row.id, **calibration}}
 
     def links(self, job: Job) -> dict[str, str]:
         own = f"/v1/calibrations/{self.result(job)['calibration']['id']}"

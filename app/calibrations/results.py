@@ -54,9 +54,9 @@ class CostOut(RenamedAnswer, RunningOut):
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 
-def view(found: Found, labels: Labels) -> CalibrationOut:
+def view(pair: Found, labels: Labels) -> CalibrationOut:
     """Returns the calibration as the API shows it; it is stale when its model was last inspected with other weights."""
-    row, model = found
+    row, model = pair
     weights = model.facts.get("weight_hash")
     own = f"/v1/calibrations/{row.id}"
     return CalibrationOut(

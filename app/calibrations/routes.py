@@ -91,8 +91,8 @@ async def list_calibrations(
         return list(service.listing(session, viewer, model=model, labels=labels, limit=count, before=before))
 
     scope = f"calibrations {model} {labels}"
-    found = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id))
-    return CalibrationPage(items=found.items, next_cursor=found.next_cursor)
+    listed = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda entry: (entry.created_at, entry.id))
+    return CalibrationPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{calibration_id}", operation_id="getCalibration", summary="Get a calibration", responses=documented(404, 409, 422))

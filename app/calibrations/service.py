@@ -105,9 +105,9 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
     may read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
     Raises Problem 422 if the requested calibration is unknown or belongs to another model or to other weights.
     """
-    found = _existing(session, requested, model, asker.viewer)
-    if found is not None:
-        return found
+    existing = _existing(session, requested, model, asker.viewer)
+    if existing is not None:
+        return existing
     made = place(session, asker.for_another_job(), _made_like(like, model))
     return made.job.id, True
 
@@ -119,11 +119,11 @@ def after_for_model(
 
     Raises the same Problems.
     """
-    found = _existing(session, requested, model, viewer)
-    if found is None:
+    existing = _existing(session, requested, model, viewer)
+    if existing is None:
         plan(session, _made_like(like, model), viewer, settings)
         return after, 1
-    job, wait = found
+    job, wait = existing
     return with_edge(after, job) if wait else after, 0
 
 
@@ -156,9 +156,9 @@ def _weights(model: Model) -> str | None:
 
 def _requested(session: Session, requested: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
     """The job of the calibration with this id or job id, and whether to wait for it: not for a finished calibration."""
-    found = None if planned_job(session, requested) else repository.find(session, requested, viewer)
-    if found is not None:
-        row, _ = found
+    pair = None if planned_job(session, requested) else repository.find(session, requested, viewer)
+    if pair is not None:
+        row, _ = pair
         if row.model != model.name or (weights is not None and row.weight_hash != weights):
             what = f"of {row.model}" if row.model != model.name else "for other weights: the model's files have changed since"
             raise invalid(
@@ -178,27 +178,27 @@ def _requested(session: Session, requested: str, model: Model, weights: str | No
 
 def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
     """Finds a calibration by its own id or its job's id. Raises Problem 404, 409."""
-    found = repository.find(session, identifier, viewer)
-    if found is None:
+    pair = repository.find(session, identifier, viewer)
+    if pair is None:
         raise absent(session, "calibration", identifier, viewer, "calibrate")
-    return view(found, labels_of(session, [found[0].job_id])[found[0].job_id])
+    return view(pair, labels_of(session, [pair[0].job_id])[pair[0].job_id])
 
 
 def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> dict[str, CalibrationOut]:
     """Finds calibrations by their own ids or their jobs' ids, in two statements; returns each under both ids. Others are missing."""
-    found = repository.named(session, identifiers, viewer)
-    known = labels_of(session, [row.job_id for row, _ in found])
-    shown = [view(one, known[one[0].job_id]) for one in found]
-    return {one.id: one for one in shown} | {one.job: one for one in shown}
+    pairs = repository.named(session, identifiers, viewer)
+    known = labels_of(session, [row.job_id for row, _ in pairs])
+    shown = [view(pair, known[pair[0].job_id]) for pair in pairs]
+    return {calibration.id: calibration for calibration in shown} | {calibration.job: calibration for calibration in shown}
 
 
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[CalibrationOut]:
     """A page of calibrations, newest first."""
-    found = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
-    known = labels_of(session, [row.job_id for row, _ in found])
-    return [view(one, known[one[0].job_id]) for one in found]
+    pairs = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
+    known = labels_of(session, [row.job_id for row, _ in pairs])
+    return [view(pair, known[pair[0].job_id]) for pair in pairs]
 
 
 def file(session: Session, identifier: str, viewer: Viewer) -> Artifact:

@@ -24,9 +24,9 @@ def verify(
         if repair and wrong:
             repository.recount(session)
     if as_json:
-        print_json([asdict(one) for one in wrong])
-    for one in [] if as_json else wrong:
-        out.print(f"{one.owner}: counted {one.counted:,} bytes, stores {one.bytes:,}")
+        print_json([asdict(miscount) for miscount in wrong])
+    for miscount in [] if as_json else wrong:
+        out.print(f"{miscount.owner}: counted {miscount.counted:,} bytes, stores {miscount.bytes:,}")
     if not wrong:
         err.print("every user's bytes are counted correctly")
     elif repair:

@@ -53,10 +53,10 @@ def create(
     request = _checked(KeyRequest, owner=owner, role=role, scopes=scopes or None, days=days, label=label)
     with _database() as session:
         made = keys.create(session, request, _operator(), _pepper())
-        others = [one for one in keys.listing(session, owner=owner, live=True) if one.role != made.role]
-    for one in others:
+        others = [key for key in keys.listing(session, owner=owner, live=True) if key.role != made.role]
+    for key in others:
         err.print(
-            f"{owner} still has a key with the role {one.role}. If the new key replaces it, run: binnacle keys revoke {one.id}"
+            f"{owner} still has a key with the role {key.role}. If the new key replaces it, run: binnacle keys revoke {key.id}"
         )
     _show(made, as_json=as_json)
 
@@ -71,7 +71,7 @@ def list_keys(
     from app.accounts import keys
 
     with _database() as session:
-        rows = [one.model_dump(mode="json", exclude={"links"}) for one in keys.listing(session, owner=owner, live=live)]
+        rows = [key.model_dump(mode="json", exclude={"links"}) for key in keys.listing(session, owner=owner, live=live)]
     if as_json:
         print_json(rows)
         return
@@ -124,7 +124,7 @@ def _cell(field: str, value: JsonValue) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return " ".join(str(one) for one in value)
+        return " ".join(str(entry) for entry in value)
     return str(value or "")[: 19 if field.endswith("_at") else None]
 
 

@@ -33,15 +33,15 @@ class Holders:
 
 def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], owner: str) -> dict[str, Holders]:
     """What prevents the deletion of each of these jobs; `vectors` maps the ids of the vectors that they made to their jobs."""
-    found: dict[str, Holders] = {}
+    by_job: dict[str, Holders] = {}
     for use in uses(session, {*jobs, *vectors}):
-        held = found.setdefault(vectors.get(use.thing, use.thing), Holders())
+        held = by_job.setdefault(vectors.get(use.thing, use.thing), Holders())
         held.unfinished += [] if use.job in held.unfinished else [use.job]
     for thing, job in repository.kept_users(session, jobs, owner):
-        found.setdefault(thing, Holders()).kept.append(job)
+        by_job.setdefault(thing, Holders()).kept.append(job)
     for thing, study in repository.studies_of(session, jobs, owner):
-        found.setdefault(thing, Holders()).studies.append(study)
-    return found
+        by_job.setdefault(thing, Holders()).studies.append(study)
+    return by_job
 
 
 def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:

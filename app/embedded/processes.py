@@ -42,16 +42,16 @@ def carrying(mark: str) -> list[int]:
 
 
 def _pids(test: Callable[[Path], bool]) -> list[int]:
-    found = []
+    pids = []
     for proc in Path("/proc").iterdir():
         if not proc.name.isdigit():
             continue
         try:
             if test(proc):
-                found.append(int(proc.name))
+                pids.append(int(proc.name))
         except OSError:  # the process ended meanwhile, or belongs to another account
             continue
-    return found
+    return pids
 
 
 def end_all(find: Callable[[], list[int]], signals: Sequence[tuple[signal.Signals, float]]) -> bool:

@@ -137,8 +137,8 @@ class Supervisor:
         return database, broker, started
 
     def _start_workers(self, service: Mapping[str, str], tier: list[Child]) -> None:
-        found = cuda_devices(self._environment) if self.options.device == "auto" else []
-        self.workers = commands.plan_workers(found, self.options.cpu_workers)
+        devices = cuda_devices(self._environment) if self.options.device == "auto" else []
+        self.workers = commands.plan_workers(devices, self.options.cpu_workers)
         for plan in self.workers:
             self._foreground.launch(commands.worker_spec(plan, service, self.home.logs), tier)
 

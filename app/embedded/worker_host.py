@@ -48,8 +48,8 @@ class WorkerHost:
             )
         self.home = Home(options.home)
         self.urls = [environment[name] for name in URLS]
-        found = cuda_devices(environment) if options.device == "auto" else []
-        self.workers = commands.plan_workers(found, options.cpu_workers, host=options.host or "%h", light=options.light)
+        devices = cuda_devices(environment) if options.device == "auto" else []
+        self.workers = commands.plan_workers(devices, options.cpu_workers, host=options.host or "%h", light=options.light)
         self._environment = environment
         self._foreground = Foreground(self.home, say)
         self._on_start = on_start

@@ -60,23 +60,23 @@ def _check_folders(chosen: list[CalibrationOut]) -> None:
     The worker looks again, into the files: of a calibration from before its variant was recorded only its file knows.
     """
     taken: dict[str, str] = {}
-    for i, one in enumerate(chosen):
-        if one.id in {earlier.id for earlier in chosen[:i]}:
-            raise invalid(f"/beside/{i - 1}", "duplicate_calibration", f"{one.id} is named twice. Name it once.")
-        if one.experiment is None or one.model_variant is None:
+    for i, calibration in enumerate(chosen):
+        if calibration.id in {earlier.id for earlier in chosen[:i]}:
+            raise invalid(f"/beside/{i - 1}", "duplicate_calibration", f"{calibration.id} is named twice. Name it once.")
+        if calibration.experiment is None or calibration.model_variant is None:
             continue
         try:
-            path = calibration_path(one.experiment, one.model_variant)
+            path = calibration_path(calibration.experiment, calibration.model_variant)
         except ValueError as error:
             pointer = f"/beside/{i - 1}" if i else ""
-            raise invalid(pointer, "no_folder", f"{one.id}: {error} Calibrate again with another name.") from error
+            raise invalid(pointer, "no_folder", f"{calibration.id}: {error} Calibrate again with another name.") from error
         if path in taken:
             detail = (
-                f"{taken[path]} and {one.id} would both be written to {path}. Calibrate again with another "
+                f"{taken[path]} and {calibration.id} would both be written to {path}. Calibrate again with another "
                 "experiment or model_variant, or export them separately."
             )
             raise invalid(f"/beside/{i - 1}", "same_folder", detail)
-        taken[path] = one.id
+        taken[path] = calibration.id
 
 
 def _spec(request: CalibrationExportRequest, chosen: list[CalibrationOut]) -> CalibrationsExportSpec:
@@ -84,5 +84,5 @@ def _spec(request: CalibrationExportRequest, chosen: list[CalibrationOut]) -> Ca
         "kind": "export",
         "format": request.format,
         "model": chosen[0].model,
-        "calibrations": [{"job": one.job, "model": one.model} for one in chosen],
+        "calibrations": [{"job": calibration.job, "model": calibration.model} for calibration in chosen],
     }

@@ -38,25 +38,25 @@ def submit(session: Session, asker: Asker, identifier: str, request: ExportReque
 
 def _plan(session: Session, identifier: str, request: ExportRequest, viewer: Viewer) -> Plan:
     check_text(request.model_dump(mode="json"))
-    found = extractions.existing(session, identifier, viewer)
-    model = models.find(session, found.model)
+    extraction = extractions.existing(session, identifier, viewer)
+    model = models.find(session, extraction.model)
     facts = model.facts if model else {}
-    check_layers(request.layers, found.model, facts)
-    _check_selection(request, [tuple(row) for row in repository.places(session, found.id)])
-    spec = _spec(session, found, request, facts.get("architecture", ""))
-    return Plan("export", "light", found.model, spec, check_edges(session, request, viewer))
+    check_layers(request.layers, extraction.model, facts)
+    _check_selection(request, [tuple(row) for row in repository.places(session, extraction.id)])
+    spec = _spec(session, extraction, request, facts.get("architecture", ""))
+    return Plan("export", "light", extraction.model, spec, check_edges(session, request, viewer))
 
 
-def _spec(session: Session, found: Extraction, request: ExportRequest, architecture: str) -> ExportSpec:
-    labels = labels_of(session, [found.job_id])[found.job_id]
+def _spec(session: Session, extraction: Extraction, request: ExportRequest, architecture: str) -> ExportSpec:
+    labels = labels_of(session, [extraction.job_id])[extraction.job_id]
     return {
         "kind": "export",
         "format": request.format,
-        "extraction": found.job_id,
-        "model": found.model,
+        "extraction": extraction.job_id,
+        "model": extraction.model,
         "architecture": architecture,
-        "weight_hash": found.weight_hash,
-        "trait": {"name": found.trait, "version": found.trait_version},
+        "weight_hash": extraction.weight_hash,
+        "trait": {"name": extraction.trait, "version": extraction.trait_version},
         "experiment": labels.experiment,
         "model_variant": labels.model_variant,
         "positions": _chosen(request.positions),

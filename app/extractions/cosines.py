@@ -19,11 +19,11 @@ from terms.methods import UnknownMethod, parse_method
 def read_vectors(storage: Storage, rows: Sequence[Vector]) -> list[NDArray[np.float32]]:
     """Returns the numbers of these vectors, [D] each. Reads every object once, whole, to check its digest, but keeps a piece at a time. Raises
     StorageError."""
-    found: dict[tuple[str, str], NDArray[np.float32]] = {}
+    vectors: dict[tuple[str, str], NDArray[np.float32]] = {}
     for digest in {row.digest for row in rows}:
         keys = [row.key for row in rows if row.digest == digest]
-        found |= {(digest, key): vector for key, vector in tensors_of(checked_pieces(storage, key_of(digest)), keys).items()}
-    return [found[row.digest, row.key] for row in rows]
+        vectors |= {(digest, key): vector for key, vector in tensors_of(checked_pieces(storage, key_of(digest)), keys).items()}
+    return [vectors[row.digest, row.key] for row in rows]
 
 
 async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
@@ -36,7 +36,7 @@ async def cosines_of(context: Context, rows: Sequence[Vector]) -> CosinesOut:
         raise Problem(
             422, "only_controls", "The vectors of this layer are all controls or refits, which this comparison leaves out."
         )
-    vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, compared)])
+    vectors = np.stack([vector.astype(np.float64) for vector in await run_in_threadpool(read_vectors, context.storage, compared)])
     known = next((row for row in compared if massive_of(row) is not None), compared[0])
     massive = massive_of(known) or []
     clean = vectors.copy()
@@ -73,7 +73,7 @@ async def cosines_between(context: Context, rows: Sequence[Vector]) -> tuple[lis
             "Choose vectors of one model."
         )
         raise Problem(422, "different_widths", detail)
-    vectors = np.stack([one.astype(np.float64) for one in await run_in_threadpool(read_vectors, context.storage, rows)])
+    vectors = np.stack([vector.astype(np.float64) for vector in await run_in_threadpool(read_vectors, context.storage, rows)])
     clean = vectors.copy()
     for at, row in enumerate(rows):
         clean[at, massive_of(row) or []] = 0

@@ -46,8 +46,8 @@ async def import_vectors(request: Request, viewer: Member, context: Shared) -> R
     to = await context.database.run(imports.target, fields, viewer)
     wanted = await context.uploads.thread(imports.read, fields, data, to, context.settings.limit.vectors)
     await context.database.run(imports.check_quota, wanted, viewer.owner)
-    found, made = await _store(context, wanted, viewer, fields)
-    return JSONResponse(found.model_dump(mode="json"), 201 if made else 200)
+    imported, made = await _store(context, wanted, viewer, fields)
+    return JSONResponse(imported.model_dump(mode="json"), 201 if made else 200)
 
 
 async def _body(request: Request, context: Context) -> tuple[ImportFields, bytes]:

@@ -102,24 +102,31 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
         "convention": CONVENTIONS[form],
     }
     rows, units = [], {}
-    for one in vectors:
-        exact = one.vector.astype(np.float64)
+    for vector in vectors:
+        exact = vector.vector.astype(np.float64)
         norm = float(np.linalg.norm(exact))
-        units[one.key] = (exact / norm).astype(np.float32)
-        rows.append(_row(request, one, norm, to, provenance))
+        units[vector.key] = (exact / norm).astype(np.float32)
+        rows.append(_row(request, vector, norm, to, provenance))
     origin = Origin(request.model, "", to.facts.get("weight_hash"), to.trait, to.trait_version)
     stored_as = tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest})
     return Import(request.name, stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
 
 
-def _row(request: ImportFields, one: NamedVector, norm: float, to: Target, provenance: dict[str, int | str]) -> JsonObject:
-    place = {"position": one.position, "component": one.component, "method": one.method, "layer": one.layer}
-    width = int(one.vector.size)
+def _row(request: ImportFields, vector: NamedVector, norm: float, to: Target, provenance: dict[str, int | str]) -> JsonObject:
+    place = {"position": vector.position, "component": vector.component, "method": vector.method, "layer": vector.layer}
+    width = int(vector.vector.size)
     unknown = dict.fromkeys(("baseline", "fit", "separation", "massive", "stability", "pairs", "counts", "seed"))
-    facts = {"key": one.key, **place, "width": width, "norm": norm, **unknown, "provenance": {**provenance, "tensor": one.name}}
+    facts = {
+        "key": vector.key,
+        **place,
+        "width": width,
+        "norm": norm,
+        **unknown,
+        "provenance": {**provenance, "tensor": vector.name},
+    }
     return {
         "source": "imported", "name": request.name, "model": request.model, "weight_hash": to.facts.get("weight_hash"),
-        "trait": to.trait, "trait_version": to.trait_version, **place, "width": width, "key": one.key, "norm": norm, "facts": facts,
+        "trait": to.trait, "trait_version": to.trait_version, **place, "width": width, "key": vector.key, "norm": norm, "facts": facts,
     }  # fmt: skip
 
 
@@ -132,37 +139,39 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
             "layer for each vector, in the file's order."
         )
         raise invalid("/vector_layers", "layers_do_not_match", detail)
-    placed = [_place(request, one, None if given is None else given[i]) for i, one in enumerate(vectors)]
+    placed = [_place(request, vector, None if given is None else given[i]) for i, vector in enumerate(vectors)]
     seen: set[str] = set()
-    for one in placed:
-        if one.key in seen:
-            detail = f"The file holds two vectors of {one.key}. Import them one by one, each with a different /method."
+    for vector in placed:
+        if vector.key in seen:
+            detail = f"The file holds two vectors of {vector.key}. Import them one by one, each with a different /method."
             raise invalid("/file", "duplicate_vector", detail)
-        seen.add(one.key)
+        seen.add(vector.key)
     return placed
 
 
-def _place(request: ImportFields, one: NamedVector, layer: int | None) -> NamedVector:
-    found = _agreed("vector_layers", one.layer, layer, one)
-    if found is None:
+def _place(request: ImportFields, vector: NamedVector, layer: int | None) -> NamedVector:
+    agreed_layer = _agreed("vector_layers", vector.layer, layer, vector)
+    if agreed_layer is None:
         detail = (
-            f"The file does not name the layer of {one.name or 'its vector'}. Give /vector_layers, one for each "
+            f"The file does not name the layer of {vector.name or 'its vector'}. Give /vector_layers, one for each "
             "vector, in the file's order."
         )
         raise invalid("/vector_layers", "missing_layer", detail)
     return NamedVector(
-        one.vector,
-        found,
-        _agreed("component", one.component, request.component, one) or "residual",
-        _agreed("method", one.method, request.method, one) or METHOD,
-        _agreed("position", _position(one.position, "/file"), _position(request.position, "/position"), one),
-        one.name,
+        vector.vector,
+        agreed_layer,
+        _agreed("component", vector.component, request.component, vector) or "residual",
+        _agreed("method", vector.method, request.method, vector) or METHOD,
+        _agreed("position", _position(vector.position, "/file"), _position(request.position, "/position"), vector),
+        vector.name,
     )
 
 
-def _agreed(field: str, said: Part | None, asked: Part | None, one: NamedVector) -> Part | None:
+def _agreed(field: str, said: Part | None, asked: Part | None, vector: NamedVector) -> Part | None:
     if said is not None and asked is not None and said != asked:
-        detail = f"The file says {said!r} of {one.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
+        detail = (
+            f"The file says {said!r} of {vector.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
+        )
         raise invalid(f"/{field}", "contradicts_file", detail)
     return asked if said is None else said
 
@@ -177,17 +186,19 @@ def _position(text: str | None, pointer: str) -> str | None:
 
 
 def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: ModelFactsDocument) -> None:
-    for one in vectors:
-        assert one.layer is not None
-        check_layer(one.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=one.name or "the vector")
-        width = facts["widths"].get(one.component or "")
+    for vector in vectors:
+        assert vector.layer is not None
+        check_layer(
+            vector.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=vector.name or "the vector"
+        )
+        width = facts["widths"].get(vector.component or "")
         if width is None:
             have = ", ".join(name for name in COMPONENTS if name in facts["widths"])
-            detail = f"{one.name or 'The vector'} is of the component {one.component}; {request.model} has {have}."
+            detail = f"{vector.name or 'The vector'} is of the component {vector.component}; {request.model} has {have}."
             raise invalid("/file", "unknown_component", detail)
-        if one.vector.size != width:
+        if vector.vector.size != width:
             detail = (
-                f"{one.name or 'The vector'} has {one.vector.size:,} numbers; {one.component} of {request.model} has {width:,}. "
+                f"{vector.name or 'The vector'} has {vector.vector.size:,} numbers; {vector.component} of {request.model} has {width:,}. "
                 "It belongs to another model."
             )
             raise invalid("/file", "wrong_width", detail)
@@ -195,8 +206,8 @@ def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: M
 
 def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
     """Returns the vectors that this owner imported before from the same file, with the same labels and model."""
-    found = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
-    return session.scalars(found.order_by(Vector.layer, Vector.key)).all()
+    query = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
+    return session.scalars(query.order_by(Vector.layer, Vector.key)).all()
 
 
 def check_quota(session: Session, wanted: Import, owner: str) -> None:
@@ -214,14 +225,14 @@ def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharin
     reference_lock(session, blob)
     # a concurrent equal request waits here until this one has committed, and then finds its rows
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"import {owner} {blob.digest}", 0))))
-    found = stored(session, blob.digest, owner)
-    missing = [row for row in wanted.rows if row["key"] not in {one.key for one in found}]  # some may have been deleted
-    for row in found:
+    earlier = stored(session, blob.digest, owner)
+    missing = [row for row in wanted.rows if row["key"] not in {vector.key for vector in earlier}]  # some may have been deleted
+    for row in earlier:
         row.name = wanted.name or row.name
         if to.visibility != "private":
             share(session, row, row.id, to, viewer)
     if not missing:
-        return found, False
+        return earlier, False
     own = {"owner": owner, "digest": blob.digest, "visibility": to.visibility, "group_name": to.group}
     session.add_all(Vector(id=new_id("vec"), **own, **row) for row in missing)
     session.flush()

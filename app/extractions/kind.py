@@ -39,7 +39,7 @@ class Extract(Kind[ExtractionOutcome]):
     handler_version = 3
 
     def record(self, session: Session, job: Job, outcome: ExtractionOutcome) -> ExtractionOutcome:
-        found = outcome["extraction"]
+        extraction = outcome["extraction"]
         spec = extraction_spec(job)
         trait = spec["trait"]
         assert job.model is not None
@@ -48,17 +48,17 @@ class Extract(Kind[ExtractionOutcome]):
             job_id=job.id,
             owner=job.owner,
             model=job.model,
-            weight_hash=found["weight_hash"],
-            reading_hash=found.get("reading_hash"),
+            weight_hash=extraction["weight_hash"],
+            reading_hash=extraction.get("reading_hash"),
             trait=trait["name"],
             trait_version=trait["version"],
-            positions=found["positions"],
-            components=found["components"],
-            layers=found["layers"],
+            positions=extraction["positions"],
+            components=extraction["components"],
+            layers=extraction["layers"],
             methods=spec["methods"],
             calibration_job=None if spec["calibration"] is None else spec["calibration"]["job"],
-            rows_key=found["rows_key"],
-            summary=found["summary"],
+            rows_key=extraction["rows_key"],
+            summary=extraction["summary"],
         )
         session.add(row)
         session.flush()
@@ -72,14 +72,14 @@ class Extract(Kind[ExtractionOutcome]):
                 "extraction_id": row.id,
                 "owner": job.owner,
                 "model": job.model,
-                "weight_hash": found["weight_hash"],
-                "reading_hash": found.get("reading_hash"),
+                "weight_hash": extraction["weight_hash"],
+                "reading_hash": extraction.get("reading_hash"),
                 "trait": trait["name"],
                 "trait_version": trait["version"],
                 "digest": digest,
             }
             session.execute(insert(Vector), [common | _columns(facts) for facts in vectors])
-        return {"extraction": {"id": row.id, **found}}
+        return {"extraction": {"id": row.id, **extraction}}
 
     def links(self, job: Job) -> dict[str, str]:
         own = f"/v1/extractions/{self.result(job)['extraction']['id']}"

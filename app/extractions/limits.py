@@ -20,13 +20,13 @@ UNSHUFFLED = ("random", "shuffled", "gradient", "lm_loss", "rfm")
 
 def methods_of(request: ExtractionRequest) -> list[Method]:
     """Returns the methods, each once, in the given order. Raises Problem 422 with a pointer."""
-    found: dict[str, Method] = {}
-    for i, one in enumerate(request.methods):
+    methods: dict[str, Method] = {}
+    for i, given in enumerate(request.methods):
         try:
-            if isinstance(one, str):
-                parsed = parse_method(one)
+            if isinstance(given, str):
+                parsed = parse_method(given)
             else:
-                parameters = dict(one)
+                parameters = dict(given)
                 parsed = method(str(parameters.pop("method", "")), parameters)
         except UnknownMethod as error:
             raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
@@ -36,36 +36,36 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
                 f"Choose at most {RANKED_DIMS}."
             )
             raise invalid(f"/methods/{i}", "too_many_dims", detail)
-        found.setdefault(parsed.key, parsed)
-    return list(found.values())
+        methods.setdefault(parsed.key, parsed)
+    return list(methods.values())
 
 
 def controls_of(methods: Sequence[Method], count: int) -> list[str]:
     """Returns the keys of the controls for these methods: random vectors, and every method on shuffled labels."""
-    asked = {one.key for one in methods}
+    asked = {parsed.key for parsed in methods}
     keys = [method("random", {"seed": seed}).key for seed in range(count)]
-    for one in methods:
-        if one.base not in UNSHUFFLED and not one.parameters.get("refit"):
-            keys += [method("shuffled", {"of": one.key, "seed": seed}).key for seed in range(count)]
+    for parsed in methods:
+        if parsed.base not in UNSHUFFLED and not parsed.parameters.get("refit"):
+            keys += [method("shuffled", {"of": parsed.key, "seed": seed}).key for seed in range(count)]
     return [key for key in keys if key not in asked]
 
 
 def refits_of(methods: Sequence[Method], count: int) -> list[str]:
     """Returns the keys of the same methods fitted on resampled examples."""
-    fitted = [one for one in methods if "refit" in one.parameters and not one.parameters["refit"]]
-    return [method(one.name, {**one.parameters, "refit": k}).key for one in fitted for k in range(1, count + 1)]
+    fitted = [parsed for parsed in methods if "refit" in parsed.parameters and not parsed.parameters["refit"]]
+    return [method(parsed.name, {**parsed.parameters, "refit": k}).key for parsed in fitted for k in range(1, count + 1)]
 
 
 def positions_of(request: ExtractionRequest) -> list[Position]:
     """Returns the positions, each once. Raises Problem 422 with the grammar of positions."""
-    found: dict[str, Position] = {}
+    positions: dict[str, Position] = {}
     for i, text in enumerate(request.positions):
         try:
             position = parse_position(text)
         except UnknownPosition as error:
             raise invalid(f"/positions/{i}", "unknown_position", str(error)) from error
-        found.setdefault(str(position), position)
-    return list(found.values())
+        positions.setdefault(str(position), position)
+    return list(positions.values())
 
 
 def check_components(request: ExtractionRequest, methods: Sequence[Method], facts: ModelFactsDocument) -> None:
@@ -80,12 +80,12 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
                 "unknown_component",
                 f"{component!r} is not a component here. The components are: {', '.join(have)}.",
             )
-        trained = [one.key for one in methods if one.base == "lm_loss"]
+        trained = [parsed.key for parsed in methods if parsed.base == "lm_loss"]
         if component != "residual" and trained:
             detail = f"{', '.join(trained)} is trained at the residual stream and does not exist at {component}. Leave one of the two out."
             raise invalid(f"/components/{i}", "method_elsewhere", detail)
         if component not in RESIDUAL_COMPONENTS:
-            cleaning = [one.key for one in methods if one.needs_calibration]
+            cleaning = [parsed.key for parsed in methods if parsed.needs_calibration]
             if cleaning:
                 detail = (
                     f"{component} is not in the coordinates of the residual stream, so it has no massive dims to "

@@ -164,7 +164,7 @@ def extraction_view(row: Extraction, vectors: Sequence[Vector] | None, labels: L
         links["calibration"] = f"/v1/calibrations/{row.calibration_job}"
     return ExtractionOut(
         job=row.job_id,
-        vectors=None if vectors is None else [_made_of(one) for one in vectors],
+        vectors=None if vectors is None else [_made_of(vector) for vector in vectors],
         doubt=doubt(model, row.reading_hash),
         links=links,
         **asdict(labels),

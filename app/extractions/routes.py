@@ -98,12 +98,14 @@ async def list_extractions(
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
-        found = service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
-        return list(found)
+        views = service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
+        return list(views)
 
     scope = f"extractions {model} {trait} {labels}"
-    found = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id))
-    return ExtractionPage(items=found.items, next_cursor=found.next_cursor)
+    extractions = await page_of(
+        context, page, scope=scope, limit=limit, cursor=cursor, key=lambda view: (view.created_at, view.id)
+    )
+    return ExtractionPage(items=extractions.items, next_cursor=extractions.next_cursor)
 
 
 @router.get(

@@ -59,7 +59,7 @@ class _Checked:
 
     @property
     def needs_calibration(self) -> bool:
-        return any(one.needs_calibration or one.base == "lm_loss" for one in self.methods)
+        return any(method.needs_calibration or method.base == "lm_loss" for method in self.methods)
 
 
 def _check(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> _Checked:
@@ -78,7 +78,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     tokens = limits.new_tokens(request, positions, settings.limit)
     check_context(request.model, facts, tokens)
     check_fits(session, model, tokens)
-    keys = [one.key for one in methods]
+    keys = [method.key for method in methods]
     controls, refits = limits.controls_of(methods, request.controls), limits.refits_of(methods, request.refits)
     count = len(layers) if layers is not None else facts.get("layers", 1)
     grid = len(positions) * len(request.components) * count
@@ -93,7 +93,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "weight_hash": facts.get("weight_hash"),
         "reading_hash": reading_of(model),
         "trait": {"name": trait.name, "version": trait.version},
-        "positions": [str(one) for one in positions],
+        "positions": [str(position) for position in positions],
         "components": list(dict.fromkeys(request.components)),
         "layers": layers,
         "methods": keys,
@@ -217,17 +217,17 @@ def _with_rows(session: Session, planned: Plan, viewer: Viewer) -> Plan:
 
 def existing(session: Session, identifier: str, viewer: Viewer) -> Extraction:
     """Returns the row of an extraction by its own id or its job's. Raises Problem 404, 409."""
-    found = repository.find(session, identifier, viewer)
-    if found is None:
+    extraction = repository.find(session, identifier, viewer)
+    if extraction is None:
         raise absent(session, "extraction", identifier, viewer, "extract")
-    return found
+    return extraction
 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> ExtractionOut:
     """Returns an extraction by its own id or its job's. Raises Problem 404, 409."""
-    found = existing(session, identifier, viewer)
-    labels = labels_of(session, [found.job_id])[found.job_id]
-    return extraction_view(found, repository.vectors_of(session, found), labels, session.get(Model, found.model))
+    extraction = existing(session, identifier, viewer)
+    labels = labels_of(session, [extraction.job_id])[extraction.job_id]
+    return extraction_view(extraction, repository.vectors_of(session, extraction), labels, session.get(Model, extraction.model))
 
 
 def listing(
@@ -241,10 +241,10 @@ def listing(
     before: tuple[datetime, str] | None,
 ) -> Sequence[ExtractionOut]:
     """Returns a page of extractions, newest first, without their vectors."""
-    found = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
-    known = labels_of(session, [one.job_id for one in found])
-    models_by_name = model_repository.named(session, {one.model for one in found})
-    return [extraction_view(one, None, known[one.job_id], models_by_name.get(one.model)) for one in found]
+    rows = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
+    known = labels_of(session, [row.job_id for row in rows])
+    models_by_name = model_repository.named(session, {row.model for row in rows})
+    return [extraction_view(row, None, known[row.job_id], models_by_name.get(row.model)) for row in rows]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
@@ -257,10 +257,10 @@ def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifa
 
 def vector(session: Session, vector_id: str, viewer: Viewer) -> Vector:
     """Returns the vector with this id if the viewer may see it. Raises Problem 404."""
-    found = repository.vector(session, vector_id, viewer)
-    if found is None:
+    row = repository.vector(session, vector_id, viewer)
+    if row is None:
         raise not_found("vector", vector_id)
-    return found
+    return row
 
 
 def shown_vector(session: Session, vector_id: str, viewer: Viewer) -> VectorOut:
@@ -284,25 +284,27 @@ def vectors(
     session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
 ) -> Sequence[VectorOut]:
     """Returns a page of vectors."""
-    found = repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)
-    models_by_name = model_repository.named(session, {row.model for row in found})
-    return [vector_view(row, models_by_name.get(row.model)) for row in found]
+    rows = repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)
+    models_by_name = model_repository.named(session, {row.model for row in rows})
+    return [vector_view(row, models_by_name.get(row.model)) for row in rows]
 
 
 def layer_of(
     session: Session, identifier: str, layer: int | None, position: str | None, component: str | None, viewer: Viewer
 ) -> list[Vector]:
     """Returns the vectors of one layer, position and component, the first of each if not named. Raises Problem 404, 409, 422."""
-    found = existing(session, identifier, viewer)
+    source = existing(session, identifier, viewer)
     wanted = {
-        "layer": found.layers[0] if layer is None else layer,
-        "position": position or found.positions[0],
-        "component": component or found.components[0],
+        "layer": source.layers[0] if layer is None else layer,
+        "position": position or source.positions[0],
+        "component": component or source.components[0],
     }
     rows = [
-        row for row in repository.vectors_of(session, found) if all(getattr(row, name) == value for name, value in wanted.items())
+        row
+        for row in repository.vectors_of(session, source)
+        if all(getattr(row, name) == value for name, value in wanted.items())
     ]
     if not rows:
-        have = f"layers {', '.join(map(str, found.layers))}; positions {', '.join(found.positions)}; components {', '.join(found.components)}"
+        have = f"layers {', '.join(map(str, source.layers))}; positions {', '.join(source.positions)}; components {', '.join(source.components)}"
         raise Problem(422, "no_such_vectors", f"The extraction holds no vector at {wanted}. It has {have}.")
     return rows

@@ -83,35 +83,35 @@ def layout(data: bytes, most: int) -> Layout:
         raise Unreadable(
             f"The GGUF file claims {tensors:,} tensors and {fields:,} fields; the limits are {most:,} and {MOST_FIELDS:,}."
         )
-    found = Layout()
+    contents = Layout()
     alignment = DEFAULT_ALIGNMENT
     for _ in range(fields):
-        alignment = _field(cursor, found, alignment)
+        alignment = _field(cursor, contents, alignment)
     places = [_tensor(cursor) for _ in range(tensors)]
     start = -(-cursor.at // alignment) * alignment
     for name, offset, count in places:
-        if name in found.tensors:
+        if name in contents.tensors:
             raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r} twice.")
         begin = start + offset
         if begin + 4 * count > len(data):
             raise Unreadable(
                 f"Tensor {name[:80]!r} of {count:,} numbers ends at byte {begin + 4 * count:,}; the GGUF file has {len(data):,}."
             )
-        found.tensors[name] = Place(begin, count)
-    if 4 * sum(place.count for place in found.tensors.values()) > len(data):
+        contents.tensors[name] = Place(begin, count)
+    if 4 * sum(place.count for place in contents.tensors.values()) > len(data):
         raise Unreadable("The GGUF file's tensors overlap: together they are larger than the file.")
-    return found
+    return contents
 
 
 LAYER_OFFSET = ".layer_offset"
 """End of the key with the number that is added to the layers in the names of tensors."""
 
 
-def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
+def _field(cursor: Cursor, contents: Layout, alignment: int) -> int:
     """Reads or skips one field of metadata; returns the alignment of the tensors, which the field may set."""
     name, kind = cursor.text(), cursor.number("I")
     if kind == STRING:
-        found.texts[name] = cursor.text()
+        contents.texts[name] = cursor.text()
     elif name == "general.alignment":
         if kind != UINT32:
             raise Unreadable("The GGUF file's general.alignment is not a 32-bit number.")
@@ -123,7 +123,7 @@ def _field(cursor: Cursor, found: Layout, alignment: int) -> int:
     elif name.endswith(LAYER_OFFSET) and kind not in (UINT32, INT32):
         raise Unreadable(f"The GGUF file's {name[:80]} is not a 32-bit number.")
     elif kind in (UINT32, INT32):
-        found.numbers[name] = cursor.number("I" if kind == UINT32 else "i")
+        contents.numbers[name] = cursor.number("I" if kind == UINT32 else "i")
     else:
         _skip_value(cursor, name, kind)
     return alignment

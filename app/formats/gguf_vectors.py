@@ -25,23 +25,23 @@ ARCHITECTURE = "controlvector"
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
     """Returns bytes, media type and notes. Raises Unwritable for several vectors of a layer, and for those outside the residual stream."""
     notes = _check(vectors)
-    directions = {one.layer: one.vector for one in sorted(vectors, key=lambda one: one.layer or 0) if one.layer}
+    directions = {named.layer: named.vector for named in sorted(vectors, key=lambda vector: vector.layer or 0) if named.layer}
     if not directions:
         raise Unwritable("A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was selected.")
     return _written(directions, vectors[0].component or "residual", origin), MEDIA_TYPE, notes
 
 
 def _check(vectors: Sequence[NamedVector]) -> list[str]:
-    kinds = sorted({one.key.rsplit("/", 1)[0] for one in vectors})
+    kinds = sorted({vector.key.rsplit("/", 1)[0] for vector in vectors})
     if len(kinds) != 1:
         raise Unwritable(
             f"A control vector holds one vector for each layer; these are {len(kinds)} kinds: {', '.join(kinds[:6])}. "
             "Select one position, component and method, or export as safetensors."
         )
-    layers = [one.layer for one in vectors]
+    layers = [vector.layer for vector in vectors]
     if len(set(layers)) != len(layers):
         raise Unwritable("A control vector holds one vector for each layer, and a layer was given twice.")
-    if len({one.vector.size for one in vectors}) != 1:
+    if len({vector.vector.size for vector in vectors}) != 1:
         raise Unwritable("The vectors of a control vector must have one width.")
     component = vectors[0].component
     if component not in RESIDUAL_COMPONENTS:
@@ -87,24 +87,24 @@ def _hint(origin: Origin) -> str:
 
 def read(data: bytes, most: int) -> list[NamedVector]:
     """Returns the directions in order of layers. Raises Unreadable for any other file, and for one of more than `most` tensors."""
-    found = layout(data, most)
-    architecture = found.texts.get("general.architecture")
+    contents = layout(data, most)
+    architecture = contents.texts.get("general.architecture")
     if architecture != ARCHITECTURE:
         raise Unreadable(f"The GGUF file is of architecture {str(architecture)[:40]!r}; a control vector is {ARCHITECTURE!r}.")
-    if not found.tensors:
+    if not contents.tensors:
         raise Unreadable("The GGUF file holds no tensor.")
-    vectors = [_vector(found, name, data) for name in found.tensors]
-    return sorted(vectors, key=lambda one: one.layer or 0)
+    vectors = [_vector(contents, name, data) for name in contents.tensors]
+    return sorted(vectors, key=lambda vector: vector.layer or 0)
 
 
-def _vector(found: Layout, name: str, data: bytes) -> NamedVector:
+def _vector(contents: Layout, name: str, data: bytes) -> NamedVector:
     number = name.removeprefix("direction.")
     if number == name or not (number.isascii() and number.isdigit() and len(number) <= 4) or str(int(number)) != number:
         raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r}; a control vector holds direction.N, N a layer.")
-    where = found.tensors[name]
+    where = contents.tensors[name]
     layer, site = (
-        int(number) + found.numbers.get(f"{ARCHITECTURE}{LAYER_OFFSET}", 0),
-        found.texts.get(f"{ARCHITECTURE}.site", "residual"),
+        int(number) + contents.numbers.get(f"{ARCHITECTURE}{LAYER_OFFSET}", 0),
+        contents.texts.get(f"{ARCHITECTURE}.site", "residual"),
     )
     if layer < 0:
         raise Unreadable(f"The GGUF file's layer_offset makes {name} a vector of layer {layer}; layers begin at 0.")

@@ -45,7 +45,7 @@ def to_bytes(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, 
 
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
     """Returns bytes, media type and notes."""
-    tensors = {one.key: one.vector for one in vectors}
+    tensors = {vector.key: vector.vector for vector in vectors}
     if len(tensors) != len(vectors):
         raise Unwritable("Two vectors have the same position, component, method and layer; a file holds one of each.")
     return to_bytes(tensors, origin.facts()), MEDIA_TYPE, []
@@ -60,12 +60,12 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     if len(names) > most:
         raise Unreadable(f"The safetensors file holds {len(names):,} tensors; at most {most:,} vectors can be imported at once.")
     tensors = [_fitting(_tensor(name, header[name]), body) for name in names]
-    if sum(one.end - one.begin for one in tensors) > len(body):
+    if sum(tensor.end - tensor.begin for tensor in tensors) > len(body):
         raise Unreadable("The safetensors file's tensors overlap: together they are larger than the file.")
-    rows = sum(one.shape[0] if len(one.shape) == 2 else 1 for one in tensors)
+    rows = sum(tensor.shape[0] if len(tensor.shape) == 2 else 1 for tensor in tensors)
     if rows > most:
         raise Unreadable(f"The safetensors file holds {rows:,} rows; at most {most:,} vectors can be imported at once.")
-    return [vector for one in tensors for vector in _vectors(one, body[one.begin : one.end])]
+    return [vector for tensor in tensors for vector in _vectors(tensor, body[tensor.begin : tensor.end])]
 
 
 def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -74,12 +74,12 @@ def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArr
     while len(begun) < 8 + int.from_bytes(begun[:8].ljust(8, b"\0"), "little") and (more := next(rest, b"")):
         begun += more
     header, body = _header(begun)
-    found, at = [(_tensor(name, header[name]), bytearray()) for name in names], 0
+    tensors, at = [(_tensor(name, header[name]), bytearray()) for name in names], 0
     for piece in chain([body], map(memoryview, rest)):
-        for one, kept in found:
-            kept.extend(piece[max(0, one.begin - at) : max(0, one.end - at)])
+        for tensor, kept in tensors:
+            kept.extend(piece[max(0, tensor.begin - at) : max(0, tensor.end - at)])
         at += len(piece)
-    return {one.name: np.frombuffer(kept, "<f4") for one, kept in found}
+    return {tensor.name: np.frombuffer(kept, "<f4") for tensor, kept in tensors}
 
 
 class _Tensor(NamedTuple):
@@ -110,10 +110,10 @@ def _header(data: bytes) -> tuple[JsonObject, memoryview]:
 
 
 def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    by_name = dict(pairs)
+    if len(by_name) != len(pairs):
         raise Unreadable("The safetensors header names a tensor twice.")
-    return found
+    return by_name
 
 
 def _tensor(name: str, facts: Json) -> _Tensor:
@@ -126,25 +126,25 @@ def _tensor(name: str, facts: Json) -> _Tensor:
     return _Tensor(name, str(facts.get("dtype")), facts["shape"], *facts["data_offsets"])
 
 
-def _fitting(one: _Tensor, body: memoryview) -> _Tensor:
+def _fitting(tensor: _Tensor, body: memoryview) -> _Tensor:
     """Returns the tensor. Raises Unreadable unless its type, shape and offsets agree with each other and with the file."""
-    what = f"Tensor {one.name[:80]!r}"
-    if len(one.shape) not in (1, 2) or 0 in one.shape:
-        raise Unreadable(f"{what} has the shape {str(one.shape)[:80]}; vectors are [D] or rows of [K, D].")
-    kind = _READ.get(one.dtype)
+    what = f"Tensor {tensor.name[:80]!r}"
+    if len(tensor.shape) not in (1, 2) or 0 in tensor.shape:
+        raise Unreadable(f"{what} has the shape {str(tensor.shape)[:80]}; vectors are [D] or rows of [K, D].")
+    kind = _READ.get(tensor.dtype)
     if kind is None:
-        raise Unreadable(f"{what} is of type {one.dtype[:20]!r}; vectors are {', '.join(_READ)}.")
-    begin, end, wanted = one.begin, one.end, math.prod(one.shape) * np.dtype(kind).itemsize
+        raise Unreadable(f"{what} is of type {tensor.dtype[:20]!r}; vectors are {', '.join(_READ)}.")
+    begin, end, wanted = tensor.begin, tensor.end, math.prod(tensor.shape) * np.dtype(kind).itemsize
     if not begin <= end <= len(body) or end - begin != wanted:
         raise Unreadable(
-            f"{what} of shape {str(one.shape)[:80]} needs {wanted:,} bytes; its offsets {begin:,} to {end:,} in {len(body):,} do not fit."
+            f"{what} of shape {str(tensor.shape)[:80]} needs {wanted:,} bytes; its offsets {begin:,} to {end:,} in {len(body):,} do not fit."
         )
-    return one
+    return tensor
 
 
-def _vectors(one: _Tensor, data: memoryview) -> list[NamedVector]:
-    name, dtype = one.name, one.dtype
-    array: NDArray[np.generic] = np.frombuffer(data, dtype=_READ[dtype]).reshape(one.shape)
+def _vectors(tensor: _Tensor, data: memoryview) -> list[NamedVector]:
+    name, dtype = tensor.name, tensor.dtype
+    array: NDArray[np.generic] = np.frombuffer(data, dtype=_READ[dtype]).reshape(tensor.shape)
     if dtype == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     if array.ndim == 2 and len(array) > 1:
@@ -157,4 +157,4 @@ def _whole_numbers(value: Json, count: int | None = None) -> bool:
     """Returns whether the value is a short list of numbers that can be sizes."""
     if not isinstance(value, list) or len(value) > 8 or (count is not None and len(value) != count):
         return False
-    return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 1 << 48 for one in value)
+    return all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 48 for number in value)

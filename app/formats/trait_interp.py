@@ -28,17 +28,17 @@ def tensor_path(vector: NamedVector) -> str:
 
 def metadata(facts: Sequence[VectorFacts], origin: Origin) -> dict[str, JsonObject]:
     """Returns the metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
-    found: dict[str, JsonObject] = {}
+    files: dict[str, JsonObject] = {}
     layers: dict[str, dict[str, JsonObject]] = {}
-    for one in sorted(facts, key=lambda one: one["layer"]):
-        place = {"method": one["method"], "component": one["component"], "position": one["position"]}
+    for vector_facts in sorted(facts, key=lambda entry: entry["layer"]):
+        place = {"method": vector_facts["method"], "component": vector_facts["component"], "position": vector_facts["position"]}
         path = f"{folder(**place)}/metadata.json"
-        layers.setdefault(path, {})[str(one["layer"])] = _layer(one)
-        found.setdefault(
+        layers.setdefault(path, {})[str(vector_facts["layer"])] = _layer(vector_facts)
+        files.setdefault(
             path,
             {"model": origin.model, "trait": origin.trait, **place, "layers": layers[path], "input_hashes": _hashes(origin)},
         )
-    return found
+    return files
 
 
 def _layer(facts: VectorFacts) -> JsonObject:
@@ -58,11 +58,11 @@ def _hashes(origin: Origin) -> dict[str, str]:
 
 def responses(lines: Iterable[RespondedLine]) -> dict[str, list[JsonObject]]:
     """Returns both files of answers, by path, from the lines of `responses.jsonl`; those that vetting dropped are left out."""
-    found: dict[str, list[JsonObject]] = {"responses/pos.json": [], "responses/neg.json": []}
+    files: dict[str, list[JsonObject]] = {"responses/pos.json": [], "responses/neg.json": []}
     for line in lines:
         if line.get("kept", True):
             path = "responses/pos.json" if line["class"] == "positive" else "responses/neg.json"
-            found[path].append(
+            files[path].append(
                 {
                     "scenario_idx": line["index"],
                     "rollout_idx": 0,
@@ -72,4 +72,4 @@ def responses(lines: Iterable[RespondedLine]) -> dict[str, list[JsonObject]]:
                     "response_token_count": len(line.get("response_ids") or []),
                 }
             )
-    return found
+    return files

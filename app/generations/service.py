@@ -69,8 +69,8 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
     for name in () if request.vectors else ("doses", "coefficients", "calibration"):
         if getattr(request, name) is not None:
             raise invalid(f"/{name}", "no_vectors", f"/{name} has no effect without /vectors: give vectors, or leave it out.")
-    for i, one in enumerate(request.prompts):
-        check_not_blank(one.prompt, f"/prompts/{i}")
+    for i, prompt in enumerate(request.prompts):
+        check_not_blank(prompt.prompt, f"/prompts/{i}")
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
     if request.vectors:
@@ -82,7 +82,7 @@ def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple
         "model": request.model,
         "weight_hash": (model.facts if model.state == "ready" else {}).get("weight_hash"),
         "reading_hash": reading_of(model),
-        "prompts": [{"prompt": one.prompt, "system_prompt": one.system_prompt} for one in request.prompts],
+        "prompts": [{"prompt": prompt.prompt, "system_prompt": prompt.system_prompt} for prompt in request.prompts],
         "vectors": [as_named(row, model) for row in rows],
         "doses": None if request.coefficients else list(request.doses or DOSES),
         "coefficients": request.coefficients,

@@ -63,8 +63,8 @@ def check_finite(value: Json, at: str = "") -> None:
         )
         raise invalid(at, "not_finite", detail)
     if isinstance(value, dict | list):
-        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
-            check_finite(one, at + pointer([name]))
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            check_finite(inner, at + pointer([name]))
 
 
 def more_than(raw: bytes, most: int) -> bool:
@@ -84,7 +84,10 @@ def _depth(value: Json) -> int:
     depth, level = 0, [value]
     while level and depth <= DEEPEST + 1:
         level = [
-            inner for one in level if isinstance(one, dict | list) for inner in (one.values() if isinstance(one, dict) else one)
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         depth += 1
     return depth - 1

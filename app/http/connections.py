@@ -35,9 +35,9 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the limits of a new connection."""
         super().connection_made(transport)
-        one = transport.get_extra_info("socket")
-        if sys.platform == "linux" and one.family != socket.AF_UNIX:
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.silence * 1000))
+        sock = transport.get_extra_info("socket")
+        if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.silence * 1000))
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:

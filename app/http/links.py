@@ -63,8 +63,8 @@ FIRST_FILE = {"getExtractionFile": "extraction.json", "getSteeringFile": "summar
 def add_links(document: JsonField) -> None:
     """Adds the links to the answers in the OpenAPI document. Raises KeyError for an operation that the document does not have."""
     operations = dict(_operations(document["paths"]))
-    for source, found in FOLLOWED.items():
-        for place, targets in found:
+    for source, places in FOLLOWED.items():
+        for place, targets in places:
             for target in targets:
                 parameter = operations[target]["parameters"][0]["name"]
                 name = {"name": FIRST_FILE[target]} if target in FIRST_FILE else {}

@@ -72,7 +72,7 @@ async def page_of(
     Raises Problem 422 for an invalid cursor.
     """
     before = None if cursor is None else context.cursors.read(scope, cursor)
-    found = await context.database.read(fetch, before, limit + 1)
-    items = found[:limit]
-    further = context.cursors.make(scope, *key(items[-1])) if len(found) > limit else None
+    entries = await context.database.read(fetch, before, limit + 1)
+    items = entries[:limit]
+    further = context.cursors.make(scope, *key(items[-1])) if len(entries) > limit else None
     return Page(items=items, next_cursor=further)

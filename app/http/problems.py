@@ -84,7 +84,7 @@ def render(request: Request, problem: Problem) -> JSONResponse:
         "instance": KEY.sub("bnk_...", path_of(request)),
         "code": problem.code,
         "request_id": request.scope.get("state", {}).get("request_id", ""),
-        "errors": [one | {"pointer": as_sent(one["pointer"])} for one in problem.errors],
+        "errors": [error | {"pointer": as_sent(error["pointer"])} for error in problem.errors],
         **({} if problem.facts is None else {"facts": problem.facts}),
     }
     return JSONResponse(body, problem.status, headers={"Cache-Control": "no-store", **problem.headers}, media_type=MEDIA_TYPE)
@@ -92,20 +92,20 @@ def render(request: Request, problem: Problem) -> JSONResponse:
 
 def from_validation(error: RequestValidationError) -> Problem:
     """Returns the problem of an invalid request, with each field's JSON pointer; 400 when the body is not valid JSON."""
-    found = error.errors()
-    broken = next((one for one in found if one["type"] == "json_invalid"), None)
+    failures = error.errors()
+    broken = next((failure for failure in failures if failure["type"] == "json_invalid"), None)
     if broken is not None:
         where = f"at character {broken['loc'][-1]}, {json_fault(str(broken.get('ctx', {}).get('error')))}"
         return Problem(400, "malformed_json", f"The body is not valid JSON: {where}.")
-    errors = [_field(one, error.body) for one in found[:SHOWN]]
-    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    errors = [_field(failure, error.body) for failure in failures[:SHOWN]]
+    more = f" And {len(failures) - 1} more." if len(failures) > 1 else ""
     where = errors[0]["pointer"] or errors[0].get("parameter") or "the body"
     return Problem(422, "invalid_request", f"{where}: {errors[0]['detail']}{more}", errors=errors)
 
 
-def _field(one: ErrorDetails, body: Json) -> dict[str, str]:
-    place, *path = one["loc"]
-    code, detail = fault(one)
+def _field(failure: ErrorDetails, body: Json) -> dict[str, str]:
+    place, *path = failure["loc"]
+    code, detail = fault(failure)
     if place == "body":
         return {"pointer": pointer(_sent(path, body, missing=code == "missing_field")), "detail": detail, "code": code}
     return {"pointer": "", "parameter": ".".join(str(part) for part in (place, *path)), "detail": detail, "code": code}
@@ -116,13 +116,13 @@ def _sent(path: Sequence[str | int], body: Json, *, missing: bool) -> list[str |
 
     Pydantic's locations also name the alternatives of a union that it tried; these steps are dropped.
     """
-    found: list[str | int] = []
+    steps: list[str | int] = []
     for step in path:
         inside = _inside(body)
         if step in inside:
-            found.append(step)
+            steps.append(step)
             body = inside[step]
-    return [*found, path[-1]] if missing and path else found
+    return [*steps, path[-1]] if missing and path else steps
 
 
 def _inside(value: Json) -> dict[str | int, Json]:
@@ -163,7 +163,7 @@ async def _http(request: Request, error: Exception) -> Response:
 def _served_at(request: Request) -> list[str]:
     """Returns every method that the address accepts; the router only reports the methods of a single route."""
     scopes = ((method, {**request.scope, "method": method}) for method in METHODS)
-    return [method for method, scope in scopes if any(one.matches(scope)[0] is Match.FULL for one in request.app.routes)]
+    return [method for method, scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)]
 
 
 async def _database(request: Request, error: Exception) -> Response:

@@ -179,4 +179,4 @@ def with_new_names(document: Mapping[str, Json], names: Mapping[str, str]) -> Js
 def _named_anew(value: Json, names: Mapping[str, str]) -> Json:
     if isinstance(value, Mapping):
         return with_new_names(value, names)
-    return value if isinstance(value, str) or not isinstance(value, Sequence) else [_named_anew(one, names) for one in value]
+    return value if isinstance(value, str) or not isinstance(value, Sequence) else [_named_anew(inner, names) for inner in value]

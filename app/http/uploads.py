@@ -44,17 +44,17 @@ def is_form(request: Request) -> bool:
 
 async def read_form(request: Request) -> Form:
     """Returns the form's fields and files; drops folders in file names. Raises Problem 422 for a name that occurs twice."""
-    found = Form()
+    form = Form()
     async with request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS) as parts:
         for name, part in parts.multi_items():
             if isinstance(part, UploadFile):
                 bare = PurePosixPath((part.filename or name).replace("\\", "/")).name or name
-                _once(found.files, bare, "file")
-                found.files[bare] = await part.read()
+                _once(form.files, bare, "file")
+                form.files[bare] = await part.read()
             else:
-                _once(found.fields, name, "field")
-                found.fields[name] = part
-    return found
+                _once(form.fields, name, "field")
+                form.fields[name] = part
+    return form
 
 
 def _once(seen: Container[str], name: str, what: str) -> None:
@@ -87,7 +87,7 @@ def checked(raw: Json, model: type[Model], *, strict: bool = False) -> Model:
         return model.model_validate(raw, strict=strict)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors], body=raw) from error
+        raise RequestValidationError([{**failure, "loc": ("body", *failure["loc"])} for failure in errors], body=raw) from error
 
 
 def described(model: type[BaseModel], form: dict[str, str], *, file: str, required: list[str]) -> JsonObject:
@@ -104,11 +104,18 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
 
 def _written(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Returns the schema of a field in a form, where every value is text."""
-    one = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
+    alternative = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     old = {"deprecated": True} if schema.get("deprecated") else {}
-    if one["type"] == "string":
-        return {name: one[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in one} | old
-    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[one["type"]]} | old
+    if alternative["type"] == "string":
+        return {
+            name: alternative[name]
+            for name in ("type", "enum", "const", "pattern", "minLength", "maxLength")
+            if name in alternative
+        } | old
+    return {
+        "type": "string",
+        "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[alternative["type"]],
+    } | old
 
 
 def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
@@ -118,9 +125,11 @@ def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
     def resolved(node: Json) -> Json:
         if isinstance(node, dict):
             if "$ref" in node:
-                found = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
-                return resolved({k: v for k, v in found.items() if k != "title"})  # two schemas with one title look like one type
+                merged = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
+                return resolved(
+                    {k: v for k, v in merged.items() if k != "title"}
+                )  # two schemas with one title look like one type
             return {name: resolved(value) for name, value in node.items()}
-        return [resolved(one) for one in node] if isinstance(node, list) else node
+        return [resolved(inner) for inner in node] if isinstance(node, list) else node
 
     return {name: resolved(value) for name, value in schema.items()}

@@ -63,7 +63,7 @@ class Asking:
         `args` includes the request's body, if the request has a body. Raises Problem 409 while an earlier request under the key is being
         processed.
         """
-        body = next((one for one in args if isinstance(one, BaseModel)), None)
+        body = next((arg for arg in args if isinstance(arg, BaseModel)), None)
         answer: Answer = await once(self._database(planned), submit, self._asker(body), *args)
         if answer.reused:
             return job_response(answer.job, request=self._request, headers={"Binnacle-Reused": answer.job.id})

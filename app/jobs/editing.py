@@ -55,9 +55,9 @@ def _sharing(job: Job, change: JobEdit) -> Sharing:
 def _show(session: Session, job: Job, followers: Sequence[Job], viewer: Viewer, to: Sharing) -> None:
     """Changes who may see the job and the jobs that follow it."""
     share(session, job, job.id, to, viewer)
-    for one in followers:
-        one.visibility, one.group_name = to.visibility, to.group
-        notify(session, one.id)
+    for follower in followers:
+        follower.visibility, follower.group_name = to.visibility, to.group
+        notify(session, follower.id)
     session.flush()
 
 

@@ -21,14 +21,14 @@ Known = Sequence[tuple[float, float]]
 
 def seconds_for(known: Known, size: float) -> float | None:
     """Returns the device seconds of a job of this size, rounded to 0.1 s; None when earlier jobs do not allow an estimate."""
-    known = [(one, seconds) for one, seconds in known if one > 0]
+    known = [(known_size, seconds) for known_size, seconds in known if known_size > 0]
     if not known or size <= 0:
         return None
-    smallest, largest = min(one for one, _ in known), max(one for one, _ in known)
+    smallest, largest = min(known_size for known_size, _ in known), max(known_size for known_size, _ in known)
     if largest < SPREAD * smallest:
         if not smallest / NEAR <= size <= largest * NEAR:
             return None
-        return round(size * sum(seconds for _, seconds in known) / sum(one for one, _ in known), 1)
+        return round(size * sum(seconds for _, seconds in known) / sum(known_size for known_size, _ in known), 1)
     if size > largest * FAR:
         return None
     fixed, each = _parts(known)

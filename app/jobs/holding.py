@@ -35,20 +35,20 @@ class Reads:
 
 def reads_of(spec: Json, model: str | None = None) -> Reads:
     """Returns everything that a spec names in a field from which its handler reads."""
-    found = Reads(models=set() if model is None else {model})
-    for one in _objects(spec):
-        for name, value in one.items():
+    reads = Reads(models=set() if model is None else {model})
+    for part in _objects(spec):
+        for name, value in part.items():
             if not isinstance(value, str):
                 continue
             if name in _JOB_FIELDS and _JOB.match(value):
-                found.jobs.add(value)
+                reads.jobs.add(value)
             elif name == "id" and _VECTOR.match(value):
-                found.vectors.add(value)
+                reads.vectors.add(value)
             elif name == "version" and _DIGEST.match(value):
-                found.traits.add(value)
-            elif name == "model" and one.get("kind") == "local":  # a judge
-                found.models.add(value)
-    return found
+                reads.traits.add(value)
+            elif name == "model" and part.get("kind") == "local":  # a judge
+                reads.models.add(value)
+    return reads
 
 
 def _objects(value: Json) -> Iterator[JsonObject]:

@@ -28,8 +28,8 @@ def planning(session: Session) -> Iterator[dict[str, Job]]:
 
 def planned(session: Session) -> dict[str, Job] | None:
     """Returns the planned jobs by id; None when this session submits jobs."""
-    found: dict[str, Job] | None = session.info.get(_JOBS)
-    return found
+    jobs: dict[str, Job] | None = session.info.get(_JOBS)
+    return jobs
 
 
 def planned_job(session: Session, job_id: str) -> Job | None:

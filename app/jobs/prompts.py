@@ -23,8 +23,8 @@ def short_for(model: type[BaseModel], field: str, text: Any = Text) -> BeforeVal
     return BeforeValidator(lambda sent: {field: sent} if isinstance(sent, str) else sent, json_schema_input_type=model | text)
 
 
-def _shortest(one: PromptIn) -> str | JsonField:
-    return one.prompt if one.system_prompt is None else one.model_dump()
+def _shortest(prompt: PromptIn) -> str | JsonField:
+    return prompt.prompt if prompt.system_prompt is None else prompt.model_dump()
 
 
 Prompt = Annotated[PromptIn, short_for(PromptIn, "prompt")]

@@ -86,9 +86,9 @@ class Reader:
             try:
                 for start in range(0, len(ids), LARGEST):
                     some = ids[start : start + LARGEST]
-                    found = await self._database.read(_seen, some, viewer, self._slice)
+                    jobs = await self._database.read(_seen, some, viewer, self._slice)
                     for job_id in some:
-                        _answer(read.waiting[job_id], found.get(job_id, not_found("job", job_id)))
+                        _answer(read.waiting[job_id], jobs.get(job_id, not_found("job", job_id)))
             except Exception as error:
                 for answers in read.waiting.values():
                     _answer(answers, error)
@@ -106,8 +106,8 @@ def _answer(answers: Sequence[asyncio.Future[JobOut]], result: JobOut | Exceptio
 
 
 def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_seconds: float) -> dict[str, JobOut]:
-    found = repository.seen_with_ids(session, job_ids, viewer)
-    return {job.id: job for job in views(session, found, viewer, slice_seconds=slice_seconds)}
+    rows = repository.seen_with_ids(session, job_ids, viewer)
+    return {job.id: job for job in views(session, rows, viewer, slice_seconds=slice_seconds)}
 
 
 async def changed(
@@ -149,14 +149,21 @@ async def still(context: Context, viewer: Viewer) -> Viewer:
     return now
 
 
-def _goes_on(found: Fingerprint) -> bool:
+def _goes_on(fingerprint: Fingerprint) -> bool:
     """Returns whether the job has not ended yet."""
-    return found.state not in FINISHED
+    return fingerprint.state not in FINISHED
 
 
-def _knows(job: JobOut, found: Fingerprint) -> bool:
+def _knows(job: JobOut, fingerprint: Fingerprint) -> bool:
     """Returns True when the row found in the database does not differ from the job as it was read."""
-    phase = found.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
+    phase = fingerprint.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
     reason = None if job.waits_because is None else job.waits_because.code
     read = (job.state, phase, job.progress.done, job.eta_at, job.queue_position, reason)
-    return read == (found.state, found.phase, found.done, found.eta_at, found.position, found.reason)
+    return read == (
+        fingerprint.state,
+        fingerprint.phase,
+        fingerprint.done,
+        fingerprint.eta_at,
+        fingerprint.position,
+        fingerprint.reason,
+    )

@@ -75,8 +75,8 @@ class WaitingJob(Protocol):
 
 def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     """Returns the reason of a job that waits for `count` other jobs. `jobs` are the jobs that the viewer may see; running jobs are named."""
-    running = [one for one in jobs if one.running]
-    doing = ", ".join(one.described for one in running[:NAMED])
+    running = [job for job in jobs if job.running]
+    doing = ", ".join(job.described for job in running[:NAMED])
     more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
     now = f". Running now: {doing}{more}" if running else ""
     return WaitReason(code="after_jobs", detail=f"It waits for {counting.counted(count, 'job')} to end{now}.")

@@ -36,10 +36,10 @@ _ID = re.compile(r"([a-z]+)_[0-9a-z]{26}")
 @cache
 def _usable() -> Mapping[str, Usable]:
     """Returns, for each prefix of ids, the column that holds them and the condition on the rows that a viewer may use."""
-    found: dict[str, Usable] = {"job": (Job.id, repository.usable), "trait": (Trait.id, lambda viewer: seen(Trait, viewer))}
+    by_prefix: dict[str, Usable] = {"job": (Job.id, repository.usable), "trait": (Trait.id, lambda viewer: seen(Trait, viewer))}
     for kind in KINDS:
-        found |= kind_named(kind).usable()
-    return found
+        by_prefix |= kind_named(kind).usable()
+    return by_prefix
 
 
 @dataclass
@@ -55,23 +55,23 @@ class References:
 def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> References:
     """Returns all references of a spec except in its fields `inherited`, which were copied from a result that the spec also names."""
     own = {name: value for name, value in spec.items() if name not in inherited}
-    found = References(model=None if own.get("model") is None else str(own["model"]))
+    refs = References(model=None if own.get("model") is None else str(own["model"]))
     for value in _values(own):
         if isinstance(value, str) and (match := _ID.fullmatch(value)) and match[1] in _usable():
-            found.ids.setdefault(match[1], set()).add(value)
+            refs.ids.setdefault(match[1], set()).add(value)
         elif isinstance(value, dict) and value.keys() == {"name", "version"}:
-            found.traits.add((value["name"], value["version"]))
+            refs.traits.add((value["name"], value["version"]))
         elif isinstance(value, dict) and value.keys() >= {"name", *ADDRESS}:
-            found.judges[value["name"]] = value
-    return found
+            refs.judges[value["name"]] = value
+    return refs
 
 
 def _values(value: Json) -> Iterator[Json]:
     """Yields the value and every value inside it."""
     yield value
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inside:
-        yield from _values(one)
+    for inner in inside:
+        yield from _values(inner)
 
 
 def check(
@@ -86,9 +86,9 @@ def check(
 
     Raises Problem 409 `not_shared`, which names the references that the viewer may not use now.
     """
-    found = references(spec, inherited)
-    found.ids.setdefault("job", set()).update(after)
-    lacking = [*_ids(session, viewer, found.ids), *_traits(session, viewer, found.traits), *_named(session, found)]
+    refs = references(spec, inherited)
+    refs.ids.setdefault("job", set()).update(after)
+    lacking = [*_ids(session, viewer, refs.ids), *_traits(session, viewer, refs.traits), *_named(session, refs)]
     if lacking:
         raise not_shared(again, "reads", lacking)
 
@@ -119,12 +119,12 @@ def _traits(session: Session, viewer: Viewer, wanted: set[tuple[str, str]]) -> I
     yield from (f"the trait {name}@{version[:12]}" for name, version in sorted(wanted - there))
 
 
-def _named(session: Session, found: References) -> Iterator[str]:
+def _named(session: Session, refs: References) -> Iterator[str]:
     """Yields the model and the judges of the spec that this server no longer has, or has with different settings."""
-    model = None if found.model is None else session.get(Model, found.model)
-    if found.model is not None and (model is None or model.removed_at is not None):
-        yield f"the model {found.model}"
-    for name, said in sorted(found.judges.items()):
+    model = None if refs.model is None else session.get(Model, refs.model)
+    if refs.model is not None and (model is None or model.removed_at is not None):
+        yield f"the model {refs.model}"
+    for name, said in sorted(refs.judges.items()):
         row = session.get(Judge, name)
         built_in = BUILT_IN.get(name) == said["kind"]
         if not built_in and (row is None or any(getattr(row, part) != said[part] for part in ADDRESS)):

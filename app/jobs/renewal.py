@@ -37,17 +37,17 @@ def renewed(
 
     Raises Problem 422 `dependency_failed` when no retry of a needed job has succeeded or can.
     """
-    found: dict[str, str | None] = {**(names or {})}
+    instead: dict[str, str | None] = {**(names or {})}
     failed = select(Job).join(JobEdge, JobEdge.after_id == Job.id).where(JobEdge.job_id == old.id, JobEdge.needs == "success")
     for job in session.scalars(failed.where(Job.state.in_([State.FAILED, State.CANCELLED])).order_by(Job.id)).all():
-        if job.id not in found:
-            found[job.id] = _instead(session, job, old, viewer)
+        if job.id not in instead:
+            instead[job.id] = _instead(session, job, old, viewer)
     after: dict[str, Edge] = {}
     for edge in repository.edges(session, old.id):
-        name = found.get(edge.job, edge.job)
+        name = instead.get(edge.job, edge.job)
         if name is not None and (name not in after or edge.needs == "success"):
             after[name] = Edge(job=name, needs=edge.needs)
-    return list(after.values()), {job: name for job, name in found.items() if name is not None}
+    return list(after.values()), {job: name for job, name in instead.items() if name is not None}
 
 
 def _instead(session: Session, failed: Job, old: Job, viewer: Viewer) -> str | None:
@@ -73,5 +73,5 @@ def _renamed(value: Json, names: Mapping[str, str]) -> Json:
     if isinstance(value, dict):
         return with_names(value, names)
     if isinstance(value, list):
-        return [_renamed(one, names) for one in value]
+        return [_renamed(inner, names) for inner in value]
     return names.get(value, value) if isinstance(value, str) else value

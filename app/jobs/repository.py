@@ -168,10 +168,10 @@ def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
 
 def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:
     """Returns the result files of these jobs, by job."""
-    found: dict[str, list[Artifact]] = {}
+    by_job: dict[str, list[Artifact]] = {}
     for artifact in session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
-        found.setdefault(artifact.job_id, []).append(artifact)
-    return found
+        by_job.setdefault(artifact.job_id, []).append(artifact)
+    return by_job
 
 
 def owned(session: Session, owner: str, job_ids: Collection[str]) -> frozenset[str]:
@@ -244,8 +244,8 @@ def idle_for(session: Session, job_class: str, seconds: float) -> bool:
         ~busy.exists(),
     )  # fmt: skip
     lately = select(Job.id).where(of_class, Job.finished_at > since)
-    found = session.scalar(select(free.exists() & ~_ready().where(of_class).exists() & ~lately.exists()))
-    return bool(found)
+    idle = session.scalar(select(free.exists() & ~_ready().where(of_class).exists() & ~lately.exists()))
+    return bool(idle)
 
 
 def _ready() -> Select[str]:

@@ -19,8 +19,8 @@ def find_reusable(session: Session, kind: str, spec: Spec | JsonObject, viewer: 
     about_a_model, read = "weight_hash" in spec, spec.get("reading_hash")
     if about_a_model and (spec.get("weight_hash") is None or read is None):
         return None
-    found = repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
-    return None if found is not None and about_a_model and read_as(found.result) != read else found
+    job = repository.succeeded_with(session, kind, spec_hash(kind, spec), viewer)
+    return None if job is not None and about_a_model and read_as(job.result) != read else job
 
 
 def read_as(result: JsonObject | None) -> str | None:

@@ -90,8 +90,8 @@ async def list_jobs(
     )
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
-        found = service.listing(session, viewer, filters, limit=count, before=before)
-        return views(session, found, viewer, slice_seconds=context.settings.lease.slice)
+        rows = service.listing(session, viewer, filters, limit=count, before=before)
+        return views(session, rows, viewer, slice_seconds=context.settings.lease.slice)
 
     return await page_of(
         context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
@@ -173,9 +173,9 @@ async def get_events(
         lifetime = context.settings.limit.stream_seconds
         frames = stream(context.database, context.part(Wakeups), context.keyring, job_id, viewer, after=start, lifetime=lifetime)
         return EventSourceResponse(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-    found = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
-    items = [EventOut.model_validate(event, from_attributes=True) for event in found[:limit]]
-    return EventPage(items=items, next_cursor=items[-1].seq if len(found) > limit else None)
+    events = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
+    items = [EventOut.model_validate(event, from_attributes=True) for event in events[:limit]]
+    return EventPage(items=items, next_cursor=items[-1].seq if len(events) > limit else None)
 
 
 @router.post(
@@ -241,10 +241,10 @@ async def get_artifact(
 def artifact_of(session: Session, job_id: str, name: str, viewer: Caller) -> Artifact:
     """Returns a file of a job that the caller may see. Raises Problem 404, which mentions retention if retention removed the file."""
     job = service.find(session, job_id, viewer)
-    found = repository.artifact(session, job_id, name)
-    if found is None and job.results_removed_at is not None:
+    artifact = repository.artifact(session, job_id, name)
+    if artifact is None and job.results_removed_at is not None:
         detail = f"{job_id}'s files were removed on {job.results_removed_at:%Y-%m-%d}, because the job was not kept. Submit its spec again."
         raise Problem(404, "results_removed", detail)
-    if found is None:
+    if artifact is None:
         raise not_found("artifact", f"{name} of {job_id}")
-    return found
+    return artifact

@@ -65,13 +65,13 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
     Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
     nothing is named or counted.
     """
-    found = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
+    by_job = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
     queued = [job for job in jobs if job.state == State.QUEUED]
     blocked, ready = [job for job in queued if job.blockers], [job for job in queued if not job.blockers]
     after = _unmet(session, [job.id for job in blocked], viewer) if viewer is not None and blocked else {}
     for job in blocked:
         before = after.get(job.id, [])
-        found[job.id] = Standing(None, comes_after(before, job.blockers), [one.id for one in before])
+        by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
     for job_class in sorted({job.job_class for job in ready}):
         some = [job for job in ready if job.job_class == job_class]
         places, scene = _placed(session, job_class, some, slice_seconds)
@@ -79,8 +79,8 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
             place = places.get(job.id)
             counted = viewer is not None and viewer.manages(job.owner)
             why = reason(job, place, scene, counted=counted)
-            found[job.id] = Standing(None if place is None else place.position, why)
-    return found
+            by_job[job.id] = Standing(None if place is None else place.position, why)
+    return by_job
 
 
 def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
@@ -91,10 +91,10 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
         .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
         .order_by(JobEdge.after_id)
     )
-    found: dict[str, list[Before]] = {}
+    by_job: dict[str, list[Before]] = {}
     for job_id, before, kind, model, phase, done, total, state in rows:
-        found.setdefault(job_id, []).append(Before(before, kind, model, phase, done, total, state in HELD))
-    return found
+        by_job.setdefault(job_id, []).append(Before(before, kind, model, phase, done, total, state in HELD))
+    return by_job
 
 
 def _placed(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, Place], Scene]:

@@ -45,11 +45,11 @@ async def stream(
         while True:
             watch.clear()
             current = await keyring.current(viewer)
-            found = None if current is None else await _seen(database, job_id, current, after)
-            if current is None or found is None:
+            seen = None if current is None else await _seen(database, job_id, current, after)
+            if current is None or seen is None:
                 yield _reconnect(after)
                 return
-            viewer, (page, ended) = current, found
+            viewer, (page, ended) = current, seen
             for event in page:
                 after = event.seq
                 yield _frame(event)
@@ -102,6 +102,6 @@ def _frame(event: JobEvent) -> bytes:
     return format_sse_event(id=str(event.seq), event=event.type, data_str=body.model_dump_json())
 
 
-def _knows(after: int, found: Fingerprint) -> bool:
+def _knows(after: int, fingerprint: Fingerprint) -> bool:
     """Returns True when the job has no events after `after`."""
-    return found.event_seq <= after
+    return fingerprint.event_seq <= after

@@ -32,7 +32,7 @@ from terms.documents.jobs import ErrorFacts
 from terms.values import Json, JsonObject
 
 CHANNEL = "binnacle_jobs"
-COLUMNS = [one for one in Job.__table__.columns if one.computed is None]
+COLUMNS = [job_column for job_column in Job.__table__.columns if job_column.computed is None]
 """The columns with which a statement returns a job."""
 
 Value = Json | datetime | ClauseElement

@@ -239,12 +239,12 @@ def _pick(session: Session, ready: Mapping[str, Json]) -> str | None:
     """Picks and locks a job of the owner and marks the owner as served; returns None when no job may run. Raises Locked."""
     busy: list[str] = []
     while len(busy) <= LOOKAHEAD:
-        found = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
-        if found is None:
+        picked = session.execute(_PICK, {**ready, "busy": busy}).one_or_none()
+        if picked is None:
             break
-        if found.taken:
-            return str(found.id)
-        busy.append(found.id)
+        if picked.taken:
+            return str(picked.id)
+        busy.append(picked.id)
     if busy:
         raise Locked
     return None

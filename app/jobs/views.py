@@ -22,13 +22,13 @@ NO_STANDING = Standing()
 """The standing of a job that is neither queued nor loading its model."""
 
 
-def views(session: Session, found: Sequence[Warned], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
+def views(session: Session, rows: Sequence[Warned], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
     """Returns each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed."""
-    jobs = [job for job, _ in found]
+    jobs = [job for job, _ in rows]
     finished = [job.id for job in jobs if job.state in FINISHED]
     files = repository.artifacts(session, finished) if finished else {}
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    return [_view(job, files.get(job.id, ()), standing.get(job.id, NO_STANDING), warned) for job, warned in found]
+    return [_view(job, files.get(job.id, ()), standing.get(job.id, NO_STANDING), warned) for job, warned in rows]
 
 
 def view(session: Session, job: Job, viewer: Viewer, *, slice_seconds: float, warnings: Sequence[str] | None = None) -> JobOut:

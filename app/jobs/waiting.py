@@ -164,7 +164,7 @@ class Wakeups:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("poll_failed", error=type(error).__name__)
                 continue
-            for job_id, found in now.items():
+            for job_id, fingerprint in now.items():
                 for watch in self._watchers.get(job_id, ()):
-                    if not watch.knows(found):
+                    if not watch.knows(fingerprint):
                         watch.wake()

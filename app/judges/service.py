@@ -145,13 +145,13 @@ def resolve(session: Session, name: str) -> JudgeSpec | None:
 
 def usable(session: Session, name: str, pointer: str = "/judge") -> JudgeSpec:
     """`resolve` for a submission. Raises Problem 422 with the names there are."""
-    found = resolve(session, name)
-    if found is None:
+    judge = resolve(session, name)
+    if judge is None:
         names = [*BUILT_IN, *repository.names(session)]
         more = f" and {len(names) - NAMED} more (GET /v1/judges)" if len(names) > NAMED else ""
         detail = f"No judge is called {name!r}. This server has: {', '.join(names[:NAMED])}{more}."
         raise invalid(pointer, "unknown_judge", detail)
-    return found
+    return judge
 
 
 def listing(session: Session) -> JudgeList:

@@ -82,11 +82,11 @@ def check_fits(model: str, facts: ModelFactsDocument, workers: Sequence[Worker],
     """
     if facts.get("n_parameters") is None or not workers or None in map(_memory, workers):
         return
-    found = fits(facts, workers, new_tokens)
-    if any(one.fits for one in found):
+    all_fits = fits(facts, workers, new_tokens)
+    if any(fit.fits for fit in all_fits):
         return
-    by_worker = "; ".join(f"{one.worker}: {one.arithmetic}" for one in found)
-    if any(one.fits for one in fits(facts, workers)):
+    by_worker = "; ".join(f"{fit.worker}: {fit.arithmetic}" for fit in all_fits)
+    if any(fit.fits for fit in fits(facts, workers)):
         remedy = "Request fewer new tokens, or use a smaller model."
         raise _refused(
             "/max_new_tokens", f"No worker can hold {model} and one row of {new_tokens:,} new tokens. {by_worker}. {remedy}"

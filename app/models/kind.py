@@ -71,9 +71,9 @@ class Prove(_AheadOfUsers):
         proving.not_proved(session, job, error)
 
     def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        found = cast(ProvedOutcome, outcome)
-        proving.proved(session, job, found)
-        passport = found["passport"]
+        proved = cast(ProvedOutcome, outcome)
+        proving.proved(session, job, proved)
+        passport = proved["passport"]
         return {
             "model": {
                 "name": job.model,
@@ -81,7 +81,7 @@ class Prove(_AheadOfUsers):
                 "reading_hash": passport["reading_hash"],
                 "proofs": passport["proofs"],
                 "proofs_version": passport["version"],
-                "stored": found["stored"],
+                "stored": proved["stored"],
             }
         }
 

@@ -132,9 +132,9 @@ def _proved_by(session: Session, job: Job) -> Model | None:
 def _same_files(model: Model, content: ProvedContent) -> bool:
     """Returns whether the passport belongs to the files as last inspected; older inspections did not hash the config."""
     facts = model.facts
-    found = (facts.get("weight_hash"), facts.get("tokenizer_hash"), facts.get("config_hash"))
+    inspected = (facts.get("weight_hash"), facts.get("tokenizer_hash"), facts.get("config_hash"))
     proved = (content["weight_hash"], content["tokenizer_hash"], content["config_hash"])
-    return all(not hashed or hashed == wanted for hashed, wanted in zip(found, proved, strict=True))
+    return all(not hashed or hashed == wanted for hashed, wanted in zip(inspected, proved, strict=True))
 
 
 def current(session: Session, models: Sequence[Model]) -> dict[str, Passport]:

@@ -17,8 +17,8 @@ READING = "hash of how texts were read: ids, prompts, ends of answers, masks; nu
 
 def reading_of(model: Model) -> str | None:
     """Returns the model's `reading_hash`, for specs and for choosing earlier results; None while the model is not proved."""
-    found: str | None = model.facts.get("reading_hash") if model.state == "ready" else None
-    return found
+    reading_hash: str | None = model.facts.get("reading_hash") if model.state == "ready" else None
+    return reading_hash
 
 
 def doubt(model: Model | None, reading_hash: str | None) -> str | None:

@@ -50,8 +50,8 @@ def model_workers(session: Session) -> Sequence[Worker]:
     """Returns the worker nodes that load models and whose host is not gone for good, as read once per session."""
     if "model_workers" not in session.info:
         session.info["model_workers"] = session.scalars(_MODEL_WORKERS).all()
-    found: Sequence[Worker] = session.info["model_workers"]
-    return found
+    workers: Sequence[Worker] = session.info["model_workers"]
+    return workers
 
 
 def unfinished_jobs(session: Session, name: str) -> Sequence[str]:
@@ -104,7 +104,7 @@ def passport(session: Session, key: str) -> Passport | None:
 
 def passports(session: Session, keys: Collection[str]) -> dict[str, Passport]:
     """Returns the passports stored under these keys, by key."""
-    return {one.key: one for one in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
+    return {row.key: row for row in session.scalars(select(Passport).where(Passport.key.in_(sorted(set(keys)))))}
 
 
 def keep_passport(session: Session, key: str, content: ProvedContent, passport: PassportDocument) -> bool:
@@ -133,8 +133,8 @@ def unproven(session: Session, programs: Mapping[str, int | str]) -> str | None:
     old = or_(Passport.key.is_(None), Passport.content["programs"] != dict(programs))
     statement = select(Model.name).outerjoin(Passport, Passport.key == Model.passport)
     statement = statement.where(Model.state == "ready", Model.removed_at.is_(None), old, ~tried.exists())
-    found = session.scalar(statement.order_by(Model.name).limit(1))
-    if found is None:
+    name = session.scalar(statement.order_by(Model.name).limit(1))
+    if name is None:
         return None
     under_way = select(Job.id).where(proof, or_(Job.state == State.QUEUED, Job.state.in_(list(HELD))))
-    return None if session.scalar(select(under_way.exists())) else found
+    return None if session.scalar(select(under_way.exists())) else name

@@ -30,8 +30,8 @@ async def list_models(
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> ModelPage:
     """By name."""
-    found = await context.database.run(service.listing, limit=limit + 1, after=cursor)
-    return ModelPage(items=list(found[:limit]), next_cursor=found[limit - 1].name if len(found) > limit else None)
+    models = await context.database.run(service.listing, limit=limit + 1, after=cursor)
+    return ModelPage(items=list(models[:limit]), next_cursor=models[limit - 1].name if len(models) > limit else None)
 
 
 @router.post(

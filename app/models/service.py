@@ -186,7 +186,7 @@ def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> 
         content = passport.content
         made |= {
             "outcome": passport.outcome,
-            "proofs": [ProofOut.model_validate(one) for one in passport.passport["proofs"]],
+            "proofs": [ProofOut.model_validate(proof) for proof in passport.passport["proofs"]],
             "proved_with": {**content["programs"], "dtype": content["dtype"], "device": content["device"]},
         }
     made |= {"state": "proving" if model.proving else model.state}

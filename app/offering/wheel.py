@@ -63,8 +63,8 @@ def _description() -> dict[str, str]:
             f"This server runs from a checkout where {DISTRIBUTION} is not installed. Install it there: pip install ./binnacle"
         )
         raise Problem(503, "client_not_installed", detail) from error
-    found = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
-    return {**{name: text for name, text in found.items() if text is not None}, "WHEEL": TAGS}
+    texts = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
+    return {**{name: text for name, text in texts.items() if text is not None}, "WHEEL": TAGS}
 
 
 def _urlsafe(data: bytes) -> str:

@@ -71,9 +71,9 @@ async def retry(job_id: JobId, request: Request, viewer: Changer, context: Share
 async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Asks before a job is deleted, and lists what is deleted with it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    found = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
+    outcome = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
     effect = "This cannot be undone. Deleted with the job:"
-    return _question(request, job, "delete", "Delete this job?", "Delete for good", effect, goes=_goes(found), danger=True)
+    return _question(request, job, "delete", "Delete this job?", "Delete for good", effect, goes=_goes(outcome), danger=True)
 
 
 @router.post("/jobs/{job_id}/delete")
@@ -122,19 +122,19 @@ def _lines(text: str) -> str:
 
 def _change(form: dict[str, str]) -> JsonObject:
     """Returns the change that these fields of the form ask for."""
-    found: JsonObject = {name: _lines(form[name]).strip() or None for name in ("name", "notes") if name in form}
+    change: JsonObject = {name: _lines(form[name]).strip() or None for name in ("name", "notes") if name in form}
     if "tags" in form:
-        found["tags"] = list(dict.fromkeys(tag.strip() for tag in form["tags"].split(",") if tag.strip()))
+        change["tags"] = list(dict.fromkeys(tag.strip() for tag in form["tags"].split(",") if tag.strip()))
     if "visibility" in form:
-        found["visibility"], _, group = form["visibility"].partition(":")
-        found["group"] = group or None
-    return found | ({"keep": form["keep"] == "yes"} if "keep" in form else {})
+        change["visibility"], _, group = form["visibility"].partition(":")
+        change["group"] = group or None
+    return change | ({"keep": form["keep"] == "yes"} if "keep" in form else {})
 
 
-def _goes(found: DeletionOut) -> list[str]:
-    lines = [counted(len(found.deleted), "job"), f"{counted(found.files, 'file')}, {size(found.bytes)}"]
-    lines += [counted(found.vectors, "vector")] if found.vectors else []
-    return lines + [f"{one.kind} {one.name or ''} stays: {one.why}" for one in found.stays]
+def _goes(outcome: DeletionOut) -> list[str]:
+    lines = [counted(len(outcome.deleted), "job"), f"{counted(outcome.files, 'file')}, {size(outcome.bytes)}"]
+    lines += [counted(outcome.vectors, "vector")] if outcome.vectors else []
+    return lines + [f"{job.kind} {job.name or ''} stays: {job.why}" for job in outcome.stays]
 
 
 def _question(  # noqa: PLR0913 - the words of one page, each by name

@@ -53,19 +53,19 @@ async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shar
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
     sign = await _sign(context, job)
-    found = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method, sign=sign)
-    if found is None:
+    selected = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method, sign=sign)
+    if selected is None:
         raise Problem(404, "not_found", "This steering does not have that run. Open its answers page and choose a run there.")
-    return page(request, "answers.jinja", **await _shown(context, job, viewer, found, asked, sign))
+    return page(request, "answers.jinja", **await _shown(context, job, viewer, selected, asked, sign))
 
 
 async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> File:
     """Returns where a file of the job is stored. Raises Problem 404, 409."""
-    found = file_of(job, name)
-    if found is None:  # the service says whether there is none yet (409) or none at all (404)
+    file = file_of(job, name)
+    if file is None:  # the service says whether there is none yet (409) or none at all (404)
         artifact = await context.database.run(service.file, job.id, name, viewer)
-        found = File(artifact.digest, artifact.size)
-    return found
+        file = File(artifact.digest, artifact.size)
+    return file
 
 
 async def _runs(context: Context, job: JobOut, viewer: Viewer) -> list[RunLine]:
@@ -86,23 +86,23 @@ async def _sign(context: Context, job: JobOut) -> int:
     return 1 if file is None else await kept((file.digest, "sign"), read)
 
 
-async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, asked: Asked, sign: int) -> Shown:
+async def _shown(context: Context, job: JobOut, viewer: Viewer, selected: Chosen, asked: Asked, sign: int) -> Shown:
     """Returns the values for the template."""
-    steered, unsteered = await _lines(context, job, viewer, found)
+    steered, unsteered = await _lines(context, job, viewer, selected)
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
     first = (asked.page - 1) * PER_PAGE
-    alone = found.unsteered is None or found.unsteered["run"] == found.run["run"]
+    alone = selected.unsteered is None or selected.unsteered["run"] == selected.run["run"]
     return {
         "job": job,
         "title": sentences.title(job),
         "asked": asked,
-        "found": found,
-        "doses": [(key_of(one), where(one) or found.method) for one in found.doses],
-        "key": key_of(found.run),
-        "method": found.method,
-        "where": where(found.run),
+        "found": selected,
+        "doses": [(key_of(run), where(run) or selected.method) for run in selected.doses],
+        "key": key_of(selected.run),
+        "method": selected.method,
+        "where": where(selected.run),
         "orders": {name: words for name, (words, _) in ORDERS.items()},
-        "pairs": [pair(one) for one in pairs[first : first + PER_PAGE]],
+        "pairs": [pair(both) for both in pairs[first : first + PER_PAGE]],
         "count": len(pairs),
         "first": first,
         "further": len(pairs) > first + PER_PAGE,
@@ -110,10 +110,10 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, found: Chosen, a
     }
 
 
-async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -> tuple[list[ShownLine], list[ShownLine]]:
+async def _lines(context: Context, job: JobOut, viewer: Viewer, selected: Chosen) -> tuple[list[ShownLine], list[ShownLine]]:
     """Returns the texts of the chosen run and of the unsteered run (none if it is the chosen run), without token ids."""
     file = await _file(context, job, "responses.jsonl", viewer)
-    names = {str(one["run"]) for one in (found.run, found.unsteered) if one is not None}
+    names = {str(run["run"]) for run in (selected.run, selected.unsteered) if run is not None}
 
     async def read() -> dict[str, list[ShownLine]]:
         by_run: dict[str, list[ShownLine]] = {}
@@ -122,5 +122,5 @@ async def _lines(context: Context, job: JobOut, viewer: Viewer, found: Chosen) -
         return by_run
 
     by_run = await kept((file.digest, *sorted(names)), read)
-    base = "" if found.unsteered is None else str(found.unsteered["run"])
-    return by_run.get(found.run["run"], []), by_run.get(base, []) if base != found.run["run"] else []
+    base = "" if selected.unsteered is None else str(selected.unsteered["run"])
+    return by_run.get(selected.run["run"], []), by_run.get(base, []) if base != selected.run["run"] else []

@@ -46,7 +46,7 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
     if job.state not in FINISHED:
         return Answer("No answer yet.", "This page follows the job until it ends.")
     result = job.result or {}
-    found = {
+    maker = {
         "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate),
         "extract": lambda: extraction(job.spec, result.get("extraction") or {}),
         "steer": lambda: steering((result.get("steering") or {}).get("summary") or {}),
@@ -55,15 +55,15 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
         "generate": lambda: generation(result.get("answers") or []),
         "export": lambda: Answer("The export is ready to download below."),
     }.get(job.kind)
-    return found() if found is not None else Answer("Finished.")
+    return maker() if maker is not None else Answer("Finished.")
 
 
-def calibration(found: Found, aggregate: Aggregate | None) -> Answer:
+def calibration(part: Found, aggregate: Aggregate | None) -> Answer:
     """Returns how severe the model's massive dimensions are."""
-    severity: Found = found.get("severity") or {}
+    severity: Found = part.get("severity") or {}
     verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
     ratio = (severity.get("ratios") or {}).get("ratio_to_median")
-    dims = (found.get("massive_dims") or {}).get("dims") or []
+    dims = (part.get("massive_dims") or {}).get("dims") or []
     if verdict is None or dim is None:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
     if verdict == "none":
@@ -92,8 +92,8 @@ def _held(aggregate: Aggregate | None, dim: int, median: float) -> str:
     """Returns the dimension's least and largest share of the squared norm at the layers at which it has at least half of the median share, and
     these layers. Without the file's own shares, returns the median, which is over the middle layers.
     """
-    found = (aggregate.get("norm_share") or {}) if aggregate else {}
-    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in found.items()}
+    by_layer = (aggregate.get("norm_share") or {}) if aggregate else {}
+    shares = {int(layer): dims.get(str(dim), 0.0) for layer, dims in by_layer.items()}
     held = [layer for layer in sorted(shares) if shares[layer] >= median / 2]
     if not held:
         return f"{percent(median)} of the squared norm (median of the middle layers)"
@@ -141,12 +141,12 @@ def steering(summary: Found) -> Answer:
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 
-def study(found: Found) -> Answer:
+def study(part: Found) -> Answer:
     """Returns what the study recommends; a card for each model follows below."""
-    findings = found.get("recommendations") or []
-    missing = found.get("missing") or []
+    findings = part.get("recommendations") or []
+    missing = part.get("missing") or []
     partial = f"Partial: {counted(len(missing), 'job')} of the study did not finish. " if missing else ""
-    models = list(dict.fromkeys(one["model"] for one in findings))
+    models = list(dict.fromkeys(finding["model"] for finding in findings))
     if not findings:
         said = "No recommendation: " + ("the results that it needs are missing." if missing else "the study asked for none.")
         return Answer(f"{partial}{said}", tone="care" if missing else "plain")
@@ -155,9 +155,9 @@ def study(found: Found) -> Answer:
     return Answer(f"{partial}{first['model']}: {_sentence(first['sentence'])}", more, "care" if missing else "plain")
 
 
-def extraction(spec: Found, found: Found) -> Answer:
+def extraction(spec: Found, part: Found) -> Answer:
     """Returns which vectors were made, from how many examples."""
-    summary: Found = found.get("summary") or {}
+    summary: Found = part.get("summary") or {}
     vectors, examples = summary.get("vectors"), summary.get("examples")
     if vectors is None or examples is None:
         return Answer("The vectors are ready to download below.")
@@ -173,14 +173,16 @@ def generation(answers: Sequence[Answered]) -> Answer:
     """Returns the number of answers, and whether a steering broke any of them."""
     if not answers:
         return Answer("No answers were stored.", tone="care")
-    prompts = len({(one.get("system_prompt"), one["prompt"]) for one in answers})
-    doses = sorted({r for one in answers if (r := one.get("r")) is not None})
+    prompts = len({(answered.get("system_prompt"), answered["prompt"]) for answered in answers})
+    doses = sorted({r for answered in answers if (r := answered.get("r")) is not None})
     how = "unsteered"
     if doses:
         how += f" and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
-    elif any(one.get("vector") or one.get("fires") for one in answers):  # ablated, or at coefficients without a dose
+    elif any(
+        answered.get("vector") or answered.get("fires") for answered in answers
+    ):  # ablated, or at coefficients without a dose
         how += " and steered"
-    broken = sum(not one.get("finite", True) for one in answers)
+    broken = sum(not answered.get("finite", True) for answered in answers)
     more = f"{counted(broken, 'answer')} broke down: the push was too strong." if broken else ""
     said = f"{counted(len(answers), 'answer')} to {counted(prompts, 'prompt')}, {how}."
     return Answer(said, more, "care" if broken else "good")

@@ -23,7 +23,7 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
     parts = []
     for (host, device), members in groupby(sorted(serving, key=_place), key=_place):
         name = _name(device) + (f" on {host}" if hosts > 1 else "")
-        parts.append(f"{name}: {_together([_state(one, own_jobs) for one in members])}.")
+        parts.append(f"{name}: {_together([_state(member, own_jobs) for member in members])}.")
     if len(parts) > MOST:
         free = sum(_state(worker, own_jobs) == "free" for worker in serving)
         return f"{free} of {counted(len(serving), 'worker')} {'is' if free == 1 else 'are'} free."
@@ -35,7 +35,7 @@ def holds_in_words(workers: Sequence[WorkerOut], queue: Queue) -> str:
     the queue."""
     job_class = "light" if queue == "light" else "model"
     holds = [worker.hold for worker in workers if worker.alive and worker.job_class == job_class and worker.hold is not None]
-    said = [f"{DONE[one.mode]} by {one.by}{f': {one.reason}' if one.reason else ''}{_until(one)}." for one in holds]
+    said = [f"{DONE[hold.mode]} by {hold.by}{f': {hold.reason}' if hold.reason else ''}{_until(hold)}." for hold in holds]
     return " ".join([*dict.fromkeys(said), "The job starts once a worker is resumed."])
 
 
@@ -65,4 +65,4 @@ def _together(states: list[str]) -> str:
     """Returns the state of one worker; for several, how many are in each state."""
     if len(states) == 1:
         return states[0]
-    return ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states))
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))

@@ -29,10 +29,10 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
         labelled = job.id if file_of(job, "labelling.csv") is not None else ""
         advised = (result.get("study") or {}).get("recommendations") or []
         return await _drawn(
-            context, job, "tables.json", read_tables, lambda found: study.sections(found, advised, view, labelled), view
+            context, job, "tables.json", read_tables, lambda tables: study.sections(tables, advised, view, labelled), view
         )
     if job.kind in ("steer", "rescore"):
-        return await _drawn(context, job, "summary.json", read_summary, lambda found: steering.sections(found, job.id))
+        return await _drawn(context, job, "summary.json", read_summary, lambda summary: steering.sections(summary, job.id))
     if job.kind == "calibrate":
         return await _drawn(context, job, "calibration.json", read_calibration, calibration.sections)
     is_extraction = job.kind == "extract"

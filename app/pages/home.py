@@ -89,12 +89,12 @@ async def home(request: Request, viewer: Reader, context: Shared, asked: View) -
 @router.get("/parts/jobs")
 async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
     """Returns the part of the page that changes; 304 when the browser has the current version."""
-    found = await _found(context, viewer, asked)
-    etag = etag_of(text_of(request, "jobs.jinja", **found, etag="").encode())
+    shown = await _found(context, viewer, asked)
+    etag = etag_of(text_of(request, "jobs.jinja", **shown, etag="").encode())
     headers = {**HEADERS, "ETag": etag}
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    answer_ = page(request, "jobs.jinja", **found, etag=etag)
+    answer_ = page(request, "jobs.jinja", **shown, etag=etag)
     answer_.headers["ETag"] = etag
     return answer_
 

@@ -45,17 +45,17 @@ async def job_page(
 ) -> Response:
     """Shows a job of any kind. 404 if the viewer may not see it."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    found = await sections(context, job, View(way, model, table))
+    drawn = await sections(context, job, View(way, model, table))
     nodes = await _nodes(context, job, viewer)
     events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
     return page(
         request,
         "job.jinja",
         **await _standing(context, job, viewer),
-        answer=answer(job, found.aggregate),
-        warnings=[labelled(form_of(job), one) for one in job.warnings],
-        why=found.why,
-        cost=found.cost,
+        answer=answer(job, drawn.aggregate),
+        warnings=[labelled(form_of(job), warning) for warning in job.warnings],
+        why=drawn.why,
+        cost=drawn.cost,
         nodes=nodes,
         all_succeeded=all(node["state"] == State.SUCCEEDED for node in nodes),
         repeats=repeats(job, base_of(request)),
@@ -105,11 +105,11 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[Shown]:
 
 async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Shown:
     """Returns the head of the page; for a job that waits for paused workers, with the administrators' reasons."""
-    found = standing_of(job, viewer)
+    standing = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
-        return found
+        return standing
     workers = await context.database.run(fleet.workers, viewer, lease_seconds=context.settings.lease.ttl)
-    return {**found, "reason": holds_in_words(workers, job.queue)}
+    return {**standing, "reason": holds_in_words(workers, job.queue)}
 
 
 def standing_of(job: JobOut, viewer: Viewer) -> Shown:

@@ -86,7 +86,7 @@ async def priced(kind: Kind, request: Request, viewer: Changer, context: Shared)
 async def sent(request: Request) -> Values:
     """Returns the texts of the form by field."""
     form = await request.form()
-    return {name: [str(one) for one in form.getlist(name)] for name in form if name != "csrf"}
+    return {name: [str(text) for text in form.getlist(name)] for name in form if name != "csrf"}
 
 
 def refusal(error: Problem | RequestValidationError) -> Problem:
@@ -119,22 +119,22 @@ async def submitted(request: Request, context: Context, viewer: Viewer, form: Fo
 
 def defaults(form: FormKind) -> Values:
     """Returns the defaults of the form's lists; other fields show their defaults in grey."""
-    found: Values = {}
+    values: Values = {}
     for field in form.all_fields:
         value = form.default(field.name)
         if field.listed and value:
-            found |= form.filled({field.name: value})
-    return found
+            values |= form.filled({field.name: value})
+    return values
 
 
 def greys(form: FormKind) -> dict[str, str]:
     """Returns the values that empty fields stand for."""
-    found = {}
+    by_field = {}
     for field in form.fields:
         value = form.default(field.name)
         if field.control in ("number", "line", "names") and value:
-            found[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return found
+            by_field[field.name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return by_field
 
 
 async def _shown(
@@ -157,7 +157,7 @@ async def _shown(
             cost = price(await dry_run(context, viewer, form, body), form)
         except (Problem, RequestValidationError) as error:
             problem = refusal(error)
-    found = _at_fields(form, problem)
+    errors = _at_fields(form, problem)
     return {
         "form": form,
         "values": values,
@@ -165,8 +165,8 @@ async def _shown(
         "greys": greys(form),
         "cost": cost,
         "problem": problem,
-        "errors": found,
-        "rare_open": any(field.rare and (found.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
+        "errors": errors,
+        "rare_open": any(field.rare and (errors.get(field.name) or any(values.get(field.name, ()))) for field in form.all_fields),
         "incomplete": incomplete if check else [],
         "asked": requests(form.called, form.path, body, base_of(request)),
         "once": secrets.token_hex(16),
@@ -178,8 +178,8 @@ def _at_fields(form: FormKind, problem: Problem | None) -> dict[str, list[str]]:
     if problem is None:
         return {}
     names = {field.name for field in form.all_fields}
-    found: dict[str, list[str]] = {}
-    for one in problem.errors or [{"pointer": "", "detail": problem.detail}]:
-        name = one["pointer"].lstrip("/").split("/")[0]
-        found.setdefault(name if name in names else "", []).append(labelled(form, one["detail"]))
-    return found
+    errors: dict[str, list[str]] = {}
+    for error in problem.errors or [{"pointer": "", "detail": problem.detail}]:
+        name = error["pointer"].lstrip("/").split("/")[0]
+        errors.setdefault(name if name in names else "", []).append(labelled(form, error["detail"]))
+    return errors

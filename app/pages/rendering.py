@@ -44,10 +44,10 @@ def text_of(request: Request, template: str, **values: object) -> str:
     settings = context_of(request).settings
     viewer = getattr(request.state, "viewer", None)
     token = "" if viewer is None else sessions.csrf_token(request)
-    found: str = ENVIRONMENT.get_template(template).render(
+    html: str = ENVIRONMENT.get_template(template).render(
         viewer=viewer, csrf=token, keys=settings.auth, here=request.url.path, **values
     )
-    return found
+    return html
 
 
 def page(request: Request, template: str, status: int = 200, /, **values: object) -> HTMLResponse:

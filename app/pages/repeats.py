@@ -13,7 +13,7 @@ MOST = 20_000
 
 def _json(value: JsonObject, indent: int) -> str:
     """Returns the value as JSON. Characters that a page would show as escapes of Python are escapes of JSON, so that the text can be copied."""
-    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
+    return re.sub(r"[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def specification(job: JobOut) -> str:

@@ -23,7 +23,7 @@ class File:
 
 def file_of(job: JobOut, name: str) -> File | None:
     """Returns the job's file with this name, or None if it does not exist any longer."""
-    return next((File(one.sha256, one.size) for one in job.artifacts if one.name == name), None)
+    return next((File(artifact.sha256, artifact.size) for artifact in job.artifacts if artifact.name == name), None)
 
 
 async def document(context: Context, job: JobOut, name: str, read: Callable[[bytes], T]) -> T | None:

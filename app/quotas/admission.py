@@ -68,9 +68,9 @@ def check_at_commit(session: Session, owner: str) -> None:
 def admission(session: Session, owner: str, *, jobs: int) -> Admission:
     """Returns whether `jobs` more jobs would be admitted now. Reserves nothing: other submissions may come first."""
     used = _all_used(session, owner, limits_of(session, owner), queued=repository.queue(session, owner).queued, jobs=jobs)
-    full = [one for one in used if one.full]
-    detail = " ".join(one.detail for one in full) or None
-    return Admission(would_pass=not full, detail=detail, quotas=[one.shown() for one in used])
+    full = [quota for quota in used if quota.full]
+    detail = " ".join(quota.detail for quota in full) or None
+    return Admission(would_pass=not full, detail=detail, quotas=[quota.shown() for quota in used])
 
 
 def check_full(session: Session, owner: str) -> None:
@@ -103,15 +103,15 @@ def _admit(session: Session, owner: str) -> None:
     limits = limits_of(session, owner)
     _lock(session, owner)
     queue = repository.queue(session, owner)
-    for one in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
-        _refuse(one)
+    for quota in _all_used(session, owner, limits, queued=queue.queued - queue.made, jobs=queue.made):
+        _refuse(quota)
 
 
-def _refuse(one: _Used) -> None:
+def _refuse(quota: _Used) -> None:
     """Raises Problem 429 when the quota allows nothing more."""
-    if one.full:
-        facts = one.shown().model_dump(mode="json")
-        raise Problem(429, f"quota_{one.name}", one.detail, headers={"Retry-After": str(one.retry_after)}, facts=facts)
+    if quota.full:
+        facts = quota.shown().model_dump(mode="json")
+        raise Problem(429, f"quota_{quota.name}", quota.detail, headers={"Retry-After": str(quota.retry_after)}, facts=facts)
 
 
 def _lock(session: Session, owner: str) -> None:
@@ -130,14 +130,14 @@ def _lock(session: Session, owner: str) -> None:
 
 def _all_used(session: Session, owner: str, limits: Limits, *, queued: int, jobs: int) -> list[_Used]:
     """Returns all quotas that limit the owner. `jobs` 0: only bytes are added."""
-    found = []
+    quotas = []
     if limits.max_queued < UNLIMITED:
-        found.append(_queued(owner, limits.max_queued, queued, jobs))
+        quotas.append(_queued(owner, limits.max_queued, queued, jobs))
     if limits.device_seconds_per_day < UNLIMITED:
-        found.append(_device_seconds(owner, limits.device_seconds_per_day, repository.device_time(session, owner), jobs))
+        quotas.append(_device_seconds(owner, limits.device_seconds_per_day, repository.device_time(session, owner), jobs))
     if limits.stored_bytes < UNLIMITED:
-        found.append(_stored(owner, limits.stored_bytes, stored_bytes(session, owner), jobs))
-    return found
+        quotas.append(_stored(owner, limits.stored_bytes, stored_bytes(session, owner), jobs))
+    return quotas
 
 
 def _queued(owner: str, limit: int, queued: int, jobs: int) -> _Used:

@@ -22,15 +22,15 @@ class Limits:
     stored_bytes: int = UNLIMITED
 
 
-NAMES = tuple(one.name for one in fields(Limits))
+NAMES = tuple(field.name for field in fields(Limits))
 _ROWS = text(f"SELECT owner, {', '.join(NAMES)} FROM quotas WHERE owner IN (:owner, '{EVERYBODY}')")
 """Plain SQL, because every submission runs it and mapped objects take a millisecond."""
 
 
 def limits_of(session: Session, owner: str) -> Limits:
     """Returns the limits that apply to the user now."""
-    found = {row.owner: row for row in session.execute(_ROWS, {"owner": owner})}
-    return effective(found.get(owner), found.get(EVERYBODY))
+    by_owner = {row.owner: row for row in session.execute(_ROWS, {"owner": owner})}
+    return effective(by_owner.get(owner), by_owner.get(EVERYBODY))
 
 
 def limit_of(quota: str, owner: str, built_in: int = UNLIMITED) -> str:

@@ -25,14 +25,14 @@ def usage(session: Session, viewer: Viewer, *, user: str | None, days: int) -> U
     """
     if user is not None and not viewer.manages(user):
         raise not_found("user", user)
-    one = user if user is not None or viewer.is_admin else viewer.owner
+    owner = user if user is not None or viewer.is_admin else viewer.owner
     today = repository.today(session)
     since = today - timedelta(days=days - 1)
-    stored, under_way = repository.stored(session, one, shared=viewer.is_admin), repository.under_way(session, one)
-    booked = repository.days(session, one, since=since)
-    if one is not None and one != viewer.owner and not {*stored, *under_way, *booked} and session.get(User, one) is None:
-        raise not_found("user", one)
-    names = sorted({*stored, *under_way, *booked} | ({one} if one is not None else set()))
+    stored, under_way = repository.stored(session, owner, shared=viewer.is_admin), repository.under_way(session, owner)
+    booked = repository.days(session, owner, since=since)
+    if owner is not None and owner != viewer.owner and not {*stored, *under_way, *booked} and session.get(User, owner) is None:
+        raise not_found("user", owner)
+    names = sorted({*stored, *under_way, *booked} | ({owner} if owner is not None else set()))
     quotas = {quota.owner: quota for quota in session.scalars(select(Quota).where(Quota.owner.in_([*names, EVERYBODY])))}
     items = []
     for name in names:

@@ -145,9 +145,9 @@ def under_way(session: Session, owner: str | None) -> dict[str, UnderWay]:
 
 def today(session: Session) -> date:
     """Returns the current day in UTC, by the database's clock."""
-    found: date | None = session.scalar(text("SELECT CAST(now() AT TIME ZONE 'UTC' AS date)"))
-    assert found is not None
-    return found
+    day: date | None = session.scalar(text("SELECT CAST(now() AT TIME ZONE 'UTC' AS date)"))
+    assert day is not None
+    return day
 
 
 def days(session: Session, owner: str | None, *, since: date) -> Mapping[str, Sequence[UsageDay]]:
@@ -155,7 +155,7 @@ def days(session: Session, owner: str | None, *, since: date) -> Mapping[str, Se
     statement = select(UsageDay).where(UsageDay.day >= since).order_by(UsageDay.day, UsageDay.job_class)
     if owner is not None:
         statement = statement.where(UsageDay.owner == owner)
-    found: dict[str, list[UsageDay]] = {}
+    by_owner: dict[str, list[UsageDay]] = {}
     for row in session.scalars(statement):
-        found.setdefault(row.owner, []).append(row)
-    return found
+        by_owner.setdefault(row.owner, []).append(row)
+    return by_owner

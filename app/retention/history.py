@@ -43,11 +43,11 @@ def _events(sessions: sessionmaker[Session], days: float) -> int:
     gone, place, more = 0, None, True
     while more:
         with sessions.begin() as session:
-            found = repository.ended(session, days, after=place, most=EVENTS_OF)
-            removed = repository.remove_events(session, [one.id for one in found]) if found else 0
+            jobs = repository.ended(session, days, after=place, most=EVENTS_OF)
+            removed = repository.remove_events(session, [job.id for job in jobs]) if jobs else 0
             gone += _record(session, "events", removed)
-        more = len(found) == EVENTS_OF
-        place = (found[-1].finished_at, found[-1].id) if found else None
+        more = len(jobs) == EVENTS_OF
+        place = (jobs[-1].finished_at, jobs[-1].id) if jobs else None
     return gone
 
 
@@ -57,15 +57,15 @@ def _jobs(sessions: sessionmaker[Session], days: float) -> int:
     place: Place | None = None
     while more:
         with sessions.begin() as session:
-            found = repository.ended(session, days, after=place, most=JOBS)
-            free = sorted((one.owner, one.id) for one in found if not one.kept)
+            jobs = repository.ended(session, days, after=place, most=JOBS)
+            free = sorted((job.owner, job.id) for job in jobs if not job.kept)
             removed = sum(
                 len(delete_finished(session, [job_id for _, job_id in ones], owner))
-                for owner, ones in groupby(free, key=lambda one: one[0])
+                for owner, ones in groupby(free, key=lambda pair: pair[0])
             )
             gone += _record(session, "jobs", removed)
-        more = len(found) == JOBS
-        place = (found[-1].finished_at, found[-1].id) if found else None
+        more = len(jobs) == JOBS
+        place = (jobs[-1].finished_at, jobs[-1].id) if jobs else None
     return gone
 
 

@@ -72,16 +72,16 @@ def old_results(
         "id": job_id,
         "most": most,
     }
-    found = [OldResult(**row) for row in session.execute(OLD, asked).mappings()]
-    last = (found[-1].finished_at, found[-1].id) if found and len(found) == most else None
+    results = [OldResult(**row) for row in session.execute(OLD, asked).mappings()]
+    last = (results[-1].finished_at, results[-1].id) if results and len(results) == most else None
     if lock:
         # asked again of the locked rows: a user may have kept one since they were found
-        still = select(Job.id).where(Job.id.in_([one.id for one in found]), ~Job.kept, Job.results_removed_at.is_(None))
+        still = select(Job.id).where(Job.id.in_([result.id for result in results]), ~Job.kept, Job.results_removed_at.is_(None))
         free = set(session.scalars(still.order_by(Job.id).with_for_update(skip_locked=True)))
         unread = free - _read_now(session, free)
-        found = [one for one in found if one.id in unread]
-    needed = {use.thing for use in uses(session, {name for one in found for name in (one.id, *one.digests)})}
-    return [one for one in found if one.id not in needed and needed.isdisjoint(one.digests)], last
+        results = [result for result in results if result.id in unread]
+    needed = {use.thing for use in uses(session, {name for result in results for name in (result.id, *result.digests)})}
+    return [result for result in results if result.id not in needed and needed.isdisjoint(result.digests)], last
 
 
 def _read_now(session: Session, job_ids: Collection[str]) -> set[str]:

@@ -24,8 +24,8 @@ ITSELF = Viewer(owner="binnacle", role="admin")
 
 def preview(session: Session, days: float) -> RetentionOut:
     """Returns what `remove` would remove."""
-    found, _ = repository.old_results(session, days)
-    return _told(session, found, days, removed=False)[0]
+    results, _ = repository.old_results(session, days)
+    return _told(session, results, days, removed=False)[0]
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Removal:
 
     def batch(self, session: Session) -> tuple[RetentionOut, dict[str, int], Place | None]:
         """Removes the next results in the caller's transaction and records that in the audit; the collector deletes their bytes later."""
-        found, last = repository.old_results(session, self.days, lock=True, after=self.after, most=BATCH)
-        told, sizes = _told(session, found, self.days, removed=True)
-        if found:
-            repository.remove(session, [one.id for one in found])
+        results, last = repository.old_results(session, self.days, lock=True, after=self.after, most=BATCH)
+        told, sizes = _told(session, results, self.days, removed=True)
+        if results:
+            repository.remove(session, [result.id for result in results])
             audit.record(
                 session, self.viewer, "retention.remove", "results", jobs=told.jobs, bytes=told.bytes, older_than_days=self.days
             )
@@ -91,23 +91,23 @@ def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: in
     return Collected(objects, size)
 
 
-def _told(session: Session, found: Sequence[OldResult], days: float, *, removed: bool) -> tuple[RetentionOut, dict[str, int]]:
+def _told(session: Session, results: Sequence[OldResult], days: float, *, removed: bool) -> tuple[RetentionOut, dict[str, int]]:
     """Returns these results as the API shows them, and the size of each of their objects."""
-    digests = sorted({digest for one in found for digest in one.digests})
+    digests = sorted({digest for result in results for digest in result.digests})
     asked = select(BlobRow.digest, BlobRow.size).where(BlobRow.digest.in_(digests))
     sizes: dict[str, int] = dict(row for row in session.execute(asked))
     items = [
         OldResultOut(
-            job=one.id, kind=one.kind, owner=one.owner, name=one.name, finished_at=one.finished_at, age_days=round(one.age_days, 2),
-            files=one.files, bytes=one.bytes,
+            job=old.id, kind=old.kind, owner=old.owner, name=old.name, finished_at=old.finished_at, age_days=round(old.age_days, 2),
+            files=old.files, bytes=old.bytes,
         )
-        for one in found[:SHOWN]
+        for old in results[:SHOWN]
     ]  # fmt: skip
-    files = sum(one.files for one in found)
+    files = sum(result.files for result in results)
     told = RetentionOut(
         older_than_days=days,
         removed=removed,
-        jobs=len(found),
+        jobs=len(results),
         files=files,
         bytes=sum(sizes.values()),
         freed_bytes=None,

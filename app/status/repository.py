@@ -43,7 +43,7 @@ class Queued:
 
 
 _QUEUED = {
-    admin: select(*(Job.__table__.c[one.name] for one in fields(Queued)))
+    admin: select(*(Job.__table__.c[field.name] for field in fields(Queued)))
     # the state is written out, so that a prepared plan may use the partial index
     .where(seen_by_parameters(Job, admin=admin), text("state = 'queued'"))
     .order_by(Job.id)
@@ -60,10 +60,10 @@ def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[W
 
 def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
     """Returns the worker node of this name, even if it left the board, because a hold outlives it. Raises Problem 404."""
-    found = _workers(session, viewer, Worker.id == name, lease_seconds)
-    if not found:
+    nodes = _workers(session, viewer, Worker.id == name, lease_seconds)
+    if not nodes:
         raise not_found("device", name)
-    return found[0]
+    return nodes[0]
 
 
 def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], lease_seconds: float) -> list[WorkerOut]:
@@ -76,9 +76,9 @@ def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], leas
         .ext(distinct_on(Worker.job_class, Worker.id))
         .order_by(Worker.job_class, Worker.id, Job.started_at.desc(), Job.id)
     )
-    found = []
+    nodes = []
     for row, silent, job_id, shown, hold in session.execute(statement):
-        found.append(
+        nodes.append(
             WorkerOut(
                 id=row.id,
                 job_class=row.job_class,
@@ -94,7 +94,7 @@ def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], leas
                 blocked=None if row.blocked is None else BlockedOut(**row.blocked),
             )
         )
-    return found
+    return nodes
 
 
 def _hold(hold: DeviceHold) -> HoldOut:
@@ -128,14 +128,14 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
     """Returns queued jobs that the viewer may see, the next ones first; of very many jobs, only the oldest are considered."""
     jobs = [Queued(*row) for row in session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))]
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    found = [
+    entries = [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),
             position=standing[job.id].position, waits_because=standing[job.id].reason,
         )
         for job in jobs
     ]  # fmt: skip
-    return sorted(found, key=lambda one: (one.position is None, one.position or 0))[:SHOWN]
+    return sorted(entries, key=lambda entry: (entry.position is None, entry.position or 0))[:SHOWN]
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:

@@ -40,10 +40,10 @@ async def livez() -> dict[str, str]:
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
     """Also 200 when the broker does not answer (`degraded`): the queue is in the database, and jobs only start a little later."""
-    found = await context.part(Health).readiness()
-    response.status_code = 503 if found.status == "unready" else 200
+    readiness = await context.part(Health).readiness()
+    response.status_code = 503 if readiness.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"
-    return found
+    return readiness
 
 
 @router.get("/openapi.json", include_in_schema=False)

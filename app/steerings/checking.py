@@ -89,7 +89,9 @@ def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
     """Returns warnings about what the trait, the questions and the judge cannot show on this model."""
     request, model, trait = asked.request, asked.model, asked.trait
     facts = model.facts if model.state == "ready" else {}
-    clusters = None if request.questions is None else [one.cluster or one.question for one in request.questions.test]
+    clusters = (
+        None if request.questions is None else [question.cluster or question.question for question in request.questions.test]
+    )
     return [
         *suitability.of_model(trait, request.model, facts),
         *suitability.of_questions(trait, clusters, request.test_limit),
@@ -114,7 +116,7 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
         "judge": judge,
         "controls": request.controls.spec(),
         "off_target": off_target,
-        "capability": [one.spec() for one in request.capability or ()] or None,
+        "capability": [question.spec() for question in request.capability or ()] or None,
         "combine": request.combine,
         "operation": request.operation,
         "ablate_plain": request.ablate_plain,
@@ -144,13 +146,13 @@ def _check_questions(request: SteeringRequest) -> None:
     if request.questions is None:
         return
     chosen_on: dict[str, int] = {}  # by cluster: the index of its first question in /questions/selection
-    for i, one in enumerate(request.questions.selection):
-        check_not_blank(one.question, f"/questions/selection/{i}")
-        chosen_on.setdefault(one.cluster or one.question, i)
-    for i, one in enumerate(request.questions.test):
+    for i, question in enumerate(request.questions.selection):
+        check_not_blank(question.question, f"/questions/selection/{i}")
+        chosen_on.setdefault(question.cluster or question.question, i)
+    for i, question in enumerate(request.questions.test):
         pointer = f"/questions/test/{i}"
-        check_not_blank(one.question, pointer)
-        same = chosen_on.get(one.cluster or one.question)
+        check_not_blank(question.question, pointer)
+        same = chosen_on.get(question.cluster or question.question)
         if same is not None:
             detail = (
                 f"{pointer} is of the same cluster as /questions/selection/{same}: a question that "
@@ -163,19 +165,19 @@ def _off_target(session: Session, asked: Asked) -> _OffTarget:
     """Returns the other traits that the request names. Raises Problem 422 for each unusable trait."""
     specs: list[OffTargetSpec] = []
     questions, waits_for = 0, list[str]()
-    for i, one in enumerate(asked.request.off_target):
+    for i, other in enumerate(asked.request.off_target):
         try:
-            trait = traits.resolve(session, one.trait, asked.viewer)
+            trait = traits.resolve(session, other.trait, asked.viewer)
         except Problem as problem:
             raise invalid(f"/off_target/{i}/trait", problem.code, problem.detail) from problem
         _check_off_target(trait, [spec["trait"]["name"] for spec in specs], f"/off_target/{i}/trait")
         spec: OffTargetSpec = {"trait": {"name": trait.name, "version": trait.version}, "extraction": None}
-        if one.extraction is not None:
+        if other.extraction is not None:
             pointer = f"/off_target/{i}/extraction"
-            row, job = extraction_by(session, one.extraction, asked.viewer, pointer)
+            row, job = extraction_by(session, other.extraction, asked.viewer, pointer)
             spec["extraction"] = job
             made_by = extraction_spec(job_of(session, job))
-            _check_is_of(made_by, one.extraction, trait, asked.model, pointer)
+            _check_is_of(made_by, other.extraction, trait, asked.model, pointer)
             if made_by.get("responses") == "given":
                 spec["responses_given"] = True
             waits_for += [] if row is not None else [job]

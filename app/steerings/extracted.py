@@ -97,7 +97,7 @@ def take(session: Session, asked: Asked, make: Make) -> Taken:
             "a method beside them.",
         )  # fmt: skip
     layers = in_order(request.layers)
-    refits = [key for key in spec["refits"] if any(key.startswith(f"{one}__refit") for one in steered)]
+    refits = [key for key in spec["refits"] if any(key.startswith(f"{method}__refit") for method in steered)]
     vectors_of: VectorsOf = {
         "job": cast(str, source.job),  # None in a dry run: the extraction is not made
         "methods": [*steered, *refits], "layers": layers, "positions": request.positions,

@@ -53,12 +53,12 @@ def doubt(session: Session, spec: SteeringAsked, viewer: Viewer) -> list[str]:
     """Returns a warning when an equal judge, in an earlier steering visible to the viewer, could not tell the classes apart."""
     if spec["judge"]["kind"] != "reference":
         return []
-    found = repository.judged_alike(session, spec, viewer)
-    said = None if found is None else cannot_tell(found.summary.get("judge") or {})
+    earlier = repository.judged_alike(session, spec, viewer)
+    said = None if earlier is None else cannot_tell(earlier.summary.get("judge") or {})
     return (
         []
-        if found is None or said is None
-        else [f"{said} That was the outcome in {found.id}, which fitted an equal judge. {REMEDY}"]
+        if earlier is None or said is None
+        else [f"{said} That was the outcome in {earlier.id}, which fitted an equal judge. {REMEDY}"]
     )
 
 

@@ -27,24 +27,24 @@ class Steer(Kind[SteeringOutcome]):
     measures = True
 
     def record(self, session: Session, job: Job, outcome: SteeringOutcome) -> SteeringOutcome:
-        found, trait = outcome["steering"], scored_spec(job)["trait"]
+        steering, trait = outcome["steering"], scored_spec(job)["trait"]
         assert job.model is not None
         row = Steering(
             id=new_id("str"),
             job_id=job.id,
             owner=job.owner,
             model=job.model,
-            weight_hash=found["weight_hash"],
-            reading_hash=found.get("reading_hash"),
+            weight_hash=steering["weight_hash"],
+            reading_hash=steering.get("reading_hash"),
             trait=trait["name"],
             trait_version=trait["version"],
-            judge=found["judge"],
+            judge=steering["judge"],
             rescore_of=job.spec.get("steering"),
-            summary=found["summary"],
+            summary=steering["summary"],
         )
         session.add(row)
         session.flush()
-        return {"steering": {"id": row.id, **found}}
+        return {"steering": {"id": row.id, **steering}}
 
     def links(self, job: Job) -> dict[str, str]:
         own = f"/v1/steerings/{self.result(job)['steering']['id']}"

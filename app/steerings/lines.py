@@ -52,18 +52,18 @@ class Wanted:
             return False
         low = {name: value for name, value in self.at_least.items() if value is not None}
         high = {name: value for name, value in self.at_most.items() if value is not None}
-        found = {name: _field(line, name) for name in (*low, *high)}
+        by_name = {name: _field(line, name) for name in (*low, *high)}
         return (
-            None not in found.values()
-            and all(found[name] >= value for name, value in low.items())
-            and all(found[name] <= value for name, value in high.items())
+            None not in by_name.values()
+            and all(by_name[name] >= value for name, value in low.items())
+            and all(by_name[name] <= value for name, value in high.items())
         )
 
     def names(self) -> Sequence[bytes]:
         """Returns the names of runs as bytes; every selected line contains one of them. Empty if searching for them saves no time."""
         run = self.equal.get("run")
         runs: Collection[str | int] = (self.runs or ()) if run is None else (run,)
-        return [json.dumps(one, ensure_ascii=False).encode() for one in runs] if len(runs) <= MOST_NAMES else []
+        return [json.dumps(name, ensure_ascii=False).encode() for name in runs] if len(runs) <= MOST_NAMES else []
 
 
 EVERY = Wanted()
@@ -113,8 +113,8 @@ def _holding(block: bytes, names: Sequence[bytes]) -> Iterator[tuple[int, bytes]
         return
     places = {name: block.find(name) for name in names}
     number = end = 0
-    while found := [place for place in places.values() if place >= 0]:
-        start = block.rfind(b"\n", 0, min(found)) + 1
+    while hits := [place for place in places.values() if place >= 0]:
+        start = block.rfind(b"\n", 0, min(hits)) + 1
         number += block.count(b"\n", end, start)
         end = block.find(b"\n", start)
         yield number, block[start:] if end < 0 else block[start:end]

@@ -110,10 +110,15 @@ async def list_steerings(
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
         return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
 
-    found = await page_of(
-        context, page, scope=f"steerings {model} {trait}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    steerings = await page_of(
+        context,
+        page,
+        scope=f"steerings {model} {trait}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda steering: (steering.created_at, steering.id),
     )
-    return SteeringPage(items=found.items, next_cursor=found.next_cursor)
+    return SteeringPage(items=steerings.items, next_cursor=steerings.next_cursor)
 
 
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
@@ -143,7 +148,7 @@ async def list_runs(
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
     items, following = await Lines(context.storage, file, read_run).page(wanted, cursor, limit)
-    return RunsOut(items=[with_names(one) for one in items], next_cursor=following)
+    return RunsOut(items=[with_names(run) for run in items], next_cursor=following)
 
 
 @router.get(
@@ -173,7 +178,7 @@ async def list_responses(
     if method is not None or layer is not None:
         file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
         steered = await Lines(context.storage, file, read_run).every(Wanted({"method": method, "layer": layer}))
-        runs = {one["run"] for one in steered}
+        runs = {line["run"] for line in steered}
     wanted = Wanted(
         equal={"run": run, "set": question_set},
         at_least={"trait": min_trait, "coherence": min_coherence},
@@ -182,7 +187,7 @@ async def list_responses(
     )
     file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
     items, following = await Lines(context.storage, file, read_answer).page(wanted, cursor, limit)
-    return RunsOut(items=[dict(one) for one in items], next_cursor=following)
+    return RunsOut(items=[dict(answer) for answer in items], next_cursor=following)
 
 
 @router.get(

@@ -68,7 +68,10 @@ class QuestionsIn(_Strict):
 
     def spec(self) -> OwnQuestions:
         """As specs hold them."""
-        return {"selection": [one.spec() for one in self.selection], "test": [one.spec() for one in self.test]}
+        return {
+            "selection": [question.spec() for question in self.selection],
+            "test": [question.spec() for question in self.test],
+        }
 
 
 class CapabilityIn(_Strict):

@@ -111,24 +111,24 @@ def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool 
 
 def find(session: Session, identifier: str, viewer: Viewer) -> SteeringOut:
     """Returns a steering by its own id or its job's. Raises Problem 404, 409."""
-    found = _existing(session, identifier, viewer)
-    return view(found, session.get(Model, found.model))
+    steering = _existing(session, identifier, viewer)
+    return view(steering, session.get(Model, steering.model))
 
 
 def _existing(session: Session, identifier: str, viewer: Viewer) -> Steering:
-    found = repository.find(session, identifier, viewer)
-    if found is None:
+    steering = repository.find(session, identifier, viewer)
+    if steering is None:
         raise absent(session, "steering", identifier, viewer, *MAKE_STEERINGS)
-    return found
+    return steering
 
 
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, trait: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[SteeringOut]:
     """Returns a page of steerings, newest first."""
-    found = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
-    models_by_name = model_repository.named(session, {row.model for row in found})
-    return [view(row, models_by_name.get(row.model)) for row in found]
+    rows = repository.listing(session, viewer, model=model, trait=trait, limit=limit, before=before)
+    models_by_name = model_repository.named(session, {row.model for row in rows})
+    return [view(row, models_by_name.get(row.model)) for row in rows]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:

@@ -20,12 +20,12 @@ def source(session: Session, name: str, model: Model, pointer: str, *, sibling: 
         detail = f"{pointer} belongs to {name}, not to {model.name}. Where one was tuned from the other, set /sibling to steer with it."
         raise invalid(pointer, "vector_of_another_model", detail)
     other = session.get_one(Model, name)
-    for one in (other, model):
-        if not one.inspected:
+    for either in (other, model):
+        if not either.inspected:
             raise invalid(
                 pointer,
                 "model_not_inspected",
-                f"{one.name} is not inspected yet, so its layers and widths are not known. Try again once it is.",
+                f"{either.name} is not inspected yet, so its layers and widths are not known. Try again once it is.",
             )
     for what in ("layers", "widths"):
         theirs, ours = other.facts[what], model.facts[what]

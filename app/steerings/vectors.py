@@ -49,14 +49,14 @@ def vectors_by_id(session: Session, ids: Sequence[str], viewer: Viewer, model: M
 
     Raises Problem 422, with a pointer into `/vectors`, for each vector that cannot be used on this model.
     """
-    found, seen = [], extractions.vectors_named(session, ids, viewer)
+    rows, seen = [], extractions.vectors_named(session, ids, viewer)
     for i, vector_id in enumerate(ids):
         row = seen.get(vector_id)
         if row is None:
             raise invalid(f"/vectors/{i}", "unknown_vector", f"There is no vector {vector_id} that you may see.")
         _check_vector(row, siblings.source(session, row.model, model, f"/vectors/{i}", sibling=sibling), f"/vectors/{i}")
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def as_named(row: Vector, model: Model) -> VectorSpec:
@@ -74,23 +74,23 @@ def _named(session: Session, asked: Asked) -> Vectors:
     """Returns the vectors that the request names by id."""
     request, model = asked.request, asked.model
     ids = request.vectors or ()
-    found = list(dict.fromkeys(vectors_by_id(session, ids, asked.viewer, model, sibling=request.sibling)))
-    if all(is_control(row.method) for row in found):
+    rows = list(dict.fromkeys(vectors_by_id(session, ids, asked.viewer, model, sibling=request.sibling)))
+    if all(is_control(row.method) for row in rows):
         raise invalid(
             "/vectors", "only_controls",
             "All of the vectors are controls (random, or fitted on shuffled labels), and a control cannot lead. Name the vector that they are "
             "compared with; an imported vector can be given another method (/method of the import).",
         )  # fmt: skip
-    _check_places(found, ids)
+    _check_places(rows, ids)
     version = asked.trait.version
     sources = [
-        row.extraction_id for row in found if row.extraction_id and row.trait_version == version and row.model == model.name
+        row.extraction_id for row in rows if row.extraction_id and row.trait_version == version and row.model == model.name
     ]
     extraction = session.get(Extraction, sources[0]) if sources else None
     return Vectors(
-        cells=len(found),
-        groups=len({_group(row) for row in found}),
-        vectors=[as_named(row, model) for row in found],
+        cells=len(rows),
+        groups=len({_group(row) for row in rows}),
+        vectors=[as_named(row, model) for row in rows],
         extraction=None if extraction is None else extraction.job_id,
     )
 

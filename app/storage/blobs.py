@@ -74,13 +74,13 @@ def stage(sessions: sessionmaker[Session], storage: Storage, data: bytes | Path)
 
 def stage_all(sessions: sessionmaker[Session], storage: Storage, data: Sequence[bytes | Path]) -> list[Blob]:
     """Stages several blobs and writes their rows in one transaction."""
-    measured = [measure(one) for one in data]
+    measured = [measure(content) for content in data]
     if not measured:
         return []
     with sessions.begin() as session:
         staged_at = [announce(session, digest, size) for digest, size in sorted(set(measured))][-1]
-    for one, (digest, _) in zip(data, measured, strict=True):
-        storage.put(key_of(digest), one)
+    for content, (digest, _) in zip(data, measured, strict=True):
+        storage.put(key_of(digest), content)
     return [Blob(digest, size, staged_at) for digest, size in measured]
 
 
@@ -159,9 +159,9 @@ def adopt_orphans(sessions: sessionmaker[Session], storage: Storage, *, min_age_
     stage that has just found the object present.
     """
     adopted = 0
-    old = (found for found in storage.list() if found.age_seconds >= min_age_seconds)
+    old = (stored for stored in storage.list() if stored.age_seconds >= min_age_seconds)
     while batch := list(itertools.islice(old, BATCH)):
-        columns = zip(*((digest_of(found.key), found.size, found.age_seconds) for found in batch), strict=True)
+        columns = zip(*((digest_of(stored.key), stored.size, stored.age_seconds) for stored in batch), strict=True)
         with sessions.begin() as session:
             asked = dict(zip(("digests", "sizes", "ages"), map(list, columns), strict=True))
             adopted += len(session.scalars(_ADOPT, asked).all())

@@ -81,10 +81,10 @@ def _options(query: str) -> dict[str, str]:
         raise ValueError(f"STORAGE_URL has {said}; its options are {', '.join(_OPTIONS)}")
     # Key, secret and token belong together: a key from the URL must not be combined with a token from the environment.
     own_key = "access_key_id" in given
-    found = {
+    from_environment = {
         name: os.environ[variable]
         for name, variables in _OPTIONS.items()
         for variable in reversed(variables)
         if variable in os.environ and not (own_key and name in {"secret_access_key", "session_token"})
     }
-    return {**found, **given}
+    return {**from_environment, **given}

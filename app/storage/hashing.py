@@ -55,9 +55,9 @@ def checked_pieces(storage: Storage, key: str) -> Iterator[bytes]:
     check_digest(key, sha.hexdigest())
 
 
-def check_digest(key: str, found: str) -> None:
-    """Raises ObjectCorrupt unless `found` is the digest `key` names."""
-    if found != digest_of(key):
+def check_digest(key: str, digest: str) -> None:
+    """Raises ObjectCorrupt unless `digest` is the digest `key` names."""
+    if digest != digest_of(key):
         raise ObjectCorrupt(
-            f"{key}: the bytes have SHA-256 {found}; the file changed while it was stored, or the object is damaged"
+            f"{key}: the bytes have SHA-256 {digest}; the file changed while it was stored, or the object is damaged"
         )

@@ -56,7 +56,7 @@ def middle(n_layers: int) -> list[int]:
 
 def method_keys(request: StudyRequest) -> list[str]:
     """Returns the methods' keys, including those of the cleaning ablation. Raises UnknownMethod."""
-    asked = [_key(one) for one in request.methods]
+    asked = [_key(requested) for requested in request.methods]
     bases, counts = ablation(request)
     ablated = [f"{base}_{way}{n}" for base in bases for n in counts for way in ZEROED]
     return list(dict.fromkeys([*asked, *ablated]))
@@ -64,15 +64,15 @@ def method_keys(request: StudyRequest) -> list[str]:
 
 def ablation(request: StudyRequest) -> tuple[list[str], Sequence[int]]:
     """Returns the base methods of the cleaning ablation, and the numbers of dims it sets to zero. Raises UnknownMethod."""
-    asked = [_key(one) for one in request.methods]
+    asked = [_key(requested) for requested in request.methods]
     bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
     return bases, request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
 
 
-def _key(one: str | JsonObject) -> str:
-    if isinstance(one, str):
-        return parse_method(one).key
-    parameters = dict(one)
+def _key(requested: str | JsonObject) -> str:
+    if isinstance(requested, str):
+        return parse_method(requested).key
+    parameters = dict(requested)
     return method(str(parameters.pop("method", "")), parameters).key
 
 
@@ -110,7 +110,7 @@ def _extraction(request: StudyRequest, model: str, trait: str, layers: list[int]
 
 def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, counts: TraitCounts) -> Node:
     full = request.evidence == "full"
-    others = [one for one in request.traits if one != trait] if full else []
+    others = [other for other in request.traits if other != trait] if full else []
     missing = [name for name in EXTRA_SETS if full and counts[name] == 0]
     return Node(
         f"steer/{model}/{trait}",
@@ -131,10 +131,12 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, c
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
             "extra_sets": [name for name in EXTRA_SETS if name not in missing] if full else [],
-            "capability": [one.model_dump(exclude_none=True) for one in request.capability] if request.capability else None,
+            "capability": [question.model_dump(exclude_none=True) for question in request.capability]
+            if request.capability
+            else None,
             "matched": request.matched,
             "reference_protocol": request.reference_protocol,
-            "off_target": [{"trait": one, "extraction": Ref(f"extract/{model}/{one}")} for one in others],
+            "off_target": [{"trait": other, "extraction": Ref(f"extract/{model}/{other}")} for other in others],
             "seed": request.seed,
         },
         tuple(f"{trait}: no {name} question, so the study leaves this set out of its evidence." for name in missing),
@@ -150,5 +152,5 @@ def _resolved(value: Json | Ref, jobs: Mapping[str, str]) -> Json:
     if isinstance(value, Ref):
         return jobs[value.node]
     if isinstance(value, Mapping):
-        return {name: _resolved(one, jobs) for name, one in value.items()}
-    return [_resolved(one, jobs) for one in value] if isinstance(value, list) else value
+        return {name: _resolved(field, jobs) for name, field in value.items()}
+    return [_resolved(entry, jobs) for entry in value] if isinstance(value, list) else value

@@ -197,7 +197,7 @@ def _of_the_study(problem: Problem, node: Node) -> Problem:
     """Returns the problem with pointers into the study. Its fields have the same names, except for the model and the trait."""
     plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
     errors = []
-    for one in problem.errors:
-        pointer = one["pointer"]
-        errors.append(one | {"pointer": "/traits" if pointer.startswith("/off_target/") else plural.get(pointer, pointer)})
+    for error in problem.errors:
+        pointer = error["pointer"]
+        errors.append(error | {"pointer": "/traits" if pointer.startswith("/off_target/") else plural.get(pointer, pointer)})
     return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)

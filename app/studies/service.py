@@ -52,18 +52,18 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
             cost = price(session, node, known, request, viewer, settings)
             cost["warnings"] = [*node.warnings, *cost.get("warnings", ())]
             costs.append({"node": node.name, "kind": node.kind, "reused": placed["reused"], **cost})
-        run = [one for one in costs if not one["reused"]]
+        run = [priced for priced in costs if not priced["reused"]]
         written = reuse and not run and _written(session, _report(asker, request, nodes), viewer) is not None
     jobs = 0 if written else len(run) + 1
-    seconds = [one.get("estimated_seconds") for one in run]
-    left_out = len(request.models) - sum(one["kind"] == "calibrate" for one in costs)
+    seconds = [priced.get("estimated_seconds") for priced in run]
+    left_out = len(request.models) - sum(priced["kind"] == "calibrate" for priced in costs)
     unregistered = f"; models not registered and left out: {left_out}" if left_out else ""
     return StudyCost(
         jobs=jobs,
         reused=len(costs) + 1 - jobs,
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        warnings=list(dict.fromkeys(warning for one in costs for warning in one["warnings"])),
+        warnings=list(dict.fromkeys(warning for priced in costs for warning in priced["warnings"])),
         arithmetic=f"{arithmetic(request)[1]}; {jobs} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + (not written)),
@@ -77,7 +77,7 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
     with asked_once(session):
-        placed = [(node, one) for node, _, one in _placing(session, asker, request, reuse)]
+        placed = [(node, study_node) for node, _, study_node in _placing(session, asker, request, reuse)]
     nodes = {node.name: stored_node for node, stored_node in placed}
     left_out = [warning for node, _ in placed for warning in node.warnings]
     report = _report(asker, request, nodes, list(dict.fromkeys([*left_out, *_warnings(session, nodes)])))

@@ -56,11 +56,11 @@ def _check_size(request: TraitRequest, limits: LimitSettings) -> None:
 
 def _texts(request: TraitRequest) -> list[tuple[str, str]]:
     """Returns every prompt and question by pointer."""
-    found = [(f"/positive/{i}/prompt", row.prompt) for i, row in enumerate(request.positive)]
-    found += [(f"/negative/{i}/prompt", row.prompt) for i, row in enumerate(request.negative)]
-    found += [(f"/steering/questions/{i}/question", row.question) for i, row in enumerate(request.steering.questions)]
-    found += [(f"/paraphrases/{i}/question", row.question) for i, row in enumerate(request.paraphrases)]
-    return found + [(f"/unrelated/{i}/question", row.question) for i, row in enumerate(request.unrelated)]
+    texts = [(f"/positive/{i}/prompt", row.prompt) for i, row in enumerate(request.positive)]
+    texts += [(f"/negative/{i}/prompt", row.prompt) for i, row in enumerate(request.negative)]
+    texts += [(f"/steering/questions/{i}/question", row.question) for i, row in enumerate(request.steering.questions)]
+    texts += [(f"/paraphrases/{i}/question", row.question) for i, row in enumerate(request.paraphrases)]
+    return texts + [(f"/unrelated/{i}/question", row.question) for i, row in enumerate(request.unrelated)]
 
 
 def _check_texts(request: TraitRequest, limits: LimitSettings) -> None:
@@ -75,15 +75,15 @@ def _check_texts(request: TraitRequest, limits: LimitSettings) -> None:
 
 def _further_texts(request: TraitRequest) -> list[tuple[str, str]]:
     """Returns the optional texts that are present, by pointer."""
-    found: list[tuple[str, str | None]] = [
+    texts: list[tuple[str, str | None]] = [
         ("/definition", request.definition),
         ("/steering/eval_prompt", request.steering.eval_prompt),
     ]
     for part, rows in (("positive", request.positive), ("negative", request.negative)):
         for i, row in enumerate(rows):
-            found += [(f"/{part}/{i}/system_prompt", row.system_prompt), (f"/{part}/{i}/response", row.response)]
-    found += [(f"/steering/questions/{i}/system_prompt", row.system_prompt) for i, row in enumerate(request.steering.questions)]
-    return [(pointer, text) for pointer, text in found if text is not None]
+            texts += [(f"/{part}/{i}/system_prompt", row.system_prompt), (f"/{part}/{i}/response", row.response)]
+    texts += [(f"/steering/questions/{i}/system_prompt", row.system_prompt) for i, row in enumerate(request.steering.questions)]
+    return [(pointer, text) for pointer, text in texts if text is not None]
 
 
 def _same(row: Prompt) -> tuple[str, str, str | None]:

@@ -43,9 +43,9 @@ def shared_wording(texts: Sequence[str]) -> frozenset[str]:
     different = set(map(tokens, texts))
     if len(different) < FEW:
         return frozenset()
-    counts = Counter(token for one in different for token in one)
+    counts = Counter(token for words in different for token in words)
     wording = frozenset(token for token, count in counts.items() if 2 * count >= len(different))
-    hidden = sum((c := len(one & wording)) > THRESHOLD * (2 * len(one) - c) for one in different)
+    hidden = sum((c := len(words & wording)) > THRESHOLD * (2 * len(words) - c) for words in different)
     return wording if 2 * hidden > len(different) else frozenset()
 
 
@@ -55,20 +55,20 @@ def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset())
     first: dict[bytes, int] = {}
     sets, earliest = [], []
     for i, text in enumerate(texts):
-        one = np.unique(
+        word_set = np.unique(
             np.array([numbers.setdefault(token, len(numbers)) for token in tokens(text) - ignored or tokens(text)], np.int64)
         )
-        earliest.append(first.setdefault(one.tobytes(), i))  # equal sets are compared only once
+        earliest.append(first.setdefault(word_set.tobytes(), i))  # equal sets are compared only once
         if earliest[i] == i:
-            sets.append(one)
-    different = [i for i, one in enumerate(earliest) if i == one]
+            sets.append(word_set)
+    different = [i for i, earlier in enumerate(earliest) if i == earlier]
     groups = dict(zip(different, _grouped(sets, len(numbers)), strict=True))
-    return [different[groups[one]] for one in earliest]
+    return [different[groups[earlier]] for earlier in earliest]
 
 
 def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
     """Returns for each set of word numbers the index of the first set of its group. `words`: how many different words there are."""
-    sizes = np.array([one.size for one in sets], np.int64)
+    sizes = np.array([numbers.size for numbers in sets], np.int64)
     group = np.arange(len(sets))
     for i, shared in enumerate(overlaps(sets, words)):
         near = group[:i][shared > THRESHOLD * (sizes[i] + sizes[:i] - shared)]
@@ -76,7 +76,7 @@ def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
             joined, group[i] = np.unique(near), near.min()
             if joined.size > 1:
                 group[:i][np.isin(group[:i], joined)] = group[i]
-    return [int(one) for one in group]
+    return [int(index) for index in group]
 
 
 def fill(texts: Sequence[str], given: Sequence[str | None], ignored: frozenset[str] = frozenset()) -> list[str]:

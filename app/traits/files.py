@@ -63,10 +63,10 @@ def whole(files: Mapping[str, bytes]) -> JsonObject | None:
     if len(files) != 1 or file in KNOWN or not file.lower().endswith(".json"):
         return None
     try:
-        found = json_of(data, file)
+        content = json_of(data, file)
     except Problem:
         return None  # perhaps JSON lines
-    return found if isinstance(found, dict) and found.keys() & WHOLE else None
+    return content if isinstance(content, dict) and content.keys() & WHOLE else None
 
 
 def read(name: str, files: Mapping[str, bytes], *, seed: int = 0) -> Folder:
@@ -129,8 +129,8 @@ def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
         )
         raise invalid("/steering", "missing_file", detail)
     left_out: set[str] = set()
-    found, rows = _questions_in(files, file)
-    body = _known_fields(found, Steering, left_out)
+    content, rows = _questions_in(files, file)
+    body = _known_fields(content, Steering, left_out)
     questions = [
         _checked(_QUESTION, _known(row, Question, left_out), f"/steering/questions/{i}", f"{file}, question {i + 1}")
         for i, row in enumerate(rows)
@@ -154,8 +154,8 @@ def _asides(files: Mapping[str, bytes], part: str, notes: list[str]) -> list[Asi
 
 def _questions_in(files: Mapping[str, bytes], file: str) -> tuple[JsonObject, list[Json]]:
     """Returns the object with the questions, and the questions; a bare list is wrapped."""
-    found = json_of(files[file], file)
-    body: Json = {"questions": found} if isinstance(found, list) else found
+    content = json_of(files[file], file)
+    body: Json = {"questions": content} if isinstance(content, list) else content
     if not isinstance(body, dict) or not isinstance(rows := body.get("questions"), list):
         raise invalid(f"/{file}", "no_questions", f'{file} must be a list of questions, or an object with a list "questions".')
     return body, rows
@@ -204,7 +204,7 @@ def json_of(data: bytes, file: str) -> Json:
 def parsed(text: str, where: str, at: str) -> Json:
     """Returns the JSON value in a text. Raises Problem 422 at the pointer `at`; its sentence begins with `where`."""
     try:
-        found: Json = json.loads(text)
+        content: Json = json.loads(text)
     except json.JSONDecodeError as error:
         place = f", line {error.lineno}" if "\n" in text else ""
         raise invalid(
@@ -214,7 +214,7 @@ def parsed(text: str, where: str, at: str) -> Json:
         raise invalid(
             at, "malformed_json", f"{where}: a number with too many digits, or lists and objects nested too deeply."
         ) from error
-    return found
+    return content
 
 
 def _known(row: Json, model: type[BaseModel], left_out: set[str]) -> Json:
@@ -239,9 +239,9 @@ def _checked(adapter: TypeAdapter[T], value: Json, at: str, where: str) -> T:
         return adapter.validate_python(value)
     except ValidationError as error:
         errors = []
-        for one in error.errors(include_url=False)[:SHOWN]:
-            code, sentence = fault(one)
-            fields = "/".join(str(part) for part in one["loc"])
+        for entry in error.errors(include_url=False)[:SHOWN]:
+            code, sentence = fault(entry)
+            fields = "/".join(str(part) for part in entry["loc"])
             detail = ": ".join(part for part in (where, fields, sentence.rstrip(".")) if part) + "."
-            errors.append({"pointer": at + pointer(one["loc"]), "detail": detail, "code": code})
+            errors.append({"pointer": at + pointer(entry["loc"]), "detail": detail, "code": code})
         raise Problem(422, "invalid_request", errors[0]["detail"], errors=errors) from error

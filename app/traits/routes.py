@@ -82,16 +82,16 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
 async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
     """Takes JSON, or a form with the files of a trait folder. Each content is a separate version, named by its hash."""
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
-    found, made = await uploaded(context, viewer, body)
-    return JSONResponse(found.model_dump(mode="json"), 201 if made else 200, headers={"Location": found.links["self"]})
+    trait, made = await uploaded(context, viewer, body)
+    return JSONResponse(trait.model_dump(mode="json"), 201 if made else 200, headers={"Location": trait.links["self"]})
 
 
 async def uploaded(context: Context, viewer: Viewer, body: Form | TraitRequest) -> tuple[TraitOut, bool]:
     """Checks and stores a trait; returns it and whether it is new. Raises Problem 403, 413, 422, 429, 507."""
     trait, dataset = await context.uploads.thread(_read, body, context.settings.limit)
-    found = await context.database.run(service.stored, dataset, viewer, trait)
-    if found is not None:
-        return found, False
+    earlier = await context.database.run(service.stored, dataset, viewer, trait)
+    if earlier is not None:
+        return earlier, False
     await context.database.run(check_upload, viewer.owner, len(dataset.data))
     return await store(context, dataset, viewer, trait)
 
@@ -117,8 +117,8 @@ def _in_files(form: Form, notes: list[str]) -> tuple[TraitRequest, Callable[[str
     if whole is not None:
         return checked({**whole, **fields}, TraitRequest), str
     head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
-    found, compared = readers.as_folder(form.files, named, head.seed, notes)
-    folder = files.read(head.name, found, seed=head.seed)
+    contents, compared = readers.as_folder(form.files, named, head.seed, notes)
+    folder = files.read(head.name, contents, seed=head.seed)
     notes += folder.notes
     return folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields}), compared
 
@@ -164,10 +164,10 @@ async def list_traits(
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
 
-    found = await page_of(
-        context, page, scope=f"traits {name} {owner}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    traits = await page_of(
+        context, page, scope=f"traits {name} {owner}", limit=limit, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
     )
-    return TraitPage(items=found.items, next_cursor=found.next_cursor)
+    return TraitPage(items=traits.items, next_cursor=traits.next_cursor)
 
 
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))

@@ -27,11 +27,11 @@ AGAIN = 5.0
 @cache
 def shipped_datasets() -> tuple[Dataset, ...]:
     """Returns the datasets of the shipped folders."""
-    found = []
+    datasets = []
     for name in TRAIT_NAMES + CHAT_TRAIT_NAMES:
         folder = files.read(name, {path.name: path.read_bytes() for path in sorted(trait_folder(name).iterdir())})
-        found.append(build(folder.request, folder.notes))
-    return tuple(found)
+        datasets.append(build(folder.request, folder.notes))
+    return tuple(datasets)
 
 
 async def seed(context: Context) -> None:

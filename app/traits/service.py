@@ -37,9 +37,9 @@ def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/t
 
     Raises Problem 422 at `pointer`, naming the available traits.
     """
-    found = _named(session, reference, viewer)
-    if found is not None:
-        return found
+    trait = _named(session, reference, viewer)
+    if trait is not None:
+        return trait
     names = repository.names(session, viewer, NAMED + 1)
     more = " and more (GET /v1/traits)" if len(names) > NAMED else ""
     known = f"You may use: {', '.join(names[:NAMED])}{more}." if names else "There are no traits yet: POST /v1/traits."
@@ -48,24 +48,24 @@ def resolve(session: Session, reference: str, viewer: Viewer, pointer: str = "/t
 
 def _named(session: Session, reference: str, viewer: Viewer) -> Trait | None:
     name, _, version = reference.partition("@")
-    found = repository.named(session, name, version, viewer)
-    return found[0] if found else None
+    traits = repository.named(session, name, version, viewer)
+    return traits[0] if traits else None
 
 
 def find(session: Session, reference: str, viewer: Viewer) -> TraitDetail:
     """Returns a trait by id, name or name@version-prefix, with the other versions of its name. Raises Problem 404."""
     trait = _found(session, reference, viewer)
     versions = repository.named(session, trait.name, "", viewer)
-    listed = [TraitVersion(id=one.id, version=one.version, owner=one.owner, created_at=one.created_at) for one in versions]
-    listed.sort(key=lambda one: (one.created_at, one.id), reverse=True)
+    listed = [TraitVersion(id=row.id, version=row.version, owner=row.owner, created_at=row.created_at) for row in versions]
+    listed.sort(key=lambda version: (version.created_at, version.id), reverse=True)
     return TraitDetail(**view(trait).model_dump(), versions=listed)
 
 
 def _found(session: Session, reference: str, viewer: Viewer) -> Trait:
-    found = repository.find(session, reference, viewer) or _named(session, reference, viewer)
-    if found is None:
+    trait = repository.find(session, reference, viewer) or _named(session, reference, viewer)
+    if trait is None:
         raise not_found("trait", reference)
-    return found
+    return trait
 
 
 def one(session: Session, reference: str, viewer: Viewer) -> Trait:
@@ -82,8 +82,8 @@ def listing(
     session: Session, viewer: Viewer, *, name: str | None, owner: str | None, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[TraitOut]:
     """Returns a page of traits, newest first."""
-    found = repository.listing(session, viewer, name=name, owner=owner, limit=limit, before=before)
-    return [view(trait) for trait in found]
+    traits = repository.listing(session, viewer, name=name, owner=owner, limit=limit, before=before)
+    return [view(trait) for trait in traits]
 
 
 def file(session: Session, reference: str, viewer: Viewer) -> DatasetFile:
@@ -99,12 +99,12 @@ def stored(session: Session, dataset: Dataset, viewer: Viewer, to: Sharing) -> T
     Raises Problem 403 and 422 for sharing that the caller may not request, whether or not the trait is new.
     """
     may_share(session, viewer.owner, viewer, to)
-    found = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
-    if found is None:
+    trait = repository.of_owner(session, viewer.owner, dataset.name, dataset.version)
+    if trait is None:
         return None
     if to.visibility != "private":
-        share(session, found, found.id, to, viewer)
-    return view(found)
+        share(session, trait, trait.id, to, viewer)
+    return view(trait)
 
 
 def add(session: Session, dataset: Dataset, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[TraitOut, bool]:

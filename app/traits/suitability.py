@@ -49,12 +49,12 @@ def of_questions(trait: Trait, requested: Iterable[str] | None, limit: int | Non
     `test_limit`, the largest number of test questions.
     """
     clusters = trait.counts["clusters"]["test"] if requested is None else len(set(requested))
-    found = few_clusters(trait.name if requested is None else "/questions/test", clusters, split=requested is None)
-    if not found and limit is not None and limit < FEWEST_CLUSTERS:
+    warnings = few_clusters(trait.name if requested is None else "/questions/test", clusters, split=requested is None)
+    if not warnings and limit is not None and limit < FEWEST_CLUSTERS:
         return [
             f"/test_limit is {limit}: at most {counted(limit, 'test cluster')}; a verdict needs {FEWEST_CLUSTERS}. Allow more or leave it out."
         ]
-    return found
+    return warnings
 
 
 def of_judge(trait: Trait, judge: JudgeSpec) -> list[str]:

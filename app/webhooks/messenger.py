@@ -50,7 +50,7 @@ class Messenger:
     async def _round(self) -> int:
         lease = 2 * self._settings.timeout + 30
         due = await self._database.run(repository.take_due, limit=AT_ONCE, lease_seconds=lease)
-        await asyncio.gather(*(self._deliver(one) for one in due))
+        await asyncio.gather(*(self._deliver(delivery) for delivery in due))
         return len(due)
 
     async def _deliver(self, due: Due) -> None:

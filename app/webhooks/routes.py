@@ -89,9 +89,14 @@ async def list_deliveries(
     filters = DeliveryFilters(webhook, job, state)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[DeliveryOut]:
-        found = repository.deliveries(session, viewer, filters, limit=count, before=before)
-        return [service.delivery_view(row) for row in found]
+        rows = repository.deliveries(session, viewer, filters, limit=count, before=before)
+        return [service.delivery_view(row) for row in rows]
 
     return await page_of(
-        context, page, scope=f"deliveries {filters}", limit=limit, cursor=cursor, key=lambda one: (one.created_at, one.id)
+        context,
+        page,
+        scope=f"deliveries {filters}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda delivery: (delivery.created_at, delivery.id),
     )

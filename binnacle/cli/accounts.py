@@ -29,14 +29,14 @@ def whoami(as_json: Json = False) -> None:
 def list_users(as_json: Json = False) -> None:
     """List users, their groups and their number of live keys."""
     with connected() as client:
-        found = client.admin.users()
+        all_users = client.admin.users()
     if as_json:
-        print_json(found)
+        print_json(all_users)
         return
     table = Listing("user", "groups", "live keys", "made by", "disabled since")
-    for one in found:
-        since = (one["disabled_at"] or "")[:19]
-        table.add_row(one["name"], ", ".join(one["groups"]), str(one["live_keys"]), one["created_by"], since)
+    for user in all_users:
+        since = (user["disabled_at"] or "")[:19]
+        table.add_row(user["name"], ", ".join(user["groups"]), str(user["live_keys"]), user["created_by"], since)
     out.print(table)
 
 
@@ -68,13 +68,13 @@ def enable(user: User) -> None:
 def list_groups(as_json: Json = False) -> None:
     """List groups and their members."""
     with connected() as client:
-        found = client.admin.groups()
+        all_groups = client.admin.groups()
     if as_json:
-        print_json(found)
+        print_json(all_groups)
         return
     table = Listing("group", "members")
-    for one in found:
-        table.add_row(one["name"], ", ".join(one["members"]))
+    for group in all_groups:
+        table.add_row(group["name"], ", ".join(group["members"]))
     out.print(table)
 
 

@@ -37,11 +37,11 @@ def generate(
     if not vector and (dose or coefficient):
         raise BinnacleError("bad_option", "--dose and --coefficient need a vector: name it with --vector.")
     with connected() as client:
-        vectors = [pick(client, one, "vec") for one in vector or ()]
-        print_warnings({"warnings": control_warnings([client.vector(one) for one in vectors])})
+        vectors = [pick(client, typed, "vec") for typed in vector or ()]
+        print_warnings({"warnings": control_warnings([client.vector(vector_id) for vector_id in vectors])})
         answers = client.generate(
             model,
-            [{"prompt": one, "system_prompt": system} for one in prompt],
+            [{"prompt": text, "system_prompt": system} for text in prompt],
             vectors=vectors,
             doses=dose,
             coefficients=coefficient,
@@ -58,27 +58,31 @@ def answers_report(answers: Sequence[Answer]) -> RenderableType:
     """Returns a report: each prompt once, then its answers, each under its vector and dose."""
     parts: list[RenderableType] = []
     prompts: dict[tuple[str | None, str], list[Answer]] = {}
-    for one in answers:
-        prompts.setdefault((one["system_prompt"], one["prompt"]), []).append(one)
+    for answer in answers:
+        prompts.setdefault((answer["system_prompt"], answer["prompt"]), []).append(answer)
     for (_, prompt), of_prompt in prompts.items():
         parts.append(styled(prompt, "bold"))
-        parts += [part for one in of_prompt for part in _answer(one)]
+        parts += [part for answer in of_prompt for part in _answer(answer)]
     return Group(*parts)
 
 
-def _answer(one: Answer) -> list[RenderableType]:
+def _answer(answer: Answer) -> list[RenderableType]:
     """Returns the lines of one answer, below its prompt."""
-    line = Text.assemble(styled(f"  {steered_with(one)}: ", "dim"), visible(one["text"]))  # rich's Padding would cut a long line
-    faults = [] if one["finite"] else [styled("  The model produced numbers that are not finite: the dose is too large.", "red")]
+    line = Text.assemble(
+        styled(f"  {steered_with(answer)}: ", "dim"), visible(answer["text"])
+    )  # rich's Padding would cut a long line
+    faults = (
+        [] if answer["finite"] else [styled("  The model produced numbers that are not finite: the dose is too large.", "red")]
+    )
     return [line, *faults]
 
 
 def control_warnings(vectors: Sequence[Vector]) -> list[str]:
     """Returns a warning for each vector that is a control: random, or made from shuffled labels."""
     return [
-        f"{one['id']} is a control ({one['method']}), not a vector of {one['trait'] or 'a trait'}."
-        for one in vectors
-        if one["method"].partition("__")[0] in ("random", "shuffled")
+        f"{vector['id']} is a control ({vector['method']}), not a vector of {vector['trait'] or 'a trait'}."
+        for vector in vectors
+        if vector["method"].partition("__")[0] in ("random", "shuffled")
     ]
 
 

@@ -20,12 +20,12 @@ def build(commands: Table) -> typer.Typer:
 
 def _add(to: typer.Typer, name: str, command: Command, groups: dict[str, typer.Typer]) -> None:
     """Adds a command, or a group, which is also noted in `groups`. A group that has the command from an earlier `build` stays as it is."""
-    found: Any = command.load()
-    if isinstance(found, typer.Typer):
-        groups[name] = found
-        to.add_typer(found, name=name)
-    elif not any(one.name == name for one in to.registered_commands):
-        to.command(name)(found)
+    loaded: Any = command.load()
+    if isinstance(loaded, typer.Typer):
+        groups[name] = loaded
+        to.add_typer(loaded, name=name)
+    elif not any(registered.name == name for registered in to.registered_commands):
+        to.command(name)(loaded)
 
 
 def _no_options() -> None:

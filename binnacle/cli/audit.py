@@ -22,14 +22,21 @@ def audit(
     """Show who did what, newest first; for administrators. Actions on keys, users, groups, models, judges, devices, quotas and other
     users' jobs."""
     with connected() as client:
-        found = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
+        entries = list(client.admin.audit(limit=limit, actor=actor, action=action, object=object, outcome=outcome, since=since))
     if as_json:
-        print_json(found)
+        print_json(entries)
         return
     table = Listing("time", "times", "who", "key", "action", "object", "outcome", "details")
-    for one in found:
-        details = json.dumps(one["details"], ensure_ascii=False) if one["details"] else ""
+    for entry in entries:
+        details = json.dumps(entry["details"], ensure_ascii=False) if entry["details"] else ""
         table.add_row(
-            one["at"][:19], str(one["count"]), one["actor"], one["key_id"], one["action"], one["object"], one["outcome"], details
+            entry["at"][:19],
+            str(entry["count"]),
+            entry["actor"],
+            entry["key_id"],
+            entry["action"],
+            entry["object"],
+            entry["outcome"],
+            details,
         )
     out.print(table)

@@ -23,9 +23,9 @@ def delete(
 ) -> None:
     """Delete finished jobs with their results, imported vectors or traits. This cannot be undone."""
     with connected() as client:
-        what = [pick(client, one) for one in what]
+        what = [pick(client, typed) for typed in what]
         if dry_run or not yes:
-            plans = [client.delete(one, dry_run=True) for one in what]
+            plans = [client.delete(object_id, dry_run=True) for object_id in what]
             if dry_run and as_json:
                 print_json(plans)
                 return
@@ -35,7 +35,7 @@ def delete(
                 return
             if not typer.confirm("Delete this? It cannot be undone.", err=True):
                 raise BinnacleError("not_deleted", "nothing was deleted")
-        done = [client.delete(one) for one in what]
+        done = [client.delete(object_id) for object_id in what]
     if as_json:
         print_json(done)
         return
@@ -45,10 +45,10 @@ def delete(
 
 def _tell(told: Deletion, verb: str) -> None:
     """Prints what is deleted, its size, and what stays."""
-    for one in told["deleted"]:
-        name = f", {one['name']}" if one["name"] else ""
-        err.print(f"{verb}: {one['id']} ({one['kind']}{name})")
+    for gone in told["deleted"]:
+        name = f", {gone['name']}" if gone["name"] else ""
+        err.print(f"{verb}: {gone['id']} ({gone['kind']}{name})")
     sizes = [counted(told["files"], "file"), counted(told["vectors"], "vector"), counted(told["bytes"], "byte")]
     err.print(f"  {', '.join(sizes)}")
-    for one in told["stays"]:
-        err.print(f"stays: {one['id']} ({one['kind']}): {one['why']}")
+    for staying in told["stays"]:
+        err.print(f"stays: {staying['id']} ({staying['kind']}): {staying['why']}")

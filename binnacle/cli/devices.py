@@ -23,14 +23,14 @@ Minutes = Annotated[float | None, typer.Option(min=0.01, help="Resume automatica
 def list_devices(as_json: Json = False) -> None:
     """List worker nodes, their models, and who paused them."""
     with connected() as client:
-        found = client.devices()
+        workers = client.devices()
     if as_json:
-        print_json(found)
+        print_json(workers)
         return
     table = Listing("worker", "class", "device", "models loaded", "busy with", "standing")
-    for one in found:
-        busy = one["busy_with"] or ""
-        table.add_row(one["id"], one["job_class"], one["device"], ", ".join(one["models"]), busy, standing(one))
+    for worker in workers:
+        busy = worker["busy_with"] or ""
+        table.add_row(worker["id"], worker["job_class"], worker["device"], ", ".join(worker["models"]), busy, standing(worker))
     out.print(table)
 
 
@@ -60,8 +60,8 @@ def _hold(device: str, mode: str, reason: str | None, minutes: float | None, *, 
 
 def worker_id_of(client: Client, device: str) -> str:
     """Returns the id of the worker with this id or prefix. Raises BinnacleError if there is none, or several."""
-    ids = [one["id"] for one in client.devices()]
-    matching = [device] if device in ids else [one for one in ids if device and one.startswith(device)]
+    ids = [worker["id"] for worker in client.devices()]
+    matching = [device] if device in ids else [worker_id for worker_id in ids if device and worker_id.startswith(device)]
     if len(matching) != 1:
         which = "No worker is" if not matching else "Several workers are"
         raise BinnacleError("which_device", f"{which} called {device!r}. There are: {', '.join(ids) or 'none'}.")

@@ -77,7 +77,7 @@ def export(
     chosen = {"methods": method, "layers": None if layers is None else parse_layers(layers)}
     with connected() as client:
         job = client.export(
-            pick(client, result, "job"), file_format, **{name: one for name, one in chosen.items() if one is not None}
+            pick(client, result, "job"), file_format, **{name: choice for name, choice in chosen.items() if choice is not None}
         )
     if as_json:
         print_json(job)

@@ -19,8 +19,8 @@ def steering_report(steering: Steering) -> RenderableType:
     """
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
-    for one in summary["methods"]:
-        table.add_row(*_cells(one))
+    for method in summary["methods"]:
+        table.add_row(*_cells(method))
     test, unsteered = summary["questions"]["test"], summary["unsteered"]["test"]
     questions = f"{counted(test['n'], 'held-out question')} ({counted(test['clusters'], 'cluster')})"
     about = (
@@ -38,22 +38,30 @@ def steering_report(steering: Steering) -> RenderableType:
 
 def _fewer(methods: list[dict[str, Any]], asked: dict[str, int]) -> list[str]:
     """A sentence that names the methods with gains over fewer questions than asked; none if all were scored, or the result has no counts."""
-    counts = [(one["group"], one.get("scored")) for one in methods]
-    found = [
+    counts = [(method["group"], method.get("scored")) for method in methods]
+    phrases = [
         f"{name} {counted(scored['n'], 'question')} ({counted(scored['clusters'], 'cluster')})"
         for name, scored in counts
         if scored and scored["n"] < asked["n"]
     ]
-    return [f"Scored fewer than asked: {'; '.join(found)}."] if found else []
+    return [f"Scored fewer than asked: {'; '.join(phrases)}."] if phrases else []
 
 
-def _cells(one: dict[str, Any]) -> list[str]:
+def _cells(method: dict[str, Any]) -> list[str]:
     """Returns the cells of one method; empty if no dose was found or nothing was measured."""
-    low, high = one["gain_low"], one["gain_high"]
+    low, high = method["gain_low"], method["gain_high"]
     interval = "" if low is None or high is None else f"[{low:+z.1f}, {high:+z.1f}]"
-    gain = "" if one["gain"] is None else f"{one['gain']:+z.1f}"
-    layers = ", ".join(map(str, one["layers"]))
-    return [one["group"], layers, _number(one["dose"]), _number(one["coefficient"]), gain, interval, _number(one["coherence"])]
+    gain = "" if method["gain"] is None else f"{method['gain']:+z.1f}"
+    layers = ", ".join(map(str, method["layers"]))
+    return [
+        method["group"],
+        layers,
+        _number(method["dose"]),
+        _number(method["coefficient"]),
+        gain,
+        interval,
+        _number(method["coherence"]),
+    ]
 
 
 def _number(value: float | None) -> str:

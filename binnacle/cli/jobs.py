@@ -58,12 +58,12 @@ def list_jobs(
     """List jobs, newest first."""
     labels = {"experiment": experiment, "model_variant": model_variant}
     with connected() as client:
-        found = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search, **labels))
+        jobs = list(client.jobs(limit=limit, state=state, kind=kind, model=model, tag=tag, q=search, **labels))
     if as_json:
-        print_json(found)
+        print_json(jobs)
         return
     table = Listing("job", "kind", "model", "state", "progress", "queue position", "waits because", "name", "created")
-    for job in found:
+    for job in jobs:
         progress = job["progress"]
         done = f"{progress['done']}/{progress['total']} {progress['unit']}" if total_of(job) else ""
         place, why = job["queue_position"] or "", job["waits_because"]["code"] if job["waits_because"] else ""
@@ -135,31 +135,31 @@ def show(
                 f"{which} is a job of kind {job['kind']}; calibrations, steerings, studies and generations are shown. "
                 f"Use: binnacle get {job['id']}",
             )
-        found, report = SHOWN[job["kind"]](client, job["id"])
+        content, report = SHOWN[job["kind"]](client, job["id"])
     if as_json:
-        print_json(found)
+        print_json(content)
     else:
         out.print(report)
 
 
 def _calibration(client: Client, job: str) -> tuple[Any, RenderableType]:
-    found = client.calibration(job)
-    return found, calibration_report(found)
+    calibration = client.calibration(job)
+    return calibration, calibration_report(calibration)
 
 
 def _study(client: Client, job: str) -> tuple[Any, RenderableType]:
-    found = client.tables(job)
-    return found, study_report(found)
+    tables = client.tables(job)
+    return tables, study_report(tables)
 
 
 def _answers(client: Client, job: str) -> tuple[Any, RenderableType]:
-    found = client.answers(job)
-    return found, answers_report(found)
+    answers = client.answers(job)
+    return answers, answers_report(answers)
 
 
 def _steering(client: Client, job: str) -> tuple[Any, RenderableType]:
-    found = client.steering(job)
-    return found, steering_report(found)
+    steering = client.steering(job)
+    return steering, steering_report(steering)
 
 
 SHOWN = {"calibrate": _calibration, "report": _study, "generate": _answers, "steer": _steering, "rescore": _steering}

@@ -22,12 +22,12 @@ Name = Annotated[str, typer.Argument(help="The model's name.")]
 def list_models(as_json: Json = False) -> None:
     """List the registered models."""
     with connected() as client:
-        found = client.models()
+        models = client.models()
     if as_json:
-        print_json(found)
+        print_json(models)
         return
     table = Listing("model", "state", "proofs", "layers", "hidden size", "source")
-    for model in found:
+    for model in models:
         facts = model["facts"]
         table.add_row(
             model["name"],

@@ -27,12 +27,12 @@ def print_json(value: Any) -> None:
     this.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    sys.stdout.write(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
+    sys.stdout.write(_OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text) + "\n")
 
 
-def print_warnings(found: Mapping[str, Any]) -> None:
+def print_warnings(reply: Mapping[str, Any]) -> None:
     """Prints the warnings of a trait, a dry run or a submission, one line each, to stderr."""
-    for warning in found.get("warnings", ()):
+    for warning in reply.get("warnings", ()):
         err.print(styled("warning: ", "bold yellow"), warning, sep="")
 
 

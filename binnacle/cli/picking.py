@@ -28,16 +28,16 @@ def pick(client: Client, typed: str, of: str = "") -> str:
         if newest is None:
             raise BinnacleError("no_jobs", "You have no jobs yet. Submit one with: binnacle submit calibrate MODEL")
         return newest["id"]
-    found = [one for one in _ids(client, prefix) if one.startswith(typed)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    ids = [full_id for full_id in _ids(client, prefix) if full_id.startswith(typed)]
+    if len(ids) == 1:
+        return ids[0]
+    if not ids:
         raise BinnacleError(
             "no_such_id", f"No id among your newest {SEARCHED:,} begins with {typed!r}. List them with: {LISTS[prefix]}"
         )
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     raise BinnacleError(
-        "several_ids", f"{len(found)} ids begin with {typed!r}: {', '.join(found[:SHOWN])}{more}. Type more of the id."
+        "several_ids", f"{len(ids)} ids begin with {typed!r}: {', '.join(ids[:SHOWN])}{more}. Type more of the id."
     )
 
 
@@ -61,4 +61,4 @@ def _ids(client: Client, prefix: str) -> Iterable[str]:
         "std": client.studies,
         "vec": client.vectors,
     }
-    return (str(one["id"]) for one in lists[prefix](limit=SEARCHED))
+    return (str(entry["id"]) for entry in lists[prefix](limit=SEARCHED))

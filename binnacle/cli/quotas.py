@@ -28,12 +28,12 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 def list_quotas(as_json: Json = False) -> None:
     """List the server-wide quota and those of single users; for administrators."""
     with connected() as client:
-        found = client.quotas()
+        quotas = client.quotas()
     if as_json:
-        print_json(found)
+        print_json(quotas)
         return
     table = Table("user", *FIELDS.values(), box=None)
-    for quota in [found["default"], *found["items"]]:
+    for quota in [quotas["default"], *quotas["items"]]:
         table.add_row(quota["user"] or "everybody", *_cells(quota["limits"]))
     out.print(table)
 
@@ -89,30 +89,30 @@ def usage(
 ) -> None:
     """Show use of disk and devices by user."""
     with connected() as client:
-        found = client.usage(user, days)
+        use = client.usage(user, days)
     if as_json:
-        print_json(found)
+        print_json(use)
         return
     table = Listing("user", "stored", "of it shared", "queued", "running", "devices today", f"in {days} days")
-    for one in found["items"]:
-        times = [_time(one[name], limit) for name, limit in _times(one)]
-        limits = one["limits"]
-        stored, queued = _of(size(one["stored_bytes"]), limits["stored_bytes"], size), _of(one["queued"], limits["max_queued"])
-        running = _of(one["running"], limits["max_running"])
-        shared = "-" if one["shared_bytes"] is None else size(one["shared_bytes"])
-        table.add_row(one["user"], stored, shared, queued, running, *times)
+    for row in use["items"]:
+        times = [_time(row[name], limit) for name, limit in _times(row)]
+        limits = row["limits"]
+        stored, queued = _of(size(row["stored_bytes"]), limits["stored_bytes"], size), _of(row["queued"], limits["max_queued"])
+        running = _of(row["running"], limits["max_running"])
+        shared = "-" if row["shared_bytes"] is None else size(row["shared_bytes"])
+        table.add_row(row["user"], stored, shared, queued, running, *times)
     out.print(table)
     if by_day:
         days_table = Listing("user", "day", "device time", "attempts")
-        for one in found["items"]:
-            for day in one["days"]:
-                days_table.add_row(one["user"], day["day"], _time(day["device_seconds"]), str(day["attempts"]))
+        for row in use["items"]:
+            for day in row["days"]:
+                days_table.add_row(row["user"], day["day"], _time(day["device_seconds"]), str(day["attempts"]))
         out.print(days_table)
-    if found["on_disk_bytes"] is not None:
+    if use["on_disk_bytes"] is not None:
         out.print(
-            f"{size(found['on_disk_bytes'])} on disk: a file that several users refer to counts for each of them and is stored once"
+            f"{size(use['on_disk_bytes'])} on disk: a file that several users refer to counts for each of them and is stored once"
         )
-    out.print(f"daily quotas reset at {found['resets_at'][:16].replace('T', ' ')} UTC")
+    out.print(f"daily quotas reset at {use['resets_at'][:16].replace('T', ' ')} UTC")
 
 
 def size(count: float) -> str:
@@ -123,8 +123,8 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def _times(one: dict[str, Any]) -> list[tuple[str, int | None]]:
-    return [("device_seconds_today", one["limits"]["device_seconds_per_day"]), ("device_seconds", None)]
+def _times(row: dict[str, Any]) -> list[tuple[str, int | None]]:
+    return [("device_seconds_today", row["limits"]["device_seconds_per_day"]), ("device_seconds", None)]
 
 
 def _time(seconds: float, limit: int | None = None) -> str:
@@ -140,12 +140,12 @@ def _limit(text: str) -> int | str | None:
     """Returns the API's value for `200`, `20G`, `unlimited` or `default`. Raises BinnacleError for other text."""
     if text in ("unlimited", "default"):
         return None if text == "default" else text
-    found = re.fullmatch(r"(\d+)([kMGT]?)B?", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)([kMGT]?)B?", text)
+    if match is None:
         raise BinnacleError(
             "bad_limit", f"{text!r} is not a limit: give a number (20G and 500M are understood), unlimited, or default."
         )
-    return int(found[1]) * UNITS[found[2]]
+    return int(match[1]) * UNITS[match[2]]
 
 
 def _say(quota: dict[str, Any], *, as_json: bool) -> None:

@@ -47,8 +47,8 @@ def run(more: Table | None = None) -> None:
 
 def chosen(arguments: Sequence[str], commands: Table) -> Table:
     """Returns the requested command and its subcommands; all commands if the arguments do not name one."""
-    found = {name: one for name, one in commands.items() if arguments and name.split()[0] == arguments[0]}
-    return found if found and COMPLETING not in os.environ else commands
+    requested = {name: command for name, command in commands.items() if arguments and name.split()[0] == arguments[0]}
+    return requested if requested and COMPLETING not in os.environ else commands
 
 
 def _run(commands: Table) -> None:

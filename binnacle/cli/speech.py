@@ -50,6 +50,6 @@ def spoken(text: str) -> str:
     return _POINTER.sub(_option, _PARAMETER.sub(r"\1", text))
 
 
-def _option(found: re.Match[str]) -> str:
-    option = OPTIONS[found[1]]
-    return option if found[2] is None else f"{option} (value {int(found[2]) + 1})"
+def _option(match: re.Match[str]) -> str:
+    option = OPTIONS[match[1]]
+    return option if match[2] is None else f"{option} (value {int(match[2]) + 1})"

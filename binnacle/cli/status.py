@@ -31,7 +31,7 @@ def status(as_json: Json = False) -> None:
     out.print(queues if now["queues"] else "nothing is queued")
     if now["waiting"]:
         waiting = Listing("waits", "kind", "user", "queue position", "because")
-        for one in now["waiting"]:
-            because = spoken(one["waits_because"]["detail"]) if one["waits_because"] else ""
-            waiting.add_row(one["job"], one["kind"], one["owner"], str(one["queue_position"] or ""), because)
+        for queued in now["waiting"]:
+            because = spoken(queued["waits_because"]["detail"]) if queued["waits_because"] else ""
+            waiting.add_row(queued["job"], queued["kind"], queued["owner"], str(queued["queue_position"] or ""), because)
         out.print(waiting)

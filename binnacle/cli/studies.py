@@ -33,8 +33,8 @@ commands = typer.Typer(help="Compare methods over models and traits.", no_args_i
 def list_specs() -> None:
     """List the studies that ship with Binnacle."""
     table = Listing("name", "models", "traits", "about")
-    for one in shipped_studies():
-        table.add_row(one.name, ", ".join(one.request["models"]), ", ".join(one.request["traits"]), one.about)
+    for study in shipped_studies():
+        table.add_row(study.name, ", ".join(study.request["models"]), ", ".join(study.request["traits"]), study.about)
     out.print(table)
 
 
@@ -101,8 +101,8 @@ def read(spec: str) -> ShippedStudy:
     path = Path(spec)
     if path.suffix != ".json":
         return shipped_study(spec)
-    found = read_json(path)
-    request = found["request"] if isinstance(found, dict) and "request" in found else found
+    content = read_json(path)
+    request = content["request"] if isinstance(content, dict) and "request" in content else content
     return ShippedStudy(path.stem, "", fields_of(request, path))
 
 
@@ -118,9 +118,9 @@ def read_labels(path: Path) -> dict[str, float]:
     except csv.Error as error:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
     if not {"id", "label"} <= set(columns):
-        found = ", ".join(columns) or "none"
+        names = ", ".join(columns) or "none"
         raise BinnacleError(
-            "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {found[:200]}."
+            "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {names[:200]}."
         )
     labels: dict[str, float] = {}
     for number, cells in enumerate(rows, start=2):

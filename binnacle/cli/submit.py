@@ -169,15 +169,15 @@ def read_json(path: Path) -> object:
         raise BinnacleError("bad_spec", f"{path} cannot be read as JSON: {error}") from error
 
 
-def fields_of(found: object, path: Path) -> dict[str, Any]:
+def fields_of(content: object, path: Path) -> dict[str, Any]:
     """Returns the fields of a request that a file holds. Raises BinnacleError for another value than an object, and for the names in SET."""
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise BinnacleError("bad_spec", f"{path} must hold the fields of a request, as a JSON object.")
-    if taken := ", ".join(sorted(SET & found.keys())):
+    if taken := ", ".join(sorted(SET & content.keys())):
         raise BinnacleError(
             "bad_spec", f"{path} must not contain {taken}: the command and its options, like --dry-run, set that."
         )
-    return found
+    return content
 
 
 def read_prompts(path: Path) -> list[str]:

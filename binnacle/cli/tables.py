@@ -37,15 +37,15 @@ def study_report(tables: Tables) -> RenderableType:
     parts: list[RenderableType] = []
     for row in by_id["severity"]["rows"]:
         model = row["model"]
-        found = row.get("ratio_to_median")
-        ratio = "" if found is None else f", ratio_to_median {found:,.{decimals(found, LIMITS, 0)}f}"
+        median_ratio = row.get("ratio_to_median")
+        ratio = "" if median_ratio is None else f", ratio_to_median {median_ratio:,.{decimals(median_ratio, LIMITS, 0)}f}"
         rule = f" by {row['rule']}" if row.get("rule") else ""  # older reports have one rule and do not name it
         dims = f", {row['why']}" if "dims" not in row else f", massive dims{rule} {row['dims'] or 'none'}"
         parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))
-        for one in tables["recommendations"]:
-            if one["model"] == model:
-                parts += [styled(f"  {one['sentence']}", "bold"), styled(f"  {one['because']}", "dim")]
-        rows = [one for one in methods["rows"] if one["model"] == model]
+        for recommendation in tables["recommendations"]:
+            if recommendation["model"] == model:
+                parts += [styled(f"  {recommendation['sentence']}", "bold"), styled(f"  {recommendation['because']}", "dim")]
+        rows = [method for method in methods["rows"] if method["model"] == model]
         parts += ["", _methods(rows), ""] if rows else []
     return Group(*parts, styled(methods["note"], "dim"))
 

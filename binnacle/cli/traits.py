@@ -19,12 +19,12 @@ COUNTS = ("positive", "negative", "selection", "test")
 def list_traits(as_json: Json = False) -> None:
     """List the traits that you may use, newest first."""
     with connected() as client:
-        found = client.traits()
+        traits = client.traits()
     if as_json:
-        print_json(found)
+        print_json(traits)
         return
     table = Listing("trait", "owner", *COUNTS, "notes")
-    for trait in found:
+    for trait in traits:
         counts = [str(trait["counts"].get(name, "")) for name in COUNTS]
         table.add_row(trait["reference"], trait["owner"], *counts, str(len(trait["notes"]) or ""))
     out.print(table)

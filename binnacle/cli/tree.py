@@ -72,14 +72,14 @@ COMMANDS: Table = {
 
 def all_commands(more: Table) -> Table:
     """Returns the client's commands, those of other installed distributions, and `more`; later ones replace earlier ones of the same name."""
-    found = dict(COMMANDS)
+    commands = dict(COMMANDS)
     for added in entry_points(GROUP):
         module, _, name = added.partition(":")
         try:
-            found |= getattr(import_module(module), name)
+            commands |= getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:  # an unrelated package of the same name is found first
             sys.stderr.write(
                 f"The commands of {added} cannot be loaded ({error}). If this folder has a package of that name, run binnacle from "
                 "another folder; otherwise install it again.\n"
             )
-    return found | dict(more)
+    return commands | dict(more)

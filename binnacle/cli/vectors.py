@@ -32,15 +32,15 @@ def list_vectors(
     asked = {"model": model, "trait": trait, "method": method, "layer": layer}
     with connected() as client:
         chosen = pick(client, extraction, "ext") if extraction else None
-        found = list(client.vectors(limit=limit, extraction=chosen, **asked))
+        vectors = list(client.vectors(limit=limit, extraction=chosen, **asked))
     if as_json:
-        print_json(found)
+        print_json(vectors)
         return
     table = Listing("vector", "model", "trait", "method", "layer", "position", "norm", "name")
-    for one in found:
-        norm = "" if one["norm"] is None else f"{one['norm']:.4g}"
-        made_of = one["model"], one["trait"], one["method"], str(one["layer"]), one["position"]
-        table.add_row(one["id"], *made_of, norm, one["name"])
+    for vector in vectors:
+        norm = "" if vector["norm"] is None else f"{vector['norm']:.4g}"
+        made_of = vector["model"], vector["trait"], vector["method"], str(vector["layer"]), vector["position"]
+        table.add_row(vector["id"], *made_of, norm, vector["name"])
     out.print(table)
 
 
@@ -63,14 +63,14 @@ def import_vectors(
     """Upload vectors that were made elsewhere, and print their ids."""
     fields = {"component": component, "position": position, "method": method, "trait": trait, "name": name}
     with connected() as client:
-        found = client.import_vectors(
+        vectors = client.import_vectors(
             file, model, vector_layers=None if layers is None else parse_layers(layers), on_note=err.print, **fields
         )
     if as_json:
-        print_json(found)
+        print_json(vectors)
         return
-    for one in found:
-        out.print(f"{one['id']}  layer {one['layer']}  {one['component']}  {one['method']}")
+    for vector in vectors:
+        out.print(f"{vector['id']}  layer {vector['layer']}  {vector['component']}  {vector['method']}")
 
 
 @commands.command()

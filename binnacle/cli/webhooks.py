@@ -17,13 +17,13 @@ Name = Annotated[str, typer.Argument(help="The webhook's name.")]
 def list_webhooks(as_json: Json = False) -> None:
     """List webhooks."""
     with connected() as client:
-        found = client.webhooks()
+        webhooks = client.webhooks()
     if as_json:
-        print_json(found)
+        print_json(webhooks)
         return
     table = Listing("webhook", "address", "by", "since")
-    for one in found:
-        table.add_row(one["name"], one["url"] or one["host"], one["created_by"], one["created_at"][:19])
+    for webhook in webhooks:
+        table.add_row(webhook["name"], webhook["url"] or webhook["host"], webhook["created_by"], webhook["created_at"][:19])
     out.print(table)
 
 
@@ -79,12 +79,19 @@ def log(
 ) -> None:
     """List messages and their delivery, newest first."""
     with connected() as client:
-        found = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
+        deliveries = list(client.deliveries(limit=limit, webhook=webhook, job=job, state=state))
     if as_json:
-        print_json(found)
+        print_json(deliveries)
         return
     table = Listing("when", "webhook", "job", "state", "attempts", "last answer")
-    for one in found:
-        answer = one["error"] or (str(one["status"]) if one["status"] else "")
-        table.add_row(one["created_at"][:19], one["webhook"], one["job"] or "test", one["state"], str(one["attempts"]), answer)
+    for delivery in deliveries:
+        answer = delivery["error"] or (str(delivery["status"]) if delivery["status"] else "")
+        table.add_row(
+            delivery["created_at"][:19],
+            delivery["webhook"],
+            delivery["job"] or "test",
+            delivery["state"],
+            str(delivery["attempts"]),
+            answer,
+        )
     out.print(table)

@@ -88,7 +88,7 @@ class Making(Jobs):
         given = {"doses": doses, "coefficients": coefficients, "max_new_tokens": max_new_tokens}
         fields = {name: value for name, value in given.items() if value is not None}
         several = [vectors] if isinstance(vectors, str | Mapping) else vectors  # a str is itself a sequence, of characters
-        job = self.generate_job(model, prompts, vectors=[id_of(one) for one in several], **fields, **spec)
+        job = self.generate_job(model, prompts, vectors=[id_of(vector) for vector in several], **fields, **spec)
         self.wait(job, timeout=wait)
         return self.answers(job)
 
@@ -99,7 +99,7 @@ class Making(Jobs):
         'generate'
         """
         several = [prompts] if isinstance(prompts, str | Mapping) else prompts  # a str is itself a sequence, of characters
-        asked = [one if isinstance(one, str) else dict(one) for one in several]
+        asked = [prompt if isinstance(prompt, str) else dict(prompt) for prompt in several]
         return self.submit("generate", model=model, prompts=asked, **spec)
 
     def answers(self, job: str | Job) -> list[Answer]:

@@ -154,9 +154,9 @@ class Results(Jobs):
         >>> [str(path.relative_to(job["id"])) for path in client.download_all(job)]
         ['calibration.json']
         """
-        found = self.job(job)
+        fetched = self.job(job)
         return downloads.download_all(
-            self._connection, found["artifacts"], Path(found["id"] if to is None else to), overwrite=overwrite
+            self._connection, fetched["artifacts"], Path(fetched["id"] if to is None else to), overwrite=overwrite
         )
 
     def write_steered(

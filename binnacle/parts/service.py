@@ -35,8 +35,8 @@ class Service(Jobs):
         >>> "/sign-in#ticket=" in client.sign_in_address()
         True
         """
-        found = self._connection.request("POST", "/v1/tickets", repeatable=False).json()
-        path, _, ticket = str(found["path"]).partition("#")
+        reply = self._connection.request("POST", "/v1/tickets", repeatable=False).json()
+        path, _, ticket = str(reply["path"]).partition("#")
         return f"{self._connection.address.url}{path}{f'?next=/jobs/{id_of(job)}' if job else ''}#{ticket}"
 
     def models(self) -> list[Model]:

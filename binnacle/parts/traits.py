@@ -67,11 +67,11 @@ class Traits(Calls):
             return self._send(Trait, "POST", "/v1/traits", body)
         fields = {"format": file_format, **shown}
         if isinstance(source, str | Path):
-            one = uploads.resolved(source)
+            path = uploads.resolved(source)
             return uploads.upload_trait(
-                self._connection, one, {"name": name or (one.stem if one.is_file() else one.name), **fields}, on_note
+                self._connection, path, {"name": name or (path.stem if path.is_file() else path.name), **fields}, on_note
             )
-        files = [uploads.resolved(one) for one in source]
+        files = [uploads.resolved(file) for file in source]
         if not files:
             raise BinnacleError("no_files", "add_trait was given an empty list: name a folder, a file or several files.")
         return uploads.upload_trait(self._connection, files, {"name": name or files[0].stem, **fields})

@@ -10,9 +10,9 @@ def emergence_in_words(aggregate: Mapping[str, Any]) -> str:
     """Returns `layer 2; plateau 2-6; falls at 7`, from the aggregate of a calibration.json; files of an earlier schema lack it."""
     if not aggregate.get("emergence"):
         return NOT_MEASURED
-    [found] = aggregate["emergence"].values()  # keyed by the dominant dim, the only entry
-    falls = "does not fall" if found["falls"] is None else f"falls at {found['falls']}"
-    return f"layer {found['first']}; plateau {ranges(found['plateau'])}; {falls}"
+    [emergence] = aggregate["emergence"].values()  # keyed by the dominant dim, the only entry
+    falls = "does not fall" if emergence["falls"] is None else f"falls at {emergence['falls']}"
+    return f"layer {emergence['first']}; plateau {ranges(emergence['plateau'])}; {falls}"
 
 
 def ranges(layers: Sequence[int]) -> str:

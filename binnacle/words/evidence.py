@@ -35,7 +35,7 @@ def _few_clusters(summary: Mapping[str, Any]) -> str | None:
     asked = ((summary.get("questions") or {}).get("test") or {}).get("clusters")
     if asked is None:
         return None
-    best = next((one for one in summary.get("methods") or () if one.get("group") == summary.get("leader")), None)
+    best = next((method for method in summary.get("methods") or () if method.get("group") == summary.get("leader")), None)
     scored = ((best or {}).get("scored") or {}).get("clusters")
     enough = (asked if scored is None else scored) >= CLUSTERS_NEEDED
     return None if enough else of_asked(scored, asked, "question cluster")

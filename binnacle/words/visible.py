@@ -9,4 +9,4 @@ UNSHOWN = re.compile(rf"[{UNSEEN}\ud800-\udfff]")
 
 def visible(text: str) -> str:
     r"""Returns the text on one line, with each character that a terminal or viewer would act on as an escape: `\n`, `\x1b`, `\u202e`."""
-    return UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -18,18 +18,18 @@ from workers.lm.sharing import plan_for
 SCHEMA_VERSION = 1
 
 
-def describe(one: Fitted, rule: str | None) -> VectorFacts:
+def describe(vector: Fitted, rule: str | None) -> VectorFacts:
     """One vector's facts with its key and the rule behind its massive dims."""
-    facts = one.direction.to_dict()
+    facts = vector.direction.to_dict()
     if facts["massive"] is not None:
         facts["massive"] = {"rule": rule, **facts["massive"]}
-    return {"key": one.key, "position": one.position, "component": one.component, "layer": one.layer, **facts}
+    return {"key": vector.key, "position": vector.position, "component": vector.component, "layer": vector.layer, **facts}
 
 
 def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument:
     """The content of the whole file."""
     spec, examples, rows = gathered.spec, gathered.examples, gathered.rows
-    counted = Counter(f"{one.label} {'train' if one.train else 'validation'}" for one in examples if one.kept)
+    counted = Counter(f"{example.label} {'train' if example.train else 'validation'}" for example in examples if example.kept)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": spec["model"],
@@ -43,7 +43,7 @@ def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument
         "refits_left_out": _without_a_fit(gathered, fitted),
         "counts": {
             "examples": len(examples),
-            "dropped_by_vetting": sum(not one.kept for one in examples),
+            "dropped_by_vetting": sum(not example.kept for example in examples),
             **dict(sorted(counted.items())),
             "empty_windows": {
                 position: _labels(examples, set(range(len(examples))) - set(kept)) for position, kept in rows.kept.items()
@@ -51,13 +51,13 @@ def document(gathered: Gathered, fitted: Sequence[Fitted]) -> ExtractionDocument
         },
         "split": {"seed": spec["seed"], "validation_share": spec["validation_share"], "validation_clusters": _held_out(examples)},
         "provenance": _provenance(gathered),
-        "vectors": [describe(one, gathered.rule) for one in fitted],
+        "vectors": [describe(vector, gathered.rule) for vector in fitted],
     }
 
 
 def _without_a_fit(gathered: Gathered, fitted: Sequence[Fitted]) -> list[str]:
     """The keys of the requested refits that have no vector."""
-    made = {one.key for one in fitted}
+    made = {vector.key for vector in fitted}
     keys = (
         f"{position}/{component}/{refit}/{layer}"
         for position, component, layer in gathered.sites
@@ -73,14 +73,14 @@ def _labels(examples: Sequence[Prompted], indices: set[int]) -> dict[str, list[i
 
 
 def _held_out(examples: Sequence[Prompted]) -> list[str]:
-    return sorted({one.cluster for one in examples if not one.train})
+    return sorted({example.cluster for example in examples if not example.train})
 
 
 def _provenance(gathered: Gathered) -> ExtractionProvenance:
     lm, spec, examples, calibration = gathered.lm, gathered.spec, gathered.examples, gathered.calibration
-    responses = json.dumps([list(one.response_ids) for one in examples], separators=(",", ":"))
+    responses = json.dumps([list(example.response_ids) for example in examples], separators=(",", ":"))
     # the plan by which rows read from a file were captured: it depends on the ids
-    plan = gathered.rows.plan or plan_for(lm, [[*one.ids, *one.response_ids] for one in examples])
+    plan = gathered.rows.plan or plan_for(lm, [[*example.ids, *example.response_ids] for example in examples])
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,

@@ -57,36 +57,36 @@ def split(examples: Sequence[Prompted], share: float, seed: int) -> list[Prompte
     """Holds out `share` of the clusters, drawn by seed, so that pairs and clusters stay together. Draws in turn from clusters with both classes,
     with positives only and with negatives only, so that the classes stay in proportion."""
     if share == 0:
-        return [replace(one, train=True) for one in examples]
+        return [replace(example, train=True) for example in examples]
     classes: dict[str, set[str]] = {}
-    for one in examples:
-        classes.setdefault(one.cluster, set()).add(one.label)
+    for example in examples:
+        classes.setdefault(example.cluster, set()).add(example.label)
     held: set[str] = set()
     draw = np.random.default_rng([seed, 0x5EED])
     for stratum in (("negative", "positive"), ("positive",), ("negative",)):
         names = sorted(cluster for cluster, labels in classes.items() if tuple(sorted(labels)) == stratum)
         held.update(names[i] for i in draw.permutation(len(names))[: round(share * len(names))])
-    return [replace(one, train=one.cluster not in held) for one in examples]
+    return [replace(example, train=example.cluster not in held) for example in examples]
 
 
 def with_responses(lm: LanguageModel, examples: Sequence[Prompted], answers: Sequence[Sequence[int]]) -> list[Prompted]:
     """The examples with these response ids and the decoded text."""
     return [
-        replace(one, response_ids=tuple(ids), response=lm.tokenizer.decode(list(ids), skip_special_tokens=True))
-        for one, ids in zip(examples, answers, strict=True)
+        replace(example, response_ids=tuple(ids), response=lm.tokenizer.decode(list(ids), skip_special_tokens=True))
+        for example, ids in zip(examples, answers, strict=True)
     ]
 
 
 def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> list[list[int]]:
     """The ids of the responses given in the dataset, a leading space kept, cut at `most` tokens. Raises ModelFault responses_missing."""
     ids = []
-    for one in examples:
-        if one.given is None:
+    for example in examples:
+        if example.given is None:
             raise ModelFault(
                 "responses_missing",
-                f"The {one.label} example {one.index} has no response. Let the model answer, or give a response.",
+                f"The {example.label} example {example.index} has no response. Let the model answer, or give a response.",
             )
-        ids.append(encode_answer(lm, one.given)[:most])
+        ids.append(encode_answer(lm, example.given)[:most])
     return ids
 
 
@@ -95,29 +95,29 @@ def to_lines(examples: Sequence[Prompted]) -> bytes:
     return b"".join(
         json.dumps(
             {
-                "class": one.label,
-                "index": one.index,
-                "prompt": one.prompt,
-                "system_prompt": one.system_prompt,
-                "cluster": one.cluster,
-                "split": "train" if one.train else "validation",
-                "response": one.response,
-                "response_ids": list(one.response_ids),
-                "kept": one.kept,
+                "class": example.label,
+                "index": example.index,
+                "prompt": example.prompt,
+                "system_prompt": example.system_prompt,
+                "cluster": example.cluster,
+                "split": "train" if example.train else "validation",
+                "response": example.response,
+                "response_ids": list(example.response_ids),
+                "kept": example.kept,
             },
             ensure_ascii=False,
         ).encode()
         + b"\n"
-        for one in examples
+        for example in examples
     )
 
 
 def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:
     """The examples in the bytes of a responses.jsonl, with their prompts encoded again."""
-    found = []
+    examples = []
     for row in read_responses(data):
         ids = tuple(encode_prompt(lm, row["prompt"], row["system_prompt"]))
-        found.append(
+        examples.append(
             Prompted(
                 row["class"],
                 row["index"],
@@ -132,4 +132,4 @@ def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:
                 row["kept"],
             )
         )
-    return found
+    return examples

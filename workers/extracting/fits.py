@@ -55,7 +55,7 @@ def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Call
                 error.args = (f"{position}, {component}, layer {layer}: {error}",)
                 raise
             raise ModelFault("too_few_ranked_dims", str(error)) from error
-        fitted += [Fitted(position, component, layer, one) for one in directions]
+        fitted += [Fitted(position, component, layer, direction) for direction in directions]
         on_layer(done + 1)
     return fitted
 
@@ -65,20 +65,20 @@ def _layer(gathered: Gathered, site: Site, methods: Sequence[Method]) -> Layer:
     examples, rows, calibration = gathered.examples, gathered.rows, gathered.calibration
     usable = [n for n, i in enumerate(rows.kept[position]) if examples[i].kept]
     chosen = [examples[rows.kept[position][n]] for n in usable]
-    sides = {label: [one for one in chosen if one.label == label] for label in ("positive", "negative")}
+    sides = {label: [example for example in chosen if example.label == label] for label in ("positive", "negative")}
     ranks = _ranks(examples)
     described = Examples.build(
-        [one.cluster for one in sides["positive"]],
-        [one.cluster for one in sides["negative"]],
-        positive_train=[one.train for one in sides["positive"]],
-        negative_train=[one.train for one in sides["negative"]],
-        positive_ranks=[ranks[one.label, one.index] for one in sides["positive"]],
-        negative_ranks=[ranks[one.label, one.index] for one in sides["negative"]],
+        [example.cluster for example in sides["positive"]],
+        [example.cluster for example in sides["negative"]],
+        positive_train=[example.train for example in sides["positive"]],
+        negative_train=[example.train for example in sides["negative"]],
+        positive_ranks=[ranks[example.label, example.index] for example in sides["positive"]],
+        negative_ranks=[ranks[example.label, example.index] for example in sides["negative"]],
     )
     values = rows.values[site].numpy()[usable]
     if calibration is None or component not in RESIDUAL_COMPONENTS:
         return Layer(values, described)
-    if layer not in calibration.order and any(one.suffix for one in methods):
+    if layer not in calibration.order and any(method.suffix for method in methods):
         raise ModelFault(
             "layer_not_calibrated",
             f"The calibration did not capture layer {layer}. Calibrate with all layers, then extract again.",
@@ -90,9 +90,9 @@ def _ranks(examples: Sequence[Prompted]) -> dict[tuple[str, int], int]:
     """The rank of every example within its class and cluster, before any example is left out, so that pairs stay pairs."""
     seen: dict[tuple[str, str], int] = {}
     ranks = {}
-    for one in examples:
-        ranks[one.label, one.index] = seen.get((one.label, one.cluster), 0)
-        seen[one.label, one.cluster] = ranks[one.label, one.index] + 1
+    for example in examples:
+        ranks[example.label, example.index] = seen.get((example.label, example.cluster), 0)
+        seen[example.label, example.cluster] = ranks[example.label, example.index] + 1
     return ranks
 
 
@@ -105,7 +105,7 @@ def _trained(
     """
     _, component, layer = site
     calibration = gathered.calibration
-    found: dict[str, Fit] = {}
+    fits: dict[str, Fit] = {}
     for method in methods:
         if method.base == "lm_loss":
             if component != "residual":
@@ -123,8 +123,8 @@ def _trained(
                 norm = calibration.clean_norms[layer]
                 pairs = _pairs(gathered.examples)
                 known[training] = train(gathered.lm, pairs, layer=layer, norm=norm, steps=steps, seed=seed, on_step=on_step)
-            found[method.key] = known[training]
-    return found
+            fits[method.key] = known[training]
+    return fits
 
 
 def _pairs(examples: Sequence[Prompted]) -> list[Pair]:
@@ -133,12 +133,12 @@ def _pairs(examples: Sequence[Prompted]) -> list[Pair]:
     """
     ranks = _ranks(examples)
     usable: dict[str, dict[tuple[str, int], Prompted]] = {"positive": {}, "negative": {}}
-    for one in examples:
-        if one.train and one.kept and one.response_ids:
-            usable[one.label][one.cluster, ranks[one.label, one.index]] = one
+    for example in examples:
+        if example.train and example.kept and example.response_ids:
+            usable[example.label][example.cluster, ranks[example.label, example.index]] = example
     positives, negatives = usable["positive"], usable["negative"]
     if {cluster for cluster, _ in positives}.isdisjoint(cluster for cluster, _ in negatives):
         matched = list(zip(positives.values(), negatives.values(), strict=False))
     else:
-        matched = [(one, negatives[key]) for key, one in positives.items() if key in negatives]
+        matched = [(positive, negatives[key]) for key, positive in positives.items() if key in negatives]
     return [Pair(n.ids, p.response_ids, n.response_ids) for p, n in matched]

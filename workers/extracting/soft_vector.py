@@ -119,9 +119,9 @@ def _mean_log_likelihood(
         logits_BTV = lm.model(input_ids=ids_BT, use_cache=False, logits_to_keep=longest - first).logits
     finally:
         handle.remove()
-    found = []
+    means = []
     for row, (prompt, answer) in enumerate(rows):
         start = len(prompt)
         scores = torch.log_softmax(logits_BTV[row, start - 1 - first : start - 1 - first + len(answer)].float(), dim=-1)
-        found.append(scores.gather(1, ids_BT[row, start : start + len(answer), None]).mean())
-    return torch.stack(found)
+        means.append(scores.gather(1, ids_BT[row, start : start + len(answer), None]).mean())
+    return torch.stack(means)

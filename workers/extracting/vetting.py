@@ -31,22 +31,26 @@ def vetted(
     `paired` drops both examples of a pair: the i-th positive and the i-th negative of a cluster. Raises what the judge raises.
     """
     context.phase("vetting", len(examples), "responses")
-    longest = max((len(one.response_ids) for one in examples), default=1)
-    judge = open_judge(how["judge"], lm, Material(trait, [response_of(one) for one in examples], longest), context)
-    items = [JudgeItem(one.prompt, one.system_prompt, one.response, one.response_ids, one.ids) for one in examples]
+    longest = max((len(example.response_ids) for example in examples), default=1)
+    judge = open_judge(how["judge"], lm, Material(trait, [response_of(example) for example in examples], longest), context)
+    items = [
+        JudgeItem(example.prompt, example.system_prompt, example.response, example.response_ids, example.ids)
+        for example in examples
+    ]
     with closing(judge), Judging(judge, context) as judging:
         scores: list[float | None] = []
         for start in range(0, len(items), AT_ONCE):
             scores += _scores(judging, items, start, context)
             context.progress(len(scores))
     good = [
-        score is not None and (score >= how["threshold"]) == one.positive for one, score in zip(examples, scores, strict=True)
+        score is not None and (score >= how["threshold"]) == example.positive
+        for example, score in zip(examples, scores, strict=True)
     ]
     if how["paired"]:
         places = _pair_places(examples)
         bad = {place for place, fine in zip(places, good, strict=True) if not fine}
         good = [place not in bad for place in places]
-    return [replace(one, kept=fine) for one, fine in zip(examples, good, strict=True)]
+    return [replace(example, kept=fine) for example, fine in zip(examples, good, strict=True)]
 
 
 def _scores(judging: Judging, items: Sequence[JudgeItem], start: int, context: JobContext) -> list[float | None]:
@@ -56,7 +60,7 @@ def _scores(judging: Judging, items: Sequence[JudgeItem], start: int, context: J
     if stored is not None:
         kept: list[float | None] = json.loads(stored)
         return kept
-    scores = [one.trait for one in judging.score(items[start : start + AT_ONCE], start)]
+    scores = [score.trait for score in judging.score(items[start : start + AT_ONCE], start)]
     context.commit_cell(cell, json.dumps(scores, separators=(",", ":")).encode())
     if start + AT_ONCE < len(items):
         context.may_yield()
@@ -67,7 +71,7 @@ def _pair_places(examples: Sequence[Prompted]) -> list[tuple[str, int]]:
     """Each example's cluster and rank within its class there, which the two examples of a pair share."""
     seen: Counter[tuple[str, str]] = Counter()
     places = []
-    for one in examples:
-        places.append((one.cluster, seen[one.cluster, one.label]))
-        seen[one.cluster, one.label] += 1
+    for example in examples:
+        places.append((example.cluster, seen[example.cluster, example.label]))
+        seen[example.cluster, example.label] += 1
     return places

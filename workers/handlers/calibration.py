@@ -67,7 +67,7 @@ def _run(spec: CalibrationSpec, context: JobContext) -> Outcome:
     rows = [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     with closing(TokenValues(len(layers))) as tokens:
         stats = _measure(lm, rows, tokens, layers, rule, context)
-        found = aggregate(stats, tokens, rule)
+        aggregated = aggregate(stats, tokens, rule)
     revision = context.model_facts(spec["model"]).get("revision")
     content = document(
         experiment=spec["experiment"],
@@ -75,12 +75,12 @@ def _run(spec: CalibrationSpec, context: JobContext) -> Outcome:
         variant=spec.get("model_variant"),
         lm=lm,
         provenance=provenance(lm, revision=revision, prompts=asked, max_new_tokens=new_tokens, stats=stats),
-        aggregate=found,
+        aggregate=aggregated,
     )
     summary: CalibrationResult = {
         "schema_version": SCHEMA_VERSION,
-        "severity": found["severity"],
-        "massive_dims": found["massive_dims"],
+        "severity": aggregated["severity"],
+        "massive_dims": aggregated["massive_dims"],
         "weight_hash": lm.facts.weight_hash,
         **lm.facts.reading,
         "n_prompts": stats.prompts,
@@ -138,8 +138,8 @@ def _layers(lm: LanguageModel, asked: Sequence[int] | None) -> list[int]:
 def _encode(lm: LanguageModel, asked: Sequence[AskedPrompt], new_tokens: int) -> list[list[int]]:
     """The ids of every prompt. Before any generation, checks that each fits the context with its answer."""
     encoded = []
-    for index, one in enumerate(asked):
-        text, system = (one, None) if isinstance(one, str) else (one["prompt"], one.get("system_prompt"))
+    for index, prompt in enumerate(asked):
+        text, system = (prompt, None) if isinstance(prompt, str) else (prompt["prompt"], prompt.get("system_prompt"))
         try:
             ids = encode_prompt(lm, text, system)
         except ModelFault as fault:

@@ -38,7 +38,7 @@ def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
     """Exports an extraction, or the requested part of it."""
     context.phase("reading", 1, "extractions", share=0.2)
     stored = tensorfile.read(context.artifact(spec["extraction"], "vectors.safetensors"), MOST_VECTORS)
-    vectors = [one for one in stored if _wanted(one, spec)]
+    vectors = [vector for vector in stored if _wanted(vector, spec)]
     trait = spec["trait"]
     origin = Origin(spec["model"], spec["architecture"], spec["weight_hash"], trait["name"], trait["version"])
     context.progress(1)
@@ -47,12 +47,12 @@ def _vectors(spec: ExportSpec, context: JobContext) -> Outcome:
     return Outcome(result={"export": summary}, artifacts=[file])
 
 
-def _wanted(one: NamedVector, spec: ExportSpec) -> bool:
+def _wanted(vector: NamedVector, spec: ExportSpec) -> bool:
     asked = (
-        (spec["positions"], one.position),
-        (spec["components"], one.component),
-        (spec["methods"], one.method),
-        (spec["layers"], one.layer),
+        (spec["positions"], vector.position),
+        (spec["components"], vector.component),
+        (spec["methods"], vector.method),
+        (spec["layers"], vector.layer),
     )
     return all(values is None or value in values for values, value in asked)
 
@@ -62,16 +62,19 @@ def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
     chosen = spec["calibrations"]
     context.phase("reading", len(chosen), "calibrations")
     files: dict[str, bytes] = {}
-    for done, one in enumerate(chosen, start=1):
-        data = context.artifact(one["job"], "calibration.json")
+    for done, calibration in enumerate(chosen, start=1):
+        data = context.artifact(calibration["job"], "calibration.json")
         document = read_calibration(data)
         try:
             path = calibration_path(document["experiment"], document["model_variant"])
         except ValueError as error:
-            raise JobFault("no_folder", f"The calibration of {one['job']}: {error} Calibrate again with another name.") from error
+            raise JobFault(
+                "no_folder", f"The calibration of {calibration['job']}: {error} Calibrate again with another name."
+            ) from error
         if path in files:
             raise JobFault(
-                "same_folder", f"{one['job']} and another calibration would both be written to {path}. Export them separately."
+                "same_folder",
+                f"{calibration['job']} and another calibration would both be written to {path}. Export them separately.",
             )
         files[path] = data
         context.progress(done)
@@ -83,15 +86,15 @@ def _calibrations(spec: CalibrationsExportSpec, context: JobContext) -> Outcome:
 
 def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: ExportSpec, context: JobContext) -> Written:
     """trait-interp's folder: a tensor for each vector, metadata for each method, and the answers."""
-    wanted = {one.key for one in vectors}
+    wanted = {vector.key for vector in vectors}
     document = read_extraction(context.artifact(spec["extraction"], "extraction.json"))
-    facts = [one for one in document["vectors"] if one["key"] in wanted]
+    facts = [vector_facts for vector_facts in document["vectors"] if vector_facts["key"] in wanted]
     lines = read_responses(context.artifact(spec["extraction"], "responses.jsonl"))
     documents = {**trait_interp.metadata(facts, origin), **trait_interp.responses(lines)}
     files = {path: (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode() for path, content in documents.items()}
     context.phase("writing", len(vectors), "vectors")
-    for done, one in enumerate(vectors, start=1):
-        files[trait_interp.tensor_path(one)] = _pt(torch.from_numpy(one.vector))
+    for done, vector in enumerate(vectors, start=1):
+        files[trait_interp.tensor_path(vector)] = _pt(torch.from_numpy(vector.vector))
         context.progress(done)
     notes = [
         "Layer N is the output of block N. Unpack it in "
@@ -103,7 +106,7 @@ def _folder(vectors: Sequence[NamedVector], origin: Origin, spec: ExportSpec, co
 
 def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """One dictionary of tensors [D] by key."""
-    tensors = {one.key: torch.from_numpy(one.vector) for one in vectors}
+    tensors = {vector.key: torch.from_numpy(vector.vector) for vector in vectors}
     notes = ["A dictionary of tensors by position/component/method/layer; layer N is the output of block N."]
     return ArtifactBytes(f"{origin.trait}.pt", _pt(tensors), "application/octet-stream"), notes, len(vectors)
 
@@ -111,9 +114,9 @@ def _state_dict(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpe
 def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """A GGUF file for each position, component and method; if there is only one, the file itself without a folder."""
     kinds: dict[str, list[NamedVector]] = {}
-    for one in vectors:
-        if one.component in RESIDUAL_COMPONENTS and one.layer:
-            kinds.setdefault(one.key.rsplit("/", 1)[0], []).append(one)
+    for vector in vectors:
+        if vector.component in RESIDUAL_COMPONENTS and vector.layer:
+            kinds.setdefault(vector.key.rsplit("/", 1)[0], []).append(vector)
     files, notes = {}, []
     for kind, members in kinds.items():
         files[f"{kind}.gguf"], _, said = write_vectors("gguf", members, origin)
@@ -131,7 +134,7 @@ def _control_vectors(vectors: Sequence[NamedVector], origin: Origin, _spec: Expo
 
 def _arrays(vectors: Sequence[NamedVector], origin: Origin, _spec: ExportSpec, _context: JobContext) -> Written:
     """A .npy file for each vector, with its key as the path."""
-    files = {f"{one.key}.npy": write_vectors("npy", [one], origin)[0] for one in vectors}
+    files = {f"{vector.key}.npy": write_vectors("npy", [vector], origin)[0] for vector in vectors}
     notes = ["Paths are position/component/method/layer; layer N is the output of block N."]
     return ArtifactBytes(f"{origin.trait}.npy.tar.gz", archives.tar_gz(files), archives.MEDIA_TYPE), notes, len(vectors)
 

@@ -70,8 +70,8 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
     keep_rows = spec["keep_rows"] and captured and _may_keep(spec, rows)
     summary: ExtractionSummary = {
         "examples": len(examples),
-        "kept": sum(one.kept for one in examples),
-        "validation": sum(not one.train for one in examples),
+        "kept": sum(example.kept for example in examples),
+        "validation": sum(not example.train for example in examples),
         "empty_windows": {position: len(examples) - len(kept) for position, kept in rows.kept.items()},
         "vectors": len(fitted),
         "rows_kept": keep_rows,
@@ -86,7 +86,7 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
         "summary": summary,
     }
     return Outcome(
-        result={"extraction": result, "vectors": [describe(one, gathered.rule) for one in fitted]},
+        result={"extraction": result, "vectors": [describe(vector, gathered.rule) for vector in fitted]},
         artifacts=_files(gathered, fitted, keep_rows=keep_rows),
         metrics=metrics,
     )
@@ -113,13 +113,14 @@ def _may_keep(spec: ExtractionSpec, rows: Rows) -> bool:
 def _calibration(spec: ExtractionSpec, context: JobContext) -> Calibrated | None:
     if spec["calibration"] is None:
         return None
-    found = Calibrated.read(read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json")))
-    if spec["weight_hash"] is not None and found.weight_hash != spec["weight_hash"]:
+    calibration = Calibrated.read(read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json")))
+    if spec["weight_hash"] is not None and calibration.weight_hash != spec["weight_hash"]:
         raise JobFault(
             "calibration_of_another_model",
-            f"The calibration describes weights {found.weight_hash[:12]}, the model has {spec['weight_hash'][:12]}. Calibrate the model again.",
+            f"The calibration describes weights {calibration.weight_hash[:12]}, the model has {spec['weight_hash'][:12]}. "
+            "Calibrate the model again.",
         )
-    return found
+    return calibration
 
 
 def _examples(
@@ -135,7 +136,7 @@ def _examples(
         answers = given_ids(lm, examples, new_tokens)
     elif new_tokens:
         context.phase("answering", len(examples) * new_tokens, "tokens", share=ANSWERING_SHARE)
-        answers, metrics = answer_all(lm, [one.ids for one in examples], new_tokens, context)
+        answers, metrics = answer_all(lm, [example.ids for example in examples], new_tokens, context)
     else:
         answers = [[] for _ in examples]
     examples = with_responses(lm, examples, answers)
@@ -159,7 +160,7 @@ def _rows(
     context.phase("reading", len(examples), "examples", share=READING_SHARE)
     rows = gather_rows(
         lm,
-        [Example(one.ids, one.response_ids) for one in examples],
+        [Example(example.ids, example.response_ids) for example in examples],
         positions=positions,
         components=spec["components"],
         layers=layers,
@@ -193,7 +194,7 @@ def _files(gathered: Gathered, fitted: Sequence[Fitted], *, keep_rows: bool) -> 
     files = [
         ArtifactBytes(
             "vectors.safetensors",
-            to_bytes({one.key: one.direction.vector_D for one in fitted}, metadata),
+            to_bytes({vector.key: vector.direction.vector_D for vector in fitted}, metadata),
             "application/octet-stream",
         ),
         ArtifactBytes("extraction.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), "application/json"),

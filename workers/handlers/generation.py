@@ -39,20 +39,22 @@ def run(spec: GenerationSpec, context: JobContext) -> Outcome:
 
 
 def _answers(lm: LanguageModel, spec: GenerationSpec, context: JobContext) -> tuple[list[Answered], dict[str, int]]:
-    prompts = [encode_prompt(lm, one["prompt"], one["system_prompt"]) for one in spec["prompts"]]
+    prompts = [encode_prompt(lm, prompt["prompt"], prompt["system_prompt"]) for prompt in spec["prompts"]]
     for ids in prompts:
         lm.check_ids(ids, spec["max_new_tokens"])
     looks: list[tuple[Subject | None, float | None]] = [(None, None), *_doses(lm, spec, prompts, context)]
     rows = [_row(ids, subject, r, spec, place) for subject, r in looks for place, ids in enumerate(prompts)]
     context.phase("answering", len(rows), "answers")
     batch = min(MOST_ROWS, batch_rows_for(lm, max(map(len, prompts)), spec["max_new_tokens"], context.batch_budget_bytes))
-    found = generate_steered(
+    answers = generate_steered(
         lm, rows, max_new_tokens=spec["max_new_tokens"], batch_rows=batch, on_step=lambda _counts: context.progress(0)
     )
     context.progress(len(rows))
-    flips = routing_flips(lm, [[*row.prompt_ids, *answer.ids] for row, answer in zip(rows, found, strict=True)])
-    asked = [(subject, r, one) for subject, r in looks for one in spec["prompts"]]
-    lines = [_line(lm, subject, r, one, row, answer) for (subject, r, one), row, answer in zip(asked, rows, found, strict=True)]
+    flips = routing_flips(lm, [[*row.prompt_ids, *answer.ids] for row, answer in zip(rows, answers, strict=True)])
+    asked = [(subject, r, prompt) for subject, r in looks for prompt in spec["prompts"]]
+    lines = [
+        _line(lm, subject, r, prompt, row, answer) for (subject, r, prompt), row, answer in zip(asked, rows, answers, strict=True)
+    ]
     fires = [line["fires"] for row, line in zip(rows, lines, strict=True) if row.pushes]
     needed = min(1, len(fires)) if spec["scope"] == "response" else len(fires)  # an answer may end at its first token
     if sum(map(bool, fires)) < needed:
@@ -75,28 +77,28 @@ def _doses(
         return []
     named = load_named(context, spec)
     if spec["calibration"] is None:  # a unit of 1 leaves coefficients unchanged
-        massive: Mapping[int, Sequence[int]] = {one.layer: () for one in named}
-        units = {(one.component, one.layer): 1.0 for one in named}
+        massive: Mapping[int, Sequence[int]] = {vector.layer: () for vector in named}
+        units = {(vector.component, vector.layer): 1.0 for vector in named}
     else:
         calibration = read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json"))
         massive = massive_dims_at(calibration, named)
         units = units_for(named, lm, calibration, prompts, context)
-    found: list[tuple[Subject, float | None]] = []
-    for one in named:
-        [subject] = load_subjects(lm, [one], units=units, massive=massive, combine=False, asked=[one.method]).subjects
+    doses: list[tuple[Subject, float | None]] = []
+    for vector in named:
+        [subject] = load_subjects(lm, [vector], units=units, massive=massive, combine=False, asked=[vector.method]).subjects
         if spec["operation"] == "ablate":
-            found.append((subject, None))
+            doses.append((subject, None))
         elif spec["coefficients"] is not None:
-            found += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
+            doses += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
         elif subject.has_clean_dose:
-            found += [(subject, r) for r in spec["doses"] or ()]
+            doses += [(subject, r) for r in spec["doses"] or ()]
         else:
             raise JobFault(
                 "no_clean_dose",
-                f"{one.id or one.key} has no clean dose: over 99 % of it lies in massive dims. Give the cleaned vector, or raw coefficients "
-                "(/coefficients).",
+                f"{vector.id or vector.key} has no clean dose: over 99 % of it lies in massive dims. Give the cleaned vector, or "
+                "raw coefficients (/coefficients).",
             )
-    return found
+    return doses
 
 
 def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: GenerationSpec, place: int) -> SteeredRow:

@@ -36,11 +36,11 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
         passport = _prove(lm, key_of(content), context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    found: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
+    facts: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
     if passport.outcome == "refused":
         sentences = " ".join(f"{proof.name}: {proof.sentence}" for proof in passport.proofs if proof.outcome == "refused")
-        raise JobFault(REFUSED, sentences, **found)
-    return Outcome(result=found)
+        raise JobFault(REFUSED, sentences, **facts)
+    return Outcome(result=facts)
 
 
 def _stored(model: str, context: JobContext) -> Outcome | None:
@@ -69,11 +69,11 @@ def _prove(lm: LanguageModel, key: str, context: JobContext) -> Passport:
         kept = context.cell(cell)
         if kept is not None:
             return Proof(**json.loads(kept))
-        found = run()
-        if found.outcome != "refused":
-            context.commit_cell(cell, json.dumps(found.to_dict()).encode())
+        new_proof = run()
+        if new_proof.outcome != "refused":
+            context.commit_cell(cell, json.dumps(new_proof.to_dict()).encode())
         context.may_yield()
-        return found
+        return new_proof
 
     context.phase("proving", len(PROOFS), "proofs")
     return prove(lm, progress=progress, check=lambda: context.progress(done), run=proof)

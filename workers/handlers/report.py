@@ -42,7 +42,8 @@ def run(spec: ReportSpec, context: JobContext) -> Outcome:
         "partial": bool(data.missing),
         "missing": data.missing,
         "recommendations": [
-            {"model": one["model"], "sentence": one["sentence"], "because": one["because"]} for one in report.findings
+            {"model": finding["model"], "sentence": finding["sentence"], "because": finding["because"]}
+            for finding in report.findings
         ],
     }
     return Outcome(result={"study": summary}, artifacts=files)

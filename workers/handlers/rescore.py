@@ -38,7 +38,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     answers = stored_answers(context.artifact(spec["job"], "responses.jsonl"))
     # the off-target matrix and the reference's protocol are not scored again; the result leaves them out
     kept = {name: rows for name, rows in answers.items() if not rows[0]["set"].startswith(("off_target:", "reference"))}
-    summary["unsteered"] = {name: one for name, one in summary["unsteered"].items() if one["run"] in kept}
+    summary["unsteered"] = {name: unsteered for name, unsteered in summary["unsteered"].items() if unsteered["run"] in kept}
     context.phase("preparing the judge", 1, "judges", share=0.01)
     try:
         judge = _judge(spec, kept, context)
@@ -57,7 +57,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     check_failures(list(runs.values()))
     scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
     facts = facts_of(judge)
-    found: Summary = {
+    new_summary: Summary = {
         **rescored(summary, runs, scale, judged=can_tell(facts)),
         "judge": judge.identity,
         "judge_facts": facts,
@@ -67,11 +67,11 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
     lines = rescored_lines(old_runs, runs)
     hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which do not change
-    result = {**hashes, "judge": judge.identity["name"], "summary": short_summary(found)}
+    result = {**hashes, "judge": judge.identity["name"], "summary": short_summary(new_summary)}
     return Outcome(
         result={"steering": result},
         artifacts=[
-            ArtifactBytes("summary.json", summary_bytes(found), "application/json"),
+            ArtifactBytes("summary.json", summary_bytes(new_summary), "application/json"),
             ArtifactBytes("runs.jsonl", lines, "application/jsonl"),
             ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
             ArtifactBytes(
@@ -80,7 +80,7 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
                 "application/jsonl",
             ),
         ],
-        metrics={"answers": sum(len(one.answers) for one in runs.values()), "runs": len(runs)},
+        metrics={"answers": sum(len(scored.answers) for scored in runs.values()), "runs": len(runs)},
     )
 
 
@@ -113,21 +113,23 @@ def _model(spec: RescoringSpec, context: JobContext) -> LanguageModel:
 
 def _questions(answers: Mapping[str, Sequence[AnswerLine]]) -> list[JudgedQuestion]:
     """The questions of all answers, each once for each of its sets and system prompts; of duplicates, the last."""
-    found: dict[tuple[str, str, str | None], JudgedQuestion] = {}
+    questions: dict[tuple[str, str, str | None], JudgedQuestion] = {}
     for row in (row for rows in answers.values() for row in rows):
         key = (row["set"], row["question"], row["system_prompt"])
-        found[key] = {
+        questions[key] = {
             "question": row["question"], "system_prompt": row["system_prompt"], "cluster": row["cluster"], "set": row["set"],
         }  # fmt: skip
-    return list(found.values())
+    return list(questions.values())
 
 
 def _scores(judging: Judging, name: str, rows: Sequence[AnswerLine], context: JobContext, done: int) -> list[Score]:
     stored = context.cell(f"scores/{name}")
     if stored is not None:
-        return [Score(**one) for one in json.loads(stored)]
+        return [Score(**line) for line in json.loads(stored)]
     items = [JudgeItem(row["question"], row["system_prompt"], row["text"], row["ids"], row["prompt_ids"]) for row in rows]
     scores = judging.score(items, done)
-    lines = [{"trait": one.trait, "coherence": one.coherence, "relevance": one.relevance, "raw": one.raw} for one in scores]
+    lines = [
+        {"trait": score.trait, "coherence": score.coherence, "relevance": score.relevance, "raw": score.raw} for score in scores
+    ]
     context.commit_cell(f"scores/{name}", json.dumps(lines, separators=(",", ":"), ensure_ascii=False).encode())
     return scores

@@ -54,15 +54,15 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     named = load_named(context, spec)
     lm = model_of(spec, context)
     sets = question_sets(lm, spec, trait)
-    others = {one["trait"]["name"]: read_trait(context.blob(one["trait"]["version"])) for one in spec.get("off_target", ())}
+    others = {other["trait"]["name"]: read_trait(context.blob(other["trait"]["version"])) for other in spec.get("off_target", ())}
     later = later_sets(lm, spec, trait, others, sets["test"])
-    units = units_for(named, lm, calibration, [one.prompt_ids for one in sets["selection"]], context)
+    units = units_for(named, lm, calibration, [question.prompt_ids for question in sets["selection"]], context)
     massive = massive_dims_at(calibration, named)
     asked = {method for source in spec.get("from") or () for method in source["methods"] or ()} or None
     loaded = load_subjects(lm, named, units=units, massive=massive, combine=spec["combine"], asked=asked)
     _check_competing(spec, loaded)
 
-    longest = max(len(one.prompt_ids) for questions in (*sets.values(), *later.values()) for one in questions)
+    longest = max(len(question.prompt_ids) for questions in (*sets.values(), *later.values()) for question in questions)
     rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
     sign = -1 if trait["steering"]["direction"] == "negative" else 1
     with closing(_judge(spec, lm, trait, sets, _steered_answers(spec, sets, loaded), context)) as judge:
@@ -89,7 +89,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
 def _check_competing(spec: SteeringSpec, loaded: Loaded) -> None:
     """Raises JobFault only_controls where no vector can lead, and grid_too_large for more vectors than the limit of answers allows, which the
     service left to the job."""
-    if all(is_control(one.method) for one in loaded.competing):
+    if all(is_control(subject.method) for subject in loaded.competing):
         raise JobFault(
             "only_controls",
             "All of the vectors are controls (random, or fitted on shuffled labels). Steer with a method beside them.",
@@ -111,7 +111,7 @@ def _judge(
     context: JobContext,
 ) -> Judge:
     context.phase("preparing the judge", 1, "judges", share=0.01)
-    questions = [one.described() for ones in sets.values() for one in ones]
+    questions = [question.described() for ones in sets.values() for question in ones]
     material = Material(
         trait,
         responses_of(spec["extraction"], context),
@@ -126,8 +126,8 @@ def _judge(
 
 def _steered_answers(spec: SteeringSpec, sets: Mapping[str, Sequence[Question]], loaded: Loaded) -> int:
     """The approximate number of answers, for the estimated end only."""
-    searched = [one for one in loaded.competing if one.same_as is None]
+    searched = [subject for subject in loaded.competing if subject.same_as is None]
     doses = 1 if spec["operation"] == "ablate" else len(spec["doses"] or spec["coefficients"] or ()) or spec["budget"]
     runs = 1 + len(spec["matched"]) + spec["controls"]["random"] + spec["controls"]["shuffled"]
-    groups = len({one.group for one in searched})
+    groups = len({subject.group for subject in searched})
     return len(searched) * doses * len(sets["selection"]) + groups * runs * len(sets["test"])

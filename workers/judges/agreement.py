@@ -47,15 +47,15 @@ def agreement(
     another's agrees with nothing.
     """
     named, of_trait = range(len(scores)) if clusters is None else clusters, [""] * len(scores) if traits is None else traits
-    both = [one for one in zip(scores, labels, named, of_trait, strict=True) if one[0] is not None and one[1] is not None]
+    both = [row for row in zip(scores, labels, named, of_trait, strict=True) if row[0] is not None and row[1] is not None]
     if not both:
         return Agreement(0, None, None, 0)
-    values = np.array([one[:2] for one in both], dtype=np.float64)
-    ranks, trait_N = np.zeros_like(values), np.array([one[3] for one in both])
+    values = np.array([row[:2] for row in both], dtype=np.float64)
+    ranks, trait_N = np.zeros_like(values), np.array([row[3] for row in both])
     for trait in set(trait_N):
         here = trait_N == trait
         ranks[here] = (rankdata(values[here], axis=0) - (here.sum() + 1) / 2) / here.sum()
     spread = float(np.sqrt(np.square(ranks).sum(0).prod()))
     rank = round(float(ranks.prod(1).sum()) / spread, 4) if spread else None
     same_side = round(float(np.mean((values[:, 0] >= 50) == (values[:, 1] >= 50))), 4)
-    return Agreement(len(both), rank, same_side, len({one[2] for one in both}))
+    return Agreement(len(both), rank, same_side, len({row[2] for row in both}))

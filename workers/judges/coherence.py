@@ -103,8 +103,8 @@ def fit_scale(
     base = round(median(scores(rows)), 6)
     # no lower end yet: below base every text counts as 0, so that all candidates are read
     reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows, scores=scores)
-    found = [one.log_likelihood for one in reader.read(mixed)]
-    return Scale(base, round(median(value for value in found if value is not None), 6), fixed)
+    log_likelihoods = [reading.log_likelihood for reading in reader.read(mixed)]
+    return Scale(base, round(median(value for value in log_likelihoods if value is not None), 6), fixed)
 
 
 def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
@@ -162,10 +162,10 @@ class Reader:
         self, tried: Sequence[tuple[Row, int]], readers: Mapping[Row, Sequence[tuple[float, int]]], turn: int
     ) -> list[float]:
         """The likelihood of each text after a fixed prompt. A text no longer than the opening was already read when the prompts were ranked."""
-        longer = [one for one in tried if len(one[0][1]) > OPENING]
+        longer = [pair for pair in tried if len(pair[0][1]) > OPENING]
         scores = self._score_fixed([(self._scale.prompts[number], row[1]) for row, number in longer])
-        found = dict(zip(longer, scores, strict=True))
-        return [found[one] if one in found else readers[one[0]][turn][0] for one in tried]
+        score_of = dict(zip(longer, scores, strict=True))
+        return [score_of[pair] if pair in score_of else readers[pair[0]][turn][0] for pair in tried]
 
     def _can_gain(self, best: tuple[float, int] | None, repeated: float) -> bool:
         """Whether another prompt may raise the score by ENOUGH points; on a scale that is not usable no text gets a score."""

@@ -30,21 +30,23 @@ class Answered:
 
 def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[Answered]:
     """Stored responses (lines of responses.jsonl) with their prompts' ids. Responses that an extraction left out are skipped."""
-    found = []
-    for one in responses:
-        if one.get("kept", True):
-            ids = one.get("response_ids")
-            ids = lm.tokenizer(one["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
-            prompt = tuple(encode_prompt(lm, one["prompt"], one.get("system_prompt")))
-            cluster = one.get("cluster") or one["prompt"]
-            found.append(Answered(one["prompt"], cluster, prompt, tuple(ids), one["response"] or "", one["class"]))
-    return found
+    answers = []
+    for response in responses:
+        if response.get("kept", True):
+            ids = response.get("response_ids")
+            ids = lm.tokenizer(response["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
+            prompt = tuple(encode_prompt(lm, response["prompt"], response.get("system_prompt")))
+            cluster = response.get("cluster") or response["prompt"]
+            answers.append(
+                Answered(response["prompt"], cluster, prompt, tuple(ids), response["response"] or "", response["class"])
+            )
+    return answers
 
 
 def are_cut(answers: Sequence[Answered], max_new_tokens: int) -> bool:
     """Whether most answers have one length below `max_new_tokens`, which was then the limit for generating them."""
-    longest = max((len(one.ids) for one in answers), default=0)
-    return longest < max_new_tokens and 2 * sum(len(one.ids) == longest for one in answers) > len(answers)
+    longest = max((len(answer.ids) for answer in answers), default=0)
+    return longest < max_new_tokens and 2 * sum(len(answer.ids) == longest for answer in answers) > len(answers)
 
 
 def elicit(
@@ -61,12 +63,12 @@ def elicit(
     """
     prompts = [tuple(encode_prompt(lm, row.text, row.system_prompt)) for row, _ in rows]
     if preparing is not None:
-        found = preparing.answers(lm, prompts, max_new_tokens)
+        answers = preparing.answers(lm, prompts, max_new_tokens)
     else:
-        found = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows)
+        answers = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows)
     return [
         Answered(row.text, row.cluster, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
-        for prompt, ids, (row, label) in zip(prompts, found, rows, strict=True)
+        for prompt, ids, (row, label) in zip(prompts, answers, rows, strict=True)
     ]
 
 
@@ -98,13 +100,13 @@ def measure_baseline(
 ) -> Baseline:
     """The baseline from the unsteered answers by set: the share that shows the trait among the answers that show either class. 0 without
     answers."""
-    together = [one for ones in answers.values() for one in ones]
+    together = [answer for ones in answers.values() for answer in ones]
     return Baseline(_share(classifier, together), {name: _share(classifier, ones) for name, ones in answers.items()}, set_of)
 
 
 def _share(classifier: TraitClassifier, answers: Sequence[Answered]) -> float:
     if not answers:
         return 0.0
-    p_N3 = classifier.probabilities([one.text for one in answers], [one.prompt for one in answers])
+    p_N3 = classifier.probabilities([answer.text for answer in answers], [answer.prompt for answer in answers])
     positive, negative = (float(p_N3[:, label].sum()) for label in (POSITIVE, NEGATIVE))
     return round(positive / (positive + negative), 4)

@@ -96,12 +96,12 @@ class LocalJudge:
         """Returns scores in order; equal questions about equal answers are asked once."""
         for kind in self._kinds:
             self._read(kind, [item for item in items if item.text.strip() or kind == "trait"])
-        found = []
+        scores = []
         for item in items:
             kinds = self._kinds if item.text.strip() else ("trait",)
-            found.append(combined(item, {kind: self._known[_key(kind, item)] for kind in kinds}))
+            scores.append(combined(item, {kind: self._known[_key(kind, item)] for kind in kinds}))
         self._tally["items"] += len(items)
-        return found
+        return scores
 
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
         """Runs `score` at once and returns its result, because the judge runs on the device that generates."""
@@ -130,11 +130,11 @@ class LocalJudge:
     def _probabilities(self, prompts: Sequence[Sequence[int]], words: tuple[str, ...]) -> list[dict[str, float]]:
         tree = self._trees[words]
         if tree.splits:
-            found = []
+            distributions = []
             for prompt in prompts:
-                found.append(tree.probabilities(self._lm, prompt))
+                distributions.append(tree.probabilities(self._lm, prompt))
                 self._count_read(1)
-            return found
+            return distributions
         columns = [self._ids[word][0] for word in words]
         rows = next_token_log_probabilities(self._lm, prompts, columns, batch_rows=self._batch_rows, on_rows=self._count_read)
         return [{word: math.exp(value) for word, value in zip(words, row, strict=True)} for row in rows]
@@ -152,7 +152,7 @@ def _key(kind: Kind, item: JudgeItem) -> tuple[Kind, str, str]:
 
 def _parsed(probabilities: Mapping[str, float], values: Mapping[str, float]) -> Parsed:
     score, mass = expectation(probabilities, values)
-    likeliest = sorted(probabilities.items(), key=lambda one: (-one[1], one[0]))[:KEPT]
+    likeliest = sorted(probabilities.items(), key=lambda pair: (-pair[1], pair[0]))[:KEPT]
     top = {word: round(math.log(p), 4) for word, p in likeliest if p > 0}
     return Parsed(score, mass, top, failure=None if score is not None else "low_mass")
 

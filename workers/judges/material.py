@@ -46,10 +46,10 @@ class Material:
     @property
     def sets(self) -> dict[str, list[JudgedQuestion]]:
         """The questions by set, in order."""
-        found: dict[str, list[JudgedQuestion]] = {}
-        for one in questions_of(self.trait) if self.questions is None else self.questions:
-            found.setdefault(one["set"], []).append(one)
-        return found
+        by_set: dict[str, list[JudgedQuestion]] = {}
+        for question in questions_of(self.trait) if self.questions is None else self.questions:
+            by_set.setdefault(question["set"], []).append(question)
+        return by_set
 
     def asked(self, *, labelled: bool) -> list[tuple[Prompted, str]]:
         """The prompts that the model answers unsteered, each with its label: the trait's prompts if `labelled`, some of each set, and unrelated
@@ -57,9 +57,12 @@ class Material:
         asked = labelled_rows(self.trait) if labelled else []
         for name, questions in self.sets.items():
             some = spread(questions, MOST_QUESTIONS)
-            asked += [(_prompted(one["question"], one["system_prompt"], one["cluster"]), f"set {name}") for one in some]
+            asked += [
+                (_prompted(question["question"], question["system_prompt"], question["cluster"]), f"set {name}")
+                for question in some
+            ]
         unrelated = spread(self.trait.get("unrelated") or (), MOST_UNRELATED)
-        return asked + [(_prompted(one["question"], None, one.get("cluster")), "unrelated") for one in unrelated]
+        return asked + [(_prompted(question["question"], None, question.get("cluster")), "unrelated") for question in unrelated]
 
 
 def labelled_rows(trait: TraitDataset) -> list[tuple[Prompted, str]]:
@@ -73,21 +76,21 @@ def questions_of(trait: TraitDataset) -> list[JudgedQuestion]:
     """The trait's questions, each with its `set`: selection, test, paraphrases."""
     listed: list[JudgedQuestion] = [
         {
-            "question": one["question"],
-            "system_prompt": one.get("system_prompt"),
-            "cluster": one.get("cluster") or one["question"],
-            "set": one.get("split") or "test",
+            "question": question["question"],
+            "system_prompt": question.get("system_prompt"),
+            "cluster": question.get("cluster") or question["question"],
+            "set": question.get("split") or "test",
         }
-        for one in trait["steering"]["questions"]
+        for question in trait["steering"]["questions"]
     ]
     rephrased: list[JudgedQuestion] = [
         {
-            "question": one["question"],
+            "question": paraphrase["question"],
             "system_prompt": None,
-            "cluster": one.get("cluster") or one["question"],
+            "cluster": paraphrase.get("cluster") or paraphrase["question"],
             "set": "paraphrases",
         }
-        for one in trait.get("paraphrases") or ()
+        for paraphrase in trait.get("paraphrases") or ()
     ]
     return listed + rephrased
 

@@ -71,7 +71,7 @@ class OpenAIJudge:
         unusable. Finished scores are remembered, so that a second try requests only the rest."""
         asked = [{kind: self._ask(kind, item) for kind in self._kinds_for(item)} for item in items]
         try:
-            found = [
+            scores = [
                 combined(item, {kind: future.result() for kind, future in row.items()})
                 for item, row in zip(items, asked, strict=True)
             ]
@@ -84,7 +84,7 @@ class OpenAIJudge:
             raise
         with self._lock:
             self._counts["items"] += len(items)
-        return found
+        return scores
 
     def submit(self, items: Sequence[JudgeItem]) -> Future[list[Score]]:
         """Starts `score` in parallel with the caller's own work."""
@@ -111,7 +111,7 @@ class OpenAIJudge:
                 future = self._asked[key] = self._requests.submit(self._reply, kind, item)
             except RuntimeError:  # no executor takes work after its shutdown
                 raise TransientFault(f"the judge {self._endpoint.name} was closed") from None
-        future.add_done_callback(lambda one: self._forget_failed(key, one))
+        future.add_done_callback(lambda ended: self._forget_failed(key, ended))
         return future
 
     def _forget_failed(self, key: tuple[str, ...], future: Future[Parsed]) -> None:
@@ -155,11 +155,11 @@ class OpenAIJudge:
         """Whether the word is among the alternatives when requested. A model that splits the word cannot offer it as a token."""
         asked = f"the number {word}" if scale == "numbers" else f"the letter {word}"
         try:
-            found = parse(self._endpoint.ask(probe(asked)), {word: 1.0})
+            parsed = parse(self._endpoint.ask(probe(asked)), {word: 1.0})
         except RequestRefused as refused:
             raise JobFault(
                 "judge_unusable",
                 f"The judge {self._endpoint.name} refuses a request for one token with 20 top_logprobs ({refused}). "
                 "Its endpoint or model does not support that. Name another judge.",
             ) from refused
-        return word in {token.strip() for token in found.top}
+        return word in {token.strip() for token in parsed.top}

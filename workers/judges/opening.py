@@ -34,15 +34,15 @@ class Responded(Protocol):
     def response_ids(self) -> Sequence[int]: ...
 
 
-def response_of(one: Responded) -> ClassResponse:
+def response_of(example: Responded) -> ClassResponse:
     """The example in the form of a line of responses.jsonl, with the fields that the reference judge uses."""
     return {
-        "class": "positive" if one.positive else "negative",
-        "prompt": one.prompt,
-        "system_prompt": one.system_prompt,
-        "cluster": one.cluster,
-        "response": one.response,
-        "response_ids": list(one.response_ids),
+        "class": "positive" if example.positive else "negative",
+        "prompt": example.prompt,
+        "system_prompt": example.system_prompt,
+        "cluster": example.cluster,
+        "response": example.response,
+        "response_ids": list(example.response_ids),
     }
 
 

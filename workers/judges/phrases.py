@@ -36,8 +36,8 @@ _FOUND = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(PHRASES, key=
 
 def phrase_in(text: str) -> str | None:
     """The first phrase of the list at the beginning of the answer; None if there is none."""
-    found = _FOUND.search(" ".join(text.replace("\u2019", "'").lower().split())[:OPENING])
-    return None if found is None else found[0]
+    match = _FOUND.search(" ".join(text.replace("\u2019", "'").lower().split())[:OPENING])
+    return None if match is None else match[0]
 
 
 class PhraseJudge:
@@ -68,12 +68,12 @@ class PhraseJudge:
 
     def score(self, items: Sequence[JudgeItem]) -> list[Score]:
         """Returns scores in order; `raw` keeps the phrase and the evidence of the judge of coherence."""
-        found = []
+        scores = []
         for item, score in zip(items, self._beside.score(items), strict=True):
             phrase = phrase_in(item.text)
             self._tally["with a phrase"] += phrase is not None
-            found.append(replace(score, trait=0.0 if phrase is None else 100.0, raw={**score.raw, "phrase": phrase}))
-        return found
+            scores.append(replace(score, trait=0.0 if phrase is None else 100.0, raw={**score.raw, "phrase": phrase}))
+        return scores
 
     def submit(self, items: Sequence[JudgeItem]) -> "Future[list[Score]]":
         """Runs `score` at once and returns its result."""

@@ -57,8 +57,8 @@ class Preparing:
     def kept_classifier(self) -> FittedDocument | None:
         """The classifier that an earlier attempt stored, or None."""
         stored = self._context.cell(f"{self._prefix}/classifier")
-        found: FittedDocument | None = None if stored is None else json.loads(stored)
-        return found
+        classifier: FittedDocument | None = None if stored is None else json.loads(stored)
+        return classifier
 
     def keep_classifier(self, fitted: FittedDocument) -> None:
         """Stores the classifier for later attempts."""
@@ -103,10 +103,10 @@ class _KeptScores:
                 fresh = any(names[row] not in self._known for row in piece)
                 if fresh:
                     # the count stays: reporting it raises where the job must stop
-                    found = likelihoods(
+                    log_likelihoods = likelihoods(
                         self._lm, self._batch_rows, piece, on_rows=lambda _rows: self._context.progress(self._done)
                     )
-                    self._fresh |= zip([names[row] for row in piece], found, strict=True)
+                    self._fresh |= zip([names[row] for row in piece], log_likelihoods, strict=True)
                     self._known |= self._fresh
                 self._done += sum(len(text) for _, text in piece)
                 if (

@@ -59,7 +59,7 @@ def messages(kind: Kind, item: JudgeItem, trait: TraitDataset, scale: Scale) -> 
     elif kind == "relevance":
         user = f"{_RELEVANCE}\n\nThe question:\n{shown['question']}\n\nThe answer:\n{shown['answer']}\n\nReply with A or B."
     elif template := trait["steering"].get("eval_prompt"):
-        own = re.sub(r"\{(question|answer)\}", lambda found: shown[found[1]], template)
+        own = re.sub(r"\{(question|answer)\}", lambda match: shown[match[1]], template)
         if "{answer}" not in template:
             own = f"{own}\n\nThe answer:\n{shown['answer']}"
         user = f"{own}\n\n{_ENDS[scale]}"

@@ -80,7 +80,7 @@ class Ranking:
     def _ranked(self, text: Ids, fitting: Sequence[int]) -> list[tuple[float, int]]:
         """All computed (likelihood of the opening, index of the prompt), best first."""
         read = self._read.get(text[:OPENING], {})
-        return sorted(((read[number], number) for number in fitting if number in read), key=lambda one: (-one[0], one[1]))
+        return sorted(((read[number], number) for number in fitting if number in read), key=lambda pair: (-pair[0], pair[1]))
 
 
 def is_beaten(opening: float, length: int, best: float) -> bool:

@@ -84,8 +84,8 @@ class Reach:
         return self._client.send(request, stream=True)
 
     def _addresses(self) -> list[str]:
-        found = looked_up(self._host)
-        wrong = None if self._allowed is None else refused(self._host, found, self._allowed)
+        addresses = looked_up(self._host)
+        wrong = None if self._allowed is None else refused(self._host, addresses, self._allowed)
         if wrong is not None:
             raise JobFault(
                 "judge_private_address",
@@ -93,15 +93,15 @@ class Reach:
                 f'administrator deletes the judge and adds it again with "options": {{"private_hosts": ["{self._host}"]}}; what was '
                 "generated is kept and can be rescored.",
             )
-        return found
+        return addresses
 
 
 def _proxy(url: httpx2.URL) -> str | None:
     """The proxy that the environment (HTTPS_PROXY, NO_PROXY and similar variables) names for the address; NO_PROXY may name a port as well."""
     proxies = urllib.request.getproxies()
-    found = proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
     host = f"[{url.host}]" if ":" in url.host else url.host
     port = url.port or (443 if url.scheme == "https" else 80)
-    if not found or any(map(urllib.request.proxy_bypass, (url.host, f"{host}:{port}"))):
+    if not proxy or any(map(urllib.request.proxy_bypass, (url.host, f"{host}:{port}"))):
         return None
-    return found if "://" in found else f"http://{found}"
+    return proxy if "://" in proxy else f"http://{proxy}"

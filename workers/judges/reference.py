@@ -77,11 +77,13 @@ class ReferenceJudge:
         elicited = not stored or (not material.given and are_cut(stored, material.max_new_tokens))
         asked = material.asked(labelled=elicited or material.given)
         own = elicit(lm, asked, max_new_tokens=material.max_new_tokens, batch_rows=batch_rows, preparing=preparing)
-        shown = [one for one in own if one.label in CLASSES]
+        shown = [answer for answer in own if answer.label in CLASSES]
         labelled = shown if elicited else stored
         try:
-            fitted = _fit_classifier(labelled, [one.text for one in own if one.label == "unrelated"], preparing)
-            texts = ([(one.prompt_ids, one.ids) for one in shown or labelled if one.label == name] for name in CLASSES)
+            fitted = _fit_classifier(labelled, [answer.text for answer in own if answer.label == "unrelated"], preparing)
+            texts = (
+                [(answer.prompt_ids, answer.ids) for answer in shown or labelled if answer.label == name] for name in CLASSES
+            )
             scale = fit_scale(lm, *texts, batch_rows=batch_rows, seed=SEED, preparing=preparing)
         except ValueError as error:
             raise JobFault(
@@ -155,7 +157,7 @@ class ReferenceJudge:
 
     def _scores(self, items: Sequence[JudgeItem], readings: Sequence[Reading]) -> list[Score]:
         classes = self._classifier.probabilities([item.text for item in items], [item.question for item in items])
-        found = []
+        scores = []
         for item, reading, row in zip(items, readings, classes, strict=True):
             p = [round(float(value), 4) for value in row]
             empty = not item.text.strip()
@@ -171,15 +173,15 @@ class ReferenceJudge:
             if coherence is None:
                 raw["failures"] = {"coherence": NO_SCALE if reading.log_likelihood is not None else "does not fit the context"}
                 self._tally["failures"] += 1
-            found.append(Score(round(trait, 2), coherence, None, raw))
+            scores.append(Score(round(trait, 2), coherence, None, raw))
         self._tally["items"] += len(items)
-        return found
+        return scores
 
 
 def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Material) -> Baseline:
     """Measures the baseline. A question in two sets counts for the first."""
     sets = material.sets
-    answers = {name: [one for one in own if one.label == f"set {name}"] for name in sets}
+    answers = {name: [answer for answer in own if answer.label == f"set {name}"] for name in sets}
     set_of = {row["question"]: name for name in reversed(list(sets)) for row in sets[name]}
     return measure_baseline(classifier, answers, set_of)
 
@@ -189,7 +191,11 @@ def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], prep
     if stored is not None:
         return Fitted.from_json(stored)
     names = {"positive": POSITIVE, "negative": NEGATIVE}
-    said = [Example(one.text, one.prompt, names[str(one.label)], one.cluster) for one in labelled if one.text.strip()]
+    said = [
+        Example(answer.text, answer.prompt, names[str(answer.label)], answer.cluster)
+        for answer in labelled
+        if answer.text.strip()
+    ]
     fitted = fit(said, neither_of(said, unrelated, seed=SEED), seed=SEED)
     if preparing is not None:
         preparing.keep_classifier(fitted.to_json())
@@ -198,7 +204,7 @@ def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], prep
 
 def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
     """The facts of the fit that a reader of the scores needs."""
-    counts = Counter(str(one.label) for one in labelled if one.text.strip())
+    counts = Counter(str(answer.label) for answer in labelled if answer.text.strip())
     warnings = []
     told = fitted.held_out
     if not told.tells_apart:

@@ -75,10 +75,10 @@ def _top_of(logprobs: Json) -> dict[str, float]:
         return {}
     try:
         listed = logprobs["content"][0]["top_logprobs"]
-        found = {str(one["token"])[:50]: float(one["logprob"]) for one in listed[:50]}
+        top = {str(alternative["token"])[:50]: float(alternative["logprob"]) for alternative in listed[:50]}
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
-    return {token: logprob for token, logprob in found.items() if not logprob < -1000}
+    return {token: logprob for token, logprob in top.items() if not logprob < -1000}
 
 
 def combined(item: JudgeItem, said: Mapping[Kind, Parsed]) -> Score:

@@ -58,14 +58,14 @@ class TraitClassifier:
 
     def probabilities(self, texts: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Returns [N, 3]: positive, negative, neither. A row depends on its own text and prompt alone."""
-        found = np.empty((len(texts), 3))
+        rows = np.empty((len(texts), 3))
         words_3T, shape_3S = self.weights[:, : len(self.terms)], self.weights[:, len(self.terms) :]
         for row, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
             columns = [self.terms[term] for term in _terms(text, prompt) if term in self.terms]
             logits = words_3T[:, columns].sum(1) + (shape_3S * _shape(text, self.known_pairs)).sum(1) + self.bias
             powers = np.exp(logits - logits.max())
-            found[row] = powers / powers.sum()
-        return found
+            rows[row] = powers / powers.sum()
+        return rows
 
     def to_json(self) -> ClassifierDocument:
         """The whole classifier as JSON values; `from_json` gives an equal classifier."""
@@ -109,21 +109,21 @@ def fit(labelled: Sequence[Example], neither: Sequence[Example], *, seed: int = 
     Raises ValueError when a class has no responses. Where the clusters are too few to hold any out, no response is left out.
     """
     for label, name in ((POSITIVE, "positive"), (NEGATIVE, "negative")):
-        if not any(one.label == label for one in labelled):
+        if not any(example.label == label for example in labelled):
             raise ValueError(f"no {name} response with any text")
     unseen = _held_out(labelled, neither, seed)
     left_out: list[int] = []
     right: list[bool] = []
-    for index, (one, row) in enumerate(zip(labelled, unseen, strict=True)):
+    for index, (example, row) in enumerate(zip(labelled, unseen, strict=True)):
         if row is not None:
-            own, other = row[one.label], row[1 - one.label]
+            own, other = row[example.label], row[1 - example.label]
             right.append(bool(own > other))
             if other > 0.5:
                 left_out.append(index)
-    told = held_out(right, [one.cluster for one, row in zip(labelled, unseen, strict=True) if row is not None])
-    kept = [one for index, one in enumerate(labelled) if index not in set(left_out)]
-    if min(sum(one.label == label for one in kept) for label in (POSITIVE, NEGATIVE)) * 2 < min(
-        sum(one.label == label for one in labelled) for label in (POSITIVE, NEGATIVE)
+    told = held_out(right, [example.cluster for example, row in zip(labelled, unseen, strict=True) if row is not None])
+    kept = [example for index, example in enumerate(labelled) if index not in set(left_out)]
+    if min(sum(example.label == label for example in kept) for label in (POSITIVE, NEGATIVE)) * 2 < min(
+        sum(example.label == label for example in labelled) for label in (POSITIVE, NEGATIVE)
     ):
         kept, left_out = list(labelled), []  # the classes do not differ, so the predictions cannot tell which labels are wrong
     return Fitted(_fit([*kept, *neither]), told, tuple(left_out))
@@ -134,45 +134,45 @@ def _held_out(labelled: Sequence[Example], neither: Sequence[Example], seed: int
 
     Runs of a few of its words may stand in texts pieced together, which are labelled neither and so favour no class.
     """
-    clusters = sorted({one.cluster for one in labelled})
+    clusters = sorted({example.cluster for example in labelled})
     random.Random(seed).shuffle(clusters)
     fold = {cluster: place % FOLDS for place, cluster in enumerate(clusters)}
-    found: list[NDArray[np.float64] | None] = [None] * len(labelled)
+    probabilities: list[NDArray[np.float64] | None] = [None] * len(labelled)
     for number in range(FOLDS):
-        train = [one for one in labelled if fold[one.cluster] != number]
-        test = [index for index, one in enumerate(labelled) if fold[one.cluster] == number]
-        if not test or len({one.label for one in train}) < 2:
+        train = [example for example in labelled if fold[example.cluster] != number]
+        test = [index for index, example in enumerate(labelled) if fold[example.cluster] == number]
+        if not test or len({example.label for example in train}) < 2:
             continue
-        made = _fit([*train, *(one for one in neither if fold.get(one.cluster) != number)])
+        made = _fit([*train, *(example for example in neither if fold.get(example.cluster) != number)])
         rows = made.probabilities([labelled[i].text for i in test], [labelled[i].prompt for i in test])
         for index, row in zip(test, rows, strict=True):
-            found[index] = row
-    return found
+            probabilities[index] = row
+    return probabilities
 
 
 def _fit(examples: Sequence[Example]) -> TraitClassifier:
-    documents = [_terms(one.text, one.prompt) for one in examples]
+    documents = [_terms(example.text, example.prompt) for example in examples]
     counts: dict[str, int] = {}
     for terms in documents:
         for term in terms:
             counts[term] = counts.get(term, 0) + 1
     columns = {term: column for column, term in enumerate(sorted(term for term, count in counts.items() if count > 1))}
     owners: dict[Pair, set[str]] = {}
-    for one in examples:
-        if one.label != NEITHER:
-            for pair in _pairs(one.text):
-                owners.setdefault(pair, set()).add(one.cluster)
+    for example in examples:
+        if example.label != NEITHER:
+            for pair in _pairs(example.text):
+                owners.setdefault(pair, set()).add(example.cluster)
     rows, places = [], []
     shape = np.empty((len(examples), len(SHAPE)))
-    for row, (one, terms) in enumerate(zip(examples, documents, strict=True)):
-        found = [columns[term] for term in terms if term in columns]
-        rows += [row] * len(found)
-        places += found
-        shape[row] = _shape(one.text, {pair for pair in _pairs(one.text) if owners.get(pair, set()) - {one.cluster}})
+    for row, (example, terms) in enumerate(zip(examples, documents, strict=True)):
+        term_columns = [columns[term] for term in terms if term in columns]
+        rows += [row] * len(term_columns)
+        places += term_columns
+        shape[row] = _shape(example.text, {pair for pair in _pairs(example.text) if owners.get(pair, set()) - {example.cluster}})
     words = csr_matrix((np.ones(len(rows)), (rows, places)), shape=(len(examples), len(columns)))
     with one_thread():
         model = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-6, max_iter=2000)
-        model.fit(hstack([words, csr_matrix(shape)]).tocsr(), [one.label for one in examples])
+        model.fit(hstack([words, csr_matrix(shape)]).tocsr(), [example.label for example in examples])
     return TraitClassifier(columns, frozenset(owners), _short(model.coef_), _short(model.intercept_))
 
 
@@ -184,17 +184,17 @@ def _short(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _terms(text: str, prompt: str) -> list[str]:
     """Words and neighbouring pairs, each once, sorted; the prompt's words leave gaps, and pairs do not span a gap."""
     masked = {word for word in words_of(prompt) if word[0].isalnum()}
-    found: set[str] = set()
+    terms: set[str] = set()
     before = None
     for word in words_of(text):
         if word in masked:
             before = None
             continue
-        found.add(word)
+        terms.add(word)
         if before is not None:
-            found.add(f"{before} {word}")
+            terms.add(f"{before} {word}")
         before = word
-    return sorted(found)
+    return sorted(terms)
 
 
 def _pairs(text: str) -> set[Pair]:
@@ -222,10 +222,10 @@ def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int
     spoilt response keeps its cluster, so that holding out the cluster holds it out too; a text pieced together has none.
     """
     rng = random.Random(seed)
-    found = [Example("", "", NEITHER, "")] * EMPTY
-    for one in said:
+    examples = [Example("", "", NEITHER, "")] * EMPTY
+    for example in said:
         for spoil in (shuffled, looped, looped):
-            found.append(Example(" ".join(spoil(words_of(one.text), rng)), one.prompt, NEITHER, one.cluster))
-    texts = [words_of(one.text) for one in said]
-    found += [Example(" ".join(pieced(texts, rng)), "", NEITHER, "") for _ in range(len(said) // 2)]
-    return found + [Example(text, "", NEITHER, "") for text in other_texts]
+            examples.append(Example(" ".join(spoil(words_of(example.text), rng)), example.prompt, NEITHER, example.cluster))
+    texts = [words_of(example.text) for example in said]
+    examples += [Example(" ".join(pieced(texts, rng)), "", NEITHER, "") for _ in range(len(said) // 2)]
+    return examples + [Example(text, "", NEITHER, "") for text in other_texts]

@@ -54,12 +54,12 @@ def answer_all(
     size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
     cells = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
     kept = {cell: keeper.cell(f"{prefix}/{cell:03d}") for cell in range(len(cells))}
-    found: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
-    missing = [cell for cell in range(len(cells)) if cell not in found]
+    by_cell: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
+    missing = [cell for cell in range(len(cells)) if cell not in by_cell]
     together = max(1, rows // size)  # cells are the unit of resuming; a batch takes as many of them as fit
     for batch in (missing[i : i + together] for i in range(0, len(missing), together)):
         which = [index for cell in batch for index in cells[cell]]
-        done = sum(len(cells[cell]) for cell in found) * new_tokens
+        done = sum(len(cells[cell]) for cell in by_cell) * new_tokens
         try:
             generated = iter(work.generate(which, rows, done))
         except Exception:
@@ -67,9 +67,9 @@ def answer_all(
                 on_fault(which)
             raise
         for cell in batch:
-            found[cell] = [next(generated) for _ in cells[cell]]
-            keeper.commit_cell(f"{prefix}/{cell:03d}", json.dumps(found[cell], separators=(",", ":")).encode())
-        keeper.progress(sum(len(cells[cell]) for cell in found) * new_tokens)
+            by_cell[cell] = [next(generated) for _ in cells[cell]]
+            keeper.commit_cell(f"{prefix}/{cell:03d}", json.dumps(by_cell[cell], separators=(",", ":")).encode())
+        keeper.progress(sum(len(cells[cell]) for cell in by_cell) * new_tokens)
         keeper.may_yield()
     metrics = {
         "generation_batch_rows": min(rows, together * size, len(prompts)),
@@ -77,7 +77,7 @@ def answer_all(
         "halvings": work.counts.halvings,
         "near_ties_settled": work.counts.settled_alone,
     }
-    answers = [answer for cell in range(len(cells)) for answer in found[cell]]
+    answers = [answer for cell in range(len(cells)) for answer in by_cell[cell]]
     if missing:
         metrics |= routing_flips(lm, [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
     return answers, metrics
@@ -111,7 +111,7 @@ class _Answering:
 
         so_far: dict[int, list[int]] = {}
         try:
-            found = generate_greedy(
+            generated = generate_greedy(
                 self._lm, [self._prompts[which[place]] for place in open_], max_new_tokens=self._new_tokens, batch_rows=rows,
                 on_step=step, counts=self.counts, so_far=so_far,
                 begun={at: begun[place] for at, place in enumerate(open_) if place in begun},
@@ -120,7 +120,7 @@ class _Answering:
             if self._exact and not isinstance(error, Exception):  # the job must stop here
                 self._keep({which[place]: [*begun.get(place, ()), *so_far.get(at, ())] for at, place in enumerate(open_)})
             raise
-        answers = dict(zip(open_, found, strict=True)) | {place: begun[place] for place in whole}
+        answers = dict(zip(open_, generated, strict=True)) | {place: begun[place] for place in whole}
         return [answers[place] for place in range(len(which))]
 
     def _keep(self, answers: dict[int, list[int]]) -> None:

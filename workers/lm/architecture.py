@@ -114,40 +114,43 @@ def find_layout(model: nn.Module, structure: Structure | None = None) -> Layout:
         if key is None:
             raise ModelFault("unknown_architecture", f"No small twin of {type(model).__name__} has blocks of the kind {kind}.")
         keys.append(key)
-    found = [structure.blocks[key] for key in keys]
+    block_structures = [structure.blocks[key] for key in keys]
     norm = None if structure.final_norm is None else decoder.get_submodule(structure.final_norm)
     return Layout(
         decoder,
         norm,
-        tuple(_sites(block, one) for block, one in zip(blocks, found, strict=True)),
-        tuple(_scales(block, one) for block, one in zip(blocks, found, strict=True)),
-        tuple(_flat(one) for one in found),
-        tuple(_terms(block, one, key) for block, one, key in zip(blocks, found, keys, strict=True)),
+        tuple(_sites(block, block_structure) for block, block_structure in zip(blocks, block_structures, strict=True)),
+        tuple(_scales(block, block_structure) for block, block_structure in zip(blocks, block_structures, strict=True)),
+        tuple(_flat(block_structure) for block_structure in block_structures),
+        tuple(
+            _terms(block, block_structure, key)
+            for block, block_structure, key in zip(blocks, block_structures, keys, strict=True)
+        ),
         structure,
         first_few(dict.fromkeys(type(block).__name__ for block in blocks), limit=4),
         int(text_config(decoder).hidden_size),
     )
 
 
-def _sites(block: nn.Module, found: BlockStructure) -> dict[str, nn.Module]:
-    return {"residual": block} | {name: block.get_submodule(path) for name, (path, _) in found.components().items()}
+def _sites(block: nn.Module, structure: BlockStructure) -> dict[str, nn.Module]:
+    return {"residual": block} | {name: block.get_submodule(path) for name, (path, _) in structure.components().items()}
 
 
-def _scales(block: nn.Module, found: BlockStructure) -> dict[str, float]:
-    return {name: _value(block, scale) for name, (_, scale) in found.components().items() if scale}
+def _scales(block: nn.Module, structure: BlockStructure) -> dict[str, float]:
+    return {name: _value(block, scale) for name, (_, scale) in structure.components().items() if scale}
 
 
-def _flat(found: BlockStructure) -> frozenset[str]:
-    flat = {path for one in found.addends for path in one.flat}
-    return frozenset(name for name, (path, _) in found.components().items() if path in flat)
+def _flat(structure: BlockStructure) -> frozenset[str]:
+    flat = {path for addend in structure.addends for path in addend.flat}
+    return frozenset(name for name, (path, _) in structure.components().items() if path in flat)
 
 
-def _terms(block: nn.Module, found: BlockStructure, kind: str) -> Terms:
+def _terms(block: nn.Module, structure: BlockStructure, kind: str) -> Terms:
     return Terms(
-        tuple(block.get_submodule(one.path) for one in found.addends),
-        tuple(_value(block, one.scale) for one in found.addends),
-        tuple(one.path for one in found.addends),
-        _value(block, found.kept),
+        tuple(block.get_submodule(addend.path) for addend in structure.addends),
+        tuple(_value(block, addend.scale) for addend in structure.addends),
+        tuple(addend.path for addend in structure.addends),
+        _value(block, structure.kept),
         kind,
     )
 

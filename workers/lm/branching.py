@@ -57,13 +57,13 @@ class Branching:
         """Returns the work below a node that is computed apart (or the root): the tails as (stop, rows), and the nodes computed apart next."""
         tails, inner, todo = [], [], list(reversed(node.children))
         while todo:
-            one = todo.pop()
-            if one.apart[node.depth]:
-                inner.append(one)
+            descendant = todo.pop()
+            if descendant.apart[node.depth]:
+                inner.append(descendant)
                 continue
-            if one.ends:
-                tails.append((one.stop, one.ends))
-            todo.extend(reversed(one.children))
+            if descendant.ends:
+                tails.append((descendant.stop, descendant.ends))
+            todo.extend(reversed(descendant.children))
         return tails, inner
 
 

@@ -37,10 +37,10 @@ def divergences(
     for prompt, answer, pushes in rows:
         lm.check_ids([*prompt, *answer])
         check_pushes(lm, pushes)
-    found = [np.zeros(len(answer)) for _, answer, _ in rows]
+    kls = [np.zeros(len(answer)) for _, answer, _ in rows]
     computed = [index for index, (_, answer, pushes) in enumerate(rows) if len(answer) and pushes]
     if not computed:
-        return found
+        return kls
     order = sorted(computed, key=lambda i: (-len(rows[i][0]) - len(rows[i][1]), tuple(rows[i][0]), tuple(rows[i][1]), i))
     every_push = [push for _, _, pushes in rows for push in pushes]
     bank = VectorBank(lm, every_push)
@@ -54,8 +54,8 @@ def divergences(
 
         # a batch of n steered rows needs at most n base rows
         for index, values in zip(order, with_halving(run, order, max(1, batch_rows // 2)), strict=True):
-            found[index] = values
-    return found
+            kls[index] = values
+    return kls
 
 
 def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> list[np.ndarray]:
@@ -64,15 +64,15 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
         bases.setdefault((tuple(prompt), tuple(answer)), len(rows) + len(bases))
     whole: list[Texted] = [*rows, *((prompt, answer, ()) for prompt, answer in bases)]
     logits = _logits(lm, hooks, bank, whole)
-    found = []
+    kls = []
     for row, (prompt, answer, _) in enumerate(rows):
         base = logits[bases[tuple(prompt), tuple(answer)]]
         if not torch.isfinite(base).all():
             raise ModelFault(
                 "activations_not_finite", "The unsteered model's logits are not finite, so there is nothing to compare with."
             )
-        found.append(_kl(logits[row], base))
-    return found
+        kls.append(_kl(logits[row], base))
+    return kls
 
 
 def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:

@@ -58,9 +58,9 @@ def _check_folder(folder: Path) -> None:
             f"with merge_and_unload() and save_pretrained(NEW), or remove {ADAPTER} to measure the base model.",
         )
     if not (folder / "config.json").is_file():
-        found = first_few(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+        names = first_few(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise ModelFault(
-            "not_a_model_folder", f"{folder} has no config.json (found: {found}). Give a folder in the Hugging Face layout."
+            "not_a_model_folder", f"{folder} has no config.json (found: {names}). Give a folder in the Hugging Face layout."
         )
     _check_links(folder)
     weight_files(folder)

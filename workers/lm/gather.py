@@ -76,16 +76,16 @@ def gather_rows(
     for row in ids:
         lm.check_ids(row)
     windows = {str(position): [example.window(position) for example in examples] for position in positions}
-    kept = {name: [i for i, window in enumerate(found) if window] for name, found in windows.items()}
+    kept = {name: [i for i, window in enumerate(by_example) if window] for name, by_example in windows.items()}
     plan = plan_for(lm, ids, pass_tokens=pass_tokens)
     sums = _Sums(lm, windows, kept, components, layers)
     ends = [len(row) for row in ids]
     done = 0
 
-    def forward(one: Pass, inputs: Inputs) -> None:
+    def forward(pass_: Pass, inputs: Inputs) -> None:
         nonlocal done
-        sums.add(one, inputs)
-        done += sum(ends[row] == segment.stop for segment in one.segments for row in segment.rows)
+        sums.add(pass_, inputs)
+        done += sum(ends[row] == segment.stop for segment in pass_.segments for row in segment.rows)
         if on_batch is not None:
             on_batch(done)
 
@@ -115,33 +115,33 @@ class _Sums:
         layers: Sequence[int],
     ) -> None:
         self._lm, self._windows, self._components, self._layers = lm, windows, components, layers
-        self._place = {name: {example: place for place, example in enumerate(found)} for name, found in kept.items()}
+        self._place = {name: {example: place for place, example in enumerate(examples)} for name, examples in kept.items()}
         self.values: dict[Site, Tensor] = {
-            (name, component, layer): torch.zeros(len(found), lm.layout.width(component, layer) if found else 0)
-            for name, found in kept.items()
+            (name, component, layer): torch.zeros(len(examples), lm.layout.width(component, layer) if examples else 0)
+            for name, examples in kept.items()
             for component in components
             for layer in layers
         }
 
-    def add(self, one: Pass, inputs: Inputs) -> None:
+    def add(self, pass_: Pass, inputs: Inputs) -> None:
         """Runs a pass and adds its parts of the windows. A pass that holds no part runs only where others follow it, for its keys and values."""
-        parts = self._parts(one)
+        parts = self._parts(pass_)
         if not parts:
-            if one.kept:
+            if pass_.kept:
                 fill(self._lm, inputs, max(self._layers))
             return
-        weights_BWT, places = _weights(one, parts)
+        weights_BWT, places = _weights(pass_, parts)
         weights_BWT = weights_BWT.to(self._lm.device)
-        found: dict[tuple[str, int], Tensor] = {}
+        on_device: dict[tuple[str, int], Tensor] = {}
 
         def read(layer: int, component: str, tensor_BTD: Tensor) -> None:
-            found[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float())
+            on_device[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float())
 
         with reading_once(self._lm, dict.fromkeys(self._components, read), self._layers), torch.no_grad():
             self._lm.layout.decoder(**inputs)
-        sums = _to_host(found)
+        sums = _to_host(on_device)
         for (component, layer), sums_BWD in sums.items():
-            _check_finite(sums_BWD, one, layer, component)
+            _check_finite(sums_BWD, pass_, layer, component)
         added = []
         for name, pairs in _by_position(parts, places).items():
             rows_M, slots_M = torch.tensor([(self._place[name][example], slot) for example, slot in pairs]).T
@@ -149,41 +149,41 @@ class _Sums:
         for values_ND, rows_M, sums_MD in added:  # in place, and last: a pass that ran out of memory earlier can be repeated
             values_ND.index_add_(0, rows_M, sums_MD)
 
-    def _parts(self, one: Pass) -> dict[_Part, list[tuple[str, int]]]:
+    def _parts(self, pass_: Pass) -> dict[_Part, list[tuple[str, int]]]:
         """The parts of windows in a pass, each with its (position, example) pairs."""
-        found: dict[_Part, list[tuple[str, int]]] = {}
-        for number, segment in enumerate(one.segments):
+        parts: dict[_Part, list[tuple[str, int]]] = {}
+        for number, segment in enumerate(pass_.segments):
             for name, windows in self._windows.items():
                 for example in segment.rows:
                     window = windows[example]
                     start, stop = max(window.start, segment.start), min(window.stop, segment.stop)
                     if start < stop:
                         part = _Part(number, start - segment.start, stop - segment.start, 1 / len(window))
-                        found.setdefault(part, []).append((name, example))
-        return found
+                        parts.setdefault(part, []).append((name, example))
+        return parts
 
 
-def _to_host(found: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
+def _to_host(on_device: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
     """The tensors [B, W, D] on the CPU, copied once for each D: every copy waits for the device, so a copy at each layer would stall it
     there."""
     by_width: dict[int, list[tuple[str, int]]] = {}
-    for site, sums_BWD in found.items():
+    for site, sums_BWD in on_device.items():
         by_width.setdefault(sums_BWD.shape[-1], []).append(site)
     copied = {
         site: sums_BWD
         for sites in by_width.values()
-        for site, sums_BWD in zip(sites, torch.stack([found[site] for site in sites]).cpu(), strict=True)
+        for site, sums_BWD in zip(sites, torch.stack([on_device[site] for site in sites]).cpu(), strict=True)
     }
-    return {site: copied[site] for site in found}
+    return {site: copied[site] for site in on_device}
 
 
-def _weights(one: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:
+def _weights(pass_: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:
     """Returns weights [B, W, T], which give the parts' sums when multiplied with [B, T, D], and each part's index in the flattened [B x W]."""
-    by_segment: list[list[_Part]] = [[] for _ in one.segments]
+    by_segment: list[list[_Part]] = [[] for _ in pass_.segments]
     for part in parts:
         by_segment[part.segment].append(part)
     most = max(map(len, by_segment))
-    weights_BWT = torch.zeros(len(by_segment), most, one.width)
+    weights_BWT = torch.zeros(len(by_segment), most, pass_.width)
     places: dict[_Part, int] = {}
     for segment, own in enumerate(by_segment):
         for number, part in enumerate(own):
@@ -196,19 +196,19 @@ def _by_position(
     parts: Mapping[_Part, Sequence[tuple[str, int]]], places: Mapping[_Part, int]
 ) -> dict[str, list[tuple[int, int]]]:
     """For each position the examples that have a part, with the part's index."""
-    found: dict[str, list[tuple[int, int]]] = {}
+    by_position: dict[str, list[tuple[int, int]]] = {}
     for part, owners in parts.items():
         for name, example in owners:
-            found.setdefault(name, []).append((example, places[part]))
-    return found
+            by_position.setdefault(name, []).append((example, places[part]))
+    return by_position
 
 
-def _check_finite(sums_BWD: Tensor, one: Pass, layer: int, component: str) -> None:
+def _check_finite(sums_BWD: Tensor, pass_: Pass, layer: int, component: str) -> None:
     if torch.isfinite(sums_BWD).all():
         return
     segment = int((~torch.isfinite(sums_BWD)).any(-1).any(-1).nonzero()[0, 0])
     raise ModelFault(
         "activations_not_finite",
-        f"{component} of layer {layer} is NaN or infinite for example {one.segments[segment].rows[0]} (counted from 0, positives first). In "
+        f"{component} of layer {layer} is NaN or infinite for example {pass_.segments[segment].rows[0]} (counted from 0, positives first). In "
         "float16 a massive dimension overflows beyond 65,504: use another dtype.",
     )

@@ -37,14 +37,14 @@ def generate_greedy(  # noqa: PLR0913 - progress callbacks and the state to resu
     prompt_too_long, token_out_of_range (before anything is computed), activations_not_finite, OutOfMemory.
     """
 
-    def rows_done(found: list[tuple[int, SteeredAnswer]]) -> None:
-        if not all(answer.finite for _, answer in found):
+    def rows_done(answered: list[tuple[int, SteeredAnswer]]) -> None:
+        if not all(answer.finite for _, answer in answered):
             raise ModelFault(
                 "activations_not_finite",
                 "The model's logits are not finite. In float16 a massive dimension overflows (beyond 65,504): use another dtype.",
             )
         if on_rows_done is not None:
-            on_rows_done([(index, [*first[index], *answer.ids]) for index, answer in found])
+            on_rows_done([(index, [*first[index], *answer.ids]) for index, answer in answered])
 
     first = [list((begun or {}).get(index, ())) for index in range(len(prompts))]
     answers = generate_steered(

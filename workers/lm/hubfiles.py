@@ -113,12 +113,12 @@ def fetch(model: HubModel, file: HubFile, *, token: str | None, advance: Callabl
                 http_get(url, out, resume_size=have, headers=headers, expected_size=file.size, tqdm_class=meter)
             out.flush()
             os.fsync(out.fileno())
-            found = content_hash(partial, file)
-            if found != file.hash:
+            digest = content_hash(partial, file)
+            if digest != file.hash:
                 partial.unlink()
                 raise ModelFault(
                     "corrupt_download",
-                    f"{file.name} of {model.name} arrived with the hash {found[:16]}; the hub announced "
+                    f"{file.name} of {model.name} arrived with the hash {digest[:16]}; the hub announced "
                     f"{file.hash[:16]}. The download was discarded. Try again; if this continues, ask the operator of the mirror.",
                 )
             partial.rename(blob)

@@ -61,7 +61,7 @@ class KeptPrompts:
     def run(
         self, chosen: Sequence[int], rows: Sequence[Sequence[int]], starts: Sequence[int], forward: Forward, *, most_rows: int
     ) -> None:
-        """Calls `forward(one, inputs)` for passes over the `chosen` rows. Each row is computed from `starts` on; the tokens before that are a
+        """Calls `forward(pass_, inputs)` for passes over the `chosen` rows. Each row is computed from `starts` on; the tokens before that are a
         kept prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
         segments = [Segment((row,), starts[row], len(rows[row])) for row in chosen]
         for group in groups_of(segments, most_rows=most_rows):
@@ -75,19 +75,19 @@ class KeptPrompts:
                 continue
             raise OutOfMemory(does_not_fit(failure, f"A pass of {len(group)} rows"))
 
-    def _pass(self, one: Pass, rows: Sequence[Sequence[int]], forward: Forward) -> None:
+    def _pass(self, pass_: Pass, rows: Sequence[Sequence[int]], forward: Forward) -> None:
         assert self._kept is not None
-        device, width = self._lm.device, one.width
-        own = [rows[segment.rows[0]] for segment in one.segments]
-        pairs = list(zip(own, one.segments, strict=True))
+        device, width = self._lm.device, pass_.width
+        own = [rows[segment.rows[0]] for segment in pass_.segments]
+        pairs = list(zip(own, pass_.segments, strict=True))
         ids = [list(row[s.start : s.stop]) + [self._lm.pad_id] * (width - len(s)) for row, s in pairs]
         before = [self._kept.columns[tuple(row[: s.start])] for row, s in pairs]
-        starts_N1 = torch.tensor([[s.start] for s in one.segments], device=device)
+        starts_N1 = torch.tensor([[s.start] for s in pass_.segments], device=device)
         positions_NT = starts_N1 + torch.arange(width, device=device)
         cache = _RowsCache(self._kept.layers, before, positions_NT)
         with rows_at(positions_NT):
             forward(
-                one,
+                pass_,
                 {
                     "input_ids": torch.tensor(ids, device=device),
                     # pads may lie past the context, where a model with learned positions has none
@@ -124,22 +124,22 @@ class _Filling:
         self._last: dict[int, Tensor] = {}
         self._tokens = 0
 
-    def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(self, pass_: Pass, inputs: Mapping[str, Any]) -> None:
         """Runs one pass and collects the keys and values of each segment. Keeps nothing of a pass that runs out of memory, which is repeated."""
         hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
         own: Mapping[int, KeysValues] = inputs["past_key_values"].own
-        room, last, found = self._room, dict[int, Tensor](), list[tuple[Segment, dict[int, KeysValues]]]()
-        for number, segment in enumerate(one.segments):
+        room, last, collected = self._room, dict[int, Tensor](), list[tuple[Segment, dict[int, KeysValues]]]()
+        for number, segment in enumerate(pass_.segments):
             for row in segment.rows:
                 if segment.stop == len(self._prompts[row]):
                     last[row] = hidden_BTD[number, len(segment) - 1].clone()
             views = {layer: [states[number, :, : len(segment)].transpose(0, 1) for states in pair] for layer, pair in own.items()}
             room -= sum(states.numel() * states.element_size() for pair in views.values() for states in pair)
             if room >= 0:
-                found.append((segment, {layer: (keys.clone(), values.clone()) for layer, (keys, values) in views.items()}))
+                collected.append((segment, {layer: (keys.clone(), values.clone()) for layer, (keys, values) in views.items()}))
         self._room = room
         self._last |= last
-        for segment, taken in found:
+        for segment, taken in collected:
             for layer, states in taken.items():
                 self._parts.setdefault(layer, []).append(states)
             for row in segment.rows:
@@ -174,7 +174,7 @@ class _RowsCache(Cache):  # type: ignore[misc]
         self._layers, self._positions = layers, positions_NT
         self._width = int(positions_NT.max()) + 1
         zero = len(next(iter(layers.values()))[0]) - 1
-        columns = [list(one) + [zero] * (self._width - len(one)) for one in before]
+        columns = [list(indices) + [zero] * (self._width - len(indices)) for indices in before]
         self._columns_NC = torch.tensor(columns, device=positions_NT.device)
         self._rows_N1 = torch.arange(len(before), device=positions_NT.device)[:, None]
 

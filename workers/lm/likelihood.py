@@ -107,15 +107,15 @@ def _after_kept(
 
 def _first_scores(lm: LanguageModel, hidden: Sequence[Tensor], tokens: Sequence[int]) -> list[float]:
     """The log-likelihood of each token after the final hidden state [D] that predicts it; the head runs once for each distinct hidden state."""
-    row_of = {id(one): row for row, one in enumerate({id(one): one for one in hidden}.values())}
+    row_of = {id(hidden_state): row for row, hidden_state in enumerate({id(state): state for state in hidden}.values())}
     if not hidden:
         return []
-    distinct = list({id(one): one for one in hidden}.values())
+    distinct = list({id(state): state for state in hidden}.values())
     order = sorted(range(len(hidden)), key=lambda place: row_of[id(hidden[place])])
     with torch.no_grad():
         scores = _scores(lm, torch.stack(distinct), [(row_of[id(hidden[place])], tokens[place]) for place in order])
-    found = dict(zip(order, scores, strict=True))
-    return [found[place] for place in range(len(hidden))]
+    by_place = dict(zip(order, scores, strict=True))
+    return [by_place[place] for place in range(len(hidden))]
 
 
 class _Reading:
@@ -128,14 +128,14 @@ class _Reading:
         self.totals = [0.0] * len(rows)
         self.done: set[int] = set()
 
-    def forward(self, one: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(self, pass_: Pass, inputs: Mapping[str, Any]) -> None:
         """Runs one pass and adds the scores of every token that a position in it predicts."""
-        owners = self._predictions(one)
+        owners = self._predictions(pass_)
         if owners:
             self._score(owners, inputs)
-        elif one.kept:
+        elif pass_.kept:
             fill(self._lm, inputs, self._lm.layout.n_layers - 1)
-        ended = [row for segment in one.segments for row in segment.rows if segment.stop == len(self.rows[row])]
+        ended = [row for segment in pass_.segments for row in segment.rows if segment.stop == len(self.rows[row])]
         self.done.update(ended)
         if self._on_rows is not None:
             self._on_rows(len(ended))
@@ -152,17 +152,17 @@ class _Reading:
             for row in rows:
                 self.totals[row] += score
 
-    def _predictions(self, one: Pass) -> dict[tuple[int, int], list[int]]:
+    def _predictions(self, pass_: Pass) -> dict[tuple[int, int], list[int]]:
         """Maps (index in the flattened [B x T], predicted token) to the rows that need this score, in order of the index."""
-        found: dict[tuple[int, int], list[int]] = {}
-        for number, segment in enumerate(one.segments):
+        owners: dict[tuple[int, int], list[int]] = {}
+        for number, segment in enumerate(pass_.segments):
             for row in segment.rows:
                 answer = self._answers[row]
                 first = len(self.rows[row]) - len(answer)  # the position that predicts the answer's first token
                 for at in range(max(first, segment.start), segment.stop):
-                    place = number * one.width + at - segment.start
-                    found.setdefault((place, answer[at - first]), []).append(row)
-        return dict(sorted(found.items()))
+                    place = number * pass_.width + at - segment.start
+                    owners.setdefault((place, answer[at - first]), []).append(row)
+        return dict(sorted(owners.items()))
 
 
 class SharedPrompt:
@@ -208,10 +208,10 @@ class SharedPrompt:
             alone: Tensor = decoder(input_ids=rows, use_cache=False).last_hidden_state
             return alone[:, len(self.ids) :]
         rows = right_padded(self._lm, continuations)
-        found: Tensor = decoder(
+        hidden: Tensor = decoder(
             input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True
         ).last_hidden_state
-        return found
+        return hidden
 
     def _for_rows(self, rows: int) -> DynamicCache:
         """The prompt's cache for every row of a batch, as views that the forward pass extends by copies."""
@@ -243,10 +243,10 @@ def next_token_log_probabilities(
             hidden_BTD = lm.layout.decoder(input_ids=rows, use_cache=False).last_hidden_state
             last_B = torch.tensor([len(prompts[i]) - 1 for i in batch], device=lm.device)
             hidden_BD = hidden_BTD[torch.arange(len(batch), device=lm.device), last_B]
-            found: list[list[float]] = _log_probabilities(lm, hidden_BD)[:, chosen].double().cpu().tolist()
+            log_probabilities: list[list[float]] = _log_probabilities(lm, hidden_BD)[:, chosen].double().cpu().tolist()
         if on_rows is not None:
             on_rows(len(batch))
-        return found
+        return log_probabilities
 
     return _in_batches(run, [len(prompt) for prompt in prompts], batch_rows)
 
@@ -261,13 +261,13 @@ def settled(
 ) -> list[float]:
     """Rounds the values to PRECISION; a float32 value within MARGIN of a rounding border is first computed again alone. Values of other dtypes
     are only rounded."""
-    found = []
+    rounded = []
     for value, prompt, answer in zip(values, prompts, answers, strict=True):
         steps = value / PRECISION
         near = abs(steps - math.floor(steps) - 0.5) * PRECISION < MARGIN
         sure = log_likelihood_alone(lm, prompt, answer) if near and lm.dtype == torch.float32 else value
-        found.append(round(round(sure / PRECISION) * PRECISION, 6))
-    return found
+        rounded.append(round(round(sure / PRECISION) * PRECISION, 6))
+    return rounded
 
 
 def settled_log_likelihoods(
@@ -284,8 +284,8 @@ def settled_log_likelihoods(
     pairs = [(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
     distinct = list(dict.fromkeys(pairs))
     each, texts = [prompt for prompt, _ in distinct], [text for _, text in distinct]
-    found = mean_log_likelihoods(lm, each, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
-    values = dict(zip(distinct, settled(lm, found, each, texts), strict=True))
+    means = mean_log_likelihoods(lm, each, texts, batch_rows=batch_rows, on_rows=on_rows, kept=kept)
+    values = dict(zip(distinct, settled(lm, means, each, texts), strict=True))
     return [values[pair] for pair in pairs]
 
 
@@ -312,12 +312,12 @@ def right_padded(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Tensor:
 def _scores(lm: LanguageModel, hidden_ND: Tensor, wanted: Sequence[tuple[int, int]]) -> list[float]:
     """The log-likelihood of each (row of `hidden_ND`, token) pair; the pairs are in order of their rows."""
     chunk = max(1, HEAD_BYTES // (4 * lm.vocab_size))
-    found: list[float] = []
+    scores: list[float] = []
     for start in range(0, len(hidden_ND), chunk):
         log_p_NV = _log_probabilities(lm, hidden_ND[start : start + chunk])
         row_M, token_M = torch.tensor([pair for pair in wanted if start <= pair[0] < start + chunk], device=lm.device).T
-        found += log_p_NV[row_M - start, token_M].double().cpu().tolist()
-    return found
+        scores += log_p_NV[row_M - start, token_M].double().cpu().tolist()
+    return scores
 
 
 def _log_probabilities(lm: LanguageModel, hidden_ND: Tensor) -> Tensor:

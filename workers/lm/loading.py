@@ -102,11 +102,11 @@ def _settle(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
-    if found not in (torch.float32, torch.bfloat16, torch.float16):
+    torch_dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if torch_dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ModelFault("unknown_dtype", f"{dtype} is not a dtype that models run in. Use float32, bfloat16 or float16.")
-    assert isinstance(found, torch.dtype)
-    return found
+    assert isinstance(torch_dtype, torch.dtype)
+    return torch_dtype
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -176,10 +176,10 @@ def available_bytes() -> int | None:
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(match[1]) * 1024 if match else None
 
 
 def does_not_fit(failure: str, what: str = "One row alone") -> str:

@@ -42,7 +42,9 @@ class PlacedActions:
     def of(self, rows: int) -> dict[Site, SiteAction]:
         """The hooks' actions on the first `rows` slots."""
         return {
-            site: SiteAction([Round(**{part: None if t is None else t[:rows] for part, t in _parts(one)}) for one in rounds])
+            site: SiteAction(
+                [Round(**{part: None if t is None else t[:rows] for part, t in _parts(placed)}) for placed in rounds]
+            )
             for site, rounds in self._placed.items()
         }
 

@@ -86,7 +86,7 @@ def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> l
     parts: list[list[int]] = []
     width = distinct = pads = 0
     before: tuple[int, ...] | None = None
-    for row, prefix in sorted(enumerate(map(tuple, prefixes)), key=lambda one: (-len(one[1]), one[1], one[0])):
+    for row, prefix in sorted(enumerate(map(tuple, prefixes)), key=lambda pair: (-len(pair[1]), pair[1], pair[0])):
         fresh = prefix != before
         before = prefix
         pads += fresh * (width - len(prefix))

@@ -68,12 +68,12 @@ class Plan:
     @property
     def block_tokens(self) -> int:
         """Tokens computed, pads included."""
-        return sum(len(one.segments) * one.width for one in self.passes)
+        return sum(len(pass_.segments) * pass_.width for pass_ in self.passes)
 
     @property
     def least_tokens(self) -> int:
         """Tokens computed without pads."""
-        return sum(len(segment) for one in self.passes for segment in one.segments)
+        return sum(len(segment) for pass_ in self.passes for segment in pass_.segments)
 
     def to_dict(self) -> SharedPlan:
         """The figures of the plan that provenance records."""
@@ -81,7 +81,7 @@ class Plan:
             "prefix": "shared" if self.shared else "not shared",
             "tokens": self.tokens,
             "block_tokens": self.block_tokens,
-            "prefixes": sum(one.kept for one in self.passes),
+            "prefixes": sum(pass_.kept for pass_ in self.passes),
             "passes": len(self.passes),
         }
 
@@ -110,23 +110,23 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> Non
             after, start = len(passes) - 1, node.stop
         tails, inner = tree.below(node)
         passes += [Pass(after, group) for group in _groups([Segment(rows, start, stop) for stop, rows in tails], pass_tokens)]
-        todo += [(after, start, one) for one in reversed(inner)]
+        todo += [(after, start, inner_node) for inner_node in reversed(inner)]
 
 
 def groups_of(rows: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
     """Groups the segments by length, as many side by side as the limits of a pass allow; their prefixes may differ."""
     groups: list[list[Segment]] = []
     real = columns = 0
-    for one in sorted(rows, key=lambda one: (-len(one), one.start, one.rows)):
-        real, columns = real + len(one), max(columns, one.stop)
+    for segment in sorted(rows, key=lambda row: (-len(row), row.start, row.rows)):
+        real, columns = real + len(segment), max(columns, segment.stop)
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
         fits = 0 < count <= most_rows and size <= PASS_TOKENS and count * columns <= ATTENDED_TOKENS
         if fits and size - real <= PADDING * size:
-            groups[-1].append(one)
+            groups[-1].append(segment)
         else:
-            groups.append([one])
-            real, columns = len(one), one.stop
+            groups.append([segment])
+            real, columns = len(segment), segment.stop
     return [tuple(group) for group in groups]
 
 
@@ -134,14 +134,14 @@ def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, .
     """Groups the tails by length, as many side by side as the limits allow."""
     groups: list[list[Segment]] = []
     real = 0
-    for one in sorted(tails, key=lambda one: (-one.stop, one.rows)):
-        real += len(one)
+    for tail in sorted(tails, key=lambda segment: (-segment.stop, segment.rows)):
+        real += len(tail)
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
         fits = size <= pass_tokens and count * groups[-1][0].stop <= ATTENDED_TOKENS if groups else False
         if fits and size - real <= PADDING * size:
-            groups[-1].append(one)
+            groups[-1].append(tail)
         else:
-            groups.append([one])
-            real = len(one)
+            groups.append([tail])
+            real = len(tail)
     return [tuple(group) for group in groups]

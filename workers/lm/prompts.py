@@ -79,10 +79,10 @@ def content_form(tokenizer: PreTrainedTokenizerBase) -> Form:
 
     if (plain := kept(user("plain"))) == "kept":
         return "plain"  # nearly every template
-    found = {"plain": plain, "parts": kept(user("parts"))}
+    by_form = {"plain": plain, "parts": kept(user("parts"))}
     for wanted in ("kept", "rewritten"):
         for form in FORMS:
-            if found[form] == wanted:
+            if by_form[form] == wanted:
                 return form
     rendered = render_turns(tokenizer, [turn("user", PAIR[0], "plain")])
     raise ModelFault(

@@ -72,19 +72,19 @@ def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
     model = open_model(folder, read_config(folder), dtype="auto", meta=True)
     engine = facts.structure["engine"] if facts.structure else "slots"
     dtypes = {4: torch.float32, 2: torch.bfloat16}
-    found = {width: room_of(model, engine, dtype, facts.context_length) for width, dtype in dtypes.items()}
-    return {name: room.to_dict() for name, width in WIDTHS.items() if (room := found[width]) is not None} or None
+    by_width = {width: room_of(model, engine, dtype, facts.context_length) for width, dtype in dtypes.items()}
+    return {name: room.to_dict() for name, width in WIDTHS.items() if (room := by_width[width]) is not None} or None
 
 
-def _room(engine: str, found: Sequence[Counted]) -> Room:
+def _room(engine: str, counts: Sequence[Counted]) -> Room:
     """The smallest numbers that never predict less than the counted bytes."""
-    kept = _least([(c.rows, c.rows * c.tokens) for c in found], [c.kept for c in found])
+    kept = _least([(c.rows, c.rows * c.tokens) for c in counts], [c.kept for c in counts])
     shared = engine == "slots"  # one mask for all rows of a pass; other engines may pad each row to a whole chunk
     ahead = _least(
-        [(c.rows * (not shared), c.rows * c.tokens, c.rows * c.tokens**2, c.tokens**2 * shared) for c in found],
-        [c.ahead for c in found],
+        [(c.rows * (not shared), c.rows * c.tokens, c.rows * c.tokens**2, c.tokens**2 * shared) for c in counts],
+        [c.ahead for c in counts],
     )
-    step = _least([(c.rows, c.rows * c.tokens) for c in found], [c.step for c in found])
+    step = _least([(c.rows, c.rows * c.tokens) for c in counts], [c.step for c in counts])
     return Room(engine, *kept, *ahead, *step)  # type: ignore[arg-type]
 
 
@@ -93,8 +93,8 @@ def _least(terms: Sequence[tuple[int, ...]], bytes_: Sequence[int]) -> list[int]
     y = np.maximum(np.array(bytes_, float), 1.0)
     a = np.array(terms, float) / y[:, None]
     scale = np.maximum(a.max(0), np.finfo(float).tiny)
-    found = linprog((a / scale).sum(0), A_ub=-a / scale, b_ub=-np.ones(len(y)), bounds=(0, None))
-    return [int(np.ceil(one)) for one in found.x / scale]
+    solution = linprog((a / scale).sum(0), A_ub=-a / scale, b_ub=-np.ones(len(y)), bounds=(0, None))
+    return [int(np.ceil(factor)) for factor in solution.x / scale]
 
 
 def counted(

@@ -49,14 +49,14 @@ def _flips(lm: LanguageModel, sample: Sequence[Sequence[int]]) -> dict[str, int]
 def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """For each router the experts [B, T, K] of each token, in ascending order of expert number, from one pass over these rows."""
     ids_BT = right_padded(lm, rows)
-    found: dict[str, Tensor] = {}
+    picks: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[..., None]:
         def hook(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            tables = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor) and one.ndim == 2]
+            tables = [argument for argument in (*args, *kwargs.values()) if isinstance(argument, Tensor) and argument.ndim == 2]
             for given in tables:
                 if given.dtype in (torch.int32, torch.int64) and len(given) == ids_BT.numel():
-                    found[name] = given.sort(-1).values.view(*ids_BT.shape, -1).cpu()
+                    picks[name] = given.sort(-1).values.view(*ids_BT.shape, -1).cpu()
 
         return hook
 
@@ -70,4 +70,4 @@ def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor
         torch.no_grad(),
     ):
         lm.layout.decoder(input_ids=ids_BT, use_cache=False)
-    return found
+    return picks

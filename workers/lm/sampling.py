@@ -55,9 +55,9 @@ def draw(
     step = max(1, _MOST_ELEMENTS // logits_NV.shape[1])
     for start in range(0, len(samplings), step):
         part = slice(start, start + step)
-        found = _draw(logits_NV[part], samplings[part], uniforms[part], gaps[part])
-        ids += found[0]
-        near += found[1]
+        drawn = _draw(logits_NV[part], samplings[part], uniforms[part], gaps[part])
+        ids += drawn[0]
+        near += drawn[1]
     return ids, near
 
 

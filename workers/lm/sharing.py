@@ -31,46 +31,46 @@ def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], **limits: int) ->
 
 
 def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward, *, keeping: bool = False) -> None:
-    """Calls `forward(one, inputs)` for every pass in order; `forward` runs `lm.layout.decoder(**inputs)`, as far as needed, and reads the
+    """Calls `forward(pass_, inputs)` for every pass in order; `forward` runs `lm.layout.decoder(**inputs)`, as far as needed, and reads the
     result. With `keeping`, the pass's own keys and values are then in `inputs["past_key_values"].own`, even those that the plan does not keep.
 
     A call that ran out of memory is repeated once, so `forward` keeps what it read only when the whole pass has run. Raises OutOfMemory when
     a pass does not fit, and what `forward` raises.
     """
     path: list[tuple[int, dict[int, KeysValues]]] = []
-    for number, one in enumerate(plan.passes):
-        while path and path[-1][0] != one.after:
+    for number, pass_ in enumerate(plan.passes):
+        while path and path[-1][0] != pass_.after:
             path.pop()
         before = [kept for _, kept in path]
-        kept = _computed(lm, one, rows, before, forward, keeping or one.kept)
-        if one.kept:
+        kept = _computed(lm, pass_, rows, before, forward, keeping or pass_.kept)
+        if pass_.kept:
             path.append((number, kept))
 
 
 def _computed(
     lm: LanguageModel,
-    one: Pass,
+    pass_: Pass,
     rows: Sequence[Sequence[int]],
     before: Sequence[Mapping[int, KeysValues]],
     forward: Forward,
     keeping: bool,
 ) -> dict[int, KeysValues]:
     def computed() -> dict[int, KeysValues]:
-        cache = PathCache(one.start, before, keeping=keeping)
-        forward(one, _inputs(lm, one, rows, cache if one.after is not None or keeping else None))
+        cache = PathCache(pass_.start, before, keeping=keeping)
+        forward(pass_, _inputs(lm, pass_, rows, cache if pass_.after is not None or keeping else None))
         return cache.own
 
-    pass_of = f"A pass of {len(one.segments)} x {one.width} tokens"
+    pass_of = f"A pass of {len(pass_.segments)} x {pass_.width} tokens"
     return with_second_try(computed, lambda failure: does_not_fit(failure, pass_of))
 
 
-def _inputs(lm: LanguageModel, one: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:
+def _inputs(lm: LanguageModel, pass_: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:
     """Ids [B, T], padded on the right. No real token attends to a later pad, so no padding mask is needed."""
-    ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in one.segments]
-    ids_BT = torch.tensor([row + [lm.pad_id] * (one.width - len(row)) for row in ids], device=lm.device)
+    ids = [list(rows[segment.rows[0]][segment.start : segment.stop]) for segment in pass_.segments]
+    ids_BT = torch.tensor([row + [lm.pad_id] * (pass_.width - len(row)) for row in ids], device=lm.device)
     if cache is None:
         return {"input_ids": ids_BT, "use_cache": False}
-    positions_1T = torch.arange(one.start, one.start + one.width, device=lm.device)[None]
+    positions_1T = torch.arange(pass_.start, pass_.start + pass_.width, device=lm.device)[None]
     return {"input_ids": ids_BT, "position_ids": positions_1T, "past_key_values": cache, "use_cache": True}
 
 

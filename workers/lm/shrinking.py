@@ -57,8 +57,10 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
                     name,
                     _smaller(name, value, own_heads, narrow),
                 )
-            elif isinstance(value, list) and value and all(type(one) is int and one > 0 for one in value):
-                _put(made if entries is vars(made) else entries, name, [_smaller(name, one, heads, narrow) for one in value])
+            elif isinstance(value, list) and value and all(type(member) is int and member > 0 for member in value):
+                _put(
+                    made if entries is vars(made) else entries, name, [_smaller(name, member, heads, narrow) for member in value]
+                )
     if narrow:
         made.hidden_size = min(made.hidden_size, HEADS * head)
         if hasattr(vars(made).get("ffn_config"), "hidden_size"):
@@ -70,8 +72,8 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
 def number(config: PretrainedConfig, name: str) -> int | None:
     """The integer entry `name` of the config, or None. Reads the value for the whole model, even if single layers override it."""
     name = type(config).attribute_map.get(name, name)
-    found = vars(config).get(name)
-    return found if isinstance(found, int) else None
+    entry = vars(config).get(name)
+    return entry if isinstance(entry, int) else None
 
 
 def _smaller(name: str, value: int, heads: int, narrow: bool) -> int:
@@ -93,8 +95,13 @@ def _cut_lists(made: PretrainedConfig, layers: int) -> None:
     for name, value in list(vars(made).items()):
         if isinstance(value, (list, tuple)) and len(value) == before and before > layers:
             _put(made, name, value[:layers])
-        elif isinstance(value, list) and value and all(type(one) is int for one in value) and re.search("layer|attn_idx", name):
-            _put(made, name, [one for one in value if one < layers])
+        elif (
+            isinstance(value, list)
+            and value
+            and all(type(member) is int for member in value)
+            and re.search("layer|attn_idx", name)
+        ):
+            _put(made, name, [layer_number for layer_number in value if layer_number < layers])
     overrides = _overrides(made)
     for layer in [layer for layer in overrides if int(layer) >= layers]:
         del overrides[layer]
@@ -107,8 +114,8 @@ def _cut_lists(made: PretrainedConfig, layers: int) -> None:
 
 def _overrides(made: PretrainedConfig) -> dict[int, Entries]:
     """The config entries that override a value for single layers, by layer."""
-    found: dict[int, Entries] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
-    return found
+    overrides: dict[int, Entries] = getattr(vars(made).get("_heterogeneity_spec"), "per_layer_overrides", {})
+    return overrides
 
 
 def _fit_state_space(made: PretrainedConfig) -> None:

@@ -148,11 +148,11 @@ class _UnderWay:
         return entering
 
     def _step(self, ended: list[Row]) -> None:
-        found = [(row.index, _answer(row)) for row in ended]
-        self.answers.update(found)
-        self.tally.rows_done += len(found)
-        if found and self.on_rows_done is not None:
-            self.on_rows_done(found)
+        answers = [(row.index, _answer(row)) for row in ended]
+        self.answers.update(answers)
+        self.tally.rows_done += len(answers)
+        if answers and self.on_rows_done is not None:
+            self.on_rows_done(answers)
         if self.on_step is not None:
             self.on_step(self.tally)
 

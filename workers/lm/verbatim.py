@@ -37,7 +37,7 @@ class Verbatim:
                 'Leave /special_tokens out, or set it to "markup".',
             )
         special = sorted(
-            ((i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special), key=lambda one: one[0]
+            ((i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special), key=lambda pair: pair[0]
         )
         self._names = [token.content for _, token in special]
         longest_first = sorted(filter(None, self._names), key=lambda name: -len(name))
@@ -53,9 +53,9 @@ class Verbatim:
     def encode(self, write: Callable[[Hide], str], *, ends: bool = False) -> list[int]:
         """The ids of `write(hide)`, which passes each user's text through `hide`; `ends` adds the tokenizer's start and end tokens."""
         places = {name: place for place, name in enumerate(self._names)}
-        written = write(lambda text: self._name.sub(lambda found: _named("h", places[found[0]]), text))
-        written = self._name.sub(lambda found: _named("s", places[found[0]]), written)
-        written = self._hidden.sub(lambda found: self._names[int(found[1])], written)
+        written = write(lambda text: self._name.sub(lambda match: _named("h", places[match[0]]), text))
+        written = self._name.sub(lambda match: _named("s", places[match[0]]), written)
+        written = self._hidden.sub(lambda match: self._names[int(match[1])], written)
         return [self._ids.get(i, i) for i in self._backend.encode(written, add_special_tokens=ends).ids]
 
 

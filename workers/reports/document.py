@@ -53,7 +53,9 @@ class Report:
             "missing": list(self.missing),
             "tables": [table.to_dict() for table in self._tables()],
             "plots": [
-                {"title": one["title"], "note": one["note"], "plot": one["plot"]} for one in self.sections if "plot" in one
+                {"title": section["title"], "note": section["note"], "plot": section["plot"]}
+                for section in self.sections
+                if "plot" in section
             ],
         }
 
@@ -63,14 +65,17 @@ class Report:
         lines = [
             f"# {escaped(self.title)}",
             "",
-            *(f"- **{escaped(one['model'])}**: {escaped(one['sentence'])} {escaped(one['because'])}" for one in self.findings),
+            *(
+                f"- **{escaped(finding['model'])}**: {escaped(finding['sentence'])} {escaped(finding['because'])}"
+                for finding in self.findings
+            ),
             "",
         ]
         if self.missing:
             lines += [
                 "This report is partial. Missing:",
                 "",
-                *(f"- **{escaped(one['node'])}**: {escaped(one['state'])} {escaped(one['reason'])}" for one in self.missing),
+                *(f"- **{escaped(job['node'])}**: {escaped(job['state'])} {escaped(job['reason'])}" for job in self.missing),
                 "",
             ]
         return "\n".join([*lines, *(to_markdown(table, once(table.note)) for table in self._tables())])
@@ -89,7 +94,7 @@ class Report:
         )
 
     def _tables(self) -> list[Table]:
-        return [one["table"] for one in self.sections if "table" in one]
+        return [section["table"] for section in self.sections if "table" in section]
 
 
 def build(study: StudySpec, data: Gathered) -> Report:
@@ -97,7 +102,7 @@ def build(study: StudySpec, data: Gathered) -> Report:
     if not study["traits"]:
         return _of_models(study, data)
     per_model = recommendations.per_model(data)
-    severity = severity_table(data, {model: found.severity_columns for model, found in per_model.items()})
+    severity = severity_table(data, {model: model_findings.severity_columns for model, model_findings in per_model.items()})
     methods = methods_table(data)
     sections: list[Section] = [{"table": recommendations.table(per_model)}, {"table": methods}]
     sections += [_forest(cell, methods) for cell in data.cells if cell.steering]
@@ -112,7 +117,7 @@ def build(study: StudySpec, data: Gathered) -> Report:
     )  # fmt: skip
     sections += [{"table": table} for table in more if table.rows]
     marks = marks_of(data)
-    sections = [{"table": marked(one["table"], marks)} if "table" in one else one for one in sections]
+    sections = [{"table": marked(section["table"], marks)} if "table" in section else section for section in sections]
     facts = {
         "models": ", ".join(study["models"]),
         "traits": ", ".join(study["traits"]),
@@ -123,7 +128,7 @@ def build(study: StudySpec, data: Gathered) -> Report:
         "judge and labels": _agreement(data),
         "questions": ", ".join(sorted({_questions(cell) for cell in data.cells if cell.steering})) or "none asked",
     }
-    findings = [one for found in per_model.values() for one in found.findings]
+    findings = [finding for model_findings in per_model.values() for finding in model_findings.findings]
     title = f"Which method to trust: {', '.join(study['traits'])} on {', '.join(study['models'])}"
     return Report(title, facts, findings, sections, data.missing, study, data)
 
@@ -140,20 +145,20 @@ def _of_models(study: StudySpec, data: Gathered) -> Report:
 
 
 def _agreement(data: Gathered) -> str:
-    found = data.agreement
-    if found is None:
+    agreement = data.agreement
+    if agreement is None:
         return "not labelled: fill in labelling.csv and send it back"
     rank = (
         "no rank correlation: all alike"
-        if found.spearman is None
-        else f"Spearman {found.spearman:z.{decimals(found.spearman, [AGREEMENT], 2)}f}"
+        if agreement.spearman is None
+        else f"Spearman {agreement.spearman:z.{decimals(agreement.spearman, [AGREEMENT], 2)}f}"
     )
     few = (
         ""
-        if found.decides
-        else f"; labels in {counted(found.clusters, 'cluster')} decide nothing: label texts in {FEWEST_CLUSTERS} or more"
+        if agreement.decides
+        else f"; labels in {counted(agreement.clusters, 'cluster')} decide nothing: label texts in {FEWEST_CLUSTERS} or more"
     )
-    return f"{rank} over {counted(found.n, 'text')}, ranked within each trait; {found.same_side or 0:.0%} on the same side of 50{few}"
+    return f"{rank} over {counted(agreement.n, 'text')}, ranked within each trait; {agreement.same_side or 0:.0%} on the same side of 50{few}"
 
 
 def _judge(cell: Cell) -> str:

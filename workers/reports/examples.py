@@ -25,15 +25,15 @@ def examples(cell: Cell, read: Read) -> list[Text]:
     _, lines = read(job_of(cell), [steered, unsteered])
     sign = -1 if summary.get("direction") == "negative" else 1
     scored = [both for both in matched(lines.get(steered, []), lines.get(unsteered, [])) if both.change is not None]
-    found = ordered(scored, "best", sign)
+    pairs = ordered(scored, "best", sign)
     where = f"{method_name(leader, summary)}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
-    chosen = {int(share * (len(found) - 1)): name for name, share in reversed(PLACES.items())} if found else {}
-    return [_shown(found[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
+    chosen = {int(share * (len(pairs) - 1)): name for name, share in reversed(PLACES.items())} if pairs else {}
+    return [_shown(pairs[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
 
 
 def _shown(both: Both, title: str, where: str) -> Text:
-    one = pair(both)
-    change = "" if one.change is None else f"; trait {points(one.change)}"
-    sides = [(f"unsteered: {one.left.scores}", one.left.text, one.left.note)] if one.left is not None else []
-    steered = (f"{where}: {one.right.scores}{change}", one.right.text, one.right.note)
-    return Text(f"{title}: {one.question}", one.system_prompt, [*sides, steered])
+    shown = pair(both)
+    change = "" if shown.change is None else f"; trait {points(shown.change)}"
+    sides = [(f"unsteered: {shown.left.scores}", shown.left.text, shown.left.note)] if shown.left is not None else []
+    steered = (f"{where}: {shown.right.scores}{change}", shown.right.text, shown.right.note)
+    return Text(f"{title}: {shown.question}", shown.system_prompt, [*sides, steered])

@@ -93,8 +93,8 @@ def _because(text: str, once: Once) -> str:
 
 
 def _severity(aggregate: Aggregate | None) -> list[tuple[str, str]]:
-    found = None if aggregate is None else severity_in_words(aggregate, aggregate)
-    return [] if found is None else [(found.sentence, found.more)]
+    answer = None if aggregate is None else severity_in_words(aggregate, aggregate)
+    return [] if answer is None else [(answer.sentence, answer.more)]
 
 
 def _gains(document: TablesDocument, places: Places) -> Iterator[Group]:
@@ -130,17 +130,17 @@ def _of_models(data: Gathered) -> Iterator[Group]:
 
 def _alike(figures: Mapping[str, Figure | None]) -> Group:
     """Groups plots of one kind: the title and the note of the first are used for all."""
-    found = {name: figure for name, figure in figures.items() if figure is not None}
-    if not found:
+    plots = {name: figure for name, figure in figures.items() if figure is not None}
+    if not plots:
         return Group("", "", [])
-    first = next(iter(found.values()))
+    first = next(iter(plots.values()))
     parts = [
         replace(
-            one,
-            title=name if one.title == first.title else f"{name}: {one.title}",
-            note="" if one.note == first.note else one.note,
+            plot,
+            title=name if plot.title == first.title else f"{name}: {plot.title}",
+            note="" if plot.note == first.note else plot.note,
         )
-        for name, one in found.items()
+        for name, plot in plots.items()
     ]
     return Group(first.title, first.note, parts)
 
@@ -149,13 +149,13 @@ def _cosines(cells: Sequence[Cell]) -> Iterator[Group]:
     """Cosines between the vectors of one layer, before and after cleaning."""
     parts: list[Part] = []
     for cell in cells:
-        found = matrices.compared(cell)
-        if found is None:
+        comparison = matrices.compared(cell)
+        if comparison is None:
             continue
-        for which, matrix in (("before cleaning", found.before), ("after cleaning", found.after)):
-            places = {(a, b): float(matrix[i, j]) for i, a in enumerate(found.names) for j, b in enumerate(found.names)}
-            title = f"{cell.trait} on {cell.model}, layer {found.layer}: {which}"
-            parts += kept(heat(title, "", places, found.names, found.names, "", ends=(-1.0, 1.0)))
+        for which, matrix in (("before cleaning", comparison.before), ("after cleaning", comparison.after)):
+            places = {(a, b): float(matrix[i, j]) for i, a in enumerate(comparison.names) for j, b in enumerate(comparison.names)}
+            title = f"{cell.trait} on {cell.model}, layer {comparison.layer}: {which}"
+            parts += kept(heat(title, "", places, comparison.names, comparison.names, "", ends=(-1.0, 1.0)))
     yield Group(
         "Cosines between vectors", "At the layer where the best method steers. Cleaning sets the massive dims to 0.", parts
     )

@@ -111,23 +111,23 @@ class _Found:
 
 def gather(context: JobContext, nodes: Mapping[str, Node], models: Sequence[str]) -> Gathered:
     """Reads every node's files and lists the jobs that failed, were cancelled or never ran. `models` are the models that the study names."""
-    found = _Found()
+    results = _Found()
     missing: list[Missing] = []
     nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database does not keep the order of keys
     for done, (name, node) in enumerate(nodes.items()):
         job = context.result(node["job"])
         if job["state"] == "succeeded":
-            found.read(context, name, node)
+            results.read(context, name, node)
         else:
             missing.append({"node": name, "kind": node["kind"], "state": job["state"], "reason": _reason(job["error"])})
         context.progress(done + 1)
     measured = [(str(node["model"]), name, node) for name, node in nodes.items() if node["kind"] == "calibrate"]
-    documents = {model: found.calibrations[name] for model, name, _ in measured if name in found.calibrations}
-    why = {one["node"]: f"{one['state']} {one['reason']}".strip() for one in missing}
+    documents = {model: results.calibrations[name] for model, name, _ in measured if name in results.calibrations}
+    why = {missing_job["node"]: f"{missing_job['state']} {missing_job['reason']}".strip() for missing_job in missing}
     pairs = dict.fromkeys((str(node["model"]), node["trait"]) for node in nodes.values() if node["trait"] is not None)
     return Gathered(
         {model: document["aggregate"] for model, document in documents.items()},
-        [found.cell(model, trait, nodes) for model, trait in pairs if trait is not None],
+        [results.cell(model, trait, nodes) for model, trait in pairs if trait is not None],
         missing,
         {model: f"/v1/calibrations/{node['job']}" for model, _, node in measured},
         provenance={model: document.get("provenance", {}) for model, document in documents.items()},

@@ -40,23 +40,23 @@ class Text:
 
 def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Text]:
     """At most TEXTS answers of the study's steerings, all different, in an order that reveals nothing about the scores."""
-    found: dict[str, Text] = {}
-    for node in sorted(nodes.values(), key=lambda one: int(one["place"])):
+    by_id: dict[str, Text] = {}
+    for node in sorted(nodes.values(), key=lambda entry: int(entry["place"])):
         if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
             for row in read_answers(context.artifact(node["job"], "responses.jsonl")):
                 if row["set"] == "test" and row["trait"] is not None and row["text"].strip():
                     text = _text(str(node["trait"]).split("@")[0], row, row["trait"])
-                    found.setdefault(text.id, text)
-    texts = sorted(found.values(), key=lambda one: one.id)
+                    by_id.setdefault(text.id, text)
+    texts = sorted(by_id.values(), key=lambda answer: answer.id)
     draw = random.Random(f"labelling {seed}")
     drawn: list[Text] = []
     for low, high in BANDS:
-        band = [one for one in texts if low <= one.score < high]
+        band = [answer for answer in texts if low <= answer.score < high]
         drawn += draw.sample(band, min(len(band), -(-TEXTS // len(BANDS))))
-    taken = {one.id for one in drawn}
-    rest = [one for one in texts if one.id not in taken]
+    taken = {answer.id for answer in drawn}
+    rest = [answer for answer in texts if answer.id not in taken]
     drawn += draw.sample(rest, min(len(rest), max(0, TEXTS - len(drawn))))
-    return sorted(drawn[:TEXTS], key=lambda one: one.id)
+    return sorted(drawn[:TEXTS], key=lambda answer: answer.id)
 
 
 def _text(trait: str, row: AnswerLine, score: float) -> Text:
@@ -70,19 +70,21 @@ def sheet(texts: Sequence[Text]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
-    writer.writerows([inert(cell) for cell in (one.id, one.trait, one.question, one.answer, "")] for one in texts)
+    writer.writerows([inert(cell) for cell in (text.id, text.trait, text.question, text.answer, "")] for text in texts)
     return out.getvalue().encode()
 
 
 def agreed(texts: Sequence[Text], labels: Mapping[str, float]) -> Agreement:
     """The agreement of the judge's scores with the labels, by id with or without its MARK. Raises JobFault unknown_labels."""
     labels = {f"{MARK}{name.removeprefix(MARK)}": label for name, label in labels.items()}
-    unknown = sorted(set(labels) - {one.id for one in texts})
+    unknown = sorted(set(labels) - {text.id for text in texts})
     if unknown:
         raise JobFault(
             "unknown_labels",
             f"{len(unknown)} of {len(labels)} labels belong to no text of this study's sheet "
             f"({', '.join(unknown[:3])}). Fill in the labelling.csv of this study and send its ids unchanged.",
         )
-    clusters = [(one.trait, one.cluster) for one in texts]
-    return agreement([one.score for one in texts], [labels.get(one.id) for one in texts], clusters, [one.trait for one in texts])
+    clusters = [(text.trait, text.cluster) for text in texts]
+    return agreement(
+        [text.score for text in texts], [labels.get(text.id) for text in texts], clusters, [text.trait for text in texts]
+    )

@@ -32,17 +32,17 @@ class Mark:
 def marks_of(data: Gathered) -> list[Mark]:
     """The marks that a report needs. Empty if all results used one rule, and each model was proved and read its texts in the same way."""
     rules, readings = _rules(data), _readings(data)
-    found = []
+    marks = []
     if len(set().union(*rules.values())) > 1:
         note = "Massive dims, and doses with them, follow different rules in some rows: such rows are not comparable."
-        found.append(Mark("rule", "massive dims by", note, rules))
+        marks.append(Mark("rule", "massive dims by", note, rules))
     if any(len(names) > 1 or UNPROVED in names for names in readings.values()):
         note = (
             "In some rows the model was not proved, or its tokenizer, prompts, ends of answers or masks were "
             "changed between two jobs: such rows are not comparable. Make them again."
         )
-        found.append(Mark("reading", "texts read as", note, readings))
-    return found
+        marks.append(Mark("reading", "texts read as", note, readings))
+    return marks
 
 
 def marked(table: Table, marks: Sequence[Mark]) -> Table:
@@ -64,14 +64,14 @@ def _named(values: Values, row: Row) -> str | None:
 
 
 def _rules(data: Gathered) -> Values:
-    found: Values = defaultdict(set)
+    rules: Values = defaultdict(set)
     for model, aggregate in data.calibrations.items():
-        found[model, None].add(rule_of(aggregate))
+        rules[model, None].add(rule_of(aggregate))
     for cell in data.cells:
         names = set(_rules_of(cell, data.calibrations.get(cell.model)))
-        found[cell.model, cell.trait] |= names
-        found[cell.model, None] |= names
-    return {key: names for key, names in found.items() if names}
+        rules[cell.model, cell.trait] |= names
+        rules[cell.model, None] |= names
+    return {key: names for key, names in rules.items() if names}
 
 
 def _rules_of(cell: Cell, calibration: Aggregate | None) -> Iterator[str]:
@@ -86,19 +86,19 @@ def _rules_of(cell: Cell, calibration: Aggregate | None) -> Iterator[str]:
 def _readings(data: Gathered) -> Values:
     """The hashes of how texts were read, by model and trait. The calibration counts for each trait of its model, because
     doses are measured in its norms."""
-    found: Values = defaultdict(set)
+    readings: Values = defaultdict(set)
     for model, provenance in data.provenance.items():
-        found[model, None].add(_reading(provenance))
+        readings[model, None].add(_reading(provenance))
     for cell in data.cells:
         documents = [document for document in (cell.extraction, cell.steering) if document is not None]
         names = {_reading(document.get("provenance", {})) for document in documents}
         if cell.model in data.provenance:
             names.add(_reading(data.provenance[cell.model]))
-        found[cell.model, cell.trait] |= names
-        found[cell.model, None] |= names
-    return {key: names for key, names in found.items() if names}
+        readings[cell.model, cell.trait] |= names
+        readings[cell.model, None] |= names
+    return {key: names for key, names in readings.items() if names}
 
 
 def _reading(provenance: Reading) -> str:
-    found: str | None = provenance.get("reading_hash")
-    return found[:12] if found else UNPROVED
+    reading_hash: str | None = provenance.get("reading_hash")
+    return reading_hash[:12] if reading_hash else UNPROVED

@@ -32,8 +32,10 @@ def compared(cell: Cell) -> Compared | None:
         return None
     layer = _layer(cell)
     component = _component(cell)  # vectors of different components have different coordinates, and may have different widths
-    in_order = [one for one in cell.extraction["vectors"] if one["component"] == component]  # the tensors in a file have no order
-    keys = [one["key"] for one in in_order if one["layer"] == layer and _compared(one["method"])]
+    in_order = [
+        vector for vector in cell.extraction["vectors"] if vector["component"] == component
+    ]  # the tensors in a file have no order
+    keys = [vector["key"] for vector in in_order if vector["layer"] == layer and _compared(vector["method"])]
     if len(keys) < 2:
         return None
     # a key is position/component/method/layer; with several positions the method alone is not unique
@@ -41,24 +43,24 @@ def compared(cell: Cell) -> Compared | None:
     if len(set(names)) < len(names):
         names = ["/".join(key.split("/")[:3]) for key in keys]
     vectors = np.stack([cell.vectors[key].astype(np.float64) for key in keys])
-    massive = next((facts["dims"] for one in in_order if one["layer"] == layer and (facts := one.get("massive"))), [])
+    massive = next((facts["dims"] for vector in in_order if vector["layer"] == layer and (facts := vector.get("massive"))), [])
     return Compared(layer, names, massive, cosines(vectors), cosines(cleaned(vectors, massive)))
 
 
 def sections(cell: Cell) -> Iterator[Section]:
     """A table and a heat map of the result of `compared`."""
-    found = compared(cell)
-    if found is None:
+    comparison = compared(cell)
+    if comparison is None:
         return
-    names = found.names
-    yield {"table": _table(cell, found)}
+    names = comparison.names
+    yield {"table": _table(cell, comparison)}
     rows = [
         {"a": names[i], "b": names[j], "cosine": round(float(matrix[i, j]), 4), "which": which}
-        for which, matrix in (("before cleaning", found.before), ("after cleaning", found.after))
+        for which, matrix in (("before cleaning", comparison.before), ("after cleaning", comparison.after))
         for i in range(len(names))
         for j in range(len(names))
     ]
-    note = f"Layer {found.layer}. Cleaning sets the massive dims ({', '.join(map(str, found.massive)) or 'none'}) to 0."
+    note = f"Layer {comparison.layer}. Cleaning sets the massive dims ({', '.join(map(str, comparison.massive)) or 'none'}) to 0."
     yield {"title": f"{cell.trait} on {cell.model}: cosines", "note": note, "plot": plots.cosines(rows, names)}
 
 
@@ -87,7 +89,7 @@ def _compared(method: str) -> bool:
 def _leader(cell: Cell) -> Group | None:
     if cell.steering is None:
         return None
-    return next((one for one in cell.steering["groups"] if one["group"] == cell.steering["leader"]), None)
+    return next((group for group in cell.steering["groups"] if group["group"] == cell.steering["leader"]), None)
 
 
 def _layer(cell: Cell) -> int:
@@ -103,15 +105,16 @@ def _component(cell: Cell) -> str:
     return cell.extraction["vectors"][0]["component"] if leader is None else leader["component"]
 
 
-def _table(cell: Cell, found: Compared) -> Table:
+def _table(cell: Cell, comparison: Compared) -> Table:
     rows = [
-        {"method": name} | {other: f"{found.before[i, j]:z.3f} / {found.after[i, j]:z.3f}" for j, other in enumerate(found.names)}
-        for i, name in enumerate(found.names)
+        {"method": name}
+        | {other: f"{comparison.before[i, j]:z.3f} / {comparison.after[i, j]:z.3f}" for j, other in enumerate(comparison.names)}
+        for i, name in enumerate(comparison.names)
     ]
     return Table(
         f"cosines-{cell.model}-{cell.trait}",
         f"Cosines: {cell.trait} on {cell.model}",
-        f"Cosine between vectors at layer {found.layer}: before / after the massive dims are set to 0.",
-        [Column("method", "method"), *(Column(name, name) for name in found.names)],
+        f"Cosine between vectors at layer {comparison.layer}: before / after the massive dims are set to 0.",
+        [Column("method", "method"), *(Column(name, name) for name in comparison.names)],
         rows,
     )

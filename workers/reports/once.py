@@ -12,6 +12,6 @@ class Once:
         self._said: set[str] = set()
 
     def __call__(self, note: str) -> str:
-        new = [one for one in dict.fromkeys(_SENTENCES.split(note)) if one not in self._said]
+        new = [sentence for sentence in dict.fromkeys(_SENTENCES.split(note)) if sentence not in self._said]
         self._said |= set(new)
         return " ".join(new)

@@ -35,36 +35,36 @@ class ModelFindings:
 
 def per_model(data: Gathered) -> dict[str, ModelFindings]:
     """The findings by model, in the study's order."""
-    found = {}
+    by_model = {}
     for model in dict.fromkeys([*data.calibrations, *(cell.model for cell in data.cells)]):
         calibration = data.calibrations.get(model)
         here = [(cell, summary) for cell, summary in steered(data) if cell.model == model]
         evidence = [_evidence(cell, summary, calibration, data) for cell, summary in here]
         advice = recommend(evidence, agreement=data.rank)
         viable, why = (NOT_ENOUGH, "judge and labels disagree") if data.disputed else mean_diff_viable(evidence)
-        parts = sorted({one.massive_part for one in evidence})
+        parts = sorted({trait_evidence.massive_part for trait_evidence in evidence})
         massive = parts not in ([], ["none"])
-        found[model] = ModelFindings(
+        by_model[model] = ModelFindings(
             advice.method,
             advice.cleaning,
-            [Finding(model=model, sentence=one.sentence, because=one.because) for one in advice.findings]
+            [Finding(model=model, sentence=finding.sentence, because=finding.because) for finding in advice.findings]
             + (_in_spite_of_massive_dims(model, advice.method, here, data) if massive else [])
             + [warning for cell, summary in here for warning in _warnings(cell, summary, data)],
             {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
         )
-    return found
+    return by_model
 
 
-def table(found: Mapping[str, ModelFindings]) -> Table:
+def table(by_model: Mapping[str, ModelFindings]) -> Table:
     """The table of recommendations, with one row per model."""
     rows = [
         {
             "model": model,
-            "method": one.method or "not enough evidence",
-            "cleaning": one.cleaning,
-            "viable": one.severity_columns["viable"],
+            "method": model_findings.method or "not enough evidence",
+            "cleaning": model_findings.cleaning,
+            "viable": model_findings.severity_columns["viable"],
         }
-        for model, one in found.items()
+        for model, model_findings in by_model.items()
     ]
     columns = [
         Column("model", "model"),
@@ -85,26 +85,32 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None, data:
     """
     leader = summary["leader"]
     # in steerings of earlier versions, a method of the ablation can lead
-    groups = {one["group"]: one for one in summary["groups"] if one["group"] == leader or not is_ablation(one["method"])}
+    groups = {
+        group["group"]: group for group in summary["groups"] if group["group"] == leader or not is_ablation(group["method"])
+    }
     judged = cannot_tell(summary.get("judge_facts") or {}) is None
     place = place_of(groups[leader])
     # a run without any score, such as one with texts that an endpoint refuses, has no difference
-    differences = [one for one in summary["contrasts"]["dose"] if one["difference"] is not None]
-    here = {name: one["method"] for name, one in groups.items() if place_of(one) == place}
-    contrasts = {here[one["b"]]: _contrast(one, judged) for one in differences if one["a"] == leader and one["b"] in here}
-    cleaning = {
-        here[one["a"]]: _contrast(one, judged)
-        for one in differences
-        if one["a"] in here and one["a"] == plain_of(one["b"]) and one["b"] in here
+    differences = [contrast for contrast in summary["contrasts"]["dose"] if contrast["difference"] is not None]
+    here = {name: group["method"] for name, group in groups.items() if place_of(group) == place}
+    contrasts = {
+        here[contrast["b"]]: _contrast(contrast, judged)
+        for contrast in differences
+        if contrast["a"] == leader and contrast["b"] in here
     }
-    parts = {data.massive_part(one["decomposition"], summary) for one in groups.values() if one["decomposition"]}
+    cleaning = {
+        here[contrast["a"]]: _contrast(contrast, judged)
+        for contrast in differences
+        if contrast["a"] in here and contrast["a"] == plain_of(contrast["b"]) and contrast["b"] in here
+    }
+    parts = {data.massive_part(group["decomposition"], summary) for group in groups.values() if group["decomposition"]}
     best = groups[leader]["best"]
     gain = None
     if best["delta_low"] is not None and best["delta_high"] is not None:
         gain = Interval(best["delta_low"], best["delta_high"], str(best["interval"]), best["n"], best["clusters"])
-    layers = {layer for one in groups.values() for layer in one["layers"]}
+    layers = {layer for group in groups.values() for layer in group["layers"]}
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
-    part = next((one for one in FROM_STRONGEST if one in parts), "not tested" if massive else "none")
+    part = next((verdict for verdict in FROM_STRONGEST if verdict in parts), "not tested" if massive else "none")
     return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
 
 
@@ -132,10 +138,10 @@ def _in_spite_of_massive_dims(
 
 def _at_the_coefficient(method: str, summary: Summary) -> str | None:
     """The gain of a method at the probe's coefficient, at the leader's position and component, with its interval; None if not measured."""
-    groups = {one["group"]: one for one in summary["groups"]}
+    groups = {group["group"]: group for group in summary["groups"]}
     place = place_of(groups[summary["leader"]])
-    found = next((one for one in groups.values() if one["method"] == method and place_of(one) == place), None)
-    effect = None if found is None else found["matched"].get("coefficient")
+    group_facts = next((group for group in groups.values() if group["method"] == method and place_of(group) == place), None)
+    effect = None if group_facts is None else group_facts["matched"].get("coefficient")
     if effect is None or effect["delta"] is None:
         return None
     low, high = effect["delta_low"], effect["delta_high"]
@@ -152,15 +158,15 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
-    leader = next(one for one in summary["groups"] if one["group"] == summary["leader"])
+    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
     low = leader["best"]["delta_low"]
     if low is None or data.disputed:
         return []
-    found: list[Finding] = []
+    warnings: list[Finding] = []
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
-            found.append(
+            warnings.append(
                 {
                     "model": cell.model,
                     "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method "
@@ -170,13 +176,13 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
                     "not from the trait's labels.",
                 }
             )
-    return found
+    return warnings
 
 
-def _contrast(one: ContrastFacts, judged: bool) -> Contrast:
+def _contrast(contrast: ContrastFacts, judged: bool) -> Contrast:
     interval = None
-    if one["low"] is not None and one["high"] is not None:
-        interval = Interval(one["low"], one["high"], str(one["interval"]), 0, 0)
-    difference, detectable = compared(one)
+    if contrast["low"] is not None and contrast["high"] is not None:
+        interval = Interval(contrast["low"], contrast["high"], str(contrast["interval"]), 0, 0)
+    difference, detectable = compared(contrast)
     assert difference is not None, "left out by _evidence"
-    return Contrast(difference, interval, detectable, judged, one["verdict"])
+    return Contrast(difference, interval, detectable, judged, contrast["verdict"])

@@ -46,7 +46,7 @@ class Table:
             "id": self.id,
             "title": self.title,
             "note": self.note,
-            "columns": [{"key": one.key, "title": one.title, "kind": one.kind} for one in self.columns],
+            "columns": [{"key": column.key, "title": column.title, "kind": column.kind} for column in self.columns],
             "rows": [dict(row) for row in self.rows],
         }
 
@@ -116,4 +116,4 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 def escaped(text: str) -> str:
     """A text escaped for Markdown, on one line: no element, link, emphasis, code or cell begins or ends in it."""
     shown = visible(" ".join(text.splitlines()))
-    return _MARKS.sub(r"\\\g<0>", re.sub("[&<>]", lambda found: _ENTITIES[found[0]], shown))
+    return _MARKS.sub(r"\\\g<0>", re.sub("[&<>]", lambda match: _ENTITIES[match[0]], shown))

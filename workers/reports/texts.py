@@ -33,11 +33,11 @@ def reader(context: JobContext) -> Read:
 
     def read(job: str, wanted: Collection[str]) -> tuple[list[RunLine], dict[str, list[ShownLine]]]:
         runs = list(read_runs(context.artifact(job, "runs.jsonl")))
-        found: dict[str, list[ShownLine]] = {run: [] for run in wanted}
+        by_run: dict[str, list[ShownLine]] = {run: [] for run in wanted}
         for line in read_answers(context.artifact(job, "responses.jsonl")):
-            if line["run"] in found:
-                found[line["run"]].append(without_ids(line))
-        return runs, found
+            if line["run"] in by_run:
+                by_run[line["run"]].append(without_ids(line))
+        return runs, by_run
 
     return read
 
@@ -56,8 +56,8 @@ class Places:
 
     def of_source(self, source: str | None) -> str:
         """The link for an API address in a table; empty unless the address lists the answers of a run of one of the cells."""
-        found = _SOURCE.fullmatch(source or "")
-        return "" if found is None or found[1] not in self._cells else self._place(self._cells[found[1]], found[2])
+        match = _SOURCE.fullmatch(source or "")
+        return "" if match is None or match[1] not in self._cells else self._place(self._cells[match[1]], match[2])
 
     def _place(self, at: int, run: str) -> str:
         self.asked.setdefault(at, {})[run] = None
@@ -89,19 +89,19 @@ class CellTexts:
 
 def collected(cells: Sequence[Cell], places: Places, read: Read) -> list[CellTexts]:
     """The answers of every run that `places` returned a link to, about MOST_BYTES at most in total; each run keeps at least one answer."""
-    found = []
+    steerings = []
     for at, wanted in sorted(places.asked.items()):
         cell = cells[at]
         runs, lines = read(job_of(cell), wanted)
         known, named = {str(run["run"]): run for run in runs}, places_in(runs)
         order = [run for run in known if run in wanted] + [run for run in wanted if run not in known]
-        found.append((cell, [(place(at, run), _words(known.get(run), named), lines.get(run, [])) for run in order]))
-    share = min(1.0, MOST_BYTES / max(1, sum(_size(line) for _, runs in found for *_, lines in runs for line in lines)))
+        steerings.append((cell, [(place(at, run), _words(known.get(run), named), lines.get(run, [])) for run in order]))
+    share = min(1.0, MOST_BYTES / max(1, sum(_size(line) for _, runs in steerings for *_, lines in runs for line in lines)))
     return [
         CellTexts(
             f"{cell.trait} on {cell.model}", [RunTexts(at, words, len(all_), sampled(all_, share)) for at, words, all_ in runs]
         )
-        for cell, runs in found
+        for cell, runs in steerings
     ]
 
 
@@ -124,5 +124,5 @@ def _words(run: RunLine | None, named: frozenset[str]) -> str:
     """Describes a run, such as `probe, layer 3, dose 0.6; test questions`."""
     if run is None:
         return "a run that is no longer stored"
-    said = ", ".join(one for one in (method_of(run, named), where(run)) if one)
+    said = ", ".join(part for part in (method_of(run, named), where(run)) if part)
     return f"{said}; {str(run['set']).replace('_', ' ')} questions"

@@ -82,13 +82,13 @@ def _dim_magnitude(stats: Statistics) -> dict[str, list[float]]:
 
 def _consecutive_cosine(stats: Statistics) -> dict[str, float]:
     """cos(m_l, m_{l+1}), keyed by l, where both layers are captured."""
-    found = {}
+    cosines = {}
     for row in range(len(stats.layers) - 1):
         if stats.layers[row + 1] == stats.layers[row] + 1:
             here_D, next_D = stats.mean[row], stats.mean[row + 1]
             cosine = float(here_D @ next_D) / (float(np.linalg.norm(here_D)) * float(np.linalg.norm(next_D)))
-            found[str(stats.layers[row])] = decimals(cosine, 4)
-    return found
+            cosines[str(stats.layers[row])] = decimals(cosine, 4)
+    return cosines
 
 
 def _per_layer(stats: Statistics, tokens: TokenValues, listed: list[int]) -> dict[str, dict[str, DimAtLayer]]:
@@ -163,12 +163,12 @@ def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place
     """At each layer, for every listed dim and every dim that is massive at some token (`located`), over all tokens: how large it is, in how many
     prompts, and at which token. A layer without such dims has no entry."""
     located_LD = located(stats)
-    found: dict[str, dict[str, Place]] = {}
+    by_layer: dict[str, dict[str, Place]] = {}
     for row, layer in enumerate(stats.layers):
         dims = sorted({*listed, *(int(dim) for dim in np.flatnonzero(located_LD[row]))})
         if dims:
-            found[str(layer)] = {str(dim): _place(stats, row, dim) for dim in dims}
-    return found
+            by_layer[str(layer)] = {str(dim): _place(stats, row, dim) for dim in dims}
+    return by_layer
 
 
 def _place(stats: Statistics, row: int, dim: int) -> Place:

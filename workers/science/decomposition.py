@@ -30,7 +30,7 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 
     `per_dim` holds `delta` and `noise_share` of the class difference in each massive dim.
     """
-    if any(one is not None and (one.low > SIGNAL or one.high < -SIGNAL) for one in (alone, on_top)):
+    if any(interval is not None and (interval.low > SIGNAL or interval.high < -SIGNAL) for interval in (alone, on_top)):
         return "signal"
     if alone is None or on_top is None or not (alone.within(TIE) and on_top.within(TIE)):
         return "unclear"
@@ -43,13 +43,13 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
     """The share of sampling in the squared class difference over the massive dims with a measured share, at most 1; None if no dim has one, or
     if the classes do not differ."""
-    known = [one for one in per_dim.values() if one.get("noise_share") is not None]
-    total = sum(one["delta"] ** 2 for one in known)
-    return min(1.0, sum(_error(one) for one in known) / total) if total > 0 else None
+    known = [dim for dim in per_dim.values() if dim.get("noise_share") is not None]
+    total = sum(dim["delta"] ** 2 for dim in known)
+    return min(1.0, sum(_error(dim) for dim in known) / total) if total > 0 else None
 
 
-def _error(one: PerDim) -> float:
+def _error(dim: PerDim) -> float:
     """The squared standard error of a dim's difference, var+/n+ + var-/n-. From z, because a stored share ends at 1, where the error may be
     many times the square."""
-    z = one.get("z")
-    return (one["delta"] / z) ** 2 if z else one["delta"] ** 2 * (one["noise_share"] or 0.0)
+    z = dim.get("z")
+    return (dim["delta"] / z) ** 2 if z else dim["delta"] ** 2 * (dim["noise_share"] or 0.0)

@@ -38,7 +38,7 @@ class Examples:
         """
         given = ((positive_clusters, positive_train, positive_ranks), (negative_clusters, negative_train, negative_ranks))
         for name, (clusters, *others) in zip(("positive", "negative"), given, strict=True):
-            if any(one is not None and len(one) != len(clusters) for one in others):
+            if any(other is not None and len(other) != len(clusters) for other in others):
                 raise ValueError(f"{name}: give one cluster, one split and one rank for each of {len(clusters)} examples")
         names = [*positive_clusters, *negative_clusters]
         _, cluster = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)

@@ -57,7 +57,7 @@ class _Cell:
 
         Where no more gain is possible, the smallest dose that reaches it to within SAME, because a larger push only adds side effects.
         """
-        scored = [r for r, one in self.seen.items() if one.scored]
+        scored = [r for r, evaluation in self.seen.items() if evaluation.scored]
         saturated = [r for r in scored if self.seen[r].objective >= self.ceiling - SAME]
         if saturated:
             return min(saturated)
@@ -115,16 +115,16 @@ class Search:
 
     def stopped(self, cell: str) -> str | None:
         """The reason why the search has dropped a cell; None while it runs the cell."""
-        found = self._cells[cell]
-        if found.seen and found.best is None and self._next(found) is None:
+        state = self._cells[cell]
+        if state.seen and state.best is None and self._next(state) is None:
             return UNSCORED
-        if len(found.seen) >= self._budget:
+        if len(state.seen) >= self._budget:
             return "budget used"
-        if self._given_up(found):
+        if self._given_up(state):
             return "cannot reach the leader of its group"
-        if self._next(found) is not None:
+        if self._next(state) is not None:
             return None
-        return "no gap left to search" if self._coherent(found) else f"incoherent down to r = {min(found.seen):g}"
+        return "no gap left to search" if self._coherent(state) else f"incoherent down to r = {min(state.seen):g}"
 
     def _next(self, cell: _Cell) -> float | None:
         if len(cell.seen) >= self._budget or self._given_up(cell):
@@ -142,7 +142,7 @@ class Search:
         return self._beside_the_best(cell)
 
     def _coherent(self, cell: _Cell) -> list[float]:
-        return [r for r, one in cell.seen.items() if one.coherence >= self._threshold]
+        return [r for r, evaluation in cell.seen.items() if evaluation.coherence >= self._threshold]
 
     def _beside_the_best(self, cell: _Cell) -> float | None:
         """The middle of the gap next to the best dose with the larger possible gain; None where both gaps are narrow."""
@@ -176,10 +176,10 @@ class Search:
         if best is None or rounds < FEWEST or not self._looked_closely(cell, best):
             return False
         rivals = [
-            one for other in self._cells.values() if other.group == cell.group for one in list(other.seen.values())[:rounds]
+            rival for other in self._cells.values() if other.group == cell.group for rival in list(other.seen.values())[:rounds]
         ]
         reach = cell.seen[best].objective + 2 * max(cell.seen[best].spread, LEAST_SPREAD)
-        return reach < max(one.objective - one.spread for one in rivals)
+        return reach < max(rival.objective - rival.spread for rival in rivals)
 
     def _looked_closely(self, cell: _Cell, best: float) -> bool:
         below, above = self._neighbours(cell, best)

@@ -133,29 +133,29 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
 
 def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     """The recommended method, None where no method qualifies, and the finding that explains it."""
-    steering = [one for one in evidence if _steered(one)]
+    steering = [entry for entry in evidence if _steered(entry)]
     band = f"95 % interval inside +-{TIE:g} points"
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
-        shown = "; ".join(f"{one.trait}: {_best(one)}" for one in evidence) or "no trait was steered"
+        shown = "; ".join(f"{entry.trait}: {_best(entry)}" for entry in evidence) or "no trait was steered"
         known = f"{counted(len(steering), 'trait')} showed a reliable effect, {TRAITS_NEEDED} are needed"
         return None, Finding(
             f"{NOT_ENOUGH.capitalize()} to recommend a method: {known}.",
             f"{rule} {shown}.",
         )
-    methods = sorted({name for one in steering for name in [one.leader, *one.contrasts] if not _is_control(name)}, key=cost)
+    methods = sorted({name for entry in steering for name in [entry.leader, *entry.contrasts] if not _is_control(name)}, key=cost)
     for name in methods:
         where = [
-            one
-            for one in steering
-            if name == one.leader or (name in one.contrasts and one.contrasts[name].verdict in (TIES, BETTER))
+            entry
+            for entry in steering
+            if name == entry.leader or (name in entry.contrasts and entry.contrasts[name].verdict in (TIES, BETTER))
         ]
         if len(where) >= TRAITS_NEEDED:
-            numbers = "; ".join(f"{one.trait}: {_against(one, name)}" for one in where)
+            numbers = "; ".join(f"{entry.trait}: {_against(entry, name)}" for entry in where)
             return name, Finding(f"Use {name}: the cheapest method that ties with the best.", f"{rule} {numbers}.")
     closest = "; ".join(
-        f"{one.trait}: {', '.join(f'{name} {contrast}' for name, contrast in one.contrasts.items() if not _is_control(name))}"
-        for one in steering
+        f"{entry.trait}: {', '.join(f'{name} {contrast}' for name, contrast in entry.contrasts.items() if not _is_control(name))}"
+        for entry in steering
     )
     return None, Finding(
         f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
@@ -163,18 +163,18 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     )
 
 
-def _best(one: TraitEvidence) -> str:
-    return f"best {one.leader}, gain {_gain(one.leader_gain)}" if one.judged else CANNOT_TELL
+def _best(entry: TraitEvidence) -> str:
+    return f"best {entry.leader}, gain {_gain(entry.leader_gain)}" if entry.judged else CANNOT_TELL
 
 
-def _steered(one: TraitEvidence) -> bool:
+def _steered(entry: TraitEvidence) -> bool:
     """Whether the leader's gain is reliable: its interval lies above 0, and the judge can tell the classes apart."""
-    return one.judged and one.leader_gain is not None and one.leader_gain.low > 0
+    return entry.judged and entry.leader_gain is not None and entry.leader_gain.low > 0
 
 
-def _no_effect(one: TraitEvidence) -> str:
+def _no_effect(entry: TraitEvidence) -> str:
     """Why the leader's gain on a trait is not reliable."""
-    return f"no reliable effect; the best gain is {_gain(one.leader_gain)}" if one.judged else CANNOT_TELL
+    return f"no reliable effect; the best gain is {_gain(entry.leader_gain)}" if entry.judged else CANNOT_TELL
 
 
 def _is_control(name: str) -> bool:
@@ -190,12 +190,12 @@ def _limits(interval: Interval) -> str:
     return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, 1)}f}' for end in (interval.low, interval.high))}]"
 
 
-def _against(one: TraitEvidence, name: str) -> str:
+def _against(entry: TraitEvidence, name: str) -> str:
     """The numbers of a method on a trait: the leader's gain if it leads, else its difference from the leader."""
-    if name == one.leader:
-        word = "has the largest gain," if one.leader_gain is None else "leads, gain"
-        return f"{word} {_gain(one.leader_gain)}"
-    return f"{one.contrasts[name]} against {one.leader}"
+    if name == entry.leader:
+        word = "has the largest gain," if entry.leader_gain is None else "leads, gain"
+        return f"{word} {_gain(entry.leader_gain)}"
+    return f"{entry.contrasts[name]} against {entry.leader}"
 
 
 def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
@@ -203,38 +203,44 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
     rule = (
         "Rule: cleaning is advised only where it is better at equal dose, and advised against where the massive part is signal."
     )
-    signal = [one.trait for one in evidence if one.massive_part == "signal" and one.judged]
+    signal = [entry.trait for entry in evidence if entry.massive_part == "signal" and entry.judged]
     if signal:
         return "advised against", Finding(
             f"Do not clean vectors on this model: the massive part carries the trait ({', '.join(signal)}).",
             f"{rule} {_cleaned(evidence)}",
         )
-    if evidence and all(one.massive_part == "none" for one in evidence) and not any(one.cleaning for one in evidence):
+    if evidence and all(entry.massive_part == "none" for entry in evidence) and not any(entry.cleaning for entry in evidence):
         return "changes nothing", Finding("Cleaning changes nothing here: no massive dims are known at the steered layers.", rule)
-    better = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == BETTER]
-    worse = [(one.trait, base) for one in evidence for base, contrast in one.cleaning.items() if contrast.verdict == WORSE]
+    better = [
+        (entry.trait, base) for entry in evidence for base, contrast in entry.cleaning.items() if contrast.verdict == BETTER
+    ]
+    worse = [(entry.trait, base) for entry in evidence for base, contrast in entry.cleaning.items() if contrast.verdict == WORSE]
     # where nothing steers, two vectors without an effect tie
-    ties = [base for one in evidence if _steered(one) for base, contrast in one.cleaning.items() if contrast.verdict == TIES]
+    ties = [
+        base for entry in evidence if _steered(entry) for base, contrast in entry.cleaning.items() if contrast.verdict == TIES
+    ]
     if worse:
         named = ", ".join(f"{base} ({trait})" for trait, base in worse)
         return "advised against", Finding(f"Do not clean: it is worse for {named}.", f"{rule} {_cleaned(evidence)}")
     if better:
         named = ", ".join(f"{base} ({trait})" for trait, base in better)
         return "advised", Finding(f"Clean {named}: it is better at equal dose.", f"{rule} {_cleaned(evidence)}")
-    if ties and len(ties) == sum(len(one.cleaning) for one in evidence):
+    if ties and len(ties) == sum(len(entry.cleaning) for entry in evidence):
         return "not needed", Finding(
             "Cleaning is not needed: at equal dose cleaned and plain vectors tie.", f"{rule} {_cleaned(evidence)}"
         )
-    weak = "".join(f" {one.trait}: {_no_effect(one)}." for one in evidence if one.cleaning and not _steered(one))
+    weak = "".join(f" {entry.trait}: {_no_effect(entry)}." for entry in evidence if entry.cleaning and not _steered(entry))
     return NOT_ENOUGH, Finding(f"{NOT_ENOUGH.capitalize()} to say whether cleaning helps.", f"{rule} {_cleaned(evidence)}{weak}")
 
 
 def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
     """All numbers about cleaning and the massive part, as a sentence."""
     parts = [
-        f"{one.trait}, {base}: cleaned minus plain {contrast}" for one in evidence for base, contrast in one.cleaning.items()
+        f"{entry.trait}, {base}: cleaned minus plain {contrast}"
+        for entry in evidence
+        for base, contrast in entry.cleaning.items()
     ]
-    parts += [f"{one.trait}: the massive part is {one.massive_part}" for one in evidence if one.massive_part != "none"]
+    parts += [f"{entry.trait}: the massive part is {entry.massive_part}" for entry in evidence if entry.massive_part != "none"]
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -245,18 +251,18 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
     effect or not enough evidence, or where it was not run. `yes` where it leads, ties or is better on every trait.
     """
     answers, why = set(), []
-    for one in evidence:
-        if one.leader != "mean_diff" and "mean_diff" not in one.contrasts:
+    for entry in evidence:
+        if entry.leader != "mean_diff" and "mean_diff" not in entry.contrasts:
             continue
-        if not _steered(one):
+        if not _steered(entry):
             answers.add("unclear")
-            why.append(f"{one.trait}: {_no_effect(one)}")
-        elif one.leader == "mean_diff":
+            why.append(f"{entry.trait}: {_no_effect(entry)}")
+        elif entry.leader == "mean_diff":
             answers.add("yes")
-            why.append(f"{one.trait}: {_against(one, 'mean_diff')}")
+            why.append(f"{entry.trait}: {_against(entry, 'mean_diff')}")
         else:
-            contrast = one.contrasts["mean_diff"]
+            contrast = entry.contrasts["mean_diff"]
             answers.add({TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear"))
-            why.append(f"{one.trait}: {contrast} against {one.leader} at equal dose")
-    answer = next((one for one in ("no", "unclear", "yes") if one in answers), "unclear")
+            why.append(f"{entry.trait}: {contrast} against {entry.leader} at equal dose")
+    answer = next((word for word in ("no", "unclear", "yes") if word in answers), "unclear")
     return answer, "; ".join(why) or "it was not run"

@@ -88,13 +88,13 @@ def _near_the_top(stats: Statistics) -> list[set[int]]:
     A dim that changes its sign from prompt to prompt may rise from a low rank, but its mean |h| is large from the beginning.
     """
     size_LD = np.abs(stats.mean)
-    found = []
+    dims_by_row = []
     for row, top in enumerate(top_dims(stats)):
         largest = np.argsort(-size_LD[row], kind="stable")[:OWN_DIMS]
         could_D = np.argsort(-stats.mean_abs[row], kind="stable")[:OWN_DIMS]
         enough = stats.mean_abs[row, could_D] >= size_LD[row, top[-1]]
-        found.append({int(dim) for dim in (*largest, *could_D[enough])})
-    return found
+        dims_by_row.append({int(dim) for dim in (*largest, *could_D[enough])})
+    return dims_by_row
 
 
 def _near_the_list(stats: Statistics, rule: str) -> set[int]:

@@ -134,14 +134,14 @@ def side_effects(run: Run) -> SideEffects:
 
     Perplexity is exp of minus the mean, over answers, of a text's mean token log-likelihood under the unsteered model.
     """
-    likelihoods = [value for one in run.answers if (value := one.raw.get("log_likelihood")) is not None]
-    lengths = [len(one.ids) for one in run.answers]
+    likelihoods = [value for answer in run.answers if (value := answer.raw.get("log_likelihood")) is not None]
+    lengths = [len(answer.ids) for answer in run.answers]
     return {
         "length": _rounded(float(np.mean(lengths))),
-        "repetition": _rounded(float(np.mean([repeated_4grams(one.ids) for one in run.answers])), 4),
+        "repetition": _rounded(float(np.mean([repeated_4grams(answer.ids) for answer in run.answers])), 4),
         "perplexity": _rounded(math.exp(min(50.0, -float(np.mean(likelihoods))))) if likelihoods else None,
-        "ended": _rounded(float(np.mean([one.ended for one in run.answers])), 4),
-        "finite": _rounded(float(np.mean([one.finite for one in run.answers])), 4),
+        "ended": _rounded(float(np.mean([answer.ended for answer in run.answers])), 4),
+        "finite": _rounded(float(np.mean([answer.finite for answer in run.answers])), 4),
     }
 
 
@@ -169,7 +169,7 @@ def _rounded(value: float | None, places: int = 2) -> float | None:
 
 def unchanged(run: Run, base: Run) -> float:
     """The share of answers with the same text as without a push."""
-    return round(float(np.mean([one.text == other.text for one, other in zip(run.answers, base.answers, strict=True)])), 4)
+    return round(float(np.mean([answer.text == other.text for answer, other in zip(run.answers, base.answers, strict=True)])), 4)
 
 
 def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
@@ -186,8 +186,8 @@ def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
 def answered_right(run: Run) -> float | None:
     """The share of answers that contain the expected text as whole words, ignoring case; None where no answer was expected."""
     pairs = [
-        (question.expected, one.text)
-        for question, one in zip(run.spec.questions, run.answers, strict=True)
+        (question.expected, answer.text)
+        for question, answer in zip(run.spec.questions, run.answers, strict=True)
         if question.expected is not None
     ]
     if not pairs:

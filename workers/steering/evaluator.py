@@ -131,11 +131,12 @@ class Evaluator:
             for wave in self._waves(missing):
                 for piece, answered in zip(wave, self._texts(wave), strict=True):
                     items = [
-                        _item(question, one, self._text(one)) for question, one in zip(piece.questions, answered, strict=True)
+                        _item(question, answer, self._text(answer))
+                        for question, answer in zip(piece.questions, answered, strict=True)
                     ]
                     pending.append((piece, answered, judging.submit(items)))
-                waiting = pending if self._judge.uses_device else [one for one in pending if one[2].done()]
-                pending = [one for one in pending if one not in waiting]
+                waiting = pending if self._judge.uses_device else [entry for entry in pending if entry[2].done()]
+                pending = [entry for entry in pending if entry not in waiting]
                 for piece, answered, scores in waiting:
                     self._keep(piece, answered, judging.result(scores, self._done))
                 self._context.may_yield()
@@ -197,9 +198,9 @@ class Evaluator:
         fresh = [piece for piece in wave if kept[piece.spec.id] is None]
         answers = dict(zip((piece.spec.id for piece in fresh), self._generate(fresh), strict=True)) if fresh else {}
         for name, answered in answers.items():
-            lines = [[list(one.ids), one.ended, one.finite, dict(one.effect)] for one in answered]
+            lines = [[list(answer.ids), answer.ended, answer.finite, dict(answer.effect)] for answer in answered]
             self._context.commit_cell(texts_cell(name), json.dumps(lines, separators=(",", ":")).encode())
-        stored = {name: [SteeredAnswer(*one) for one in json.loads(data)] for name, data in kept.items() if data is not None}
+        stored = {name: [SteeredAnswer(*line) for line in json.loads(data)] for name, data in kept.items() if data is not None}
         return [(answers | stored)[piece.spec.id] for piece in wave]
 
     def _generate(self, wave: Sequence[_Piece]) -> list[list[SteeredAnswer]]:
@@ -208,7 +209,7 @@ class Evaluator:
             for piece in wave
             for place, question in enumerate(piece.questions, piece.start)
         ]
-        found = iter(
+        answers = iter(
             generate_steered(
                 self._lm,
                 rows,
@@ -217,7 +218,7 @@ class Evaluator:
                 on_step=lambda _counts: self._context.progress(self._done),
             )
         )
-        return [[next(found) for _ in piece.questions] for piece in wave]
+        return [[next(answers) for _ in piece.questions] for piece in wave]
 
     def _row_sampling(self, place: int) -> Sampling | None:
         """The sampling of a question: each question draws from its own stream, which is the same for every intervention."""
@@ -230,12 +231,14 @@ class Evaluator:
 
     def _keep(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> None:
         answers = [
-            judged(one.ids, self._text(one), ended=one.ended, finite=one.finite, score=score, raw=raw)
-            for one, score, raw in zip(answered, scores, self._read(piece, answered, scores), strict=True)
+            judged(answer.ids, self._text(answer), ended=answer.ended, finite=answer.finite, score=score, raw=raw)
+            for answer, score, raw in zip(answered, scores, self._read(piece, answered, scores), strict=True)
         ]
-        changes = tuple((int(one.effect["fires"]), float(one.effect["mean_change"])) for one in answered if piece.spec.pushes)
+        changes = tuple(
+            (int(answer.effect["fires"]), float(answer.effect["mean_change"])) for answer in answered if piece.spec.pushes
+        )
         self._add(piece, Part(tuple(answers), changes))
-        self.tokens += sum(len(one.ids) for one in answered)
+        self.tokens += sum(len(answer.ids) for answer in answered)
         self._done += len(answers)
         self._context.progress(self._done)
 
@@ -247,7 +250,7 @@ class Evaluator:
         if piece.stop < len(spec.questions):
             self._context.commit_cell(_part_cell(spec.id, piece.start), part.to_bytes())
             return
-        run = Run(spec, tuple(answer for one in parts for answer in one.answers), _effect(spec, parts))
+        run = Run(spec, tuple(answer for judged_part in parts for answer in judged_part.answers), _effect(spec, parts))
         self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
         self._known[spec.id] = run
         self.generated_runs += 1
@@ -256,10 +259,10 @@ class Evaluator:
     def _read(self, piece: _Piece, answered: Sequence[SteeredAnswer], scores: Sequence[Score]) -> list[RawScore]:
         """The judge's `raw` of each answer, with the likelihood after its own prompt where the judge did not compute it."""
         raws = [score.raw for score in scores]
-        unread = [i for i, one in enumerate(answered) if one.ids and "log_likelihood" not in raws[i]]
+        unread = [i for i, answer in enumerate(answered) if answer.ids and "log_likelihood" not in raws[i]]
         prompts, texts = [piece.questions[i].prompt_ids for i in unread], [answered[i].ids for i in unread]
-        found = self._likelihoods(prompts, texts) if unread else []
-        for i, value in zip(unread, found, strict=True):
+        likelihoods = self._likelihoods(prompts, texts) if unread else []
+        for i, value in zip(unread, likelihoods, strict=True):
             raws[i] = {
                 **raws[i],
                 "log_likelihood": value,
@@ -287,7 +290,7 @@ def _effect(spec: RunSpec, parts: Sequence[Part]) -> PushEffect:
     """
     if not spec.pushes:
         return {}
-    changes = [one for part in parts for one in part.changes]
+    changes = [pair for part in parts for pair in part.changes]
     fired = [(count, change) for count, change in changes if count]
     needed = 1 if all(push.scope == "response" for push in spec.pushes) else len(changes)
     if len(fired) < needed:

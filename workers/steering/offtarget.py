@@ -61,14 +61,14 @@ def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported]
         responses_of(asked["extraction"], context),
         spec["max_new_tokens"],
         given=asked.get("responses_given", False),
-        questions=[one.described() for one in questions],
+        questions=[question.described() for question in questions],
     )
     with closing(open_judge(spec["judge"], lm, material, context)) as judge:
         evaluator = Evaluator(
             lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=setup.rows, sampling=spec["sampling"]
         )
         evaluator.begin(f"answering questions on {name}", (1 + len(reported)) * len(questions))
-        specs = [setup.how.spec(one.searched.subject, questions, one.best.spec.r) for one in reported.values()]
+        specs = [setup.how.spec(group.searched.subject, questions, group.best.spec.r) for group in reported.values()]
         base, *steered = evaluator.evaluate([RunSpec(questions, "unsteered"), *specs])
     return OffTarget(name, base, dict(zip(reported, steered, strict=True)), judge.identity, evaluator.runs)
 

@@ -54,7 +54,7 @@ def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
             "answers": sum(len(run.answers) for run in findings.runs),
             "runs": len(findings.runs),
             "tokens_computed": setup.evaluator.tokens,
-            **routing_flips(setup.lm, [one.prompt_ids for one in setup.sets["selection"]]),
+            **routing_flips(setup.lm, [question.prompt_ids for question in setup.sets["selection"]]),
         },
     )
 
@@ -79,7 +79,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         "massive_rule": rule_of(setup.aggregate),
         "massive_by_layer": {str(layer): list(dims) for layer, dims in setup.massive.items()},
         "questions": {
-            name: {"n": len(ones), "clusters": len({one.cluster for one in ones})} for name, ones in setup.sets.items()
+            name: {"n": len(ones), "clusters": len({question.cluster for question in ones})} for name, ones in setup.sets.items()
         },
         "leader": findings.leader,
         "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
@@ -88,14 +88,14 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         "reference_protocol": findings.reference,
         "groups": [
             {
-                **group_facts(group, one, test, bases, scale, judged=judged),
+                **group_facts(group, reported, test, bases, scale, judged=judged),
                 "off_target": {other.trait: other.effect(group, scale) for other in findings.off_target},
             }
-            for group, one in findings.reported.items()
+            for group, reported in findings.reported.items()
         ],
-        "off_target": [one.facts() for one in findings.off_target],
+        "off_target": [other_trait.facts() for other_trait in findings.off_target],
         "contrasts": contrasts(findings.reported, findings.leader, test, scale, setup.spec["seed"], judged=judged),
-        "subjects": [subject_facts(one, bases["selection"], scale) for one in findings.searched],
+        "subjects": [subject_facts(searched, bases["selection"], scale) for searched in findings.searched],
         "provenance": _provenance(setup),
     }
 
@@ -131,9 +131,9 @@ def can_tell(facts: JudgeFacts) -> bool:
 def check_failures(runs: Sequence[Run]) -> None:
     """Raises JobFault judge_unusable where the judge failed on too many answers for a conclusion. Where no answer has a coherence, this judge
     scores the trait alone."""
-    answers = [one for run in runs for one in run.answers]
-    coherent = any(one.coherence is not None for one in answers)
-    failed = sum(one.failed if coherent else one.trait is None for one in answers) / len(answers)
+    answers = [answer for run in runs for answer in run.answers]
+    coherent = any(answer.coherence is not None for answer in answers)
+    failed = sum(answer.failed if coherent else answer.trait is None for answer in answers) / len(answers)
     if failed > MOST_FAILED:
         raise JobFault(
             "judge_unusable",
@@ -154,7 +154,7 @@ def short_summary(summary: Summary) -> ShortSummary:
         },
         "unsteered": summary["unsteered"],
         "questions": summary["questions"],
-        "methods": [_row(one) for one in summary["groups"]],
+        "methods": [_row(group) for group in summary["groups"]],
     }
 
 
@@ -184,9 +184,9 @@ def summary_bytes(summary: Summary) -> bytes:
 
 def _plain(value: Json) -> Json:
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value

@@ -39,15 +39,17 @@ class RawCoefficient:
 
 def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched], leader: str) -> RawCoefficient | None:
     """The probe's best coefficient, or the leader's where the probe was not used. None where the coefficient is not a single number."""
-    group = next((name for name, one in chosen.items() if one.subject.method == "probe" and one.best is not None), leader)
+    group = next(
+        (name for name, choice in chosen.items() if choice.subject.method == "probe" and choice.best is not None), leader
+    )
     best = chosen[group].best
     if best is None or len(best.spec.pushes) != 1 or best.spec.pushes[0].operation != "add":
         return None
     sites = [(part.layer, part.component) for part in chosen[group].subject.parts]
     subjects = {
-        one.subject.group: one.subject
-        for one in searched
-        if [(part.layer, part.component) for part in one.subject.parts] == sites
+        candidate.subject.group: candidate.subject
+        for candidate in searched
+        if [(part.layer, part.component) for part in candidate.subject.parts] == sites
     }
     return RawCoefficient(group, best.spec.pushes[0].coefficient, subjects)
 

@@ -45,8 +45,10 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
     """
     own = spec.get("questions")
     listed: Sequence[Asked] = trait["steering"]["questions"]
-    selection: Sequence[Asked] = own["selection"] if own else [one for one in listed if one["split"] == "selection"]
-    test: Sequence[Asked] = own["test"] if own else [one for one in listed if one["split"] == "test"]
+    selection: Sequence[Asked] = (
+        own["selection"] if own else [question for question in listed if question["split"] == "selection"]
+    )
+    test: Sequence[Asked] = own["test"] if own else [question for question in listed if question["split"] == "test"]
     texts: dict[str, Sequence[Asked]] = {
         "selection": clusters_in_turn(selection, spec.get("selection_limit")),
         "test": clusters_in_turn(test, spec.get("test_limit")),
@@ -77,7 +79,7 @@ def later_sets(
 
 def off_target_questions(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, name: str) -> list[Question]:
     """Encodes the test questions of another trait, called `name`. Raises ModelFault no_questions, prompt_too_long, chat_template_failed."""
-    listed = [one for one in trait["steering"]["questions"] if one["split"] == "test"]
+    listed = [question for question in trait["steering"]["questions"] if question["split"] == "test"]
     if not listed:
         raise ModelFault("no_questions", f"{name}, a trait of off_target, has no test question.")
     return encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
@@ -89,8 +91,8 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
         return list(questions)
     seen: dict[str, int] = defaultdict(int)
     turns = []
-    for place, one in enumerate(questions):
-        cluster = one.get("cluster") or one["question"]
+    for place, question in enumerate(questions):
+        cluster = question.get("cluster") or question["question"]
         turns.append((seen[cluster], place))
         seen[cluster] += 1
     return [questions[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
@@ -99,14 +101,16 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
 def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens: int) -> list[Question]:
     """Encodes one set as Questions. A question without a cluster forms a cluster by itself."""
     encoded = []
-    for index, one in enumerate(questions):
+    for index, question in enumerate(questions):
         try:
-            ids = tuple(encode_prompt(lm, one["question"], one.get("system_prompt")))
+            ids = tuple(encode_prompt(lm, question["question"], question.get("system_prompt")))
             lm.check_ids(ids, new_tokens)
         except ModelFault as fault:
             raise ModelFault(fault.code, f"Question {index} of the {name} set: {fault.sentence}") from fault
-        cluster = one.get("cluster") or one["question"]
-        encoded.append(Question(index, name, one["question"], one.get("system_prompt"), cluster, ids, one.get("answer")))
+        cluster = question.get("cluster") or question["question"]
+        encoded.append(
+            Question(index, name, question["question"], question.get("system_prompt"), cluster, ids, question.get("answer"))
+        )
     return encoded
 
 
@@ -121,11 +125,11 @@ def asking_for_the_trait(
     system = f"In every answer be {'low' if less else 'high'} in {trait['name'].replace('_', ' ')}. {' '.join(trait['definition'].split())}"
     asked = [
         {
-            "question": one.question,
-            "system_prompt": f"{one.system_prompt}\n{system}" if one.system_prompt else system,
-            "cluster": one.cluster,
+            "question": question.question,
+            "system_prompt": f"{question.system_prompt}\n{system}" if question.system_prompt else system,
+            "cluster": question.cluster,
         }
-        for one in questions
+        for question in questions
     ]
     try:
         return encode(lm, questions[0].set, asked, new_tokens)

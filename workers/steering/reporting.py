@@ -56,7 +56,8 @@ class Companions:
         """The companions at the same layers."""
         here = tuple(layers)
         return Companions(
-            [one for one in self.shuffled if one.layers == here], [one for one in self.refits if one.layers == here]
+            [control for control in self.shuffled if control.layers == here],
+            [refit for refit in self.refits if refit.layers == here],
         )
 
 
@@ -78,7 +79,7 @@ class Plan:
         yield self.best
         for kind in self.controls.values():
             yield from kind
-        yield from (one for one in self.matched.values() if isinstance(one, RunSpec))
+        yield from (asked for asked in self.matched.values() if isinstance(asked, RunSpec))
         yield from self.arms.values()
         yield from self.refits.values()
         for doses in self.extra.values():
@@ -94,10 +95,10 @@ class Plan:
             self.searched,
             runs[self.best.id],
             {way: run(self.matched.get(way)) for way in WAYS},
-            {kind: [runs[one.id] for one in ones] for kind, ones in self.controls.items()},
-            {name: runs[one.id] for name, one in self.arms.items()},
-            {name: {at: runs[one.id] for at, one in ones.items()} for name, ones in self.extra.items()},
-            {draw: runs[one.id] for draw, one in self.refits.items()},
+            {kind: [runs[spec.id] for spec in ones] for kind, ones in self.controls.items()},
+            {name: runs[spec.id] for name, spec in self.arms.items()},
+            {name: {at: runs[spec.id] for at, spec in ones.items()} for name, ones in self.extra.items()},
+            {draw: runs[spec.id] for draw, spec in self.refits.items()},
             self.left_out,
         )
 
@@ -110,32 +111,32 @@ def report(
     lead = chosen[leader]
     at_raw = _at_raw(setup, chosen, matched.raw)
     plans: dict[str, Plan] = {}
-    for group, one in chosen.items():
-        if one.best is None:
+    for group, searched in chosen.items():
+        if searched.best is None:
             continue
-        beside = companions.get(group, Companions()).at(one.subject.layers)
-        own_r = one.best.spec.r
-        shuffled, left_out = _shuffled(setup, one.subject, beside.shuffled)
-        controls = _controls(setup, one.subject, own_r, shuffled)
-        best = setup.planned(one.subject, "test", own_r)
+        beside = companions.get(group, Companions()).at(searched.subject.layers)
+        own_r = searched.best.spec.r
+        shuffled, left_out = _shuffled(setup, searched.subject, beside.shuffled)
+        controls = _controls(setup, searched.subject, own_r, shuffled)
+        best = setup.planned(searched.subject, "test", own_r)
         if not setup.pushes_have_doses:
-            plans[group] = Plan(one, best, controls, left_out)
+            plans[group] = Plan(searched, best, controls, left_out)
             continue
-        unfair = _no_equal_dose(one.subject, lead.subject)
+        unfair = _no_equal_dose(searched.subject, lead.subject)
         r = own_r if unfair else lead.best_run.spec.r
         plans[group] = Plan(
-            one,
+            searched,
             best,
             controls,
             left_out,
-            _ways(setup, group, one.subject, unfair or r, matched) | at_raw.get(group, {}),
-            _arms(setup, one.subject, r or 0.0) if setup.spec["decomposition"] else {},
-            {draw_of(refit): _beside(setup, one.subject, r, refit) for refit in beside.refits},
-            _extra(setup, one.subject, own_r),
+            _ways(setup, group, searched.subject, unfair or r, matched) | at_raw.get(group, {}),
+            _arms(setup, searched.subject, r or 0.0) if setup.spec["decomposition"] else {},
+            {draw_of(refit): _beside(setup, searched.subject, r, refit) for refit in beside.refits},
+            _extra(setup, searched.subject, own_r),
         )
     specs = [spec for plan in plans.values() for spec in plan.specs()]
-    setup.evaluator.begin("answering test questions", sum({one.id: len(one.questions) for one in specs}.values()))
-    runs = {one.id: run for one, run in zip(specs, setup.evaluator.evaluate(specs), strict=True)}
+    setup.evaluator.begin("answering test questions", sum({run_spec.id: len(run_spec.questions) for run_spec in specs}.values()))
+    runs = {run_spec.id: run for run_spec, run in zip(specs, setup.evaluator.evaluate(specs), strict=True)}
     return {group: plan.reported(runs) for group, plan in plans.items()}
 
 
@@ -182,15 +183,15 @@ def _ways(setup: Setup, group: str, subject: Subject, equal: float | str | None,
 def _shuffled(setup: Setup, subject: Subject, made: Sequence[Subject]) -> tuple[list[Subject], dict[str, str]]:
     """The requested shuffled-label vectors that can run beside the subject, and by name why the others cannot: they have no dose to share."""
     asked = made[: setup.spec["controls"]["shuffled"]]
-    doseless = [one for one in asked if subject.has_clean_dose and not one.has_clean_dose]
-    return [one for one in asked if one not in doseless], {one.name: OWN_DOSE_MISSING for one in doseless}
+    doseless = [control for control in asked if subject.has_clean_dose and not control.has_clean_dose]
+    return [control for control in asked if control not in doseless], {control.name: OWN_DOSE_MISSING for control in doseless}
 
 
 def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequence[Subject]) -> dict[str, list[RunSpec]]:
     """The controls at the subject's dose: random vectors, and the method's own shuffled-label vectors."""
     return {
         "random": [_beside(setup, subject, r, random_subject(subject, seed)) for seed in range(setup.spec["controls"]["random"])],
-        "shuffled": [_beside(setup, subject, r, one) for one in shuffled],
+        "shuffled": [_beside(setup, subject, r, control) for control in shuffled],
     }
 
 

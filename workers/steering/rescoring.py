@@ -47,10 +47,10 @@ class StoredGroup:
 
 def stored_answers(data: bytes) -> dict[str, list[AnswerLine]]:
     """The lines of responses.jsonl by run, in order."""
-    found: dict[str, list[AnswerLine]] = {}
+    by_run: dict[str, list[AnswerLine]] = {}
     for row in read_answers(data):
-        found.setdefault(row["run"], []).append(row)
-    return found
+        by_run.setdefault(row["run"], []).append(row)
+    return by_run
 
 
 def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score]) -> Run:
@@ -83,14 +83,14 @@ def scored_run(run_id: str, rows: Sequence[AnswerLine], scores: Sequence[Score])
 
 def _read_of(raw: RawScore) -> RawScore:
     """The evidence read from the text itself, which does not depend on the judge."""
-    found: RawScore = {}
+    evidence: RawScore = {}
     if "log_likelihood" in raw:
-        found["log_likelihood"] = raw["log_likelihood"]
+        evidence["log_likelihood"] = raw["log_likelihood"]
     if "repeated" in raw:
-        found["repeated"] = raw["repeated"]
+        evidence["repeated"] = raw["repeated"]
     if "read_after" in raw:
-        found["read_after"] = raw["read_after"]
-    return found
+        evidence["read_after"] = raw["read_after"]
+    return evidence
 
 
 def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
@@ -117,7 +117,7 @@ class _Again:
 
     def __init__(self, summary: Summary, runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
         self._runs, self._scale, self._judged = runs, scale, judged
-        self.bases = {name: runs[one["run"]] for name, one in summary["unsteered"].items()}
+        self.bases = {name: runs[unsteered["run"]] for name, unsteered in summary["unsteered"].items()}
 
     def effect(self, old: Effect) -> Effect:
         """Recomputes an effect on test questions."""
@@ -136,10 +136,10 @@ class _Again:
         return {
             **old,
             "best": self.effect(old["best"]),
-            "matched": {way: self.effect(one) if one else None for way, one in old["matched"].items()},
-            "controls": {kind: [self.effect(one) for one in ones] for kind, ones in old["controls"].items()},
+            "matched": {way: self.effect(effect) if effect else None for way, effect in old["matched"].items()},
+            "controls": {kind: [self.effect(effect) for effect in ones] for kind, ones in old["controls"].items()},
             "decomposition": self._decomposition(old["decomposition"]),
-            "extra": {name: {at: self.extra(one, name) for at, one in ones.items()} for name, ones in old["extra"].items()},
+            "extra": {name: {at: self.extra(effect, name) for at, effect in ones.items()} for name, ones in old["extra"].items()},
             "refits": refit_facts(refits, self.bases["test"], self._scale),
             "off_target": {},
         }
@@ -148,7 +148,7 @@ class _Again:
         """The group's runs that contrasts use."""
         return StoredGroup(
             self._runs[old["best"]["run"]],
-            {way: self._runs[one["run"]] for way, one in old["matched"].items() if one},
+            {way: self._runs[effect["run"]] for way, effect in old["matched"].items() if effect},
             {} if old["refits"] is None else self._by_draw(old["refits"]),
         )
 
@@ -159,9 +159,9 @@ class _Again:
     def _decomposition(self, old: Decomposition | None) -> Decomposition | None:
         if not old or not old["arms"]:
             return None
-        arms = {name: self._runs[one["run"]] for name, one in old["arms"].items()}
+        arms = {name: self._runs[effect["run"]] for name, effect in old["arms"].items()}
         new = decomposition_facts(arms, old["per_dim"], self.bases["test"], self._scale, judged=self._judged)
-        return {**new, "arms": {name: self.effect(one) for name, one in old["arms"].items()}}
+        return {**new, "arms": {name: self.effect(effect) for name, effect in old["arms"].items()}}
 
 
 def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
@@ -172,7 +172,11 @@ def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
 def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
     """results.jsonl with the new scores. `run_lines` are the runs.jsonl lines of the same steering, which has one line for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
-    steered = [one["run"] for one in read_runs(run_lines) if one["vector"] is not None and one["set"] == base.spec.set]
+    steered = [
+        run_line["run"]
+        for run_line in read_runs(run_lines)
+        if run_line["vector"] is not None and run_line["set"] == base.spec.set
+    ]
     new = [
         {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
         {**baseline, **reference_scores(base, base, judge, header["direction"])},
@@ -187,7 +191,7 @@ def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Ru
 def rescored_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:
     """runs.jsonl with the new scores, without the lines of other runs than `runs`: of the off-target matrix and the reference's protocol."""
     return b"".join(
-        json.dumps({**one, **scores_of(runs[one["run"]])}, ensure_ascii=False).encode() + b"\n"
-        for one in read_runs(old)
-        if one["run"] in runs
+        json.dumps({**line, **scores_of(runs[line["run"]])}, ensure_ascii=False).encode() + b"\n"
+        for line in read_runs(old)
+        if line["run"] in runs
     )

@@ -88,17 +88,17 @@ class Run:
     @property
     def trait(self) -> NDArray[np.float64]:
         """Trait scores [Q]; NaN where the judge failed."""
-        return _column([one.trait for one in self.answers])
+        return _column([answer.trait for answer in self.answers])
 
     @property
     def coherence(self) -> NDArray[np.float64]:
         """Coherence scores [Q]; NaN where the judge failed."""
-        return _column([one.coherence for one in self.answers])
+        return _column([answer.coherence for answer in self.answers])
 
     @property
     def failed(self) -> int:
         """The number of answers that the judge could not score."""
-        return sum(one.failed for one in self.answers)
+        return sum(answer.failed for answer in self.answers)
 
     def to_bytes(self) -> bytes:
         """The bytes of the run for its cell."""
@@ -133,7 +133,10 @@ class Part:
 
 
 def _lines(answers: Sequence[Answer]) -> list[list[object]]:
-    return [[list(one.ids), one.text, one.ended, one.finite, one.trait, one.coherence, one.relevance, one.raw] for one in answers]
+    return [
+        [list(answer.ids), answer.text, answer.ended, answer.finite, answer.trait, answer.coherence, answer.relevance, answer.raw]
+        for answer in answers
+    ]
 
 
 def _answers(lines: Sequence[Sequence[Any]]) -> tuple[Answer, ...]:

@@ -26,15 +26,17 @@ def search(setup: Setup, subjects: Sequence[Subject], base: Run) -> list[Searche
     A subject with a vector equal to an earlier subject's (`same_as`) shares the earlier subject's runs. `base` is the run of the same questions
     without steering.
     """
-    own = [one for one in subjects if one.same_as is None]
+    own = [subject for subject in subjects if subject.same_as is None]
     if not setup.pushes_have_doses:
         searched = _ablated(setup, own, base)
     elif setup.spec.get("doses") or setup.spec.get("coefficients"):
         searched = _at_given_doses(setup, own, base)
     else:
         searched = _at_searched_doses(setup, own, base)
-    by_name = {one.subject.name: one for one in searched}
-    return [by_name[one.name] if one.same_as is None else _twin(one, by_name[one.same_as]) for one in subjects]
+    by_name = {candidate.subject.name: candidate for candidate in searched}
+    return [
+        by_name[subject.name] if subject.same_as is None else _twin(subject, by_name[subject.same_as]) for subject in subjects
+    ]
 
 
 def _twin(subject: Subject, earlier: Searched) -> Searched:
@@ -45,8 +47,8 @@ def _twin(subject: Subject, earlier: Searched) -> Searched:
 def _ablated(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
     """Runs each subject once: an ablated direction has no dose."""
     setup.evaluator.begin("ablating", len(own) * len(setup.sets["selection"]), share=0.4)
-    runs = setup.evaluator.evaluate([setup.planned(one, "selection", None) for one in own])
-    return [_best_of(setup, one, (run,), base) for one, run in zip(own, runs, strict=True)]
+    runs = setup.evaluator.evaluate([setup.planned(subject, "selection", None) for subject in own])
+    return [_best_of(setup, subject, (run,), base) for subject, run in zip(own, runs, strict=True)]
 
 
 def _best_of(setup: Setup, subject: Subject, curve: tuple[Run, ...], base: Run) -> Searched:
@@ -59,12 +61,12 @@ def _best_of(setup: Setup, subject: Subject, curve: tuple[Run, ...], base: Run) 
 
 def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
     """Runs each subject's budget of doses, each dose chosen from the results of the doses before (docs/science.md, 4.4)."""
-    dosed = {one.name: one for one in own if one.has_clean_dose}
+    dosed = {subject.name: subject for subject in own if subject.has_clean_dose}
     state = Search(
         list(dosed),
         budget=setup.spec["budget"],
         threshold=setup.scale.threshold,
-        groups={name: one.group for name, one in dosed.items()},
+        groups={name: subject.group for name, subject in dosed.items()},
         ceiling=setup.scale.room(base),
     )
     curves: dict[str, list[Run]] = {name: [] for name in dosed}
@@ -81,7 +83,8 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
                 coherence=coherence_of(run),
             )
     return [
-        _curve_of(one, curves[one.name], state) if one.name in dosed else Searched(one, (), None, NO_CLEAN_DOSE) for one in own
+        _curve_of(subject, curves[subject.name], state) if subject.name in dosed else Searched(subject, (), None, NO_CLEAN_DOSE)
+        for subject in own
     ]
 
 
@@ -94,14 +97,16 @@ def _curve_of(subject: Subject, runs: Sequence[Run], state: Search) -> Searched:
 
 def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
     """Runs the doses or coefficients that the request names. The best run has the largest joint gain; ties go to the highest coherence."""
-    doses = {one.name: _given_doses(setup, one) for one in own}
-    planned = [setup.planned(one, "selection", r) for one in own for r in doses[one.name]]
+    doses = {subject.name: _given_doses(setup, subject) for subject in own}
+    planned = [setup.planned(subject, "selection", r) for subject in own for r in doses[subject.name]]
     setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
     runs = iter(setup.evaluator.evaluate(planned))
-    curves = {one.name: tuple(next(runs) for _ in doses[one.name]) for one in own}
+    curves = {subject.name: tuple(next(runs) for _ in doses[subject.name]) for subject in own}
     return [
-        _best_of(setup, one, curves[one.name], base) if curves[one.name] else Searched(one, (), None, NO_CLEAN_DOSE)
-        for one in own
+        _best_of(setup, subject, curves[subject.name], base)
+        if curves[subject.name]
+        else Searched(subject, (), None, NO_CLEAN_DOSE)
+        for subject in own
     ]
 
 
@@ -122,8 +127,8 @@ def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, S
     Best runs are compared by their joint gain on the selection questions; ties go to the first subject.
     """
 
-    def merit(one: Searched) -> float:
-        return -1e9 if one.best is None else scale.mean_joint_gain(one.best, base)
+    def merit(member: Searched) -> float:
+        return -1e9 if member.best is None else scale.mean_joint_gain(member.best, base)
 
     return {group: max(members, key=merit) for group, members in by_group(searched).items()}
 
@@ -133,9 +138,9 @@ def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | 
     methods of the cleaning ablation lead only among themselves: a report shows them in a table of their own.
     """
     gains = {
-        group: scale.mean_joint_gain(one.best, base)
-        for group, one in chosen.items()
-        if one.best is not None and not is_control(one.subject.method)
+        group: scale.mean_joint_gain(searched.best, base)
+        for group, searched in chosen.items()
+        if searched.best is not None and not is_control(searched.subject.method)
     }
     methods = [group for group in gains if not is_ablation(chosen[group].subject.method)]
     return max(methods or gains, key=lambda group: gains[group], default=None)

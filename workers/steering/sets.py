@@ -104,6 +104,6 @@ def _arm(subject: Subject, r: float, how: Intervention, *, massive: bool) -> tup
 def by_group(searched: Iterable[Searched]) -> dict[str, list[Searched]]:
     """Searched subjects by `subject.group`; the subjects of a group compete for one row of the report."""
     groups: dict[str, list[Searched]] = {}
-    for one in searched:
-        groups.setdefault(one.subject.group, []).append(one)
+    for member in searched:
+        groups.setdefault(member.subject.group, []).append(member)
     return groups

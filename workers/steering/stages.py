@@ -64,13 +64,13 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
         reference = protocol.measure(setup, raw, bases["reference"])
     off_target = [offtarget.measure(setup, asked, reported, context) for asked in setup.spec.get("off_target", ())]
     prompt_only = _prompt_only(setup)
-    runs = [*setup.evaluator.runs, *(run for one in off_target for run in one.runs)]
+    runs = [*setup.evaluator.runs, *(run for other in off_target for run in other.runs)]
     return Findings(bases, searched, leader, reported, matched.divergence.targets, reference, off_target, prompt_only, runs)
 
 
 def check_scored(searched: Sequence[Searched]) -> None:
     """Raises JobFault judge_unusable where a vector has no best dose because the judge scored none of its runs."""
-    unscored = [one.subject.name for one in searched if one.stopped == UNSCORED]
+    unscored = [candidate.subject.name for candidate in searched if candidate.stopped == UNSCORED]
     if unscored:
         raise JobFault(
             "judge_unusable",

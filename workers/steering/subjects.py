@@ -103,11 +103,11 @@ def name_twins(subjects: Sequence[Subject]) -> list[Subject]:
 
     The shared parts are identical to the last bit.
     """
-    found: list[Subject] = []
+    named: list[Subject] = []
     for subject in subjects:
-        twin = next((one for one in found if one.same_as is None and _equal(one, subject)), None)
-        found.append(subject if twin is None else replace(subject, same_as=twin.name, parts=twin.parts))
-    return found
+        twin = next((earlier for earlier in named if earlier.same_as is None and _equal(earlier, subject)), None)
+        named.append(subject if twin is None else replace(subject, same_as=twin.name, parts=twin.parts))
+    return named
 
 
 def _equal(one: Subject, other: Subject) -> bool:
@@ -124,11 +124,15 @@ def _equal(one: Subject, other: Subject) -> bool:
 def random_subject(like: Subject, seed: int) -> Subject:
     """A random control: for each part of `like` a vector from N(0, I) at length 1 at the same site, so that the same r is the same dose."""
     parts = []
-    for one in like.parts:
+    for like_part in like.parts:
         noise = torch.randn(
-            len(one.vector_D), generator=torch.Generator().manual_seed(seed * 1_000_003 + one.layer), dtype=torch.float64
+            len(like_part.vector_D),
+            generator=torch.Generator().manual_seed(seed * 1_000_003 + like_part.layer),
+            dtype=torch.float64,
         )
-        parts.append(part((noise / noise.norm()).float(), one.layer, one.component, one.massive, one.unit_norm))
+        parts.append(
+            part((noise / noise.norm()).float(), like_part.layer, like_part.component, like_part.massive, like_part.unit_norm)
+        )
     method = f"random__seed{seed}" if seed else "random"
     site = "+".join(map(str, like.layers))
     return Subject(

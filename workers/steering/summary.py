@@ -27,9 +27,9 @@ from workers.steering.subjects import Subject
 SCHEMA_VERSION = 1
 
 
-def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
+def subject_facts(searched: Searched, base: Run, scale: Scale) -> SubjectFacts:
     """One subject with its dose-response curve on the selection questions."""
-    subject = one.subject
+    subject = searched.subject
     return {
         "name": subject.name,
         "group": subject.group,
@@ -44,9 +44,9 @@ def subject_facts(one: Searched, base: Run, scale: Scale) -> SubjectFacts:
         "clean_share": [round(part.clean_share, 6) for part in subject.parts],
         "unit_norm": [part.unit_norm for part in subject.parts],
         "has_clean_dose": subject.has_clean_dose,
-        "curve": [curve_point(run, base, scale) for run in one.curve],
-        "best_r": None if one.best is None or not subject.has_clean_dose else one.best.spec.r,
-        "stopped": one.stopped,
+        "curve": [curve_point(run, base, scale) for run in searched.curve],
+        "best_r": None if searched.best is None or not subject.has_clean_dose else searched.best.spec.r,
+        "stopped": searched.stopped,
     }
 
 
@@ -65,9 +65,9 @@ def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
     }
 
 
-def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
+def group_facts(group: str, reported: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
     """The results of a method at its chosen layer, in every comparison. `judged` as in `contrasts`."""
-    subject = one.searched.subject
+    subject = reported.searched.subject
     return {
         "group": group,
         "subject": subject.name,
@@ -77,16 +77,20 @@ def group_facts(group: str, one: Reported, base: Run, bases: Mapping[str, Run], 
         "layers": list(subject.layers),
         "same_as": subject.same_as,
         **(subject.source or {}),
-        "best": effect_of(one.best, base, scale),
-        "matched": {name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in one.matched.items()},
-        "unreachable": {name: why for name, why in one.matched.items() if isinstance(why, str)},
-        "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in one.controls.items()},
-        "controls_left_out": dict(one.left_out),
-        "decomposition": decomposition_facts(one.arms, _per_dim(subject), base, scale, judged=judged) if one.arms else None,
-        "extra": {
-            name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in one.extra.items()
+        "best": effect_of(reported.best, base, scale),
+        "matched": {
+            name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in reported.matched.items()
         },
-        "refits": refit_facts(one.refits, base, scale),
+        "unreachable": {name: why for name, why in reported.matched.items() if isinstance(why, str)},
+        "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in reported.controls.items()},
+        "controls_left_out": dict(reported.left_out),
+        "decomposition": decomposition_facts(reported.arms, _per_dim(subject), base, scale, judged=judged)
+        if reported.arms
+        else None,
+        "extra": {
+            name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in reported.extra.items()
+        },
+        "refits": refit_facts(reported.refits, base, scale),
     }
 
 
@@ -151,13 +155,13 @@ def contrasts(
     At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every verdict
     is `not enough evidence`.
     """
-    found: dict[str, list[Contrast]] = {}
+    by_way: dict[str, list[Contrast]] = {}
     clusters = clusters_of(base)
     for way in (*WAYS, "best"):
         runs = {
             group: run
-            for group, one in reported.items()
-            if isinstance(run := one.best if way == "best" else one.matched.get(way), Run)
+            for group, compared in reported.items()
+            if isinstance(run := compared.best if way == "best" else compared.matched.get(way), Run)
         }
         pairs = {f"{leader} -> {group}": (leader, group) for group in runs if group != leader and leader in runs}
         pairs |= {
@@ -171,12 +175,12 @@ def contrasts(
         same = Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters)))
         intervals |= {name: None if np.isnan(differences[name]).all() else same for name in twins}
         seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=seed) for name, gap_Q in differences.items()}
-        found[way] = [
+        by_way[way] = [
             _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
         ]
         if way == "dose":
-            found[way] = [_over_extraction_sets(one, reported, base, scale, level, judged) for one in found[way]]
-    return found
+            by_way[way] = [_over_extraction_sets(contrast, reported, base, scale, level, judged) for contrast in by_way[way]]
+    return by_way
 
 
 def _contrast(
@@ -206,7 +210,7 @@ def _over_extraction_sets(
     of_a, of_b = reported[contrast["a"]].refits, reported[contrast["b"]].refits
     draws = [draw for draw in of_a if draw in of_b]
     a, b = [of_a[draw] for draw in draws], [of_b[draw] for draw in draws]
-    if [one.spec.id for one in a] == [one.spec.id for one in b]:  # equal vectors share their runs, and differ by nothing
+    if [run.spec.id for run in a] == [run.spec.id for run in b]:  # equal vectors share their runs, and differ by nothing
         return contrast
     differences_RQ = gains_of(b, base, scale) - gains_of(a, base, scale)
     clusters = clusters_of(base)
@@ -255,7 +259,7 @@ def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
                 "vector": _vector(run.spec.subject),
                 **dose_of_run(run),
                 "effect": run.effect,
-                "tokens": sum(len(one.ids) for one in run.answers),
+                "tokens": sum(len(answer.ids) for answer in run.answers),
             },
             ensure_ascii=False,
         ).encode()

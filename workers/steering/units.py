@@ -37,7 +37,7 @@ def units_for(
     def begin(total: int) -> None:
         context.phase("measuring norms", total, "prompts", share=0.02)
 
-    return units_of(lm, [(one.component, one.layer) for one in named], calibration, prompts, begin, context.progress)
+    return units_of(lm, [(vector.component, vector.layer) for vector in named], calibration, prompts, begin, context.progress)
 
 
 def units_of(

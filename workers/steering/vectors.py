@@ -49,15 +49,15 @@ class Loaded:
     @property
     def competing(self) -> list[Subject]:
         """The subjects with searched doses: all but the refits."""
-        return [one for one in self.subjects if not refit_of(one)]
+        return [subject for subject in self.subjects if not refit_of(subject)]
 
     @property
     def refits(self) -> dict[str, list[Subject]]:
         """The refits on resampled prompts, by the group of the original method."""
         groups: dict[str, list[Subject]] = {}
-        for one in self.subjects:
-            if group := refit_of(one):
-                groups.setdefault(group, []).append(one)
+        for subject in self.subjects:
+            if group := refit_of(subject):
+                groups.setdefault(group, []).append(subject)
         return groups
 
 
@@ -65,26 +65,26 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
     """Loads every vector that the spec's `vectors` and `from` name, and the controls stored with the latter. Raises JobFault missing_input."""
     named: list[Named] = []
     files: dict[str, dict[str, Tensor]] = {}
-    for one in spec.get("vectors") or ():
-        if one["digest"] not in files:
-            files[one["digest"]] = load_safetensors(context.blob(one["digest"]))
-        vector = files[one["digest"]][one["key"]].float()
+    for vector_spec in spec.get("vectors") or ():
+        if vector_spec["digest"] not in files:
+            files[vector_spec["digest"]] = load_safetensors(context.blob(vector_spec["digest"]))
+        vector = files[vector_spec["digest"]][vector_spec["key"]].float()
         named.append(
             Named(
-                one.get("position"),
-                one["component"],
-                one["method"],
-                one["layer"],
+                vector_spec.get("position"),
+                vector_spec["component"],
+                vector_spec["method"],
+                vector_spec["layer"],
                 vector,
-                one["key"],
-                one.get("id"),
-                one.get("facts"),
-                one.get("source"),
+                vector_spec["key"],
+                vector_spec.get("id"),
+                vector_spec.get("facts"),
+                vector_spec.get("source"),
             )
         )
     for source in spec["from"] or () if "from" in spec else ():
         tensors = load_safetensors(context.artifact(source["job"], "vectors.safetensors"))
-        facts = {one["key"]: one for one in _facts(context, source["job"])}
+        facts = {vector_facts["key"]: vector_facts for vector_facts in _facts(context, source["job"])}
         # a file of tensors has no order: sort by the methods' own order, then by layer
         place = {method: i for i, method in enumerate(source.get("methods") or ())}
         own = [
@@ -92,7 +92,7 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
             for key in sorted(tensors)
             if _wanted(key, source)
         ]
-        named += sorted(own, key=lambda one: (place.get(one.method, len(place)), one.layer))
+        named += sorted(own, key=lambda named_vector: (place.get(named_vector.method, len(place)), named_vector.layer))
     return named
 
 
@@ -159,19 +159,19 @@ def load_subjects(
     wanted = None if asked is None else set(asked)
     controls: dict[str, dict[int, dict[int, Named]]] = {}
     groups: dict[str, list[Named]] = {}
-    for one in named:
-        _check(lm, one)
-        of = shuffled_of(one.method)
-        if of is not None and (wanted is None or one.method not in wanted):
-            seed = int(parse_method(one.method).parameters["seed"])
-            controls.setdefault(group_name(one, of), {}).setdefault(seed, {})[one.layer] = one
-        elif wanted is None or one.method in wanted:
-            groups.setdefault(group_name(one, one.method), []).append(one)
+    for vector in named:
+        _check(lm, vector)
+        of = shuffled_of(vector.method)
+        if of is not None and (wanted is None or vector.method not in wanted):
+            seed = int(parse_method(vector.method).parameters["seed"])
+            controls.setdefault(group_name(vector, of), {}).setdefault(seed, {})[vector.layer] = vector
+        elif wanted is None or vector.method in wanted:
+            groups.setdefault(group_name(vector, vector.method), []).append(vector)
     subjects = []
     for group, unsorted in groups.items():
-        members = sorted(unsorted, key=lambda one: one.layer)
+        members = sorted(unsorted, key=lambda member: member.layer)
         _check_places(group, members)
-        for together in [members] if combine else [[one] for one in members]:
+        for together in [members] if combine else [[member] for member in members]:
             subjects.append(make_subject(group, together, units, massive))
     if not subjects:
         raise ModelFault("no_vectors", "The extraction holds no vector of these methods, layers and positions.")
@@ -189,25 +189,25 @@ def _shuffled_controls(
     groups, made = [], []
     for group, by_seed in controls.items():
         for place, seed in enumerate(sorted(by_seed)):
-            members = [one for _, one in sorted(by_seed[seed].items())]
-            for together in [members] if combine else [[one] for one in members]:
+            members = [member for _, member in sorted(by_seed[seed].items())]
+            for together in [members] if combine else [[member] for member in members]:
                 groups.append(group)
                 made.append(make_subject(f"{group}, labels shuffled {place}", together, units, massive))
-    found: dict[str, list[Subject]] = {}
+    by_group: dict[str, list[Subject]] = {}
     for group, subject in zip(groups, name_twins(made), strict=True):
-        found.setdefault(group, []).append(subject)
-    return found
+        by_group.setdefault(group, []).append(subject)
+    return by_group
 
 
 def massive_dims_at(calibration: CalibrationDocument, named: Iterable[Named]) -> dict[int, list[int]]:
     """The massive dims of every layer with a vector, from the calibration."""
-    return {layer: massive_at(calibration["aggregate"], layer) for layer in sorted({one.layer for one in named})}
+    return {layer: massive_at(calibration["aggregate"], layer) for layer in sorted({vector.layer for vector in named})}
 
 
-def group_name(one: Named, method: str) -> str:
+def group_name(vector: Named, method: str) -> str:
     """`position/component/method`; an imported vector has no position. Vectors of a sibling model form their own group, with its name."""
-    of = "" if one.source is None else f"{one.source['source_model']}:"
-    return f"{of}{one.position or 'imported'}/{one.component}/{method}"
+    of = "" if vector.source is None else f"{vector.source['source_model']}:"
+    return f"{of}{vector.position or 'imported'}/{vector.component}/{method}"
 
 
 def make_subject(
@@ -216,17 +216,18 @@ def make_subject(
     """Makes one subject from vectors of one group at different layers."""
     first = members[0]
     return Subject(
-        name=f"{group}/{'+'.join(str(one.layer) for one in members)}",
+        name=f"{group}/{'+'.join(str(member.layer) for member in members)}",
         group=group,
         method=first.method,
         position=first.position,
         component=first.component,
-        layers=tuple(one.layer for one in members),
+        layers=tuple(member.layer for member in members),
         parts=tuple(
-            part(one.vector_D, one.layer, one.component, massive[one.layer], units[one.component, one.layer]) for one in members
+            part(member.vector_D, member.layer, member.component, massive[member.layer], units[member.component, member.layer])
+            for member in members
         ),
-        ids=tuple(one.id for one in members),
-        keys=tuple(one.key for one in members),
+        ids=tuple(member.id for member in members),
+        keys=tuple(member.key for member in members),
         facts=first.facts if len(members) == 1 else None,
         source=_source(members),
     )
@@ -236,29 +237,29 @@ def _source(members: Sequence[Named]) -> OfASibling | None:
     """For vectors made on another model: that model, and its massive dims by layer, at which a cleaned vector has zeros."""
     if members[0].source is None:
         return None
-    massive = {str(one.layer): None if one.facts is None else one.facts.get("massive") for one in members}
-    dims = {layer: None if found is None else found.get("dims") for layer, found in massive.items()}
+    massive = {str(member.layer): None if member.facts is None else member.facts.get("massive") for member in members}
+    dims = {layer: None if facts is None else facts.get("dims") for layer, facts in massive.items()}
     return {**members[0].source, "source_massive_by_layer": dims}
 
 
 def _check_places(group: str, members: Sequence[Named]) -> None:
     """Refuses two vectors at one layer: subjects are known by group and layer."""
     places: dict[int, Named] = {}
-    for one in members:
-        other = places.setdefault(one.layer, one)
-        if other.id != one.id:
-            detail = f"{other.id} and {one.id} are both {group}/{one.layer}, so the result could not tell them apart."
+    for member in members:
+        other = places.setdefault(member.layer, member)
+        if other.id != member.id:
+            detail = f"{other.id} and {member.id} are both {group}/{member.layer}, so the result could not tell them apart."
             raise ModelFault("same_place", f"{detail} Steer with each in a steering of its own.")
 
 
-def _check(lm: LanguageModel, one: Named) -> None:
-    lm.layout.site(one.layer, one.component)
-    if not bool(torch.isfinite(one.vector_D).all()) or float(one.vector_D.norm()) == 0:
-        raise ModelFault("vector_not_finite", f"The vector {one.key} is zero or holds NaN or infinity; it cannot steer.")
-    width = lm.layout.width(one.component, one.layer)
-    if len(one.vector_D) != width:
+def _check(lm: LanguageModel, vector: Named) -> None:
+    lm.layout.site(vector.layer, vector.component)
+    if not bool(torch.isfinite(vector.vector_D).all()) or float(vector.vector_D.norm()) == 0:
+        raise ModelFault("vector_not_finite", f"The vector {vector.key} is zero or holds NaN or infinity; it cannot steer.")
+    width = lm.layout.width(vector.component, vector.layer)
+    if len(vector.vector_D) != width:
         raise ModelFault(
             "wrong_width",
-            f"The vector {one.key} has {len(one.vector_D)} dimensions; {one.component} of this model has {width}. "
+            f"The vector {vector.key} has {len(vector.vector_D)} dimensions; {vector.component} of this model has {width}. "
             "It comes from another model.",
         )

@@ -77,30 +77,30 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
             "restart the machine, so that the driver and its library have the same version" if "mismatch" in driver.error else ""
         )
         return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'repair or reinstall the driver'}")
-    found = f"{driver.version}, {f'good for CUDA {driver.cuda}' if driver.cuda else 'without its CUDA library'}"
-    return Finding("driver", "ok", found) if torch is None or torch.devices else _blind(torch, driver, found)
+    about = f"{driver.version}, {f'good for CUDA {driver.cuda}' if driver.cuda else 'without its CUDA library'}"
+    return Finding("driver", "ok", about) if torch is None or torch.devices else _blind(torch, driver, about)
 
 
-def _blind(torch: Torch, driver: Driver, found: str) -> Finding:
+def _blind(torch: Torch, driver: Driver, about: str) -> Finding:
     """Why a torch sees no card beside a driver that works."""
     if torch.cuda is None:
-        return Finding("driver", "fault", f"{found}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}")
+        return Finding("driver", "fault", f"{about}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}")
     if driver.cuda is None:
         mend = "install the driver's libcuda; in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        return Finding("driver", "fault", f"{found}: {mend}")
+        return Finding("driver", "fault", f"{about}: {mend}")
     if _major(driver.cuda) < _major(torch.cuda):
         detail = (
-            f"{found}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
+            f"{about}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
             f"built for CUDA {_major(driver.cuda)} (see pytorch.org)"
         )
         return Finding("driver", "fault", detail)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
-        return Finding("driver", "note", f"{found}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
+        return Finding("driver", "note", f"{about}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
     return Finding(
         "driver",
         "fault",
-        f"{found}, but torch sees no card: look for an Xid error in nvidia-smi and dmesg, then restart the machine",
+        f"{about}, but torch sees no card: look for an Xid error in nvidia-smi and dmesg, then restart the machine",
     )
 
 
@@ -108,8 +108,8 @@ def cards() -> Iterator[Finding]:
     """The devices that `binnacle up` would give a worker each."""
     from app.embedded.devices import cuda_devices
 
-    found = cuda_devices()
-    yield Finding("devices", "ok", ", ".join(found) if found else f"no GPU; one worker on the CPU ({os.cpu_count()} cores)")
+    devices = cuda_devices()
+    yield Finding("devices", "ok", ", ".join(devices) if devices else f"no GPU; one worker on the CPU ({os.cpu_count()} cores)")
 
 
 def ask_driver() -> Driver | None:
@@ -121,11 +121,11 @@ def ask_driver() -> Driver | None:
         asked = subprocess.run([tool], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Driver(error=type(error).__name__)
-    found = _HEADER.search(asked.stdout)
-    if asked.returncode or found is None:
+    match = _HEADER.search(asked.stdout)
+    if asked.returncode or match is None:
         said = (asked.stdout + asked.stderr).strip().splitlines()[:1] or [f"exit status {asked.returncode}"]
         return Driver(error=said[0])
-    return Driver(found[1], found[2])
+    return Driver(match[1], match[2])
 
 
 def device_files() -> list[str]:

@@ -40,22 +40,22 @@ def service(home: Path) -> Iterator[Finding]:
         yield Finding("service", "note", error.detail)
         return
     with client:
-        found = client.status()["workers"]
-        living = [worker for worker in found if worker["alive"]]
+        all_workers = client.status()["workers"]
+        living = [worker for worker in all_workers if worker["alive"]]
         yield Finding(
             "service",
             "ok" if living else "fault",
             f"{client.url}, {counted(len(living), 'worker')}" + ("" if living else "; start one (binnacle up, binnacle worker)"),
         )
-        yield from workers(found)
+        yield from workers(all_workers)
         here = any(worker["host"] == socket.gethostname() for worker in living)
         for model in client.models():
             yield model_state(model, here=here)
 
 
-def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def workers(all_workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Findings about workers that are silent, held or blocked, and about job classes that no worker can run."""
-    for worker in found:
+    for worker in all_workers:
         about = f"worker {worker['id']}"
         if not worker["alive"]:
             silent = (
@@ -68,8 +68,8 @@ def workers(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding(about, "note", f"{hold['mode']} by {hold['by']}{until}; binnacle devices resume {worker['id']}")
         elif worker["blocked"]:
             yield Finding(about, "fault", worker["blocked"]["detail"])
-    claiming = {one["job_class"] for one in found if one["alive"] and not one["hold"] and not one["blocked"]}
-    for job_class in ("model", "light") if found else ():
+    claiming = {node["job_class"] for node in all_workers if node["alive"] and not node["hold"] and not node["blocked"]}
+    for job_class in ("model", "light") if all_workers else ():
         if job_class not in claiming:
             yield Finding(f"{job_class} jobs", "fault", f"no {job_class} worker claims them: start or resume one")
 

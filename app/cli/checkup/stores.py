@@ -50,7 +50,7 @@ def disk(home: Path) -> Iterator[Finding]:
     settings = settings.model_copy(update={"storage_url": SecretStr(storage), "home": home})
     least = settings.min_free_bytes
     nearest = next(folder for folder in [home.absolute(), *home.absolute().parents] if folder.exists())
-    for folder in dict.fromkeys([nearest, *(one.absolute() for one in written_folders(settings))]):
+    for folder in dict.fromkeys([nearest, *(path.absolute() for path in written_folders(settings))]):
         free = shutil.disk_usage(folder).free
         detail = f"{bytes_in_words(free)} free at {folder}"
         if free < least:
@@ -88,38 +88,36 @@ def database(home: Path) -> Iterator[Finding]:
         return
     try:
         with Session(engine) as session:
-            found = current_revision(session)
-            foreign = found is not None and not inspect(session.connection()).has_table(OURS)
+            revision = current_revision(session)
+            foreign = revision is not None and not inspect(session.connection()).has_table(OURS)
             is_superuser = bool(session.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")))
             before = time.time()
             theirs = float(session.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
             ours = (before + time.time()) / 2
     finally:
         engine.dispose()
-    yield _revision(found, head_revision(), foreign=foreign)
+    yield _revision(revision, head_revision(), foreign=foreign)
     if is_superuser and os.environ.get("DATABASE_URL"):  # the embedded database has one role
         yield Finding("database role", "note", SUPERUSER)
     yield clock(theirs - ours)
 
 
-def _revision(found: str | None, newest: str, *, foreign: bool = False) -> Finding:
-    """The finding about the database's revision `found`, where this installation has `newest`. `foreign`: another program migrated it."""
+def _revision(revision: str | None, newest: str, *, foreign: bool = False) -> Finding:
+    """The finding about the database's `revision`, where this installation has `newest`. `foreign`: another program migrated it."""
     if foreign:
-        return Finding("database", "fault", f"belongs to another program, at revision {found}: give Binnacle its own database")
-    if found == newest:
-        return Finding("database", "ok", f"answers, at revision {found}")
-    if found is None:
+        return Finding("database", "fault", f"belongs to another program, at revision {revision}: give Binnacle its own database")
+    if revision == newest:
+        return Finding("database", "ok", f"answers, at revision {revision}")
+    if revision is None:
         return Finding(
             "database", "note", "answers, and is empty; `binnacle prepare`, or starting the service, creates its tables"
         )
-    if found > newest:
+    if revision > newest:
         detail = (
-            f"is at revision {found}, newer than {newest}, which this installation knows: install the newer Binnacle here too"
+            f"is at revision {revision}, newer than {newest}, which this installation knows: install the newer Binnacle here too"
         )
         return Finding("database", "fault", detail)
-    detail = (
-        f"is at revision {found}, this installation needs {newest}: run `binnacle prepare`, or start the service, which migrates"
-    )
+    detail = f"is at revision {revision}, this installation needs {newest}: run `binnacle prepare`, or start the service, which migrates"
     return Finding("database", "fault", detail)
 
 

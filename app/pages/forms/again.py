@@ -15,10 +15,12 @@ def form_of(job: JobOut) -> FormKind | None:
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
     """Returns the fields of the request that differ from their defaults, with an empty list only where the default list holds something."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
-    found = {name: _named(name, value) for name, value in spec.items()} | _anew(job)
+    fields = {name: _named(name, value) for name, value in spec.items()} | _anew(job)
     about = {"name": job.name, "tags": job.tags}
     request = {
-        form.renamed.get(first, first): value for first, value in {**found, **about}.items() if first in form.request.model_fields
+        form.renamed.get(first, first): value
+        for first, value in {**fields, **about}.items()
+        if first in form.request.model_fields
     }
     return {
         name: value
@@ -38,7 +40,7 @@ def _named(name: str, value: Json) -> Json:
     if name == "vetting" and isinstance(value, dict):
         return {**value, "judge": _named("judge", value.get("judge"))}
     if name == "off_target" and isinstance(value, list):
-        return [{**one, "trait": _named("trait", one["trait"])} for one in value]
+        return [{**target, "trait": _named("trait", target["trait"])} for target in value]
     return value
 
 
@@ -57,22 +59,22 @@ def _selected(spec: SteeringSpec) -> JsonObject:
     if not sources:
         return _vectors(spec)
     first = sources[0]
-    methods = [one for one in first.get("methods") or [] if "__refit" not in one]
+    methods = [method for method in first.get("methods") or [] if "__refit" not in method]
     chosen = {"layers": first.get("layers"), "positions": first.get("positions"), "components": first.get("components")}
     return {"vectors": None, "extraction": first["job"], "methods": methods, **chosen}
 
 
 def _vectors(spec: SteeringSpec | GenerationSpec) -> JsonObject:
     """Returns vectors by id."""
-    found = spec.get("vectors")  # a spec of an earlier version may lack it
-    return {"vectors": [one["id"] for one in found], "extraction": None, "methods": None} if found else {}
+    vectors = spec.get("vectors")  # a spec of an earlier version may lack it
+    return {"vectors": [vector["id"] for vector in vectors], "extraction": None, "methods": None} if vectors else {}
 
 
 def _counted(spec: ExtractionSpec) -> JsonObject:
     """Replaces the controls and refits that an extraction's spec lists by their numbers, as in a request."""
     return {
-        "controls": sum(one.startswith("random") for one in spec.get("controls") or ()),
-        "refits": len({one.rpartition("__refit")[2] for one in spec.get("refits") or ()}),
+        "controls": sum(control.startswith("random") for control in spec.get("controls") or ()),
+        "refits": len({refit.rpartition("__refit")[2] for refit in spec.get("refits") or ()}),
     }
 
 

@@ -38,13 +38,15 @@ Choices = dict[str, list[Choice]]
 
 def choices(session: Session, viewer: Viewer, fields: Sequence[Field], values: Values) -> Choices:
     """Returns the entries of every list of the form. Values that the form already contains are always included."""
-    found = {}
+    by_field = {}
     for field in fields:
         if field.listed:
             offered = ASKED[field.asks](session, viewer, values)
-            known = {one.value for one in offered}
-            found[field.name] = offered + [Choice(one, one) for one in values.get(field.name, ()) if one and one not in known]
-    return found
+            known = {choice.value for choice in offered}
+            by_field[field.name] = offered + [
+                Choice(text, text) for text in values.get(field.name, ()) if text and text not in known
+            ]
+    return by_field
 
 
 def _first(values: Values, name: str) -> str:
@@ -53,9 +55,9 @@ def _first(values: Values, name: str) -> str:
 
 def _models(session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
     return [
-        Choice(one.name, one.name, {"ready": ""}.get(one.state, one.state))
-        for one in models.listing(session, limit=MOST, after=None)
-        if one.state != "faulty"
+        Choice(model.name, model.name, {"ready": ""}.get(model.state, model.state))
+        for model in models.listing(session, limit=MOST, after=None)
+        if model.state != "faulty"
     ]
 
 
@@ -71,46 +73,51 @@ def _methods(_session: Session, _viewer: Viewer, _values: Values) -> list[Choice
 
 def _judges(session: Session, _viewer: Viewer, _values: Values) -> list[Choice]:
     return [
-        Choice(one.name, f"{one.name}, {one.kind}" if one.kind != one.name else one.name) for one in judges.listing(session).items
+        Choice(judge.name, f"{judge.name}, {judge.kind}" if judge.kind != judge.name else judge.name)
+        for judge in judges.listing(session).items
     ]
 
 
 def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choice]:
     newest = Choice("", "the newest extraction that fits, or a new one made first")
     model, trait = _first(values, "model"), _first(values, "trait").partition("@")[0]
-    found = extractions.listing(
+    rows = extractions.listing(
         session, viewer, model=model or None, trait=trait or None, labels=Labels(None, None), limit=30, before=None
     )
     given = _first(values, "extraction")
     return [newest] + [
         Choice(
-            given if given == one.job else one.id,
-            f"{one.trait} on {one.model}, {when(one.created_at)}: {listed(one.methods, 4)}",
-            one.doubt or "",
+            given if given == extraction.job else extraction.id,
+            f"{extraction.trait} on {extraction.model}, {when(extraction.created_at)}: {listed(extraction.methods, 4)}",
+            extraction.doubt or "",
         )
-        for one in found
+        for extraction in rows
     ]
 
 
 def vectors_of(session: Session, viewer: Viewer, model: str) -> Sequence[VectorOut]:
     """Returns the model's newest vectors, without controls; at most MOST_VECTORS."""
-    found = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, offset=0)
-    return [one for one in found if not is_control(one.method)][:MOST_VECTORS]
+    vectors = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, offset=0)
+    return [vector for vector in vectors if not is_control(vector.method)][:MOST_VECTORS]
 
 
-def named(one: VectorOut) -> str:
+def named(vector: VectorOut) -> str:
     """Returns the label of a vector: its name or trait, method, layer, position, and component if it is not the residual stream."""
-    place = [one.position, one.component if one.component != "residual" else None]
-    return ", ".join([f"{one.name or one.trait or 'vector'}: {one.method}", f"layer {one.layer}", *filter(None, place)])
+    place = [vector.position, vector.component if vector.component != "residual" else None]
+    return ", ".join(
+        [f"{vector.name or vector.trait or 'vector'}: {vector.method}", f"layer {vector.layer}", *filter(None, place)]
+    )
 
 
 def _vectors(session: Session, viewer: Viewer, values: Values) -> list[Choice]:
     model = _first(values, "model")
-    return [Choice(one.id, named(one), one.doubt or "") for one in vectors_of(session, viewer, model)] if model else []
+    return (
+        [Choice(vector.id, named(vector), vector.doubt or "") for vector in vectors_of(session, viewer, model)] if model else []
+    )
 
 
 def _fixed(*offered: tuple[str, str]) -> Callable[[Session, Viewer, Values], list[Choice]]:
-    return lambda _session, _viewer, _values: [Choice(*one) for one in offered]
+    return lambda _session, _viewer, _values: [Choice(*entry) for entry in offered]
 
 
 ASKED: dict[str, Callable[[Session, Viewer, Values], list[Choice]]] = {

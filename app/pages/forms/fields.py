@@ -50,8 +50,8 @@ def request_of(fields: Sequence[Field], values: Values) -> JsonObject:
     body: JsonObject = {}
     further: JsonObject = {}
     for field in fields:
-        given = [one.replace("\r\n", "\n") for one in values.get(field.name, ())]
-        if not any(one.strip() for one in given):
+        given = [text.replace("\r\n", "\n") for text in values.get(field.name, ())]
+        if not any(text.strip() for text in given):
             continue
         value = READ[field.control](given)
         if field.control == "json":
@@ -99,20 +99,20 @@ def values_of(fields: Sequence[Field], request: JsonObject) -> dict[str, list[st
 
 def _sent(field: Field, texts: Sequence[str]) -> list[str]:
     """Returns the texts as a browser sends them back: without line breaks from an `<input>`, and with its own from a `<textarea>`."""
-    return [re.sub(r"\r\n?", "\n", one) if field.control in ("text", "texts") else re.sub(r"[\r\n]", "", one) for one in texts]
+    return [re.sub(r"\r\n?", "\n", text) if field.control in ("text", "texts") else re.sub(r"[\r\n]", "", text) for text in texts]
 
 
 def _further(field: Field, text: str) -> JsonObject:
     """Returns the object in the JSON field. Raises Problem 422."""
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
         raise invalid(f"/{field.name}", "malformed_json", f"This is not valid JSON: {error}.") from error
     except RecursionError as error:
         raise invalid(f"/{field.name}", "malformed_json", "Lists and objects are nested too deeply in this JSON.") from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise invalid(f"/{field.name}", "malformed_json", 'Write a JSON object, such as {"seed": 1}.')
-    return found
+    return parsed
 
 
 def _number(text: str) -> Json:
@@ -130,20 +130,20 @@ def _number(text: str) -> Json:
 
 
 def _pieces(texts: Sequence[str]) -> list[str]:
-    return [one for text in texts for one in re.split(r"[,\s]+", text.strip()) if one]
+    return [piece for text in texts for piece in re.split(r"[,\s]+", text.strip()) if piece]
 
 
 def _layers(texts: Sequence[str]) -> Json:
     """Returns layers such as `2, 5-8` as numbers. A single word, such as `middle`, stays a word."""
-    found: list[Json] = []
+    layers: list[Json] = []
     pieces = _pieces(texts)
     for piece in pieces:
         match = _RANGE.fullmatch(piece)
         if match and int(match[1]) <= int(match[2]):
-            found += range(int(match[1]), min(int(match[2]), int(match[1]) + MOST_LAYERS) + 1)
+            layers += range(int(match[1]), min(int(match[2]), int(match[1]) + MOST_LAYERS) + 1)
         else:
-            found.append(_number(piece))
-    return pieces[0] if len(pieces) == 1 and pieces[0].isalpha() else found
+            layers.append(_number(piece))
+    return pieces[0] if len(pieces) == 1 and pieces[0].isalpha() else layers
 
 
 def texts_of(text: str) -> list[str]:
@@ -156,9 +156,9 @@ READ: dict[Control, Callable[[list[str]], Json]] = {
     "line": lambda texts: texts[0].strip(),
     "choice": lambda texts: texts[0],
     "choices": list,
-    "names": lambda texts: [one.strip() for one in texts[0].split(",") if one.strip()],
+    "names": lambda texts: [entry.strip() for entry in texts[0].split(",") if entry.strip()],
     "number": lambda texts: _number(texts[0]),
-    "numbers": lambda texts: [_number(one) for one in _pieces(texts)],
+    "numbers": lambda texts: [_number(entry) for entry in _pieces(texts)],
     "layers": _layers,
     "text": lambda texts: texts[0],
     "texts": lambda texts: texts_of(texts[0]),
@@ -177,14 +177,14 @@ def _joined(value: Json) -> list[str]:
 
 def _chosen(value: Json) -> list[str] | None:
     """Returns choices by name; None if a method has its own parameters."""
-    return list(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+    return list(value) if isinstance(value, list) and all(isinstance(choice, str) for choice in value) else None
 
 
 def _paragraphs(value: Json) -> list[str] | None:
     """Returns one text per line if no text contains a line break; None if the value is not a list of texts."""
-    if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+    if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
         return None
-    return [("\n\n" if any("\n" in one for one in value) else "\n").join(value)]
+    return [("\n\n" if any("\n" in text for text in value) else "\n").join(value)]
 
 
 WRITTEN: dict[Control, Callable[[Json], list[str] | None]] = {

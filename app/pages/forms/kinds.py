@@ -84,8 +84,8 @@ class FormKind:
         first = {new: old for old, new in self.renamed.items()}.get(name, name)
         field = self.request.model_fields.get(first)
         value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
-        found: Json = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        return found
+        as_json: Json = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        return as_json
 
     def body(self, values: Values) -> JsonObject:
         """Returns the request's body. Raises Problem 422."""
@@ -106,8 +106,8 @@ def _prompted(body: JsonObject) -> JsonObject:
     prompts = body.get("prompts")
     if not isinstance(prompts, list):
         return body
-    if all(isinstance(one, str) for one in prompts):
-        body["prompts"] = [{"prompt": one, "system_prompt": system} for one in prompts]
+    if all(isinstance(prompt, str) for prompt in prompts):
+        body["prompts"] = [{"prompt": prompt, "system_prompt": system} for prompt in prompts]
     elif system is not None:
         raise invalid(
             "/system_prompt", "given_twice", "The prompts in the JSON name their own system prompts: leave this field empty."
@@ -120,11 +120,11 @@ def _texts(request: JsonObject) -> JsonObject:
     prompts = request.get("prompts")
     if not isinstance(prompts, list):
         return dict(request)
-    systems = {one.get("system_prompt") for one in prompts}
+    systems = {prompt.get("system_prompt") for prompt in prompts}
     if len(systems) != 1:
         return dict(request)
     [system] = systems
-    own = {"prompts": [one["prompt"] for one in prompts]} | ({} if system is None else {"system_prompt": system})
+    own = {"prompts": [prompt["prompt"] for prompt in prompts]} | ({} if system is None else {"system_prompt": system})
     return {**request, **own}
 
 

@@ -16,8 +16,8 @@ def labelled(form: FormKind | None, text: str) -> str:
         return text
     names = "|".join(sorted(labels, key=len, reverse=True))
 
-    def label(found: re.Match[str]) -> str:
-        said = f'"{labels[found[1]]}"'
-        return said if found[2] is None else f"{said} (value {int(found[2]) + 1})"
+    def label(match: re.Match[str]) -> str:
+        said = f'"{labels[match[1]]}"'
+        return said if match[2] is None else f"{said} (value {int(match[2]) + 1})"
 
     return re.sub(rf"(?<![\w/.:])/({names})(?:/(\d+)\b)?(?![\w/])", label, text)

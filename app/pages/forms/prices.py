@@ -47,8 +47,8 @@ def price(cost: Cost, form: FormKind | None = None) -> Price:
     if cost.limit:
         said.append(f"The limit of this server is {whole(cost.limit)}.")
     said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
-    quotas = [_quota(one) for one in admission.quotas]
-    warnings = [labelled(form, one) for one in cost.warnings]
+    quotas = [_quota(quota) for quota in admission.quotas]
+    warnings = [labelled(form, warning) for warning in cost.warnings]
     return Price(said, warnings, quotas, admission.would_pass, labelled(form, admission.detail or ""))
 
 
@@ -70,23 +70,23 @@ def _slower(cost: Cost) -> list[str]:
 
 def _memory(cost: Cost) -> list[str]:
     """Returns the memory of a row on the first worker that can hold it."""
-    fitting = [one for one in cost.memory or () if one.fits]
+    fitting = [fit for fit in cost.memory or () if fit.fits]
     return [f"Memory on {fitting[0].worker}: {fitting[0].arithmetic}."] if fitting else []
 
 
 def _first(cost: Cost) -> list[str]:
     """Returns which jobs would run first."""
-    found = []
+    lines = []
     if cost.makes_extraction:
-        found.append("An extraction is made first, because no existing one fits.")
+        lines.append("An extraction is made first, because no existing one fits.")
     if cost.waits_for:
-        found.append(f"It waits for {counted(len(cost.waits_for), 'job')}.")
+        lines.append(f"It waits for {counted(len(cost.waits_for), 'job')}.")
     if cost.reused:
-        found.append(f"Finished jobs that are reused: {cost.reused}.")
-    return found
+        lines.append(f"Finished jobs that are reused: {cost.reused}.")
+    return lines
 
 
-def _quota(one: QuotaUse) -> str:
-    said = SAID.get(one.quota, whole)
-    adding = f", and this adds {said(one.adding)}" if one.adding else ""
-    return f"{QUOTAS[one.quota]}: {said(one.used)} of {said(one.limit)} used{adding}."
+def _quota(use: QuotaUse) -> str:
+    said = SAID.get(use.quota, whole)
+    adding = f", and this adds {said(use.adding)}" if use.adding else ""
+    return f"{QUOTAS[use.quota]}: {said(use.used)} of {said(use.limit)} used{adding}."

@@ -52,11 +52,11 @@ async def fleet_page(request: Request, viewer: Administrator, context: Shared) -
 @router.get("/parts/fleet")
 async def fleet_part(request: Request, viewer: Administrator, context: Shared) -> Response:
     """Returns the part that changes; 304 when the browser has the current version."""
-    found = await _found(context, viewer)
-    etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **found).encode())
+    shown = await _found(context, viewer)
+    etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **shown).encode())
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={**HEADERS, "ETag": etag})
-    answer = page(request, "fleet_part.jinja", etag=etag, **found)
+    answer = page(request, "fleet_part.jinja", etag=etag, **shown)
     answer.headers["ETag"] = etag
     return answer
 
@@ -107,7 +107,7 @@ async def _found(context: Context, viewer: Viewer) -> Shown:
 
     workers, queues, users = await context.database.run(look)
     return {
-        "rows": [{"worker": one, "state": state(one), "memory": memory(one.memory)} for one in workers],
+        "rows": [{"worker": worker, "state": state(worker), "memory": memory(worker.memory)} for worker in workers],
         "queues": queues,
         "users": users.items,
         "on_disk": users.on_disk_bytes or 0,
@@ -117,7 +117,10 @@ async def _found(context: Context, viewer: Viewer) -> Shown:
 
 def in_order(workers: Sequence[WorkerOut]) -> list[WorkerOut]:
     """Sorts workers: silent ones first, then those without disk space, then held ones; the rest by device."""
-    return sorted(workers, key=lambda one: (one.alive, one.blocked is None, one.hold is None, one.host, one.device, one.id))
+    return sorted(
+        workers,
+        key=lambda worker: (worker.alive, worker.blocked is None, worker.hold is None, worker.host, worker.device, worker.id),
+    )
 
 
 def state(worker: WorkerOut) -> tuple[str, str]:

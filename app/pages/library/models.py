@@ -46,8 +46,8 @@ async def models_page(
 
 async def _listed(context: Shared, after: str | None) -> Shown:
     """Returns a page of the list, and the name after which the next page begins."""
-    found = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
-    return {"rows": found[:PER_PAGE], "further": found[PER_PAGE - 1].name if len(found) > PER_PAGE else None}
+    models = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
+    return {"rows": models[:PER_PAGE], "further": models[PER_PAGE - 1].name if len(models) > PER_PAGE else None}
 
 
 @router.post("/models")
@@ -72,7 +72,7 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
 async def model_page(name: Name, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows a model: state, proofs, versions, and its newest calibration and jobs that the viewer may see."""
 
-    def found(session: Session) -> tuple[ModelOut, CalibrationOut | None, list[JobOut]]:
+    def look(session: Session) -> tuple[ModelOut, CalibrationOut | None, list[JobOut]]:
         model = service.find(session, name)
         labels = Labels(None, None)
         newest = calibrations.listing(session, viewer, model=name, labels=labels, limit=1, before=None)
@@ -80,7 +80,7 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
         used = views(session, listed, viewer, slice_seconds=context.settings.lease.slice)
         return model, newest[0] if newest else None, used
 
-    model, newest, used = await context.database.run(found)
+    model, newest, used = await context.database.run(look)
     severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, None)
     return page(
         request, "model.jinja", model=model, newest=newest, used=[(job, sentences.title(job)) for job in used],
@@ -90,8 +90,8 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
 
 def _sizes(facts: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Returns the sizes that the inspection found in the model's files, in words."""
-    found = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
-    return [(name.removeprefix("n_").replace("_", " "), f"{found[name]:,}") for name in SIZES if name in found]
+    sizes = {name: value for name, value in facts.items() if name in SIZES and isinstance(value, int)}
+    return [(name.removeprefix("n_").replace("_", " "), f"{sizes[name]:,}") for name in SIZES if name in sizes]
 
 
 @router.post("/models/{name}/inspect")

@@ -35,10 +35,10 @@ async def traits_page(
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
 
-    found = await page_of(
-        context, fetch, scope="page traits", limit=PER_PAGE, cursor=cursor, key=lambda one: (one.created_at, one.id)
+    listing = await page_of(
+        context, fetch, scope="page traits", limit=PER_PAGE, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
     )
-    return page(request, "traits.jinja", rows=found.items, older=found.next_cursor)
+    return page(request, "traits.jinja", rows=listing.items, older=listing.next_cursor)
 
 
 @router.get("/traits/new")
@@ -54,11 +54,11 @@ async def upload(request: Request, viewer: Changer, context: Shared) -> Response
     form = await read_form(request)
     name = form.fields.get("name", "").strip()
     try:
-        found, _ = await uploaded(context, viewer, _upload(name, form))
+        trait, _ = await uploaded(context, viewer, _upload(name, form))
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         return page(request, "trait_new.jinja", problem.status, name=name, problem=problem)
-    return RedirectResponse(f"/traits/{found.reference}", 303, headers=HEADERS)
+    return RedirectResponse(f"/traits/{trait.reference}", 303, headers=HEADERS)
 
 
 def _upload(name: str, form: Form) -> Form:
@@ -72,8 +72,8 @@ def _upload(name: str, form: Form) -> Form:
 @router.get("/traits/{reference}")
 async def trait_page(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows one version of a trait. 404 if the viewer may not see it."""
-    found = await context.database.run(service.find, reference, viewer)
-    return page(request, "trait.jinja", one=found, counts=_counts(found.counts))
+    trait = await context.database.run(service.find, reference, viewer)
+    return page(request, "trait.jinja", one=trait, counts=_counts(trait.counts))
 
 
 def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:

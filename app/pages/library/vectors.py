@@ -66,11 +66,11 @@ async def vectors_page(request: Request, viewer: Reader, context: Shared, asked:
         extraction=asked.extraction or None,
     )  # fmt: skip
 
-    def found(session: Session) -> tuple[list[str], list[VectorOut]]:
+    def look(session: Session) -> tuple[list[str], list[VectorOut]]:
         rows = service.vectors(session, viewer, filters, sort=asked.sort or None, limit=PER_PAGE + 1, offset=asked.start)
-        return [one.name for one in models.listing(session, limit=200, after=None)], list(rows)
+        return [model.name for model in models.listing(session, limit=200, after=None)], list(rows)
 
-    names, rows = await context.database.run(found)
+    names, rows = await context.database.run(look)
     return page(
         request, "vectors.jinja", asked=asked, names=names, rows=rows[:PER_PAGE], sorts=SORTS, most=MOST_COMPARED,
         further=asked.start + PER_PAGE if len(rows) > PER_PAGE else None, earlier=max(0, asked.start - PER_PAGE),
@@ -89,17 +89,17 @@ async def cosines_page(
     if len(chosen) < 2:
         raise Problem(422, "too_few_vectors", "Choose two or more vectors in the list, then Compare.")
 
-    def found(session: Session) -> tuple[list[Vector], list[VectorOut]]:
-        return [service.vector(session, one, viewer) for one in chosen], _shown(session, chosen, viewer)
+    def look(session: Session) -> tuple[list[Vector], list[VectorOut]]:
+        return [service.vector(session, vector_id, viewer) for vector_id in chosen], _shown(session, chosen, viewer)
 
-    rows, shown = await context.database.run(found)
+    rows, shown = await context.database.run(look)
     before, after = await cosines_between(context, rows)
     parts = kept(_matrix("As they are", before, shown), _matrix("Without massive dimensions", after, shown, _unclean(rows)))
     return page(request, "cosines.jinja", parts=parts, rows=list(zip(shown, map(_cleaned, rows), strict=True)), job=None)
 
 
 def _shown(session: Session, ids: list[str], viewer: Viewer) -> list[VectorOut]:
-    return [service.shown_vector(session, one, viewer) for one in ids]
+    return [service.shown_vector(session, vector_id, viewer) for vector_id in ids]
 
 
 def _cleaned(row: Vector) -> str:
@@ -120,7 +120,7 @@ def _unclean(rows: list[Vector]) -> str:
 
 def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut], more: str = "") -> Figure | None:
     numbers = [str(at + 1) for at in range(len(vectors))]
-    rows = [f"{at}: {one.method}, layer {one.layer}" for at, one in zip(numbers, vectors, strict=True)]
+    rows = [f"{at}: {vector.method}, layer {vector.layer}" for at, vector in zip(numbers, vectors, strict=True)]
     cells = {(rows[a], numbers[b]): value for a, line in enumerate(cosines) for b, value in enumerate(line)}
     return heat(
         title,
@@ -137,35 +137,35 @@ def _matrix(title: str, cosines: list[list[float]], vectors: list[VectorOut], mo
 async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows a vector: its lineage, its facts, and downloads. 404 if the viewer may not see it."""
 
-    def found(session: Session) -> tuple[VectorOut, str | None, str | None]:
-        one = service.shown_vector(session, vector_id, viewer)
-        if one.extraction is None:
-            return one, None, None
-        made = service.existing(session, one.extraction, viewer)
-        return one, made.job_id, made.calibration_job
+    def look(session: Session) -> tuple[VectorOut, str | None, str | None]:
+        vector = service.shown_vector(session, vector_id, viewer)
+        if vector.extraction is None:
+            return vector, None, None
+        made = service.existing(session, vector.extraction, viewer)
+        return vector, made.job_id, made.calibration_job
 
-    one, job, calibration = await context.database.run(found)
-    trait = f"{one.trait}@{one.trait_version[:12]}" if one.trait and one.trait_version else one.trait or ""
+    vector, job, calibration = await context.database.run(look)
+    trait = f"{vector.trait}@{vector.trait_version[:12]}" if vector.trait and vector.trait_version else vector.trait or ""
     return page(
-        request, "vector.jinja", one=one, name=named(one), trait=trait, made_by=job, calibration=calibration, facts=_facts(one),
+        request, "vector.jinja", one=vector, name=named(vector), trait=trait, made_by=job, calibration=calibration, facts=_facts(vector),
         base=base_of(request),
     )  # fmt: skip
 
 
-def _facts(one: VectorOut) -> list[tuple[str, str]]:
-    massive = one.facts.get("massive") or {}
-    stability = one.facts.get("stability") or {}
-    found = [
-        ("width", number(one.width, 9)),
-        ("norm before it was scaled to one", number(one.norm)),
-        *((f"separation, {name.replace('_', ' ')}", number(value)) for name, value in one.separation.items()),
-        ("share of its squared norm in massive dimensions", number(one.massive_share)),
+def _facts(vector: VectorOut) -> list[tuple[str, str]]:
+    massive = vector.facts.get("massive") or {}
+    stability = vector.facts.get("stability") or {}
+    facts = [
+        ("width", number(vector.width, 9)),
+        ("norm before it was scaled to one", number(vector.norm)),
+        *((f"separation, {name.replace('_', ' ')}", number(value)) for name, value in vector.separation.items()),
+        ("share of its squared norm in massive dimensions", number(vector.massive_share)),
         ("massive dimensions", ", ".join(map(str, massive.get("dims") or []))),
-        ("rule that chose them", one.massive_rule or ""),
+        ("rule that chose them", vector.massive_rule or ""),
         ("cosine of two halves of the examples", number(stability.get("split_half_cosine"))),
-        ("weights, SHA-256", one.weight_hash or ""),
+        ("weights, SHA-256", vector.weight_hash or ""),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, value) for name, value in facts if value]
 
 
 @router.get("/vectors/{vector_id}/download")

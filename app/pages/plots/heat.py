@@ -80,6 +80,6 @@ def _value(value: float) -> str:
 
 def _shade(value: float, low: float, high: float, *, log: bool) -> int:
     if log:
-        value, low, high = (math.log(max(one, 1e-9)) for one in (value, low, high))
+        value, low, high = (math.log(max(raw, 1e-9)) for raw in (value, low, high))
     share = (value - low) / (high - low) if high > low else 1.0
     return min(SHADES - 1, max(0, int(share * SHADES)))

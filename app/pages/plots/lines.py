@@ -54,22 +54,22 @@ class Marks:
 def lines(title: str, note: str, series: Sequence[Series], axes: Axes, marks: Marks | None = None) -> Figure | None:
     """Returns the plot; None without a point to draw."""
     marks = marks or Marks()
-    points = [point for one in series for point in one.points]
+    points = [point for curve in series for point in curve.points]
     if not points:
         return None
     xs = [x for x, _ in points] + [x for x, _ in marks.places]
-    ys = [y for _, y in points] + [end for one in series for _, *ends in one.band for end in ends]
+    ys = [y for _, y in points] + [end for curve in series for _, *ends in curve.band for end in ends]
     x = (logarithmic if axes.log_x else linear)(xs, LEFT, WIDTH - RIGHT)
     y = _vertical(ys, axes)
     parts = _frame(x, y, axes)
-    for index, one in enumerate(series):
-        parts += _drawn(one, x, y, colour(index))
+    for index, curve in enumerate(series):
+        parts += _drawn(curve, x, y, colour(index))
     parts += _marks(x, y, marks)
-    legend = [(colour(index), one.name) for index, one in enumerate(series)]
+    legend = [(colour(index), curve.name) for index, curve in enumerate(series)]
     return Figure(
         title,
         note,
-        drawing(WIDTH, HEIGHT, f"{title}. {note}", parts, links=any(one.links for one in series)),
+        drawing(WIDTH, HEIGHT, f"{title}. {note}", parts, links=any(curve.links for curve in series)),
         legend if len(series) > 1 else [],
     )
 
@@ -111,17 +111,17 @@ def _marks(x: Scale, y: Scale, marks: Marks) -> list[Markup]:
     return parts
 
 
-def _drawn(one: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
-    look = f"{class_} quiet" if one.quiet else class_
+def _drawn(curve: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
+    look = f"{class_} quiet" if curve.quiet else class_
     parts = []
-    if one.has_area:
-        upper = [f"{x.at(at):.1f},{y.at(high):.1f}" for at, _, high in one.band]
-        lower = [f"{x.at(at):.1f},{y.at(low):.1f}" for at, low, _ in reversed(one.band)]
+    if curve.has_area:
+        upper = [f"{x.at(at):.1f},{y.at(high):.1f}" for at, _, high in curve.band]
+        lower = [f"{x.at(at):.1f},{y.at(low):.1f}" for at, low, _ in reversed(curve.band)]
         parts.append(element("polygon", points=" ".join(upper + lower), class_=f"band {look}"))
-    path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in one.points)
+    path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in curve.points)
     parts.append(element("polyline", points=path, class_=f"line {look}"))
-    for (a, b), href in zip(one.points, one.links or [""] * len(one.points), strict=True):
-        said = f"{one.name}: {number(b)} at {number(a)}"
+    for (a, b), href in zip(curve.points, curve.links or [""] * len(curve.points), strict=True):
+        said = f"{curve.name}: {number(b)} at {number(a)}"
         dot = element("circle", element("title", said), cx=x.at(a), cy=y.at(b), r=2.6, class_=f"dot {look}")
         parts.append(linked(dot, href, f"{said}, its answers"))
     return parts

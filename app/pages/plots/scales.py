@@ -36,12 +36,12 @@ class Scale:
     def labels(self) -> list[tuple[float, str]]:
         """Returns each tick with its label: three significant digits, more where two labels would be the same."""
         ticks = self.ticks()
-        found = [""]
+        texts = [""]
         for digits in range(3, 16):
-            found = [number(value, digits) for value in ticks]
-            if len(set(found)) == len(found):
+            texts = [number(value, digits) for value in ticks]
+            if len(set(texts)) == len(texts):
                 break
-        return list(zip(ticks, found, strict=True))
+        return list(zip(ticks, texts, strict=True))
 
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
@@ -72,7 +72,7 @@ def _powers(low: float, high: float) -> list[float]:
     """Returns powers of ten from `low` to `high`; if there are fewer than three, also 3 times, or 2 and 5 times, these powers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
-        if len(found) >= 3:
+        powers = [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]
+        if len(powers) >= 3:
             break
-    return found[:: max(1, len(found) // 6)]
+    return powers[:: max(1, len(powers) // 6)]

@@ -13,11 +13,11 @@ MOST_PLACES = 3
 def sections(document: ExtractionDocument | None) -> Sections:
     """Returns the sections from extraction.json: three maps of methods by layers, for each position and component."""
     vectors = document.get("vectors") or [] if document else []
-    places = list(dict.fromkeys((one["position"], one["component"]) for one in vectors))
+    places = list(dict.fromkeys((vector["position"], vector["component"]) for vector in vectors))
     left_out = shown_of(MOST_PLACES, len(places), "places; extraction.json has all")
     parts: list[Part] = []
     for position, component in places[:MOST_PLACES]:
-        own = [one for one in vectors if (one["position"], one["component"]) == (position, component)]
+        own = [vector for vector in vectors if (vector["position"], vector["component"]) == (position, component)]
         name = f" at {position}, {component}" if len(places) > 1 else ""
         parts += kept(
             _map(own, f"Separation{name}", f"Accuracy on held-out examples. It does not predict steering.{left_out}", _accuracy),
@@ -30,22 +30,22 @@ def sections(document: ExtractionDocument | None) -> Sections:
 
 
 def _map(vectors: list[VectorFacts], title: str, note: str, value: Callable[[VectorFacts], float | None]) -> Part | None:
-    cells = {(one["method"], str(one["layer"])): found for one in vectors if (found := value(one)) is not None}
+    cells = {(vector["method"], str(vector["layer"])): cell for vector in vectors if (cell := value(vector)) is not None}
     rows = list(dict.fromkeys(method for method, _ in cells))
-    layers = [str(layer) for layer in sorted({one["layer"] for one in vectors})]
+    layers = [str(layer) for layer in sorted({vector["layer"] for vector in vectors})]
     return heat(title, note, cells, rows, layers, "layer", ends=(0.0, 1.0))
 
 
-def _accuracy(one: VectorFacts) -> float | None:
-    found = one.get("separation")
-    return None if found is None else found.get("accuracy")
+def _accuracy(vector: VectorFacts) -> float | None:
+    separation = vector.get("separation")
+    return None if separation is None else separation.get("accuracy")
 
 
-def _massive(one: VectorFacts) -> float | None:
-    found = one.get("massive")
-    return None if found is None else found.get("share")
+def _massive(vector: VectorFacts) -> float | None:
+    massive = vector.get("massive")
+    return None if massive is None else massive.get("share")
 
 
-def _halves(one: VectorFacts) -> float | None:
-    found = one.get("stability")
-    return None if found is None else found.get("split_half_cosine")
+def _halves(vector: VectorFacts) -> float | None:
+    stability = vector.get("stability")
+    return None if stability is None else stability.get("split_half_cosine")

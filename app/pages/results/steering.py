@@ -36,7 +36,7 @@ def sections(summary: Summary | None, job: str) -> Sections:
 
 def leader_of(summary: Summary) -> Group | None:
     """Returns the group of the best method."""
-    return next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+    return next((group for group in summary["groups"] if group["group"] == summary["leader"]), None)
 
 
 def _judge(summary: Summary) -> Card:
@@ -49,9 +49,9 @@ def _judge(summary: Summary) -> Card:
 
 def _chosen(summary: Summary) -> list[Subject]:
     """Returns the subject of each method at its chosen layer, the leader first; leaves out copies of another vector."""
-    names = {one["subject"]: one for one in summary["groups"] if one.get("same_as") is None}
-    found = [one for one in summary["subjects"] if one["name"] in names and one["curve"]]
-    return sorted(found, key=lambda one: one["group"] != summary["leader"])
+    names = {group["subject"]: group for group in summary["groups"] if group.get("same_as") is None}
+    subjects = [subject for subject in summary["subjects"] if subject["name"] in names and subject["curve"]]
+    return sorted(subjects, key=lambda subject: subject["group"] != summary["leader"])
 
 
 def _gains(summary: Summary, leads: Leads) -> Part | None:
@@ -67,7 +67,7 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
     for kind, runs in (leader["controls"] if leader else {}).items():
         gains = [run for run in runs if run["delta"] is not None]
         names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [one for name, run in zip(names, gains, strict=True) for one in _estimates(name, run, "control", leads)]
+        rows += [estimate for name, run in zip(names, gains, strict=True) for estimate in _estimates(name, run, "control", leads)]
     if prompted := summary.get("prompt_only"):
         rows += _estimates("asked in the prompt", prompted, "control", leads)
     note = (
@@ -79,7 +79,7 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
 
 def _places(summary: Summary) -> frozenset[str]:
     """Returns the positions and components that the steering compares."""
-    return places_of(one["group"] for one in summary["groups"])
+    return places_of(group["group"] for group in summary["groups"])
 
 
 def _estimates(name: str, effect: Effect, look: str, leads: Leads) -> list[Estimate]:
@@ -100,17 +100,17 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
     leader, series = leader_of(summary), []
     best = None if leader is None or leader["best"] is None else leader["best"]["r"]
     chosen, places = _chosen(summary), _places(summary)
-    for one in chosen[:MOST]:
+    for subject in chosen[:MOST]:
         curve = sorted(
-            ((r, value, point) for point in one["curve"] if (r := point["r"]) and (value := point[score]) is not None),
+            ((r, value, point) for point in subject["curve"] if (r := point["r"]) and (value := point[score]) is not None),
             key=lambda each: each[0],
         )
         band = [(r, *ends) for r, _, point in curve if (ends := _ends(point, score)) is not None]
-        first = one["group"] == summary["leader"]
+        first = subject["group"] == summary["leader"]
         tried = [(r, value) for r, value, _ in curve]
         # answers of other groups can be chosen on that page
         hrefs = [leads(point.get("run")) for *_, point in curve] if first else ()
-        series.append(Series(method_name(one["group"], places), tried, band if first else (), not first, hrefs))
+        series.append(Series(method_name(subject["group"], places), tried, band if first else (), not first, hrefs))
     base = summary["unsteered"]["selection"][score]
     levels = [] if base is None else [(base, "unsteered")]
     marks = [] if best is None else [(best, "chosen dose")]
@@ -119,9 +119,9 @@ def curves(summary: Summary, score: Score, leads: Leads) -> Figure | None:
         marks += _cliff(series, summary["coherence_threshold"])
     titles = {"trait": "Dose-response of the trait", "coherence": "Dose-response of coherence"}
     note = "Mean score on the questions used to choose, over the dose"
-    note += "; the band is the best method's 95 % interval." if any(one.has_area for one in series) else "."
+    note += "; the band is the best method's 95 % interval." if any(line.has_area for line in series) else "."
     note += shown_of(len(series), len(chosen), "methods")
-    positive = all(r > 0 for one in series for r, _ in one.points)  # a negative coefficient has a negative dose
+    positive = all(r > 0 for line in series for r, _ in line.points)  # a negative coefficient has a negative dose
     axes = Axes("dose, in norms of the stream without massive dimensions", "score, 0-100", log_x=positive, y_range=(0.0, 100.0))
     return lines(titles[score], note, series, axes, Marks(levels, marks))
 
@@ -145,17 +145,21 @@ def layers(summary: Summary, leads: Leads) -> Figure | None:
     """Returns a figure of the trait score by layer and dose, if the leading method was searched at several layers."""
     leader = leader_of(summary)
     group = None if leader is None else leader["group"]  # a method at one position and component
-    searched = [one for one in summary["subjects"] if one["group"] == group and len(one["layers"]) == 1 and one["curve"]]
-    if len({one["layers"][0] for one in searched}) < 2:
+    searched = [
+        subject
+        for subject in summary["subjects"]
+        if subject["group"] == group and len(subject["layers"]) == 1 and subject["curve"]
+    ]
+    if len({subject["layers"][0] for subject in searched}) < 2:
         return None
-    doses = sorted({number(point["r"], 4) for one in searched for point in one["curve"] if point["r"]}, key=float)
+    doses = sorted({number(point["r"], 4) for subject in searched for point in subject["curve"] if point["r"]}, key=float)
     tried = {
-        (f"layer {one['layers'][0]}", number(point["r"], 4)): point
-        for one in searched for point in one["curve"] if point["r"] and point["trait"] is not None
+        (f"layer {subject['layers'][0]}", number(point["r"], 4)): point
+        for subject in searched for point in subject["curve"] if point["r"] and point["trait"] is not None
     }  # fmt: skip
     cells = {place: value for place, point in tried.items() if (value := point["trait"]) is not None}
     hrefs = {place: leads(point.get("run")) for place, point in tried.items()}
-    rows = [f"layer {layer}" for layer in sorted({one["layers"][0] for one in searched})]
+    rows = [f"layer {layer}" for layer in sorted({subject["layers"][0] for subject in searched})]
     name = method_name(searched[0]["group"], _places(summary))
     note = f"Mean trait score of {name} at each layer and dose that were tried."
     return heat("Layer and dose", note, cells, rows, doses, "dose", ends=(0.0, 100.0), links=hrefs)
@@ -185,13 +189,15 @@ def _costs(summary: Summary, leads: Leads) -> Part:
 def _stops(summary: Summary) -> Part | None:
     """Returns the methods that share another's vector, and those that could not be compared, controls too."""
     places = _places(summary)
-    names = {one["group"]: method_name(one["group"], places) for one in summary["groups"]}
+    names = {group["group"]: method_name(group["group"], places) for group in summary["groups"]}
     rows: list[list[Cell]] = [
-        [names[one["group"]], f"the same vector as {method_name(twin.rpartition('/')[0], places)}"]
-        for one in summary["groups"] if (twin := one.get("same_as"))
+        [names[group["group"]], f"the same vector as {method_name(twin.rpartition('/')[0], places)}"]
+        for group in summary["groups"] if (twin := group.get("same_as"))
     ]  # fmt: skip
     rows += [
-        [names[one["group"]], f"at equal {way}: {why}"] for one in summary["groups"] for way, why in one["unreachable"].items()
+        [names[group["group"]], f"at equal {way}: {why}"]
+        for group in summary["groups"]
+        for way, why in group["unreachable"].items()
     ]
-    rows += [[name, f"not run: {why}"] for one in summary["groups"] for name, why in one.get("controls_left_out", {}).items()]
+    rows += [[name, f"not run: {why}"] for group in summary["groups"] for name, why in group.get("controls_left_out", {}).items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

@@ -93,9 +93,11 @@ def _tabs(view: View, models: Sequence[str]) -> list[Part]:
 
 def cards(recommendations: Sequence[Finding]) -> list[Card]:
     """Returns the recommendations as a card for each model."""
-    models = list(dict.fromkeys(one["model"] for one in recommendations))
+    models = list(dict.fromkeys(finding["model"] for finding in recommendations))
     return [
-        Card(model, [(one["sentence"], one.get("because", "")) for one in recommendations if one["model"] == model])
+        Card(
+            model, [(finding["sentence"], finding.get("because", "")) for finding in recommendations if finding["model"] == model]
+        )
         for model in models
     ]
 
@@ -129,7 +131,7 @@ def forests(rows: Sequence[JsonObject], way: str, note: str, leads: Leads | None
                 look = "control" if row["kind"] == "control" else "leader" if row.get("verdict") in LEADER else "method"
                 ends = _figure(row, f"{field}_low"), _figure(row, f"{field}_high")
                 estimates.append(Estimate(str(row["method"]), value, *ends, look, (leads or page_of)(_source(row, field))))
-        estimates.sort(key=lambda one: (one.look == "control", -one.value))
+        estimates.sort(key=lambda estimate: (estimate.look == "control", -estimate.value))
         parts.append(forest(f"{trait} on {model}", note, estimates, "gain in points"))
     return [part for part in parts if part is not None]
 
@@ -151,10 +153,10 @@ _SOURCE = re.compile(r"/v1/\w+/(job_\w+)(?:/responses\?run=(.+))?")
 
 def page_of(source: str | None) -> str:
     """Returns the page for the source of a number, given as an API address: the answers of a run, or the job. Empty for other addresses."""
-    found = _SOURCE.fullmatch(source or "")
-    if found is None:
+    match = _SOURCE.fullmatch(source or "")
+    if match is None:
         return ""
-    return f"/jobs/{found[1]}" + (f"/answers?run={key_of(unquote(found[2]))}" if found[2] else "")
+    return f"/jobs/{match[1]}" + (f"/answers?run={key_of(unquote(match[2]))}" if match[2] else "")
 
 
 METHODS = ("model", "trait", "method", "verdict", "difference", "layer", "r", "coherence", "delta", "at_dose", "at_coherence")
@@ -173,7 +175,9 @@ def grid_of(table: TableDocument, model: str, leads: Leads | None = None) -> Gri
     """
     columns = _columns(table)
     of_model = [row for row in table["rows"] if table["id"] in COMPARED or not model or row.get("model") in (None, model)]
-    rows = [[linked(_cell(one, row), (leads or page_of)(_source(row, one["key"]))) for one in columns] for row in of_model]
+    rows = [
+        [linked(_cell(column, row), (leads or page_of)(_source(row, column["key"]))) for column in columns] for row in of_model
+    ]
     shown = [at for at, _ in enumerate(columns) if any(row[at] for row in rows)]
     if not rows:
         return None

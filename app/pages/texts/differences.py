@@ -20,7 +20,7 @@ def marked(before: str, after: str) -> tuple[Markup, Markup]:
     a, b = _WORD.findall(before), _WORD.findall(after)
     if max(len(a), len(b)) > MOST_WORDS:
         return shown(before), shown(after)
-    matcher = SequenceMatcher(None, [one.strip() for one in a], [one.strip() for one in b], autojunk=False)
+    matcher = SequenceMatcher(None, [word.strip() for word in a], [word.strip() for word in b], autojunk=False)
     if sum(block.size for block in matcher.get_matching_blocks()) < LEAST_ALIKE * max(1, len(a)):
         return shown(before), shown(after)
     left, right = [], []

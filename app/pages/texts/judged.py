@@ -33,8 +33,8 @@ def _spread(top: Mapping[str, float], score: float) -> float:
 
     The line does not name the judge's scale, and `I` may begin a word: the scale is the one whose mean is nearest to the score.
     """
-    known = [found for scale in (NUMBERS, LETTERS) if (found := _moments(top, scale)) is not None]
-    return min(known, key=lambda one: abs(one[0] - score))[1] if known else WIDEST
+    known = [moments for scale in (NUMBERS, LETTERS) if (moments := _moments(top, scale)) is not None]
+    return min(known, key=lambda moments: abs(moments[0] - score))[1] if known else WIDEST
 
 
 def _moments(top: Mapping[str, float], scale: Mapping[str, float]) -> tuple[float, float] | None:
@@ -73,14 +73,18 @@ def _evidence(line: Line, raw: RawScore) -> str:
         names = ("shows the trait", "does not", "neither")
         return ", ".join(f"{name} {percent(p)}" for name, p in zip(names, shares, strict=True))
     replies = {"trait": raw.get("trait"), "coherence": raw.get("coherence"), "relevance": raw.get("relevance")}
-    said = [f"{name} {_quoted(text)}" for name, one in replies.items() if isinstance(one, Mapping) and (text := _said(one))]
+    said = [
+        f"{name} {_quoted(text)}"
+        for name, replied in replies.items()
+        if isinstance(replied, Mapping) and (text := _said(replied))
+    ]
     return ", ".join([*said, f"unsure {percent(unsure(line))}"]) if said else ""
 
 
-def _said(one: RawReply) -> str:
+def _said(replied: RawReply) -> str:
     """Returns the reply; for a local judge, of which only probabilities are read, its likeliest word."""
-    top = one.get("top") or {}
-    return one.get("reply") or max(top, key=lambda token: top[token], default="").strip()
+    top = replied.get("top") or {}
+    return replied.get("reply") or max(top, key=lambda token: top[token], default="").strip()
 
 
 def _quoted(text: str) -> str:

@@ -52,11 +52,11 @@ def matched(steered: Sequence[Line], unsteered: Sequence[Line]) -> list[Both]:
     known: dict[tuple[str, str | None], list[Line]] = {}
     for line in reversed(unsteered):
         known.setdefault((line["question"], line.get("system_prompt")), []).append(line)
-    found = []
+    pairs = []
     for line in steered:
         same = known.get((line["question"], line.get("system_prompt")))
-        found.append(Both(same.pop() if same else None, line))
-    return found
+        pairs.append(Both(same.pop() if same else None, line))
+    return pairs
 
 
 def _or(value: float | None, other: float) -> float:
@@ -64,11 +64,11 @@ def _or(value: float | None, other: float) -> float:
 
 
 ORDERS: dict[str, tuple[str, Callable[[Both, int], float]]] = {
-    "asked": ("as asked", lambda one, sign: 0.0),
-    "worst": ("worst first", lambda one, sign: sign * _or(one.change, sign * 1e9)),
-    "best": ("best first", lambda one, sign: -sign * _or(one.change, sign * -1e9)),
-    "incoherent": ("least coherent first", lambda one, sign: _or(one.right["coherence"], -1.0)),
-    "unsure": ("judge unsure first", lambda one, sign: -unsure(one.right)),
+    "asked": ("as asked", lambda both, sign: 0.0),
+    "worst": ("worst first", lambda both, sign: sign * _or(both.change, sign * 1e9)),
+    "best": ("best first", lambda both, sign: -sign * _or(both.change, sign * -1e9)),
+    "incoherent": ("least coherent first", lambda both, sign: _or(both.right["coherence"], -1.0)),
+    "unsure": ("judge unsure first", lambda both, sign: -unsure(both.right)),
 }
 """Orders by their name in the address: label and sort key. `sign` is -1 if the steering aims at less of the trait. Pairs without a score come
 last by the trait, and first by coherence."""
@@ -77,18 +77,20 @@ last by the trait, and first by coherence."""
 def ordered(pairs: Sequence[Both], order: str, sign: int) -> list[Both]:
     """Returns the pairs sorted; equal pairs keep their order."""
     _, key = ORDERS[order]
-    return sorted(pairs, key=lambda one: key(one, sign))
+    return sorted(pairs, key=lambda both: key(both, sign))
 
 
-def pair(one: Both) -> Pair:
+def pair(both: Both) -> Pair:
     """Returns a pair as the page shows it."""
-    left, right = marked(one.left["text"], one.right["text"]) if one.left is not None else (Markup(), shown(one.right["text"]))
+    left, right = (
+        marked(both.left["text"], both.right["text"]) if both.left is not None else (Markup(), shown(both.right["text"]))
+    )
     return Pair(
-        question=one.right["question"],
-        system_prompt=one.right.get("system_prompt"),
-        left=None if one.left is None else _side(one.left, left),
-        right=_side(one.right, right),
-        change=one.change,
+        question=both.right["question"],
+        system_prompt=both.right.get("system_prompt"),
+        left=None if both.left is None else _side(both.left, left),
+        right=_side(both.right, right),
+        change=both.change,
     )
 
 

@@ -27,13 +27,13 @@ class Named(NamedTuple):
 
 def parsed(group: str) -> Named:
     """Returns the parts of a group's name; any other text is taken for a method."""
-    found = _GROUP.fullmatch(group)
-    return Named("", "", "", group) if found is None else Named(**found.groupdict(default=""))
+    match = _GROUP.fullmatch(group)
+    return Named("", "", "", group) if match is None else Named(**match.groupdict(default=""))
 
 
 def places_of(groups: Iterable[str]) -> frozenset[str]:
     """Returns the places of these groups; random controls, which have none of their own, do not count."""
-    return frozenset(one.place for one in map(parsed, groups) if one.position)
+    return frozenset(parts.place for parts in map(parsed, groups) if parts.position)
 
 
 def at_place(group: str, places: frozenset[str]) -> str:

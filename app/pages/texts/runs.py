@@ -60,7 +60,7 @@ def where(run: Run) -> str:
     vector = run.get("vector")
     if not vector:
         return ""
-    part = f"{found}, " if (found := part_of(run)) else ""
+    part = f"{arm}, " if (arm := part_of(run)) else ""
     dose = dose_of(run, "dose ")
     return f"{part}{layers_named(vector['layers'])}{dose and f', {dose}'}"
 
@@ -70,7 +70,7 @@ def dose_of(run: Dose, prefix: str = "") -> str:
     if run.get("r") is not None:
         return f"{prefix}{number(run['r'])}"
     c = run.get("c")
-    written = ", ".join(number(one) for one in (c if isinstance(c, list) else [c]) if one is not None)
+    written = ", ".join(number(coefficient) for coefficient in (c if isinstance(c, list) else [c]) if coefficient is not None)
     return written and f"coefficient {written}"
 
 
@@ -87,23 +87,23 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
     A method without its place, as in older addresses, stands for all its places. `sign` is -1 for a steering that aims at less of the trait.
     """
     places = places_in(runs)
-    found = next((one for one in runs if key and key_of(one) == key), None)
-    if found is None and key:
+    selected = next((run for run in runs if key and key_of(run) == key), None)
+    if selected is None and key:
         return None
-    if found is None:
-        known = [one for one in runs if one["set"] == (set_ or TEST)]
-        found = _best([one for one in known if method in ("", method_of(one, places), method_of(one, frozenset()))], sign)
-    if found is None:
+    if selected is None:
+        known = [run for run in runs if run["set"] == (set_ or TEST)]
+        selected = _best([run for run in known if method in ("", method_of(run, places), method_of(run, frozenset()))], sign)
+    if selected is None:
         return None
-    same = [one for one in runs if one["set"] == found["set"]]
-    name = method_of(found, places)
+    same = [run for run in runs if run["set"] == selected["set"]]
+    name = method_of(selected, places)
     return Chosen(
-        run=found,
+        run=selected,
         method=name,
-        unsteered=next((one for one in same if one["label"] == "unsteered"), None),
-        sets=list(dict.fromkeys(str(one["set"]) for one in runs)),
-        methods=list(dict.fromkeys(method_of(one, places) for one in same)),
-        doses=sorted((one for one in same if method_of(one, places) == name), key=_order),
+        unsteered=next((run for run in same if run["label"] == "unsteered"), None),
+        sets=list(dict.fromkeys(str(run["set"]) for run in runs)),
+        methods=list(dict.fromkeys(method_of(run, places) for run in same)),
+        doses=sorted((run for run in same if method_of(run, places) == name), key=_order),
     )
 
 
@@ -118,9 +118,9 @@ def _order(run: Run) -> tuple[str, list[int], float]:
 def _best(runs: Sequence[Run], sign: int) -> Run | None:
     """Returns the best run: runs at their method's chosen dose first, then by trait score times `sign`, runs without a score last. Runs without
     a vector compete only where no run has one."""
-    steered = [one for one in runs if one.get("vector")] or list(runs)
+    steered = [run for run in runs if run.get("vector")] or list(runs)
 
-    def merit(one: Run) -> tuple[bool, float]:
-        return "test" in one["roles"], -math.inf if one["trait"] is None else sign * one["trait"]
+    def merit(run: Run) -> tuple[bool, float]:
+        return "test" in run["roles"], -math.inf if run["trait"] is None else sign * run["trait"]
 
     return max(steered, key=merit, default=None)

@@ -34,43 +34,47 @@ def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
     """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together, and
     those without a positive dose. Empty for a steering whose doses mean another push than the page's: against the vector, or not an addition.
     """
-    found: dict[str, Cliff] = {}
+    by_vector: dict[str, Cliff] = {}
     if not summary or summary.get("direction") == "negative" or summary.get("operation", "add") != "add":
-        return found
+        return by_vector
     for subject in summary.get("subjects") or []:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
-        named = next((one for one in (*ids, *keys) if one), None)
+        named = next((name for name in (*ids, *keys) if name), None)
         if named is not None and max(len(keys), len(ids)) == 1:
-            tried = {r: at for one in subject["curve"] if (r := one["r"] or 0) > 0 and (at := one["coherence"]) is not None}
+            tried = {r: at for point in subject["curve"] if (r := point["r"] or 0) > 0 and (at := point["coherence"]) is not None}
             under = [r for r, coherence in tried.items() if coherence < summary["coherence_threshold"]]
             if tried:
-                found[named] = Cliff(subject.get("best_r"), min(under, default=None))
-    return found
+                by_vector[named] = Cliff(subject.get("best_r"), min(under, default=None))
+    return by_vector
 
 
 async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, Cliff]:
     """Returns the cliffs of the vectors that a steering tried, by id."""
-    found: dict[str, Cliff] = {}
+    by_id: dict[str, Cliff] = {}
     made_by = await context.database.run(_extraction_jobs, viewer, vectors)
-    for model, trait in dict.fromkeys((one.model, one.trait) for one in vectors):
+    for model, trait in dict.fromkeys((vector.model, vector.trait) for vector in vectors):
         for steering in await context.database.run(_steerings, viewer, model, trait):
             job = await context.part(reading.Reader).job(steering, viewer)
             sources = {source["job"] for source in steering_spec(job).get("from") or ()} if job.kind == "steer" else frozenset()
             known = await _of(context, job)
-            for one in vectors:
-                name = one.key if made_by.get(one.id) in sources else one.id
+            for vector in vectors:
+                name = vector.key if made_by.get(vector.id) in sources else vector.id
                 if name in known:
-                    found.setdefault(one.id, known[name])
-    return found
+                    by_id.setdefault(vector.id, known[name])
+    return by_id
 
 
 def _extraction_jobs(session: Session, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, str]:
     """Returns the extraction's job of each vector."""
-    return {one.id: extractions.existing(session, one.extraction, viewer).job_id for one in vectors if one.extraction is not None}
+    return {
+        vector.id: extractions.existing(session, vector.extraction, viewer).job_id
+        for vector in vectors
+        if vector.extraction is not None
+    }
 
 
 def _steerings(session: Session, viewer: Viewer, model: str, trait: str | None) -> list[str]:
-    return [one.job for one in service.listing(session, viewer, model=model, trait=trait, limit=LOOKED_AT, before=None)]
+    return [steering.job for steering in service.listing(session, viewer, model=model, trait=trait, limit=LOOKED_AT, before=None)]
 
 
 async def _of(context: Context, job: JobOut) -> dict[str, Cliff]:

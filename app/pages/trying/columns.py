@@ -32,25 +32,27 @@ def columns(answers: Sequence[Answered], pushes: Sequence[Push]) -> list[Column]
 
     Words that a push changed are marked; with a single push, also words that it removed.
     """
-    plain = next((one for one in answers if one.get("vector") is None), None)
+    plain = next((answer for answer in answers if answer.get("vector") is None), None)
     if plain is None:
         return []
-    found = []
+    steered = []
     left = shown(plain["text"])
     for at, push in enumerate(pushes):
-        own = next((one for one in answers if one.get("vector") == push.vector and _same(one.get("r"), push.dose)), None)
+        own = next(
+            (answer for answer in answers if answer.get("vector") == push.vector and _same(answer.get("r"), push.dose)), None
+        )
         if own is not None:
             before, after = marked(plain["text"], own["text"])
             left = before if len(pushes) == 1 else left
-            found.append(Column(at, after, _note(own)))
-    return [Column(None, left, _note(plain)), *found]
+            steered.append(Column(at, after, _note(own)))
+    return [Column(None, left, _note(plain)), *steered]
 
 
 def _same(r: float | None, dose: float) -> bool:
     return r is not None and math.isclose(r, dose, rel_tol=1e-6)
 
 
-def _note(one: Answered) -> str:
-    if not one.get("finite", True):
+def _note(answer: Answered) -> str:
+    if not answer.get("finite", True):
         return "broke down: the push was too strong"
-    return "" if one.get("ended", True) else "cut off at the limit of tokens"
+    return "" if answer.get("ended", True) else "cut off at the limit of tokens"

@@ -70,10 +70,10 @@ class Tried(BaseModel):
     def body(self) -> JsonObject:
         """Returns the request of this try."""
         prompt = {"prompt": self.prompt, **({"system_prompt": self.system_prompt} if self.system_prompt.strip() else {})}
-        found: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
+        request: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
         if self.pushes:
-            found |= {"vectors": [one.vector for one in self.pushes], "doses": sorted({one.dose for one in self.pushes})}
-        return found
+            request |= {"vectors": [push.vector for push in self.pushes], "doses": sorted({push.dose for push in self.pushes})}
+        return request
 
     def query(self, job: str) -> str:
         """Returns the query of this try's answers, with doses in full because answers are found by them; the job contains the rest."""
@@ -135,7 +135,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
     try:
         return Tried.model_validate({**first, **{name: values.get(name, [])[:SLOTS] for name in ("v", "d")}})
     except ValidationError as error:
-        fields = dict.fromkeys(str(one["loc"][0]) for one in error.errors())
+        fields = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
         raise Problem(422, "invalid_try", " ".join(WRONG[name] for name in fields)) from error
 
 
@@ -144,20 +144,22 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
     asked = asked if job is None else asked.of(job)
 
     def offered(session: Session) -> tuple[list[Choice], list[VectorOut]]:
-        listed = [Choice(one.name, one.name) for one in models.listing(session, limit=MOST, after=None) if one.state != "faulty"]
+        listed = [
+            Choice(model.name, model.name) for model in models.listing(session, limit=MOST, after=None) if model.state != "faulty"
+        ]
         own = list(vectors_of(session, viewer, asked.model)) if asked.model else []
-        known = {one.id for one in own}
-        further = [one.vector for one in asked.pushes if one.vector not in known]
-        return listed, [*(extractions.shown_vector(session, one, viewer) for one in further), *own]
+        known = {vector.id for vector in own}
+        further = [dosed.vector for dosed in asked.pushes if dosed.vector not in known]
+        return listed, [*(extractions.shown_vector(session, vector_id, viewer) for vector_id in further), *own]
 
     known, vectors = await context.database.run(offered)
-    chosen = [one for one in vectors if one.id in {push.vector for push in asked.pushes}]
+    chosen = [vector for vector in vectors if vector.id in {push.vector for push in asked.pushes}]
     answered: Shown = {"job": None} if job is None else await _answered(context, viewer, asked, job)
     return {
         "asked": asked,
         "slots": [(at, (asked.v[at : at + 1] or [""])[0], (asked.d[at : at + 1] or [DOSE])[0]) for at in range(SLOTS)],
         "models": known,
-        "vectors": [(one.id, named(one)) for one in vectors],
+        "vectors": [(vector.id, named(vector)) for vector in vectors],
         "cliffs": await cliffs(context, viewer, chosen),
         "problem": problem,
         "once": secrets.token_hex(16),
@@ -167,11 +169,11 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
 
 async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Shown:
-    found = columns((job.result or {}).get("answers") or [], asked.pushes)
+    answers = columns((job.result or {}).get("answers") or [], asked.pushes)
     words = await context.database.run(_words, viewer, asked.pushes)
     return {
         **standing_of(job, viewer),
-        "columns": [("unsteered" if one.push is None else words[one.push], one) for one in found],
+        "columns": [("unsteered" if column.push is None else words[column.push], column) for column in answers],
         "over": job.state in FINISHED,
         "query": asked.query(job.id),
     }
@@ -179,4 +181,4 @@ async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut)
 
 def _words(session: Session, viewer: Viewer, pushes: list[Push]) -> list[str]:
     """Returns each push in words."""
-    return [f"{named(extractions.shown_vector(session, one.vector, viewer))}, dose {one.dose:g}" for one in pushes]
+    return [f"{named(extractions.shown_vector(session, push.vector, viewer))}, dose {push.dose:g}" for push in pushes]

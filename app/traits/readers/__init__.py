@@ -42,7 +42,7 @@ def as_folder(
     reader = _recognised(sources) if form is None else READERS[form]
     for source in sources:
         if not reader.recognises(source):
-            name = next(name for name, one in READERS.items() if one is reader)
+            name = next(name for name, candidate in READERS.items() if candidate is reader)
             raise invalid(f"/{source.file}", "unknown_format", f"{source.file} is not of the format {name}: {reader.about}.")
     taken = reader.read(sources, seed)
     notes += taken.notes
@@ -53,17 +53,17 @@ def as_folder(
 
 
 def _recognised(sources: list[Source]) -> Reader:
-    found = next((one for one in READERS.values() if one.recognises(sources[0])), None)
-    if found is None:
-        known = "; ".join(f"{name}: {one.about}" for name, one in READERS.items())
+    reader = next((candidate for candidate in READERS.values() if candidate.recognises(sources[0])), None)
+    if reader is None:
+        known = "; ".join(f"{name}: {candidate.about}" for name, candidate in READERS.items())
         detail = f"{sources[0].file} is in none of the formats that this server reads. {known}. Or send a folder: {', '.join(folder.KNOWN)}."
         raise invalid(f"/{sources[0].file}", "unknown_format", detail)
-    return found
+    return reader
 
 
 def _steering(taken: Taken, sources: list[Source]) -> bytes:
     if not taken.questions:
-        files = ", ".join(one.file for one in sources)
+        files = ", ".join(source.file for source in sources)
         detail = (
             f"{files}: there are no questions to steer on, and too few prompts are common to both classes to keep some out as questions. "
             'Send a steering.json beside it: ["question", ...].'

@@ -38,19 +38,19 @@ def _is_test(source: Source) -> bool:
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
     """Reads a row of each class for every A/B question that is not a steering question."""
-    choices = [one for one in sources if HIGH in one.rows[0]]
-    tests = [one for one in choices if _is_test(one)]
-    asked = [one for one in sources if one not in choices] or (tests if len(tests) < len(choices) else [])
-    rows = [(one, number, row) for one in choices if one not in asked for number, row in enumerate(one.rows, start=1)]
+    choices = [source for source in sources if HIGH in source.rows[0]]
+    tests = [source for source in choices if _is_test(source)]
+    asked = [source for source in sources if source not in choices] or (tests if len(tests) < len(choices) else [])
+    rows = [(source, number, row) for source in choices if source not in asked for number, row in enumerate(source.rows, start=1)]
     stems = [stem(words(*place, "question")) for place in rows]
     held = hold_out(stems, seed)
     questions: list[Row]
     if asked:
         held = Held(held.clusters, set())
         questions = [
-            {"question": stem(words(one, number, row, "question"))}
-            for one in asked
-            for number, row in enumerate(one.rows, start=1)
+            {"question": stem(words(source, number, row, "question"))}
+            for source in asked
+            for number, row in enumerate(source.rows, start=1)
         ]
     else:
         questions = [{"question": stems[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
@@ -60,19 +60,19 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
             row = {"prompt": place[2]["question"], "cluster": held.clusters[i]}
             taken.positive.append({**row, "response": words(*place, HIGH).strip()})
             taken.negative.append({**row, "response": words(*place, LOW).strip()})
-    of = ", ".join(dict.fromkeys(one.file for one, _, _ in rows))
+    of = ", ".join(dict.fromkeys(source.file for source, _, _ in rows))
     taken.notes.append(
         f"Read as CAA: {len(taken.positive):,} A/B questions of {of}, each a prompt of both classes with its answer as the given response "
         "(extract with responses: given). CAA itself reads the token of the letter: response[-2] where the last token is the bracket."
     )
     if asked:
         taken.notes.append(
-            f"{counted(len(questions), 'steering question')} of {', '.join(one.file for one in asked)}, without choices."
+            f"{counted(len(questions), 'steering question')} of {', '.join(source.file for source in asked)}, without choices."
         )
     else:
         taken.notes.append(held_note(held))
-    for one in sources:
-        taken.notes += leftover(one, ("question", HIGH, LOW))
+    for source in sources:
+        taken.notes += leftover(source, ("question", HIGH, LOW))
     return taken
 
 

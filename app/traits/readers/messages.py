@@ -17,7 +17,7 @@ from terms.values import Json, JsonObject
 
 def _conversation(value: Json) -> list[JsonObject]:
     """Returns the messages of a conversation; nothing for any other value."""
-    if not isinstance(value, list) or not all(isinstance(one, dict) and "role" in one for one in value):
+    if not isinstance(value, list) or not all(isinstance(message, dict) and "role" in message for message in value):
         return []
     return value
 
@@ -34,14 +34,14 @@ def recognises(source: Source) -> bool:
 def _turn(source: Source, number: int, value: Json) -> Row | None:
     """Returns the single turn of a conversation, None for a longer one. Raises Problem 422 for a value that is not a conversation."""
     messages = _conversation(value)
-    if not messages or not all(isinstance(one.get("content"), str) for one in messages):
+    if not messages or not all(isinstance(message.get("content"), str) for message in messages):
         detail = f"{source.file}, row {number}: a conversation must be a list of objects with the texts 'role' and 'content'."
         raise invalid(f"/{source.file}", "invalid_row", detail)
-    roles = tuple(one["role"] for one in messages)
+    roles = tuple(message["role"] for message in messages)
     plain = roles[1:] if roles[0] in ("system", "developer") else roles
     if plain not in (("user",), ("user", "assistant")):
         return None
-    texts = [one["content"] for one in messages]
+    texts = [message["content"] for message in messages]
     row: Row = {"prompt": texts[len(roles) - len(plain)]}
     if len(plain) < len(roles):
         row["system_prompt"] = texts[0]
@@ -80,7 +80,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     taken.notes.append(
         f"Read as messages: {len(taken.positive):,} positive and {len(taken.negative):,} negative conversations of one turn."
     )
-    taken.notes += [*longer_note(longer), *notes, *(note for one in sources for note in leftover(one, sorted(used)))]
+    taken.notes += [*longer_note(longer), *notes, *(note for upload in sources for note in leftover(upload, sorted(used)))]
     return taken
 
 

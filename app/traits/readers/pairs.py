@@ -27,11 +27,11 @@ def column(row: Row, names: Sequence[str]) -> str | None:
 
 def side(source: Source, number: int, value: Json) -> bool:
     """Returns whether a label means the positive class. Raises Problem 422."""
-    found = SIDES.get(str(value).strip().lower().removesuffix(".0"))
-    if found is None:
+    positive = SIDES.get(str(value).strip().lower().removesuffix(".0"))
+    if positive is None:
         detail = f"{source.file}, row {number}: the label {str(value)[:40]!r} is not positive or negative, 1 or 0, true or false, yes or no."
         raise invalid(f"/{source.file}", "invalid_row", detail)
-    return found
+    return positive
 
 
 def recognises(source: Source) -> bool:
@@ -67,11 +67,11 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
             else:
                 used |= {"response"} if prompt and label else set()
                 asked = words(source, number, row, prompt or PROMPT[0])
-                one = {**beside, "prompt": asked, **_given(source, number, row, ("response",))}
-                (taken.positive if side(source, number, row.get(label or LABEL[0])) else taken.negative).append(one)
+                example = {**beside, "prompt": asked, **_given(source, number, row, ("response",))}
+                (taken.positive if side(source, number, row.get(label or LABEL[0])) else taken.negative).append(example)
     notes = asked_apart(taken, whole, seed)
     taken.notes.append(f"Read as pairs: {len(taken.positive):,} positive and {len(taken.negative):,} negative rows.")
-    taken.notes += [*notes, *(note for one in sources for note in leftover(one, sorted(used)))]
+    taken.notes += [*notes, *(note for upload in sources for note in leftover(upload, sorted(used)))]
     return taken
 
 

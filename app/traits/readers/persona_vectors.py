@@ -27,27 +27,29 @@ def _object(source: Source) -> JsonObject:
 
 
 def _texts(source: Source, value: Json, field: str) -> list[str]:
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one.strip() for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text.strip() for text in value):
         raise invalid(f"/{source.file}", "invalid_row", f"{source.file}: {field!r} must be a list of texts that are not blank.")
     return value
 
 
 def _instructions(source: Source) -> list[tuple[str, str]]:
-    found, pairs = _object(source)["instruction"], []
-    for number, one in enumerate(found if isinstance(found, list) and found else [None], start=1):
-        if not isinstance(one, dict) or not all(isinstance(one.get(side), str) and one[side].strip() for side in ("pos", "neg")):
+    instructions, pairs = _object(source)["instruction"], []
+    for number, pair in enumerate(instructions if isinstance(instructions, list) and instructions else [None], start=1):
+        if not isinstance(pair, dict) or not all(
+            isinstance(pair.get(side), str) and pair[side].strip() for side in ("pos", "neg")
+        ):
             detail = f"{source.file}, instruction {number}: it must be an object with the texts 'pos' and 'neg'."
             raise invalid(f"/{source.file}", "invalid_row", detail)
-        pairs.append((one["pos"], one["neg"]))
+        pairs.append((pair["pos"], pair["neg"]))
     return pairs
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
     """Reads every instruction with every question, once with the positive and once with the negative instruction as the system prompt."""
-    tests = [one for one in sources if "eval" in one.file.lower()] if len(sources) > 1 else []
-    first = [one for one in sources if one not in tests] or list(sources)
+    tests = [upload for upload in sources if "eval" in upload.file.lower()] if len(sources) > 1 else []
+    first = [upload for upload in sources if upload not in tests] or list(sources)
     if len(first) > 1 or len(tests) > 1:
-        names = ", ".join(one.file for one in sources)
+        names = ", ".join(upload.file for upload in sources)
         detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no other file."
         raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
     source, test = first[0], (tests[0] if tests else None)
@@ -56,7 +58,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     questions: list[Row]
     if test is not None:
         held = Held(held.clusters, set())
-        questions = [{"question": one} for one in _texts(test, _object(test)["questions"], "questions")]
+        questions = [{"question": text} for text in _texts(test, _object(test)["questions"], "questions")]
         said = f"{counted(len(questions), 'steering question')} of {test.file}."
     else:
         questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]
@@ -75,9 +77,9 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     ]
     if taken.eval_prompt is not None:
         taken.notes.append(f"eval_prompt of {(test or source).file} is the judge's own prompt for this trait.")
-    for one in sources:
-        unused = sorted(_object(one).keys() - set(FIELDS)) + (["instruction"] if one is test else [])
-        taken.notes += [f"{one.file}: the fields {', '.join(map(repr, unused[:20]))} were left out."] if unused else []
+    for upload in sources:
+        unused = sorted(_object(upload).keys() - set(FIELDS)) + (["instruction"] if upload is test else [])
+        taken.notes += [f"{upload.file}: the fields {', '.join(map(repr, unused[:20]))} were left out."] if unused else []
     return taken
 
 

@@ -30,16 +30,16 @@ def read(sources: Sequence[Source], _seed: int) -> Taken:
         for number, row in enumerate(source.rows, start=1):
             texts = [words(source, number, row, part) for part in ("positive", "negative")]
             rows = [apart(text) for text in texts]
-            if any(one and has_more_turns(one) for one in rows):
+            if any(turn and has_more_turns(turn) for turn in rows):
                 longer += 1
                 continue
-            if any(one is not None and "prompt" not in one for one in rows):
+            if any(turn is not None and "prompt" not in turn for turn in rows):
                 detail = f"{source.file}, row {number}: a text has an empty prompt in its chat template. Write one or leave the row out."
                 raise invalid(f"/{source.file}", "invalid_row", detail)
-            for side, one, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
-                side.append(dict(one or {"prompt": text}))
+            for side, turn, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
+                side.append(dict(turn or {"prompt": text}))
             templated += all(rows)
-            parts = [part for one, text in zip(rows, texts, strict=True) for part in (one.values() if one else [text])]
+            parts = [part for turn, text in zip(rows, texts, strict=True) for part in (turn.values() if turn else [text])]
             marked += any(has_marks(part) for part in parts)
     taken.notes.append(
         f"Read as repeng: {len(taken.positive):,} entries, each text a prompt. {templated:,} were written in a chat template, which was "

@@ -32,9 +32,9 @@ _MARK = re.compile(
 def apart(text: str) -> dict[str, str] | None:
     """Returns the prompt, with system prompt and response if present; None for a text without a template, or with one of another form."""
     for form in (_INST, _CHATML, _LLAMA3):
-        found = form.fullmatch(text)
-        if found is not None:
-            parts = {"prompt": found["prompt"], "system_prompt": found["system"], "response": found["response"]}
+        match = form.fullmatch(text)
+        if match is not None:
+            parts = {"prompt": match["prompt"], "system_prompt": match["system"], "response": match["response"]}
             return {name: value.strip() for name, value in parts.items() if value is not None and value.strip()}
     return None
 

@@ -30,7 +30,7 @@ def addends(lm: LanguageModel) -> Proof:
     absolute terms."""
     [row] = random_rows(lm, [TOKENS], seed=2)
     errors = replay_errors(lm, row)
-    best = {kind: min(found, key=lambda order, found=found: found[order]) for kind, found in errors.items()}  # type: ignore[misc]
+    best = {kind: min(by_order, key=lambda order, by_order=by_order: by_order[order]) for kind, by_order in errors.items()}  # type: ignore[misc]
     error = max(errors[kind][order] for kind, order in best.items())
     orders = "; ".join(dict.fromkeys(best.values()))
     shape = f"{lm.layout.n_layers} layers x {len(row)} tokens in {str(lm.dtype).removeprefix('torch.')}, as {orders}"
@@ -63,9 +63,9 @@ def replay_errors(lm: LanguageModel, row: list[int]) -> dict[str, dict[str, floa
     def replay(layer: int, _component: str, out_BTD: Tensor) -> None:
         terms = lm.layout.terms[layer]
         addends = [made.pop((layer, place)).view_as(given[0]) for place in range(len(terms.modules))]
-        found = worst.setdefault(terms.kind, {})
+        by_order = worst.setdefault(terms.kind, {})
         for order, error in _errors(terms, given[0], addends, out_BTD, lm.dtype):
-            found[order] = larger(found.get(order, 0.0), error)
+            by_order[order] = larger(by_order.get(order, 0.0), error)
 
     with handles(hooks), reading(lm, {"residual": replay}):
         prefill(lm, row)

@@ -50,8 +50,8 @@ class Passport:
     @property
     def outcome(self) -> Outcome:
         """The worst of the proofs' outcomes."""
-        found = {proof.outcome for proof in self.proofs}
-        return "refused" if "refused" in found else "limited" if "limited" in found else "passed"
+        outcomes = {proof.outcome for proof in self.proofs}
+        return "refused" if "refused" in outcomes else "limited" if "limited" in outcomes else "passed"
 
     def to_dict(self) -> PassportDocument:
         """The passport as plain JSON values."""
@@ -75,17 +75,17 @@ def prove(
 
     Raises OutOfMemory, errors that lose the device, and what `check` raises; a fault of the model becomes a refused proof.
     """
-    found: list[Proof] = []
+    proofs: list[Proof] = []
     for name in PROOFS:
-        progress(len(found), len(PROOFS))
+        progress(len(proofs), len(PROOFS))
         check()
-        found.append(run(name, partial(_proof, name, lm, check)))
-    progress(len(found), len(PROOFS))
+        proofs.append(run(name, partial(_proof, name, lm, check)))
+    progress(len(proofs), len(PROOFS))
     try:
         reading = reading_hash(lm)
     except CONTRADICTIONS:
         reading = ""
-    return Passport(VERSION, tuple(found), reading)
+    return Passport(VERSION, tuple(proofs), reading)
 
 
 def _proof(name: str, lm: LanguageModel, check: Check) -> Proof:

@@ -42,26 +42,26 @@ def paths_agree(lm: LanguageModel, on_step: Callable[[], None] = lambda: None) -
     """Runs the proof. Its figure is the twin's largest relative difference; `on_step` is called between tokens and may raise."""
     twin = small_twin(lm)
     twin_lengths, lengths = (GROUPED_TWIN, GROUPED) if lm.layout.grouped else (TWIN_PROMPTS, PROMPTS)
-    found = _difference(twin, random_rows(twin, twin_lengths, seed=3), TWIN_TOKENS, on_step)
+    on_twin = _difference(twin, random_rows(twin, twin_lengths, seed=3), TWIN_TOKENS, on_step)
     real = _difference(lm, random_rows(lm, lengths, seed=4), TOKENS, on_step)
     kind = str(lm.dtype).removeprefix("torch.")
     figures = (
-        f"largest difference {found:.1e} of the hidden state's size on a small random twin in float32 ({len(twin_lengths)} rows, "
+        f"largest difference {on_twin:.1e} of the hidden state's size on a small random twin in float32 ({len(twin_lengths)} rows, "
         f"{twin.layout.n_layers} layers; at most {LIMIT:g}), {real:.1e} on the model itself in {kind}"
     )
-    if found > LIMIT or (lm.dtype == torch.float32 and real > LIMIT):
+    if on_twin > LIMIT or (lm.dtype == torch.float32 and real > LIMIT):
         sentence = (
             f"Generating text gives different hidden states than reading it: {figures}. Measurements while "
             "steering would not match those of reading. This config cannot be used with this version."
         )
-        return Proof(NAME, "refused", max(found, real), "relative", sentence)
+        return Proof(NAME, "refused", max(on_twin, real), "relative", sentence)
     said = f"Generating, reading and plain running agree: {figures}. {ENGINES[lm.layout.structure.engine]}"
-    return Proof(NAME, "passed", found, "relative", said.strip())
+    return Proof(NAME, "passed", on_twin, "relative", said.strip())
 
 
 def _difference(lm: LanguageModel, rows: Sequence[Sequence[int]], new_tokens: int, on_step: Callable[[], None]) -> float:
-    found = largest_difference(lm, rows, new_tokens, on_step)
-    return found if lm.layout.grouped else larger(found, largest_shared_difference(lm, related_rows(rows), on_step))
+    difference = largest_difference(lm, rows, new_tokens, on_step)
+    return difference if lm.layout.grouped else larger(difference, largest_shared_difference(lm, related_rows(rows), on_step))
 
 
 def largest_difference(
@@ -115,7 +115,7 @@ def _plain(lm: LanguageModel, ids: list[int]) -> list[Tensor]:
 
 
 def _states(lm: LanguageModel, run: Callable[[], None]) -> list[Tensor]:
-    found: list[Tensor] = []
-    with reading(lm, {"residual": lambda _layer, _component, h_BTD: found.append(h_BTD[0].float().clone())}):
+    states: list[Tensor] = []
+    with reading(lm, {"residual": lambda _layer, _component, h_BTD: states.append(h_BTD[0].float().clone())}):
         run()
-    return found
+    return states

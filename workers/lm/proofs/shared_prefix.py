@@ -25,32 +25,32 @@ def related_rows(rows: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def largest_shared_difference(lm: LanguageModel, rows: Sequence[Sequence[int]], on_step: Callable[[], None]) -> float:
     """The largest |shared - alone| / |alone| of a hidden state, over rows, layers and tokens."""
-    found: dict[tuple[int, int], list[Tensor]] = {}
+    states: dict[tuple[int, int], list[Tensor]] = {}
 
-    def forward(one: Pass, inputs: Inputs) -> None:
+    def forward(pass_: Pass, inputs: Inputs) -> None:
         read: list[tuple[int, int, Tensor]] = []  # of this call alone, which is repeated if it runs out of memory
 
         def keep(layer: int, _component: str, h_BTD: Tensor) -> None:
-            for number, segment in enumerate(one.segments):
+            for number, segment in enumerate(pass_.segments):
                 read.extend((row, layer, h_BTD[number, : len(segment)].float().clone()) for row in segment.rows)
 
         on_step()
         with reading(lm, {"residual": keep}), torch.no_grad():
             lm.layout.decoder(**inputs)
         for row, layer, h_TD in read:
-            found.setdefault((row, layer), []).append(h_TD)
+            states.setdefault((row, layer), []).append(h_TD)
 
     run_plan(lm, plan_for(lm, rows), rows, forward)
-    return reduce(larger, [_difference(lm, row, number, found) for number, row in enumerate(rows)])
+    return reduce(larger, [_difference(lm, row, number, states) for number, row in enumerate(rows)])
 
 
-def _difference(lm: LanguageModel, row: Sequence[int], number: int, found: Mapping[tuple[int, int], Sequence[Tensor]]) -> float:
+def _difference(lm: LanguageModel, row: Sequence[int], number: int, states: Mapping[tuple[int, int], Sequence[Tensor]]) -> float:
     gaps: list[float] = []
 
     def compare(layer: int, _component: str, h_BTD: Tensor) -> None:
         alone_TD = h_BTD[0].float()
         sizes_T = alone_TD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-        gaps.append(float(((torch.cat([*found[number, layer]]) - alone_TD).norm(dim=-1) / sizes_T).max()))
+        gaps.append(float(((torch.cat([*states[number, layer]]) - alone_TD).norm(dim=-1) / sizes_T).max()))
 
     with reading(lm, {"residual": compare}):
         prefill(lm, row)

@@ -21,11 +21,11 @@ def find_decoder(model: nn.Module) -> nn.Module:
         n_layers = text_config(model).num_hidden_layers
     except (AttributeError, NotImplementedError, ValueError) as error:
         raise not_a_decoder(model, f"it names no token embedding or no number of layers ({error})") from error
-    found = [part for part in model.modules() if part is not model and hasattr(part, "config") and _lists(part, n_layers)]
-    found = [part for part in found if any(module is embedding for module in part.modules())]
-    if not found:
+    parts = [part for part in model.modules() if part is not model and hasattr(part, "config") and _lists(part, n_layers)]
+    parts = [part for part in parts if any(module is embedding for module in part.modules())]
+    if not parts:
         raise not_a_decoder(model, "no part of it holds both a token embedding and a list of its layers")
-    return min(found, key=lambda part: sum(1 for _ in part.modules()))
+    return min(parts, key=lambda part: sum(1 for _ in part.modules()))
 
 
 def blocks_of(decoder: nn.Module) -> list[nn.Module]:
@@ -51,9 +51,9 @@ def kind_of(block: nn.Module) -> str:
 
 def not_a_decoder(model: nn.Module, why: str) -> ModelFault:
     """The fault for a model with parts that cannot be told apart."""
-    found = first_few((f"{name} ({type(child).__name__})" for name, child in model.named_children()), limit=12)
+    modules = first_few((f"{name} ({type(child).__name__})" for name, child in model.named_children()), limit=12)
     return ModelFault(
-        "unknown_architecture", f"{type(model).__name__} cannot be read: {why}. Modules found at its top: {found or 'none'}."
+        "unknown_architecture", f"{type(model).__name__} cannot be read: {why}. Modules found at its top: {modules or 'none'}."
     )
 
 

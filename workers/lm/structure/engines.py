@@ -79,5 +79,5 @@ def on_library_cache(twin: nn.Module) -> float:
 
 def _difference(one: Tensor, other: Tensor) -> float:
     """The relative difference of two vectors; infinite if it is not a number."""
-    found = float((one - other).norm() / other.norm())
-    return found if math.isfinite(found) else math.inf
+    difference = float((one - other).norm() / other.norm())
+    return difference if math.isfinite(difference) else math.inf

@@ -22,10 +22,10 @@ def find_structure(decoder: nn.Module) -> Structure:
     key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
     if key not in _found:
         blocks = blocks_of(decoder)
-        found = structure_of_twin(twin := decoder_twin(decoder, blocks))
-        if any("@" in key for key in found.blocks) and len(blocks_of(twin)) < len(blocks):
-            found = structure_of_twin(decoder_twin(decoder, blocks, layers=len(blocks)))
-        _found[key] = found
+        structure = structure_of_twin(twin := decoder_twin(decoder, blocks))
+        if any("@" in key for key in structure.blocks) and len(blocks_of(twin)) < len(blocks):
+            structure = structure_of_twin(decoder_twin(decoder, blocks, layers=len(blocks)))
+        _found[key] = structure
     return _found[key]
 
 
@@ -37,23 +37,23 @@ def structure_of_twin(twin: nn.Module) -> Structure:
     sums = [_sum_of(block, was) for block, was in zip(blocks, seen, strict=True)]
     mixing = mixers(twin, blocks, seen, sums)
     projections = keys_and_values(twin, blocks, seen, mixing)
-    made = [_block(*one) for one in zip(blocks, seen, sums, mixing, projections, strict=True)]
-    found = _by_kind([kind_of(block) for block in blocks], made)
+    made = [_block(*arguments) for arguments in zip(blocks, seen, sums, mixing, projections, strict=True)]
+    by_kind = _by_kind([kind_of(block) for block in blocks], made)
     slots = engines.residue_of(engines.on_slots, twin)
     norm = _final_norm(twin, seen[-1], states[0])
     if engines.works(slots):
-        return Structure(found, norm, "slots", slots)
+        return Structure(by_kind, norm, "slots", slots)
     library = engines.residue_of(engines.on_library_cache, twin)
-    return Structure(found, norm, "library" if engines.works(library) else "whole", slots, library)
+    return Structure(by_kind, norm, "library" if engines.works(library) else "whole", slots, library)
 
 
 def _by_kind(kinds: Sequence[str], made: Sequence[BlockStructure]) -> dict[str, BlockStructure]:
     """One entry for each kind, or one for each layer of a kind where the layers differ in their addends or constants."""
-    found: dict[str, BlockStructure] = {}
-    for layer, (kind, one) in enumerate(zip(kinds, made, strict=True)):
+    by_kind: dict[str, BlockStructure] = {}
+    for layer, (kind, structure) in enumerate(zip(kinds, made, strict=True)):
         alike = {(other.addends, other.kept) for other_kind, other in zip(kinds, made, strict=True) if other_kind == kind}
-        found.setdefault(kind if len(alike) == 1 else at_layer(kind, layer), one)
-    return found
+        by_kind.setdefault(kind if len(alike) == 1 else at_layer(kind, layer), structure)
+    return by_kind
 
 
 def _sum_of(block: nn.Module, seen: Recording) -> Sum:
@@ -64,18 +64,18 @@ def _sum_of(block: nn.Module, seen: Recording) -> Sum:
             block,
             f"is not a block of one residual stream: it ran {runs} times, where one run that keeps its input's shape was expected",
         )
-    one = find_sum(seen)
-    nearest = f"the nearest, {' + '.join(one.paths) or 'none'}, leaves {one.residue:.2g} of the change (at most {FITS:g})"
+    best = find_sum(seen)
+    nearest = f"the nearest, {' + '.join(best.paths) or 'none'}, leaves {best.residue:.2g} of the change (at most {FITS:g})"
     if given.ndim != 3:
         several = f"carries several residual streams (its input is {list(given.shape)}, where rows x tokens x width was expected)"
         raise _no_sum(block, f"{several}, so one vector a layer and token does not describe it. Of sums of its modules {nearest}")
-    if one.residue > FITS:
+    if best.residue > FITS:
         raise _no_sum(
             block, f"adds something to the residual stream that is not the sum of one to three of its modules: {nearest}"
         )
     order = {path: place for place, path in enumerate(seen.outputs)}
-    places = sorted(range(len(one.paths)), key=lambda k: order[one.paths[k]])
-    return Sum(tuple(one.paths[k] for k in places), tuple(one.constants[k] for k in places), one.kept, one.residue)
+    places = sorted(range(len(best.paths)), key=lambda k: order[best.paths[k]])
+    return Sum(tuple(best.paths[k] for k in places), tuple(best.constants[k] for k in places), best.kept, best.residue)
 
 
 def _no_sum(block: nn.Module, what: str) -> ModelFault:
@@ -84,15 +84,15 @@ def _no_sum(block: nn.Module, what: str) -> ModelFault:
 
 
 def _block(
-    block: nn.Module, seen: Recording, one: Sum, mixes: set[str], projections: tuple[str | None, str | None]
+    block: nn.Module, seen: Recording, block_sum: Sum, mixes: set[str], projections: tuple[str | None, str | None]
 ) -> BlockStructure:
     known = constants_of(block)
     addends = []
-    for path, constant in zip(one.paths, one.constants, strict=True):
+    for path, constant in zip(block_sum.paths, block_sum.constants, strict=True):
         raw = raw_of(seen, path)
         flat = tuple(sorted(seen.flat & {path, raw}))
         addends.append(Addend(path, path in mixes, factors(constant, known), raw, flat))
-    return BlockStructure(tuple(addends), factors(one.kept, known), *projections, one.residue)
+    return BlockStructure(tuple(addends), factors(block_sum.kept, known), *projections, block_sum.residue)
 
 
 def factors(constant: float, known: Mapping[str, float]) -> tuple[Factor, ...]:

@@ -20,21 +20,23 @@ CHANGED = 1e-6
 def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recording], sums: Sequence[Sum]) -> list[set[str]]:
     """For each block the addends that still change at the last token when earlier tokens change, while the block's input at the last token and
     its other addends are held constant."""
-    found: list[set[str]] = [set() for _ in blocks]
+    mixing: list[set[str]] = [set() for _ in blocks]
     other_ids = token_ids(twin, seed=1)
-    for k in range(max((len(one.paths) for one in sums), default=0)):
+    for k in range(max((len(block_sum.paths) for block_sum in sums), default=0)):
         hooks: list[RemovableHandle] = []
-        for block, was, one in zip(blocks, seen, sums, strict=True):
-            if k < len(one.paths):
+        for block, was, block_sum in zip(blocks, seen, sums, strict=True):
+            if k < len(block_sum.paths):
                 hooks.append(block.register_forward_pre_hook(_last_token_held(was), with_kwargs=True))
-                for path in (path for place, path in enumerate(one.paths) if place != k):
+                for path in (path for place, path in enumerate(block_sum.paths) if place != k):
                     hooks.append(block.get_submodule(path).register_forward_hook(_held(was.outputs[path])))
         with handles(hooks):
             now = record(blocks, lambda: run(twin, other_ids))
-        for block_found, was, is_, one in zip(found, seen, now, sums, strict=True):
-            if k < len(one.paths) and _differ(was.outputs[one.paths[k]][:, -1], is_.outputs[one.paths[k]][:, -1]):
-                block_found.add(one.paths[k])
-    return found
+        for block_found, was, is_, block_sum in zip(mixing, seen, now, sums, strict=True):
+            if k < len(block_sum.paths) and _differ(
+                was.outputs[block_sum.paths[k]][:, -1], is_.outputs[block_sum.paths[k]][:, -1]
+            ):
+                block_found.add(block_sum.paths[k])
+    return mixing
 
 
 def raw_of(seen: Recording, path: str) -> str | None:
@@ -59,7 +61,7 @@ def keys_and_values(
         linear = [
             _as_wide(block, mixes, before.get(layer)) for layer, (block, mixes) in enumerate(zip(blocks, mixing, strict=True))
         ]
-        found: list[list[tuple[str, bool, bool]]] = [[] for _ in blocks]
+        changes: list[list[tuple[str, bool, bool]]] = [[] for _ in blocks]
         for k in range(max(map(len, linear), default=0)):
             shaken = [(block, paths[k]) for block, paths in zip(blocks, linear, strict=True) if k < len(paths)]
             with handles([block.get_submodule(path).register_forward_hook(_shaken) for block, path in shaken]):
@@ -67,13 +69,13 @@ def keys_and_values(
             for layer, paths in enumerate(linear):
                 if k < len(paths) and layer in now:
                     keys, values = (_differ(a, b) for a, b in zip(before[layer], now[layer], strict=True))
-                    found[layer].append((paths[k], keys, values))
+                    changes[layer].append((paths[k], keys, values))
     return [
         (
             _only(block, [path for path, keys, values in rows if keys and not values], before.get(layer, (None, None))[0]),
             _only(block, [path for path, keys, values in rows if values and not keys], before.get(layer, (None, None))[1]),
         )
-        for layer, (block, rows) in enumerate(zip(blocks, found, strict=True))
+        for layer, (block, rows) in enumerate(zip(blocks, changes, strict=True))
     ]
 
 

@@ -62,8 +62,8 @@ def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
 
 def input_of(args: Args, kwargs: Mapping[str, Passed]) -> Tensor:
     """The hidden state that a block receives."""
-    found: Tensor = args[0] if args else kwargs["hidden_states"]
-    return found
+    state: Tensor = args[0] if args else kwargs["hidden_states"]
+    return state
 
 
 def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recording]:
@@ -94,8 +94,8 @@ def _entering(seen: Recording) -> Callable[..., None]:
 
 def _leaving(seen: Recording) -> Callable[..., None]:
     def hook(_module: nn.Module, _args: object, output: object) -> None:
-        found = first_tensor(output)
-        seen.output_BTD = None if found is None else found.clone()
+        tensor = first_tensor(output)
+        seen.output_BTD = None if tensor is None else tensor.clone()
 
     return hook
 
@@ -104,13 +104,13 @@ def _inside(seen: Recording, path: str) -> Callable[..., None]:
     def hook(_module: nn.Module, args: Args, kwargs: Named, output: object) -> None:
         seen.calls[path] = seen.calls.get(path, 0) + 1
         given = first_tensor(args[:1]) if args else first_tensor(list(kwargs.values())[:1])
-        found = first_tensor(output)
-        if found is not None and found.is_floating_point():
+        tensor = first_tensor(output)
+        if tensor is not None and tensor.is_floating_point():
             stream = seen.input_BTD
-            if stream is not None and found.ndim == 2 and found.shape == (stream[..., 0].numel(), stream.shape[-1]):
+            if stream is not None and tensor.ndim == 2 and tensor.shape == (stream[..., 0].numel(), stream.shape[-1]):
                 seen.flat.add(path)
-                found = found.view_as(stream)
-            seen.outputs[path] = found.clone()
+                tensor = tensor.view_as(stream)
+            seen.outputs[path] = tensor.clone()
             if given is not None:
                 seen.inputs[path] = given.clone()
 

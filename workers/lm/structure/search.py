@@ -51,15 +51,15 @@ def find_sum(seen: Recording) -> Sum:
         fitting = []
         for index in (left < 1e-7).nonzero()[:, 0].tolist():
             chosen = subsets[index].tolist()
-            found = _checked(stack, chosen, constants[index] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
-            if found.residue < FITS and min(abs(c) for c in (found.kept, *found.constants)) > LEAST:
-                fitting.append((sum(paths[i].count(".") for i in chosen), chosen, found))
+            checked = _checked(stack, chosen, constants[index] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
+            if checked.residue < FITS and min(abs(c) for c in (checked.kept, *checked.constants)) > LEAST:
+                fitting.append((sum(paths[i].count(".") for i in chosen), chosen, checked))
         if fitting:
-            return min(fitting, key=lambda one: one[:2])[2]
+            return min(fitting, key=lambda fit: fit[:2])[2]
         best = int(left.argmin())
         chosen = subsets[best].tolist()
-        found = _checked(stack, chosen, constants[best] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
-        nearest = min(nearest, found, key=lambda one: one.residue)
+        checked = _checked(stack, chosen, constants[best] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
+        nearest = min(nearest, checked, key=lambda block_sum: block_sum.residue)
     return nearest if nearest.residue > FITS else Sum(nearest.paths, nearest.constants, nearest.kept, 1.0)
 
 
@@ -69,7 +69,7 @@ def _candidates(seen: Recording, x_N: Tensor, y_N: Tensor) -> tuple[list[str], l
     order = {path: place for place, path in enumerate(outputs)}
     paths: list[str] = []
     kept = [x_N / x_N.norm(), y_N / y_N.norm()]
-    found: list[Tensor] = []
+    vectors: list[Tensor] = []
     for path in sorted(outputs, key=lambda path: (path.count("."), order[path])):
         h_N = outputs[path].double().flatten()
         size = h_N.norm()
@@ -78,8 +78,8 @@ def _candidates(seen: Recording, x_N: Tensor, y_N: Tensor) -> tuple[list[str], l
         if float((torch.stack(kept) @ (h_N / size)).abs().max()) < 1 - SAME:
             paths.append(path)
             kept.append(h_N / size)
-            found.append(h_N)
-    return paths, found
+            vectors.append(h_N)
+    return paths, vectors
 
 
 def _solved(gram: Tensor, subsets: Tensor) -> tuple[Tensor, Tensor]:

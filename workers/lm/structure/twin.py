@@ -27,8 +27,8 @@ LEAST_FLOAT = 1e-3
 
 def layer_types(config: PretrainedConfig) -> list[str]:
     """The config's type of each layer; empty where the config gives none."""
-    found = getattr(config, "layer_types", None)
-    return list(found) if isinstance(found, (list, tuple)) and len(found) == config.num_hidden_layers else []
+    types = getattr(config, "layer_types", None)
+    return list(types) if isinstance(types, (list, tuple)) and len(types) == config.num_hidden_layers else []
 
 
 def kinds_of(blocks: Sequence[nn.Module], config: PretrainedConfig) -> list[str]:
@@ -115,9 +115,11 @@ class _InDouble(TorchFunctionMode):
 
 def constants_of(block: nn.Module) -> dict[str, float]:
     """The scalars of a block, by name: its plain floats, and parameters and buffers of one number anywhere in it."""
-    found = {name: value for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT}
+    floats = {name: value for name, value in vars(block).items() if type(value) is float and abs(value) >= LEAST_FLOAT}
     tensors = (*block.named_parameters(), *block.named_buffers())
-    return found | {name: float(t) for name, t in tensors if t.numel() == 1 and t.is_floating_point() and t.device.type != "meta"}
+    return floats | {
+        name: float(t) for name, t in tensors if t.numel() == 1 and t.is_floating_point() and t.device.type != "meta"
+    }
 
 
 def _built(decoder_class: type[nn.Module], config: PretrainedConfig) -> nn.Module:

@@ -45,16 +45,16 @@ class BlockStructure:
     def components(self) -> dict[str, tuple[str, tuple[Factor, ...]]]:
         """Maps each component except `residual` to (module, factors of its output). Of several mixers, attention is the mixer that makes
         keys."""
-        found: dict[str, tuple[str, tuple[Factor, ...]]] = {}
-        mixers = [one for one in self.addends if one.mixes]
-        keyed = [one for one in mixers if self.keys and _within(self.keys, one)]
-        for role, group in (("attn", keyed or mixers), ("mlp", [one for one in self.addends if not one.mixes])):
+        by_name: dict[str, tuple[str, tuple[Factor, ...]]] = {}
+        mixers = [addend for addend in self.addends if addend.mixes]
+        keyed = [mixer for mixer in mixers if self.keys and _within(self.keys, mixer)]
+        for role, group in (("attn", keyed or mixers), ("mlp", [addend for addend in self.addends if not addend.mixes])):
             if group:
-                found[f"{role}_contribution"] = group[0].path, group[0].scale
+                by_name[f"{role}_contribution"] = group[0].path, group[0].scale
                 if group[0].raw is not None:
-                    found[f"{role}_out"] = group[0].raw, ()
-        found |= {name: (path, ()) for name, path in (("k_proj", self.keys), ("v_proj", self.values)) if path}
-        return found
+                    by_name[f"{role}_out"] = group[0].raw, ()
+        by_name |= {name: (path, ()) for name, path in (("k_proj", self.keys), ("v_proj", self.values)) if path}
+        return by_name
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Structure:
 
     def to_dict(self) -> StructureDocument:
         """The structure as plain JSON values; `structure_from_dict` is the inverse."""
-        found: StructureDocument = json.loads(json.dumps(asdict(self)))
-        return found
+        document: StructureDocument = json.loads(json.dumps(asdict(self)))
+        return document
 
 
 def at_layer(kind: str, layer: int) -> str:
@@ -90,7 +90,8 @@ def structure_from_dict(stored: StructureDocument) -> Structure:
     blocks = {
         kind: BlockStructure(
             tuple(
-                Addend(one["path"], one["mixes"], tuple(one["scale"]), one["raw"], tuple(one["flat"])) for one in block["addends"]
+                Addend(term["path"], term["mixes"], tuple(term["scale"]), term["raw"], tuple(term["flat"]))
+                for term in block["addends"]
             ),
             tuple(block["kept"]),
             block["keys"],

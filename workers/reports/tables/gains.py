@@ -53,28 +53,28 @@ def change(effect: Effect, summary: Summary) -> Effect:
 
 def at_one_dose(group: GroupFacts, summary: Summary) -> Effect | None:
     """The effect of a group at the leader's dose; its best where no group of the steering was compared at that dose."""
-    if any(one["matched"].get("dose") for one in summary["groups"]):
+    if any(any_group["matched"].get("dose") for any_group in summary["groups"]):
         return group["matched"].get("dose")
     return group["best"]
 
 
-def compared(one: Contrast) -> tuple[float | None, float | None]:
+def compared(contrast: Contrast) -> tuple[float | None, float | None]:
     """The difference that the contrast's interval and verdict are about, and the smallest that would be seen.
 
     Files from before 2026-11-29 keep the first as `over_refits` where methods were refitted, and have the second for the steered vectors alone.
     """
-    over = one.get("over_refits")
-    return (one["difference"], one["smallest_detectable"]) if over is None else (over, None)
+    over = contrast.get("over_refits")
+    return (contrast["difference"], contrast["smallest_detectable"]) if over is None else (over, None)
 
 
-def place_of(one: GroupFacts | Subject) -> tuple[str | None, str, str | None]:
+def place_of(subject: GroupFacts | Subject) -> tuple[str | None, str, str | None]:
     """The position, component and other model, if any, on which a group's or subject's vectors were made."""
-    return one["position"], one["component"], one.get("source_model")
+    return subject["position"], subject["component"], subject.get("source_model")
 
 
-def method_name(one: GroupFacts | Subject, summary: Summary, method: str | None = None) -> str:
+def method_name(subject: GroupFacts | Subject, summary: Summary, method: str | None = None) -> str:
     """The method of a group or subject, or another `method` of the same place, as the tables show it: with the other model if the vectors
     were made on one, and with position and component where the steering compares several of them, so that no two rows look alike.
     """
-    place = at_place(one["group"], places_of(group["group"] for group in summary["groups"]))
-    return f"{method or one['method']}{of_model(one['group'])}{place}"
+    place = at_place(subject["group"], places_of(group["group"] for group in summary["groups"]))
+    return f"{method or subject['method']}{of_model(subject['group'])}{place}"

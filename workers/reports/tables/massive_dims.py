@@ -37,7 +37,7 @@ def cleaning(data: Gathered) -> Table:
 
 
 def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
-    found: dict[tuple[str, tuple[int, ...], int], Row] = {}  # by the base method at its place, its layers, and the number of dims
+    rows: dict[tuple[str, tuple[int, ...], int], Row] = {}  # by the base method at its place, its layers, and the number of dims
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -47,15 +47,15 @@ def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) 
             continue
         base, layers = method_name(group, summary, replace(method, suffix="", top=0).key), tuple(group["layers"])
         massive = _massive_among_first(calibration, layers, method.top)
-        row = found.setdefault(
+        row = rows.setdefault(
             (base, layers, method.top),
             {"base": base, "layer": "+".join(map(str, layers)), "n": method.top, "massive": massive},
         )
         for suffix in [method.suffix] if method.suffix else ["top", "pretop", "randomdims", "largest"]:
             row.update(points(cell, suffix, at_one_dose(group, summary)))
-    for key in sorted(found):
-        if any(n > 0 for base, _, n in found if base == key[0]):
-            yield {"model": cell.model, "trait": cell.trait} | found[key]
+    for key in sorted(rows):
+        if any(n > 0 for base, _, n in rows if base == key[0]):
+            yield {"model": cell.model, "trait": cell.trait} | rows[key]
 
 
 def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n: int) -> int | None:

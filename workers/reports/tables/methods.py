@@ -74,7 +74,9 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
     """One row per method, except for methods of the cleaning ablation."""
-    contrasts = {one["b"]: one for one in summary["contrasts"]["dose"] if one["a"] == summary["leader"]}
+    contrasts = {
+        difference["b"]: difference for difference in summary["contrasts"]["dose"] if difference["a"] == summary["leader"]
+    }
     for group in summary["groups"]:
         if is_ablation(group["method"]):
             continue
@@ -102,7 +104,7 @@ def _difference(contrast: Contrast) -> Row:
 
 def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
     """Rows of the leader's random and shuffled vectors, numbered from 1, and of those that were not run, with the reason."""
-    leader = next((one for one in summary["groups"] if one["group"] == summary["leader"]), None)
+    leader = next((group for group in summary["groups"] if group["group"] == summary["leader"]), None)
     if leader is None:
         return
     for kind, runs in leader["controls"].items():

@@ -19,18 +19,18 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
     """
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
-        found = aggregate["severity"]
+        facts = aggregate["severity"]
         rows.append(
             {
                 "model": model,
-                "verdict": found["verdict"],
-                "scope": found["scope"],
-                "dim": found["dominant_dim"],
+                "verdict": facts["verdict"],
+                "scope": facts["scope"],
+                "dim": facts["dominant_dim"],
                 "dims": listed(aggregate),
                 "rule": rule_of(aggregate),
-                "share": found["share_of_squared_norm"],
-                "alignment": found["mean_alignment"],
-                **found["ratios"],
+                "share": facts["share_of_squared_norm"],
+                "alignment": facts["mean_alignment"],
+                **facts["ratios"],
                 **severity_columns(aggregate, data.provenance.get(model)),
                 "link": data.sources.get(model),
                 **verdicts.get(model, NOT_STEERED),

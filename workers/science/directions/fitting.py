@@ -215,19 +215,19 @@ class _Work:
         if why_not is not None:
             return {"resamples": 0, "reason": why_not}
         refitted = [self._refitted(method, resampled(self._examples, self._seed, k + 1)) for k in range(resamples)]
-        kept = [one for one in refitted if one is not None]
+        kept = [vector for vector in refitted if vector is not None]
         if not kept:
             return {"resamples": 0, "left_out": resamples, "reason": NO_REFIT}
         drawn = np.stack(kept)
         cosines = drawn @ vector_D / (norms(drawn) * np.linalg.norm(vector_D))
         low, high = np.percentile(cosines, STABILITY_LEVEL)
-        found: Stability = {
+        stability: Stability = {
             "split_half_cosine": self._split_half(method),
             "cosine_low": float(low),
             "cosine_high": float(high),
             "resamples": len(kept),
         }
-        return found if len(kept) == resamples else {**found, "left_out": resamples - len(kept)}
+        return stability if len(kept) == resamples else {**stability, "left_out": resamples - len(kept)}
 
     def _split_half(self, method: Method) -> float | None:
         """The cosine between the vectors of two halves of the clusters; None where a half lacks a class or allows no fit."""
