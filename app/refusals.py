@@ -110,10 +110,10 @@ def _sent(value: Json) -> str:
     return f"; it is {_number(value)}" if isinstance(value, int | float) and abs(value) < 1e15 else ""
 
 
-def _size(value: Json, one: str, many: str) -> str:
+def _size(value: Json, singular: str, plural: str) -> str:
     if not isinstance(value, str | list | tuple | dict | set):
         return ""
-    return f"; it has {len(value):,} {one if len(value) == 1 else many}"
+    return f"; it has {len(value):,} {singular if len(value) == 1 else plural}"
 
 
 def _text(words: str, limit: str) -> Said:

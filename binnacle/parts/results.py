@@ -19,8 +19,8 @@ class Results(Jobs):
     def calibration(self, calibration: str) -> CalibrationFile:
         """Returns calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`).
 
-        >>> found = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
-        >>> found["aggregate"]["severity"]["verdict"]
+        >>> measured = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
+        >>> measured["aggregate"]["severity"]["verdict"]
         'severe'
         """
         return self._get(CalibrationFile, f"/v1/calibrations/{quoted(calibration)}/calibration.json")
@@ -110,7 +110,8 @@ class Results(Jobs):
     def tables(self, study: str) -> Tables:
         """Returns tables.json of a study (`std_...`) or of its job.
 
-        >>> {one["model"] for one in client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])["recommendations"]}
+        >>> tables = client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])
+        >>> {advice["model"] for advice in tables["recommendations"]}
         {'demo-severe'}
         """
         return self._get(Tables, f"/v1/studies/{quoted(study)}/tables.json")

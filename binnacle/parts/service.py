@@ -88,7 +88,7 @@ class Service(Jobs):
     def hold_device(self, device: str, mode: str = "pause", *, reason: str | None = None, minutes: float | None = None) -> Worker:
         """Takes a device out of the queue: `pause` (its job finishes first) or `drain` (its job is requeued). Administrators only.
 
-        >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
+        >>> device = next(worker["id"] for worker in client.devices() if worker["job_class"] == "light")
         >>> client.hold_device(device, reason="an update", minutes=5)["hold"]["mode"]
         'paused'
         >>> client.resume_device(device)["hold"] is None
@@ -100,7 +100,7 @@ class Service(Jobs):
     def resume_device(self, device: str) -> Worker:
         """Returns a held device to the queue. Administrators only.
 
-        >>> device = next(one["id"] for one in client.devices() if one["job_class"] == "light")
+        >>> device = next(worker["id"] for worker in client.devices() if worker["job_class"] == "light")
         >>> client.resume_device(device)["hold"] is None
         True
         """
