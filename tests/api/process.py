@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 class ApiProcess:
     """`python -m app.server` over the settings' database, broker and storage.
 
-    at: a listening socket to serve on instead of a new one. tally: the file and place of one that shares it with others.
+    at: a listening socket to serve on instead of a new one. tally: the file and place of one that shares it with others. root: the checkout
+    whose program serves, with its own environment where it is another than this one.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ApiProcess:
         folder: Path,
         at: socket.socket | None = None,
         tally: tuple[int, int] | None = None,
+        root: Path = ROOT,
         **environment: str,
     ) -> None:
         self.settings = settings
@@ -42,7 +44,7 @@ class ApiProcess:
         self.log = folder / "api.log"
         self._environment = {**self._settings(), **environment}
         self.url = ""
-        self._at, self._tally = at, tally
+        self._at, self._tally, self._root = at, tally, root
         self._complaints: list[str] = []
         self._read = 0
 
@@ -58,12 +60,13 @@ class ApiProcess:
     def __enter__(self) -> Self:
         with contextlib.nullcontext(self._at) if self._at else socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            command = [sys.executable, "-m", "app.server", "--fd", str(listening.fileno())]
+            python = sys.executable if self._root == ROOT else str(self._root / ".venv" / "bin" / "python")
+            command = [python, "-m", "app.server", "--fd", str(listening.fileno())]
             command += ["--tally", *map(str, self._tally)] if self._tally else []
             with self.log.open("ab") as out:
                 self.process = subprocess.Popen(
                     command,
-                    cwd=ROOT,
+                    cwd=self._root,
                     env={**os.environ, **self._environment},
                     stdout=out,
                     stderr=out,

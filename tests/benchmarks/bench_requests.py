@@ -1,11 +1,13 @@
 """What requests cost the API process: its CPU, and its messages to Postgres. Real Postgres (fsync on), broker and API process on this machine.
 
-    python -m tests.benchmarks.bench_requests [--requests 200]
+    python -m tests.benchmarks.bench_requests [--requests 200] [--other CHECKOUT]
 
 cpu:       milliseconds of the API process's CPU per request (`/proc/PID/schedstat`, all threads), by one client, after a warm-up
 messages:  client messages that Postgres answered, per request, counted by a proxy between the two
 crowd:     submissions by 100 clients at once: how many a second, and how long each took
 steady:    50 submissions a second for ten seconds
+other:     instead of all that, the CPU beside that of another checkout with the same tables, such as the parent commit's, installed in its
+           own .venv. Both serve one database and are asked in turn, so that the machine's speed is the same for both
 """
 
 # ruff: noqa: T201 - it prints
@@ -207,6 +209,18 @@ async def steady(api: ApiProcess, rate: float, seconds: float) -> list[float]:
     return times
 
 
+def in_turn(settings: Settings, folder: Path, other: Path, count: int, rounds: int = 8) -> dict[str, list[float]]:
+    """By request: in each round, the CPU of this checkout's process over that of the other's. Who begins changes from round to round."""
+    ratios: dict[str, list[float]] = {}
+    with ApiProcess(settings, folder) as ours, ApiProcess(settings, folder, root=other) as theirs:
+        for number in range(rounds):
+            sides = (ours, theirs) if number % 2 else (theirs, ours)
+            cpu = {side: {name: each for name, (each, _) in asyncio.run(alone(side, count)).items()} for side in sides}
+            for name, each in cpu[ours].items():
+                ratios.setdefault(name, []).append(each / cpu[theirs][name])
+    return ratios
+
+
 def percentiles(seconds: list[float]) -> str:
     cuts = statistics.quantiles(seconds, n=20)
     return f"p50 {1000 * cuts[9]:.0f} ms, p95 {1000 * cuts[18]:.0f} ms"
@@ -215,11 +229,19 @@ def percentiles(seconds: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=200)
-    count = parser.parse_args().requests
+    parser.add_argument("--other", type=Path, help="another checkout, with its .venv")
+    asked = parser.parse_args()
+    count = asked.requests
     folder = make_folder()
     print(f"load {os.getloadavg()[0]:.1f} at the start")
     try:
         with service(folder) as (_, settings):
+            if asked.other is not None:
+                for name, ratios in in_turn(settings, folder, asked.other.resolve(), count).items():
+                    print(
+                        f"| {name} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of {asked.other} |"
+                    )
+                return
             messages = asyncio.run(counted(settings, folder))
             with ApiProcess(settings, folder) as api:
                 for name, (cpu, times) in asyncio.run(alone(api, count)).items():
