@@ -111,7 +111,7 @@ def _wrong(path: Path, why: str) -> BinnacleError:
 def _flat(given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in given.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{inner}", setting) for inner, setting in value.items())
+            yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
         else:
             yield name, value
 

@@ -50,7 +50,7 @@ class Converted:
 
 
 @dataclass
-class _Found:
+class _Named:
     """Vectors by name, with their layer if known."""
 
     vectors: list[tuple[str, int | None, Array]]
@@ -65,13 +65,13 @@ def converted(file: Path, *, count: int | None = None, layers: Sequence[int] | N
     """
     held = _loaded(file)
     if isinstance(held, SteeringVector):
-        content = _of_steering_vectors(file, held)
+        named = _of_steering_vectors(file, held)
     elif isinstance(held, dict):
-        content = _of_names(file, held, count, layers)
+        named = _of_names(file, held, count, layers)
     else:
-        content = _of_tensor(file, _array(file, held), count, layers)
-    content.fields = {**_said_by_folders(file), **content.fields}
-    return _written(file, content, layers)
+        named = _of_tensor(file, _array(file, held), count, layers)
+    named.fields = {**_said_by_folders(file), **named.fields}
+    return _written(file, named, layers)
 
 
 def _loaded(file: Path) -> Any:
@@ -107,14 +107,14 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "detach") and hasattr(value, "shape")
 
 
-def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int] | None) -> _Found:
+def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int] | None) -> _Named:
     """Returns one vector, or one per row."""
     if rows.ndim == 1 or (rows.ndim == 2 and len(rows) == 1):
-        return _Found([(file.stem, _layer_of(file.stem), rows.reshape(-1))])
+        return _Named([(file.stem, _layer_of(file.stem), rows.reshape(-1))])
     if rows.ndim != 2:
         raise BinnacleError("bad_pt", f"{file} holds a tensor of shape {list(rows.shape)}; vectors are [D] or [layers, D].")
     if layers is not None and len(layers) == len(rows):
-        return _Found([(f"row {i:04d}", layer, row) for i, (layer, row) in enumerate(zip(layers, rows, strict=True))])
+        return _Named([(f"row {i:04d}", layer, row) for i, (layer, row) in enumerate(zip(layers, rows, strict=True))])
     if count is None or len(rows) not in (count, count + 1):
         known = (
             ""
@@ -126,10 +126,10 @@ def _of_tensor(file: Path, rows: Array, count: int | None, layers: Sequence[int]
         )
     skipped = len(rows) - count
     notes = ["Row 0, the embeddings, was left out; row N + 1 is layer N."] if skipped else ["Row N was taken as layer N."]
-    return _Found([(f"row {i + skipped:04d}", i, row) for i, row in enumerate(rows[skipped:])], notes=notes)
+    return _Named([(f"row {i + skipped:04d}", i, row) for i, row in enumerate(rows[skipped:])], notes=notes)
 
 
-def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Sequence[int] | None) -> _Found:
+def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Sequence[int] | None) -> _Named:
     """Returns tensors by name or number; those of lm-evaluation-harness are one level deeper."""
     tensors, left = {}, []
     for name, value in held.items():
@@ -143,23 +143,23 @@ def _of_names(file: Path, held: Mapping[Any, Any], count: int | None, layers: Se
     if not tensors:
         raise BinnacleError("bad_pt", f"{file} holds neither a tensor nor a dictionary of tensors.")
     if len(tensors) == 1 and next(iter(tensors.values())).ndim == 2 and len(next(iter(tensors.values()))) > 1:
-        content = _of_tensor(file, next(iter(tensors.values())), count, layers)
-        return _Found(content.vectors, notes=content.notes + notes)
+        named = _of_tensor(file, next(iter(tensors.values())), count, layers)
+        return _Named(named.vectors, notes=named.notes + notes)
     if len({str(name) for name in tensors}) < len(tensors):
         raise BinnacleError("bad_pt", f"{file} names a tensor both by a number and by the same number as text. Keep one of them.")
     for name, array in tensors.items():
         if array.ndim != 1 and array.shape[:-1] != (1,):
             raise BinnacleError("bad_pt", f"{file}: {name} has the shape {list(array.shape)}; a vector is [D] or [1, D].")
-    return _Found([(str(name), _layer_of(str(name)), array.reshape(-1)) for name, array in tensors.items()], notes=notes)
+    return _Named([(str(name), _layer_of(str(name)), array.reshape(-1)) for name, array in tensors.items()], notes=notes)
 
 
-def _of_steering_vectors(file: Path, held: SteeringVector) -> _Found:
+def _of_steering_vectors(file: Path, held: SteeringVector) -> _Named:
     activations, kind = vars(held).get("layer_activations"), vars(held).get("layer_type", "decoder_block")
     if not isinstance(activations, dict) or kind not in _KINDS:
         raise BinnacleError("bad_pt", f"{file} holds a SteeringVector of the type {kind!r}; {', '.join(_KINDS)} can be imported.")
-    content = _of_names(file, activations, None, None)
-    content.fields["component"] = _KINDS[kind]
-    return content
+    named = _of_names(file, activations, None, None)
+    named.fields["component"] = _KINDS[kind]
+    return named
 
 
 def _layer_of(name: str) -> int | None:
@@ -179,28 +179,28 @@ def _said_by_folders(file: Path) -> dict[str, str]:
     return said
 
 
-def _written(file: Path, content: _Found, layers: Sequence[int] | None) -> Converted:
+def _written(file: Path, named: _Named, layers: Sequence[int] | None) -> Converted:
     """Returns a safetensors file with vectors named by layer, or by name if the request gives the layers."""
     from safetensors.numpy import save
 
-    zero = [name for name, _, vector in content.vectors if not vector.any()]
-    kept = [entry for entry in content.vectors if entry[0] not in zero]
+    zero = [name for name, _, vector in named.vectors if not vector.any()]
+    kept = [triple for triple in named.vectors if triple[0] not in zero]
     if zero:
-        content.notes.append(
+        named.notes.append(
             f"Left out, because they are zero everywhere: {', '.join(zero[:20])}{', ...' if len(zero) > 20 else ''}."
         )
     known = [layer for _, layer, _ in kept if layer is not None]
     if kept and len(known) == len(kept) == len(set(known)):
-        without = {layer for name, layer, _ in content.vectors if name in zero}
+        without = {layer for name, layer, _ in named.vectors if name in zero}
         wanted = layers if layers is None else [layer for layer in layers if layer in known or layer not in without]
         by_layer = _chosen(file, {layer: vector for _, layer, vector in kept if layer is not None}, wanted)
         tensors = {f"layer{layer}": vector for layer, vector in by_layer.items()}
     else:
         tensors = {name: vector for name, _, vector in kept}
-        content.fields |= {} if layers is None else {"vector_layers": _by_name(content.vectors, tensors, layers)}
+        named.fields |= {} if layers is None else {"vector_layers": _by_name(named.vectors, tensors, layers)}
     if not tensors:
         raise BinnacleError("bad_pt", f"{file} holds no vector to import that is not zero everywhere.")
-    return Converted(f"{file.stem}.safetensors", save(tensors), content.fields, content.notes)
+    return Converted(f"{file.stem}.safetensors", save(tensors), named.fields, named.notes)
 
 
 def _by_name(vectors: Sequence[tuple[str, int | None, Array]], kept: Mapping[str, Array], layers: Sequence[int]) -> list[int]:

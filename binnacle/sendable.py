@@ -44,7 +44,7 @@ def _plain(value: Any, pointer: str) -> Any:
             raise BinnacleError("bad_value", f"{pointer} is {value}; it must be a finite number.")
         return value
     if isinstance(value, Mapping):
-        return {_key(key, pointer): _plain(member, f"{pointer}/{key}") for key, member in value.items()}
+        return {_key(key, pointer): _plain(field, f"{pointer}/{key}") for key, field in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(entry, f"{pointer}/{number}") for number, entry in enumerate(value)]
     if hasattr(value, "tolist") and type(plain := value.tolist()) is not type(value):  # numpy's, without importing numpy

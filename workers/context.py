@@ -218,8 +218,8 @@ class ServiceContext:
 
     def _passport(self, key: str) -> PassportDocument | None:
         with self._process.reads() as session:
-            passport = models.passport(session, key)
-            return None if passport is None else passport.passport
+            row = models.passport(session, key)
+            return None if row is None else row.passport
 
     def _own_digest(self, cell: str) -> str | None:
         with self._process.reads() as session:

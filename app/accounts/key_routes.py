@@ -45,9 +45,11 @@ async def list_keys(
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[KeyOut]:
         return keys.listing(session, owner=owner, live=live, limit=count, before=before)
 
-    return await page_of(
-        context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=lambda key: (key.created_at, key.id)
-    )
+    return await page_of(context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=_place)
+
+
+def _place(key: KeyOut) -> tuple[datetime, str]:
+    return key.created_at, key.id
 
 
 @router.post(

@@ -35,8 +35,8 @@ def note_use(session: Session, key_id: str) -> None:
 def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
     """Returns the groups of each of these users, by user name."""
     by_user: dict[str, list[str]] = {name: [] for name in users}
-    rows = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(by_user)))
-    for user, group in session.execute(rows.order_by(GroupMember.group_name)):
+    statement = select(GroupMember.user_name, GroupMember.group_name).where(GroupMember.user_name.in_(list(by_user)))
+    for user, group in session.execute(statement.order_by(GroupMember.group_name)):
         by_user[user].append(group)
     return by_user
 

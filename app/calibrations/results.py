@@ -4,10 +4,11 @@ from datetime import datetime
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from app.calibrations.repository import Found
+from app.calibrations.models import Calibration
 from app.http.paging import Listed
 from app.http.renamed import RenamedAnswer
 from app.jobs.labels import Labels
+from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt
 from app.models.running import RunningOut
 from app.quotas.schemas import Admission
@@ -54,9 +55,8 @@ class CostOut(RenamedAnswer, RunningOut):
     admission: Admission = Field(description="whether your quotas admit the request now")
 
 
-def view(pair: Found, labels: Labels) -> CalibrationOut:
+def view(row: Calibration, model: Model, labels: Labels) -> CalibrationOut:
     """Returns the calibration as the API shows it; it is stale when its model was last inspected with other weights."""
-    row, model = pair
     weights = model.facts.get("weight_hash")
     own = f"/v1/calibrations/{row.id}"
     return CalibrationOut(

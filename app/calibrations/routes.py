@@ -91,7 +91,7 @@ async def list_calibrations(
         return list(service.listing(session, viewer, model=model, labels=labels, limit=count, before=before))
 
     scope = f"calibrations {model} {labels}"
-    listed = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda entry: (entry.created_at, entry.id))
+    listed = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda row: (row.created_at, row.id))
     return CalibrationPage(items=listed.items, next_cursor=listed.next_cursor)
 
 

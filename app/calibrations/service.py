@@ -181,14 +181,15 @@ def find(session: Session, identifier: str, viewer: Viewer) -> CalibrationOut:
     pair = repository.find(session, identifier, viewer)
     if pair is None:
         raise absent(session, "calibration", identifier, viewer, "calibrate")
-    return view(pair, labels_of(session, [pair[0].job_id])[pair[0].job_id])
+    row, model = pair
+    return view(row, model, labels_of(session, [row.job_id])[row.job_id])
 
 
 def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> dict[str, CalibrationOut]:
     """Finds calibrations by their own ids or their jobs' ids, in two statements; returns each under both ids. Others are missing."""
-    pairs = repository.named(session, identifiers, viewer)
-    known = labels_of(session, [row.job_id for row, _ in pairs])
-    shown = [view(pair, known[pair[0].job_id]) for pair in pairs]
+    rows = repository.named(session, identifiers, viewer)
+    labels_by_job = labels_of(session, [row.job_id for row, _ in rows])
+    shown = [view(row, model, labels_by_job[row.job_id]) for row, model in rows]
     return {calibration.id: calibration for calibration in shown} | {calibration.job: calibration for calibration in shown}
 
 
@@ -196,9 +197,9 @@ def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[CalibrationOut]:
     """A page of calibrations, newest first."""
-    pairs = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
-    known = labels_of(session, [row.job_id for row, _ in pairs])
-    return [view(pair, known[pair[0].job_id]) for pair in pairs]
+    rows = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
+    labels_by_job = labels_of(session, [row.job_id for row, _ in rows])
+    return [view(row, model_row, labels_by_job[row.job_id]) for row, model_row in rows]
 
 
 def file(session: Session, identifier: str, viewer: Viewer) -> Artifact:

@@ -37,10 +37,10 @@ def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], o
     for use in uses(session, {*jobs, *vectors}):
         held = by_job.setdefault(vectors.get(use.thing, use.thing), Holders())
         held.unfinished += [] if use.job in held.unfinished else [use.job]
-    for thing, job in repository.kept_users(session, jobs, owner):
-        by_job.setdefault(thing, Holders()).kept.append(job)
-    for thing, study in repository.studies_of(session, jobs, owner):
-        by_job.setdefault(thing, Holders()).studies.append(study)
+    for job, kept in repository.kept_users(session, jobs, owner):
+        by_job.setdefault(job, Holders()).kept.append(kept)
+    for job, study in repository.studies_of(session, jobs, owner):
+        by_job.setdefault(job, Holders()).studies.append(study)
     return by_job
 
 

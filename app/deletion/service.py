@@ -111,18 +111,18 @@ def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: 
         where = "" if made_by is None else f": DELETE /v1/jobs/{made_by.job_id}"
         raise Problem(409, "goes_with_its_job", f"{vector_id} was extracted and is deleted with the job that made it{where}.")
     require_management(viewer, row.owner, vector_id)
-    vector = repository.vector(session, vector_id, lock=not dry_run)
-    if vector is None:
+    current = repository.vector(session, vector_id, lock=not dry_run)
+    if current is None:
         raise not_found("vector", vector_id)
     _check_unused(session, vector_id, vector_id, viewer)
-    going = Going(vector.owner, vectors=[vector_id])
+    going = Going(current.owner, vectors=[vector_id])
     deletion = DeletionOut(
-        dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=vector.name)], stays=[], files=0, vectors=1,
-        bytes=repository.freed(session, [vector.digest], going),
+        dry_run=dry_run, deleted=[GoneOut(id=vector_id, kind="vector", name=current.name)], stays=[], files=0, vectors=1,
+        bytes=repository.freed(session, [current.digest], going),
     )  # fmt: skip
     if not dry_run:
         repository.remove(session, going)
-        audit.record(session, viewer, "vector.delete", vector_id, owner=vector.owner, model=vector.model, bytes=deletion.bytes)
+        audit.record(session, viewer, "vector.delete", vector_id, owner=current.owner, model=current.model, bytes=deletion.bytes)
     return deletion
 
 

@@ -148,15 +148,15 @@ class Postgres(Server):
         return self._programs.path(name)
 
     def _check_version(self) -> None:
-        version = (self.data / "PG_VERSION").read_text().strip()
+        data_version = (self.data / "PG_VERSION").read_text().strip()
         have = self._programs.major if self._programs else 0
-        if version == str(have):
+        if data_version == str(have):
             return
         raise EmbeddedError(
             "postgres_major_version",
-            f"the data in {self.data} was written by PostgreSQL {version}; this installation runs {have}, which cannot "
+            f"the data in {self.data} was written by PostgreSQL {data_version}; this installation runs {have}, which cannot "
             "read it. Either install the package version that wrote the data, or move the data to the new version. "
-            f"With the old installation, which has PostgreSQL {version} (HOME: the data folder):\n"
+            f"With the old installation, which has PostgreSQL {data_version} (HOME: the data folder):\n"
             "  binnacle backup BACKUP --home HOME\n"
             "with this installation (NEW: a folder that does not exist):\n"
             "  binnacle restore BACKUP --home NEW\n"

@@ -1,5 +1,6 @@
 """Creates folders and files that only their owner can read, and short folders for unix sockets."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -20,18 +21,21 @@ REMOVE = "Remove or rename it"
 def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o700, remedy: str = RUN_AS_OWNER) -> Path:
     """Returns `path` as a folder of `owner` (None: the caller) with exactly `mode`; creates it with its parents when missing.
 
-    Raises EmbeddedError when the path is a link or belongs to another account, which could read the files in it. `remedy` is what to do about
-    another account's folder; by default it may hold the data of a service.
+    Raises EmbeddedError when the path is a link or a file, or belongs to another account, which could read the files in it. `remedy` is what
+    to do about another account's folder; by default it may hold the data of a service.
     """
     uid = owner.uid if owner else os.geteuid()
     made = not path.exists()
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # a file, or a link to what is not a folder
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     status = path.lstat()
     if stat.S_ISDIR(status.st_mode) and owner and (made or status.st_uid == os.geteuid()):
         os.chown(path, owner.uid, owner.gid)
         status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise EmbeddedError("folder_not_ours", f"{path} must be a folder, but it is a link. {REMOVE}.")
+        raise EmbeddedError(
+            "folder_not_ours", f"{path} must be a folder, but it is a {'link' if path.is_symlink() else 'file'}. {REMOVE}."
+        )
     if status.st_uid != uid:
         raise EmbeddedError(
             "folder_not_ours", f"{path} must be a folder of user id {uid}, but it belongs to {status.st_uid}. {remedy}."

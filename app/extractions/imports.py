@@ -102,31 +102,31 @@ def read(request: ImportFields, data: bytes, to: Target, most: int) -> Import:
         "convention": CONVENTIONS[form],
     }
     rows, units = [], {}
-    for vector in vectors:
-        exact = vector.vector.astype(np.float64)
+    for named in vectors:
+        exact = named.vector.astype(np.float64)
         norm = float(np.linalg.norm(exact))
-        units[vector.key] = (exact / norm).astype(np.float32)
-        rows.append(_row(request, vector, norm, to, provenance))
+        units[named.key] = (exact / norm).astype(np.float32)
+        rows.append(_row(request, named, norm, to, provenance))
     origin = Origin(request.model, "", to.facts.get("weight_hash"), to.trait, to.trait_version)
     stored_as = tensorfile.to_bytes(units, {**origin.facts(), "source": "imported", "file_sha256": digest})
     return Import(request.name, stored_as, hashlib.sha256(stored_as).hexdigest(), rows)
 
 
-def _row(request: ImportFields, vector: NamedVector, norm: float, to: Target, provenance: dict[str, int | str]) -> JsonObject:
-    place = {"position": vector.position, "component": vector.component, "method": vector.method, "layer": vector.layer}
-    width = int(vector.vector.size)
+def _row(request: ImportFields, named: NamedVector, norm: float, to: Target, provenance: dict[str, int | str]) -> JsonObject:
+    place = {"position": named.position, "component": named.component, "method": named.method, "layer": named.layer}
+    width = int(named.vector.size)
     unknown = dict.fromkeys(("baseline", "fit", "separation", "massive", "stability", "pairs", "counts", "seed"))
     facts = {
-        "key": vector.key,
+        "key": named.key,
         **place,
         "width": width,
         "norm": norm,
         **unknown,
-        "provenance": {**provenance, "tensor": vector.name},
+        "provenance": {**provenance, "tensor": named.name},
     }
     return {
         "source": "imported", "name": request.name, "model": request.model, "weight_hash": to.facts.get("weight_hash"),
-        "trait": to.trait, "trait_version": to.trait_version, **place, "width": width, "key": vector.key, "norm": norm, "facts": facts,
+        "trait": to.trait, "trait_version": to.trait_version, **place, "width": width, "key": named.key, "norm": norm, "facts": facts,
     }  # fmt: skip
 
 
@@ -139,39 +139,37 @@ def _placed(request: ImportFields, vectors: Sequence[NamedVector]) -> list[Named
             "layer for each vector, in the file's order."
         )
         raise invalid("/vector_layers", "layers_do_not_match", detail)
-    placed = [_place(request, vector, None if given is None else given[i]) for i, vector in enumerate(vectors)]
+    placed = [_place(request, named, None if given is None else given[i]) for i, named in enumerate(vectors)]
     seen: set[str] = set()
-    for vector in placed:
-        if vector.key in seen:
-            detail = f"The file holds two vectors of {vector.key}. Import them one by one, each with a different /method."
+    for named in placed:
+        if named.key in seen:
+            detail = f"The file holds two vectors of {named.key}. Import them one by one, each with a different /method."
             raise invalid("/file", "duplicate_vector", detail)
-        seen.add(vector.key)
+        seen.add(named.key)
     return placed
 
 
-def _place(request: ImportFields, vector: NamedVector, layer: int | None) -> NamedVector:
-    agreed_layer = _agreed("vector_layers", vector.layer, layer, vector)
+def _place(request: ImportFields, named: NamedVector, layer: int | None) -> NamedVector:
+    agreed_layer = _agreed("vector_layers", named.layer, layer, named)
     if agreed_layer is None:
         detail = (
-            f"The file does not name the layer of {vector.name or 'its vector'}. Give /vector_layers, one for each "
+            f"The file does not name the layer of {named.name or 'its vector'}. Give /vector_layers, one for each "
             "vector, in the file's order."
         )
         raise invalid("/vector_layers", "missing_layer", detail)
     return NamedVector(
-        vector.vector,
+        named.vector,
         agreed_layer,
-        _agreed("component", vector.component, request.component, vector) or "residual",
-        _agreed("method", vector.method, request.method, vector) or METHOD,
-        _agreed("position", _position(vector.position, "/file"), _position(request.position, "/position"), vector),
-        vector.name,
+        _agreed("component", named.component, request.component, named) or "residual",
+        _agreed("method", named.method, request.method, named) or METHOD,
+        _agreed("position", _position(named.position, "/file"), _position(request.position, "/position"), named),
+        named.name,
     )
 
 
-def _agreed(field: str, said: Part | None, asked: Part | None, vector: NamedVector) -> Part | None:
+def _agreed(field: str, said: Part | None, asked: Part | None, named: NamedVector) -> Part | None:
     if said is not None and asked is not None and said != asked:
-        detail = (
-            f"The file says {said!r} of {vector.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
-        )
+        detail = f"The file says {said!r} of {named.name!r}, /{field} says {asked!r}. Leave /{field} out to use the file's value."
         raise invalid(f"/{field}", "contradicts_file", detail)
     return asked if said is None else said
 
@@ -186,19 +184,19 @@ def _position(text: str | None, pointer: str) -> str | None:
 
 
 def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: ModelFactsDocument) -> None:
-    for vector in vectors:
-        assert vector.layer is not None
+    for named in vectors:
+        assert named.layer is not None
         check_layer(
-            vector.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=vector.name or "the vector"
+            named.layer, "/vector_layers" if request.layers else "/file", request.model, facts, of=named.name or "the vector"
         )
-        width = facts["widths"].get(vector.component or "")
+        width = facts["widths"].get(named.component or "")
         if width is None:
             have = ", ".join(name for name in COMPONENTS if name in facts["widths"])
-            detail = f"{vector.name or 'The vector'} is of the component {vector.component}; {request.model} has {have}."
+            detail = f"{named.name or 'The vector'} is of the component {named.component}; {request.model} has {have}."
             raise invalid("/file", "unknown_component", detail)
-        if vector.vector.size != width:
+        if named.vector.size != width:
             detail = (
-                f"{vector.name or 'The vector'} has {vector.vector.size:,} numbers; {vector.component} of {request.model} has {width:,}. "
+                f"{named.name or 'The vector'} has {named.vector.size:,} numbers; {named.component} of {request.model} has {width:,}. "
                 "It belongs to another model."
             )
             raise invalid("/file", "wrong_width", detail)
@@ -206,8 +204,8 @@ def _check_model(request: ImportFields, vectors: Sequence[NamedVector], facts: M
 
 def stored(session: Session, digest: str, owner: str) -> Sequence[Vector]:
     """Returns the vectors that this owner imported before from the same file, with the same labels and model."""
-    query = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
-    return session.scalars(query.order_by(Vector.layer, Vector.key)).all()
+    statement = select(Vector).where(Vector.owner == owner, Vector.digest == digest, Vector.source == "imported")
+    return session.scalars(statement.order_by(Vector.layer, Vector.key)).all()
 
 
 def check_quota(session: Session, wanted: Import, owner: str) -> None:

@@ -9,7 +9,8 @@ from app.settings import LimitSettings
 from binnacle.words.counting import counted
 from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 from terms.documents.model import ModelFactsDocument
-from terms.methods import RANKED_DIMS, Method, UnknownMethod, method, parse_method
+from terms.methods import RANKED_DIMS, Method, UnknownMethod, parse_method
+from terms.methods import method as make_method
 from terms.positions import Position, UnknownPosition, new_tokens_for, parse_position
 
 WHOLE_RESPONSE = 64
@@ -27,7 +28,7 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
                 parsed = parse_method(given)
             else:
                 parameters = dict(given)
-                parsed = method(str(parameters.pop("method", "")), parameters)
+                parsed = make_method(str(parameters.pop("method", "")), parameters)
         except UnknownMethod as error:
             raise invalid(f"/methods/{i}", "unknown_method", str(error)) from error
         if parsed.suffix in ("top", "pretop", "randomdims") and parsed.top > RANKED_DIMS:
@@ -42,18 +43,18 @@ def methods_of(request: ExtractionRequest) -> list[Method]:
 
 def controls_of(methods: Sequence[Method], count: int) -> list[str]:
     """Returns the keys of the controls for these methods: random vectors, and every method on shuffled labels."""
-    asked = {parsed.key for parsed in methods}
-    keys = [method("random", {"seed": seed}).key for seed in range(count)]
-    for parsed in methods:
-        if parsed.base not in UNSHUFFLED and not parsed.parameters.get("refit"):
-            keys += [method("shuffled", {"of": parsed.key, "seed": seed}).key for seed in range(count)]
+    asked = {method.key for method in methods}
+    keys = [make_method("random", {"seed": seed}).key for seed in range(count)]
+    for method in methods:
+        if method.base not in UNSHUFFLED and not method.parameters.get("refit"):
+            keys += [make_method("shuffled", {"of": method.key, "seed": seed}).key for seed in range(count)]
     return [key for key in keys if key not in asked]
 
 
 def refits_of(methods: Sequence[Method], count: int) -> list[str]:
     """Returns the keys of the same methods fitted on resampled examples."""
-    fitted = [parsed for parsed in methods if "refit" in parsed.parameters and not parsed.parameters["refit"]]
-    return [method(parsed.name, {**parsed.parameters, "refit": k}).key for parsed in fitted for k in range(1, count + 1)]
+    fitted = [method for method in methods if "refit" in method.parameters and not method.parameters["refit"]]
+    return [make_method(method.name, {**method.parameters, "refit": k}).key for method in fitted for k in range(1, count + 1)]
 
 
 def positions_of(request: ExtractionRequest) -> list[Position]:
@@ -80,12 +81,12 @@ def check_components(request: ExtractionRequest, methods: Sequence[Method], fact
                 "unknown_component",
                 f"{component!r} is not a component here. The components are: {', '.join(have)}.",
             )
-        trained = [parsed.key for parsed in methods if parsed.base == "lm_loss"]
+        trained = [method.key for method in methods if method.base == "lm_loss"]
         if component != "residual" and trained:
             detail = f"{', '.join(trained)} is trained at the residual stream and does not exist at {component}. Leave one of the two out."
             raise invalid(f"/components/{i}", "method_elsewhere", detail)
         if component not in RESIDUAL_COMPONENTS:
-            cleaning = [parsed.key for parsed in methods if parsed.needs_calibration]
+            cleaning = [method.key for method in methods if method.needs_calibration]
             if cleaning:
                 detail = (
                     f"{component} is not in the coordinates of the residual stream, so it has no massive dims to "

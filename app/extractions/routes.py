@@ -98,14 +98,13 @@ async def list_extractions(
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
-        views = service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
-        return list(views)
+        return list(service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before))
 
     scope = f"extractions {model} {trait} {labels}"
-    extractions = await page_of(
-        context, page, scope=scope, limit=limit, cursor=cursor, key=lambda view: (view.created_at, view.id)
+    listed = await page_of(
+        context, page, scope=scope, limit=limit, cursor=cursor, key=lambda extraction: (extraction.created_at, extraction.id)
     )
-    return ExtractionPage(items=extractions.items, next_cursor=extractions.next_cursor)
+    return ExtractionPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get(

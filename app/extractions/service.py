@@ -242,9 +242,9 @@ def listing(
 ) -> Sequence[ExtractionOut]:
     """Returns a page of extractions, newest first, without their vectors."""
     rows = repository.listing(session, viewer, model=model, trait=trait, labels=labels, limit=limit, before=before)
-    known = labels_of(session, [row.job_id for row in rows])
+    labels_by_job = labels_of(session, [row.job_id for row in rows])
     models_by_name = model_repository.named(session, {row.model for row in rows})
-    return [extraction_view(row, None, known[row.job_id], models_by_name.get(row.model)) for row in rows]
+    return [extraction_view(row, None, labels_by_job[row.job_id], models_by_name.get(row.model)) for row in rows]
 
 
 def file(session: Session, identifier: str, name: str, viewer: Viewer) -> Artifact:
@@ -293,18 +293,21 @@ def layer_of(
     session: Session, identifier: str, layer: int | None, position: str | None, component: str | None, viewer: Viewer
 ) -> list[Vector]:
     """Returns the vectors of one layer, position and component, the first of each if not named. Raises Problem 404, 409, 422."""
-    source = existing(session, identifier, viewer)
+    extraction = existing(session, identifier, viewer)
     wanted = {
-        "layer": source.layers[0] if layer is None else layer,
-        "position": position or source.positions[0],
-        "component": component or source.components[0],
+        "layer": extraction.layers[0] if layer is None else layer,
+        "position": position or extraction.positions[0],
+        "component": component or extraction.components[0],
     }
     rows = [
         row
-        for row in repository.vectors_of(session, source)
+        for row in repository.vectors_of(session, extraction)
         if all(getattr(row, name) == value for name, value in wanted.items())
     ]
     if not rows:
-        have = f"layers {', '.join(map(str, source.layers))}; positions {', '.join(source.positions)}; components {', '.join(source.components)}"
+        have = (
+            f"layers {', '.join(map(str, extraction.layers))}; positions {', '.join(extraction.positions)}; "
+            f"components {', '.join(extraction.components)}"
+        )
         raise Problem(422, "no_such_vectors", f"The extraction holds no vector at {wanted}. It has {have}.")
     return rows

@@ -25,23 +25,23 @@ ARCHITECTURE = "controlvector"
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
     """Returns bytes, media type and notes. Raises Unwritable for several vectors of a layer, and for those outside the residual stream."""
     notes = _check(vectors)
-    directions = {named.layer: named.vector for named in sorted(vectors, key=lambda vector: vector.layer or 0) if named.layer}
+    directions = {named.layer: named.vector for named in sorted(vectors, key=lambda named: named.layer or 0) if named.layer}
     if not directions:
         raise Unwritable("A control vector cannot hold layer 0 (llama.cpp refuses direction.0), and no other layer was selected.")
     return _written(directions, vectors[0].component or "residual", origin), MEDIA_TYPE, notes
 
 
 def _check(vectors: Sequence[NamedVector]) -> list[str]:
-    kinds = sorted({vector.key.rsplit("/", 1)[0] for vector in vectors})
+    kinds = sorted({named.key.rsplit("/", 1)[0] for named in vectors})
     if len(kinds) != 1:
         raise Unwritable(
             f"A control vector holds one vector for each layer; these are {len(kinds)} kinds: {', '.join(kinds[:6])}. "
             "Select one position, component and method, or export as safetensors."
         )
-    layers = [vector.layer for vector in vectors]
+    layers = [named.layer for named in vectors]
     if len(set(layers)) != len(layers):
         raise Unwritable("A control vector holds one vector for each layer, and a layer was given twice.")
-    if len({vector.vector.size for vector in vectors}) != 1:
+    if len({named.vector.size for named in vectors}) != 1:
         raise Unwritable("The vectors of a control vector must have one width.")
     component = vectors[0].component
     if component not in RESIDUAL_COMPONENTS:
@@ -94,7 +94,7 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     if not contents.tensors:
         raise Unreadable("The GGUF file holds no tensor.")
     vectors = [_vector(contents, name, data) for name in contents.tensors]
-    return sorted(vectors, key=lambda vector: vector.layer or 0)
+    return sorted(vectors, key=lambda named: named.layer or 0)
 
 
 def _vector(contents: Layout, name: str, data: bytes) -> NamedVector:

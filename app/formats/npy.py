@@ -23,15 +23,15 @@ _FLOAT = re.compile("[<>=|]f[248]")
 
 def write(vectors: Sequence[NamedVector], _origin: Origin) -> tuple[bytes, str, list[str]]:
     """Returns bytes, media type and notes (the rows' names in order). Raises Unwritable for vectors of different widths, and for no vector."""
-    widths = sorted({vector.vector.size for vector in vectors})
+    widths = sorted({named.vector.size for named in vectors})
     if len(widths) != 1:
         raise Unwritable(
             f"One .npy holds vectors of one width; these have {', '.join(map(str, widths)) or 'none'}. Export as safetensors."
         )
-    array = vectors[0].vector if len(vectors) == 1 else np.stack([vector.vector for vector in vectors])
+    array = vectors[0].vector if len(vectors) == 1 else np.stack([named.vector for named in vectors])
     out = io.BytesIO()
     npy_format.write_array(out, np.ascontiguousarray(array, dtype="<f4"), version=(1, 0), allow_pickle=False)
-    notes = [] if len(vectors) == 1 else ["Rows, in order: " + ", ".join(vector.key for vector in vectors)]
+    notes = [] if len(vectors) == 1 else ["Rows, in order: " + ", ".join(named.key for named in vectors)]
     return out.getvalue(), MEDIA_TYPE, notes
 
 
@@ -74,8 +74,8 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, str, int]:
         raise Unreadable(
             f"The .npy is of type {_shown(dtype, 40)}; vectors must be floats of 2, 4 or 8 bytes, and pickles are never read."
         )
-    numbers = isinstance(shape, tuple) and all(type(number) is int and 0 <= number < 1 << 48 for number in shape)
-    if not numbers or len(shape) not in (1, 2) or 0 in shape:
+    whole = isinstance(shape, tuple) and all(type(length) is int and 0 <= length < 1 << 48 for length in shape)
+    if not whole or len(shape) not in (1, 2) or 0 in shape:
         raise Unreadable(f"The .npy has the shape {_shown(shape, 80)}; it must be (D,), one vector, or (K, D), K of them.")
     return shape, fortran, dtype, begin + size
 

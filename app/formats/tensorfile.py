@@ -8,6 +8,7 @@ Convention: one file for any number of vectors, key `position/component/method/l
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -45,7 +46,7 @@ def to_bytes(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, 
 
 def write(vectors: Sequence[NamedVector], origin: Origin) -> tuple[bytes, str, list[str]]:
     """Returns bytes, media type and notes."""
-    tensors = {vector.key: vector.vector for vector in vectors}
+    tensors = {named.key: named.vector for named in vectors}
     if len(tensors) != len(vectors):
         raise Unwritable("Two vectors have the same position, component, method and layer; a file holds one of each.")
     return to_bytes(tensors, origin.facts()), MEDIA_TYPE, []
@@ -65,7 +66,7 @@ def read(data: bytes, most: int) -> list[NamedVector]:
     rows = sum(tensor.shape[0] if len(tensor.shape) == 2 else 1 for tensor in tensors)
     if rows > most:
         raise Unreadable(f"The safetensors file holds {rows:,} rows; at most {most:,} vectors can be imported at once.")
-    return [vector for tensor in tensors for vector in _vectors(tensor, body[tensor.begin : tensor.end])]
+    return [named for tensor in tensors for named in _vectors(tensor, body[tensor.begin : tensor.end])]
 
 
 def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -74,12 +75,12 @@ def tensors_of(pieces: Iterable[bytes], names: Sequence[str]) -> dict[str, NDArr
     while len(begun) < 8 + int.from_bytes(begun[:8].ljust(8, b"\0"), "little") and (more := next(rest, b"")):
         begun += more
     header, body = _header(begun)
-    tensors, at = [(_tensor(name, header[name]), bytearray()) for name in names], 0
+    buffers, at = [(_tensor(name, header[name]), bytearray()) for name in names], 0
     for piece in chain([body], map(memoryview, rest)):
-        for tensor, kept in tensors:
+        for tensor, kept in buffers:
             kept.extend(piece[max(0, tensor.begin - at) : max(0, tensor.end - at)])
         at += len(piece)
-    return {tensor.name: np.frombuffer(kept, "<f4") for tensor, kept in tensors}
+    return {tensor.name: np.frombuffer(kept, "<f4") for tensor, kept in buffers}
 
 
 class _Tensor(NamedTuple):
@@ -110,10 +111,11 @@ def _header(data: bytes) -> tuple[JsonObject, memoryview]:
 
 
 def _once(pairs: list[tuple[str, Json]]) -> JsonObject:
-    by_name = dict(pairs)
-    if len(by_name) != len(pairs):
-        raise Unreadable("The safetensors header names a tensor twice.")
-    return by_name
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise Unreadable(f"The safetensors header names {twice[:80]!r} twice.")
+    return fields
 
 
 def _tensor(name: str, facts: Json) -> _Tensor:

@@ -30,7 +30,7 @@ def metadata(facts: Sequence[VectorFacts], origin: Origin) -> dict[str, JsonObje
     """Returns the metadata.json of every folder, by path, from the facts of its vectors (`extraction.json`)."""
     files: dict[str, JsonObject] = {}
     layers: dict[str, dict[str, JsonObject]] = {}
-    for vector_facts in sorted(facts, key=lambda entry: entry["layer"]):
+    for vector_facts in sorted(facts, key=lambda vector_facts: vector_facts["layer"]):
         place = {"method": vector_facts["method"], "component": vector_facts["component"], "position": vector_facts["position"]}
         path = f"{folder(**place)}/metadata.json"
         layers.setdefault(path, {})[str(vector_facts["layer"])] = _layer(vector_facts)

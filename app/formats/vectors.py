@@ -57,13 +57,13 @@ class Origin:
 
     def facts(self) -> dict[str, str]:
         """Returns the facts that are known, as text."""
-        known = {
+        facts = {
             "model": self.model,
             "weight_hash": self.weight_hash,
             "trait": self.trait,
             "trait_version": self.trait_version,
         }
-        return {name: value for name, value in known.items() if value}
+        return {name: value for name, value in facts.items() if value}
 
 
 def labels(name: str) -> Mapping[str, Any]:

@@ -32,9 +32,9 @@ class Context:
 
     def part(self, kind: type[Part]) -> Part:
         """Returns the application's object of this class: `context.part(Reader)`. Raises KeyError for a class that `app.main` did not create."""
-        instance = self.parts[kind]
-        assert isinstance(instance, kind)
-        return instance
+        part = self.parts[kind]
+        assert isinstance(part, kind)
+        return part
 
 
 def context_of(request: Request) -> Context:

@@ -104,18 +104,11 @@ def described(model: type[BaseModel], form: dict[str, str], *, file: str, requir
 
 def _written(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Returns the schema of a field in a form, where every value is text."""
-    alternative = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
+    kind = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     old = {"deprecated": True} if schema.get("deprecated") else {}
-    if alternative["type"] == "string":
-        return {
-            name: alternative[name]
-            for name in ("type", "enum", "const", "pattern", "minLength", "maxLength")
-            if name in alternative
-        } | old
-    return {
-        "type": "string",
-        "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[alternative["type"]],
-    } | old
+    if kind["type"] == "string":
+        return {name: kind[name] for name in ("type", "enum", "const", "pattern", "minLength", "maxLength") if name in kind} | old
+    return {"type": "string", "pattern": {"integer": r"^[0-9]{1,9}$", "array": r"^[0-9]{1,9}(,[0-9]{1,9})*$"}[kind["type"]]} | old
 
 
 def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
@@ -126,9 +119,8 @@ def _inlined(schema: JsonSchemaValue) -> JsonSchemaValue:
         if isinstance(node, dict):
             if "$ref" in node:
                 merged = {**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
-                return resolved(
-                    {k: v for k, v in merged.items() if k != "title"}
-                )  # two schemas with one title look like one type
+                # two schemas with one title look like one type
+                return resolved({k: v for k, v in merged.items() if k != "title"})
             return {name: resolved(value) for name, value in node.items()}
         return [resolved(inner) for inner in node] if isinstance(node, list) else node
 

@@ -154,16 +154,9 @@ def _goes_on(fingerprint: Fingerprint) -> bool:
     return fingerprint.state not in FINISHED
 
 
-def _knows(job: JobOut, fingerprint: Fingerprint) -> bool:
+def _knows(job: JobOut, current: Fingerprint) -> bool:
     """Returns True when the row found in the database does not differ from the job as it was read."""
-    phase = fingerprint.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
+    phase = current.phase if job.phase == WAITING else job.phase  # the phase `waiting` is computed, not stored in the row
     reason = None if job.waits_because is None else job.waits_because.code
     read = (job.state, phase, job.progress.done, job.eta_at, job.queue_position, reason)
-    return read == (
-        fingerprint.state,
-        fingerprint.phase,
-        fingerprint.done,
-        fingerprint.eta_at,
-        fingerprint.position,
-        fingerprint.reason,
-    )
+    return read == (current.state, current.phase, current.done, current.eta_at, current.position, current.reason)

@@ -71,7 +71,7 @@ class Watch:
         self._news = asyncio.Event()
         self.clear = self._news.clear
         self.wake = self._news.set
-        self.knows: Callable[[Fingerprint], bool] = lambda _found: False
+        self.knows: Callable[[Fingerprint], bool] = lambda _fingerprint: False
         """Returns True if the waiting request already knows this fingerprint. By default every fingerprint is news."""
 
     async def wait(self, seconds: float) -> bool:

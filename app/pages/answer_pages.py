@@ -96,7 +96,7 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, selected: Chosen
         "job": job,
         "title": sentences.title(job),
         "asked": asked,
-        "found": selected,
+        "chosen": selected,
         "doses": [(key_of(run), where(run) or selected.method) for run in selected.doses],
         "key": key_of(selected.run),
         "method": selected.method,

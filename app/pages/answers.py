@@ -22,7 +22,7 @@ from binnacle.words.rounding import digits
 from terms.documents.calibration import Aggregate
 from terms.documents.generation import Answered
 
-Found = Mapping[str, Any]
+ResultPart = Mapping[str, Any]
 """A part of a job's result, of any version: any field may be missing."""
 Tone = Literal["good", "care", "bad", "plain"]
 
@@ -58,9 +58,9 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
     return maker() if maker is not None else Answer("Finished.")
 
 
-def calibration(part: Found, aggregate: Aggregate | None) -> Answer:
+def calibration(part: ResultPart, aggregate: Aggregate | None) -> Answer:
     """Returns how severe the model's massive dimensions are."""
-    severity: Found = part.get("severity") or {}
+    severity: ResultPart = part.get("severity") or {}
     verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
     ratio = (severity.get("ratios") or {}).get("ratio_to_median")
     dims = (part.get("massive_dims") or {}).get("dims") or []
@@ -109,7 +109,7 @@ def _where(held: Sequence[int], layers: Sequence[int]) -> str:
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 
-def steering(summary: Found) -> Answer:
+def steering(summary: ResultPart) -> Answer:
     """Returns which method to use, at which layer and dose, and its gain."""
     methods = summary.get("methods") or []
     rows = methods if isinstance(methods, list) else []
@@ -141,7 +141,7 @@ def steering(summary: Found) -> Answer:
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 
-def study(part: Found) -> Answer:
+def study(part: ResultPart) -> Answer:
     """Returns what the study recommends; a card for each model follows below."""
     findings = part.get("recommendations") or []
     missing = part.get("missing") or []
@@ -155,9 +155,9 @@ def study(part: Found) -> Answer:
     return Answer(f"{partial}{first['model']}: {_sentence(first['sentence'])}", more, "care" if missing else "plain")
 
 
-def extraction(spec: Found, part: Found) -> Answer:
+def extraction(spec: ResultPart, part: ResultPart) -> Answer:
     """Returns which vectors were made, from how many examples."""
-    summary: Found = part.get("summary") or {}
+    summary: ResultPart = part.get("summary") or {}
     vectors, examples = summary.get("vectors"), summary.get("examples")
     if vectors is None or examples is None:
         return Answer("The vectors are ready to download below.")
@@ -175,12 +175,11 @@ def generation(answers: Sequence[Answered]) -> Answer:
         return Answer("No answers were stored.", tone="care")
     prompts = len({(answered.get("system_prompt"), answered["prompt"]) for answered in answers})
     doses = sorted({r for answered in answers if (r := answered.get("r")) is not None})
+    steered = any(answered.get("vector") or answered.get("fires") for answered in answers)
     how = "unsteered"
     if doses:
         how += f" and at {'dose' if len(doses) == 1 else 'doses'} {listed([number(r) for r in doses], 6)}"
-    elif any(
-        answered.get("vector") or answered.get("fires") for answered in answers
-    ):  # ablated, or at coefficients without a dose
+    elif steered:  # ablated, or at coefficients without a dose
         how += " and steered"
     broken = sum(not answered.get("finite", True) for answered in answers)
     more = f"{counted(broken, 'answer')} broke down: the push was too strong." if broken else ""

@@ -23,7 +23,7 @@ def devices_in_words(workers: Sequence[WorkerOut], own_jobs: frozenset[str]) -> 
     parts = []
     for (host, device), members in groupby(sorted(serving, key=_place), key=_place):
         name = _name(device) + (f" on {host}" if hosts > 1 else "")
-        parts.append(f"{name}: {_together([_state(member, own_jobs) for member in members])}.")
+        parts.append(f"{name}: {_together([_state(worker, own_jobs) for worker in members])}.")
     if len(parts) > MOST:
         free = sum(_state(worker, own_jobs) == "free" for worker in serving)
         return f"{free} of {counted(len(serving), 'worker')} {'is' if free == 1 else 'are'} free."

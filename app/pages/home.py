@@ -83,13 +83,13 @@ View = Annotated[Asked, Query()]
 @router.get("/")
 async def home(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
     """Shows the page."""
-    return page(request, "home.jinja", kinds=sorted(KINDS), **await _found(context, viewer, asked))
+    return page(request, "home.jinja", kinds=sorted(KINDS), **await _shown(context, viewer, asked))
 
 
 @router.get("/parts/jobs")
 async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
     """Returns the part of the page that changes; 304 when the browser has the current version."""
-    shown = await _found(context, viewer, asked)
+    shown = await _shown(context, viewer, asked)
     etag = etag_of(text_of(request, "jobs.jinja", **shown, etag="").encode())
     headers = {**HEADERS, "ETag": etag}
     if named(request.headers.get("if-none-match"), etag):
@@ -99,7 +99,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
     return answer_
 
 
-async def _found(context: Context, viewer: Viewer, asked: Asked) -> Shown:
+async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Shown:
     filters = asked.filters(viewer)
 
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:

@@ -60,8 +60,8 @@ def _jobs(sessions: sessionmaker[Session], days: float) -> int:
             jobs = repository.ended(session, days, after=place, most=JOBS)
             free = sorted((job.owner, job.id) for job in jobs if not job.kept)
             removed = sum(
-                len(delete_finished(session, [job_id for _, job_id in ones], owner))
-                for owner, ones in groupby(free, key=lambda pair: pair[0])
+                len(delete_finished(session, [job_id for _, job_id in theirs], owner))
+                for owner, theirs in groupby(free, key=lambda pair: pair[0])
             )
             gone += _record(session, "jobs", removed)
         more = len(jobs) == JOBS

@@ -93,7 +93,7 @@ def collect_all(sessions: sessionmaker[Session], storage: Storage, *, rounds: in
 
 def _told(session: Session, results: Sequence[OldResult], days: float, *, removed: bool) -> tuple[RetentionOut, dict[str, int]]:
     """Returns these results as the API shows them, and the size of each of their objects."""
-    digests = sorted({digest for result in results for digest in result.digests})
+    digests = sorted({digest for old in results for digest in old.digests})
     asked = select(BlobRow.digest, BlobRow.size).where(BlobRow.digest.in_(digests))
     sizes: dict[str, int] = dict(row for row in session.execute(asked))
     items = [
@@ -103,7 +103,7 @@ def _told(session: Session, results: Sequence[OldResult], days: float, *, remove
         )
         for old in results[:SHOWN]
     ]  # fmt: skip
-    files = sum(result.files for result in results)
+    files = sum(old.files for old in results)
     told = RetentionOut(
         older_than_days=days,
         removed=removed,

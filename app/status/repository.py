@@ -128,14 +128,14 @@ def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[W
     """Returns queued jobs that the viewer may see, the next ones first; of very many jobs, only the oldest are considered."""
     jobs = [Queued(*row) for row in session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))]
     standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    entries = [
+    waiting_jobs = [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),
             position=standing[job.id].position, waits_because=standing[job.id].reason,
         )
         for job in jobs
     ]  # fmt: skip
-    return sorted(entries, key=lambda entry: (entry.position is None, entry.position or 0))[:SHOWN]
+    return sorted(waiting_jobs, key=lambda job: (job.position is None, job.position or 0))[:SHOWN]
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:

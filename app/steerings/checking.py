@@ -89,9 +89,8 @@ def _warnings(asked: Asked, judge: JudgeSpec) -> list[str]:
     """Returns warnings about what the trait, the questions and the judge cannot show on this model."""
     request, model, trait = asked.request, asked.model, asked.trait
     facts = model.facts if model.state == "ready" else {}
-    clusters = (
-        None if request.questions is None else [question.cluster or question.question for question in request.questions.test]
-    )
+    own = request.questions
+    clusters = None if own is None else [question.cluster or question.question for question in own.test]
     return [
         *suitability.of_model(trait, request.model, facts),
         *suitability.of_questions(trait, clusters, request.test_limit),
@@ -140,9 +139,9 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
 def _check_questions(request: SteeringRequest) -> None:
     """Raises Problem 422 for blank questions and answers, and for a cluster in both sets: a dose must not be chosen and reported on the same
     cluster."""
-    for i, asked in enumerate(request.capability or ()):
-        check_not_blank(asked.question, f"/capability/{i}/question")
-        check_not_blank(asked.answer, f"/capability/{i}/answer")  # a blank one would be "found" after any full stop
+    for i, capability in enumerate(request.capability or ()):
+        check_not_blank(capability.question, f"/capability/{i}/question")
+        check_not_blank(capability.answer, f"/capability/{i}/answer")  # a blank one would be "found" after any full stop
     if request.questions is None:
         return
     chosen_on: dict[str, int] = {}  # by cluster: the index of its first question in /questions/selection

@@ -52,11 +52,11 @@ class Wanted:
             return False
         low = {name: value for name, value in self.at_least.items() if value is not None}
         high = {name: value for name, value in self.at_most.items() if value is not None}
-        by_name = {name: _field(line, name) for name in (*low, *high)}
+        of_line = {name: _field(line, name) for name in (*low, *high)}
         return (
-            None not in by_name.values()
-            and all(by_name[name] >= value for name, value in low.items())
-            and all(by_name[name] <= value for name, value in high.items())
+            None not in of_line.values()
+            and all(of_line[name] >= value for name, value in low.items())
+            and all(of_line[name] <= value for name, value in high.items())
         )
 
     def names(self) -> Sequence[bytes]:

@@ -110,7 +110,7 @@ async def list_steerings(
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
         return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
 
-    steerings = await page_of(
+    listed = await page_of(
         context,
         page,
         scope=f"steerings {model} {trait}",
@@ -118,7 +118,7 @@ async def list_steerings(
         cursor=cursor,
         key=lambda steering: (steering.created_at, steering.id),
     )
-    return SteeringPage(items=steerings.items, next_cursor=steerings.next_cursor)
+    return SteeringPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))

@@ -56,7 +56,7 @@ def middle(n_layers: int) -> list[int]:
 
 def method_keys(request: StudyRequest) -> list[str]:
     """Returns the methods' keys, including those of the cleaning ablation. Raises UnknownMethod."""
-    asked = [_key(requested) for requested in request.methods]
+    asked = [_key(name_or_spec) for name_or_spec in request.methods]
     bases, counts = ablation(request)
     ablated = [f"{base}_{way}{n}" for base in bases for n in counts for way in ZEROED]
     return list(dict.fromkeys([*asked, *ablated]))
@@ -64,15 +64,15 @@ def method_keys(request: StudyRequest) -> list[str]:
 
 def ablation(request: StudyRequest) -> tuple[list[str], Sequence[int]]:
     """Returns the base methods of the cleaning ablation, and the numbers of dims it sets to zero. Raises UnknownMethod."""
-    asked = [_key(requested) for requested in request.methods]
+    asked = [_key(name_or_spec) for name_or_spec in request.methods]
     bases = [base for base in ("mean_diff", "probe") if any(parse_method(key).base == base for key in asked)]
     return bases, request.ablation if request.ablation is not None else (ABLATION if request.evidence == "full" else ())
 
 
-def _key(requested: str | JsonObject) -> str:
-    if isinstance(requested, str):
-        return parse_method(requested).key
-    parameters = dict(requested)
+def _key(name_or_spec: str | JsonObject) -> str:
+    if isinstance(name_or_spec, str):
+        return parse_method(name_or_spec).key
+    parameters = dict(name_or_spec)
     return method(str(parameters.pop("method", "")), parameters).key
 
 
@@ -131,9 +131,7 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, c
             "coherence_threshold": request.coherence_threshold,
             "controls": request.controls.model_dump(),
             "extra_sets": [name for name in EXTRA_SETS if name not in missing] if full else [],
-            "capability": [question.model_dump(exclude_none=True) for question in request.capability]
-            if request.capability
-            else None,
+            "capability": [asked.model_dump(exclude_none=True) for asked in request.capability] if request.capability else None,
             "matched": request.matched,
             "reference_protocol": request.reference_protocol,
             "off_target": [{"trait": other, "extraction": Ref(f"extract/{model}/{other}")} for other in others],

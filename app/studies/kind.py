@@ -90,15 +90,15 @@ class Report(Kind[StudyResult]):
         study = session.scalars(select(Study).where(Study.job_id == job.id)).one_or_none()
         placed = [node for _, node in in_order(study.nodes)] if study is not None else []
         lock_jobs(session, [job.id, *(node["job"] for node in placed)])
-        jobs = []
+        followers = []
         for node in placed:
-            follower = session.get(Job, node["job"], populate_existing=True)
-            if follower is None:  # the job was deleted
+            node_job = session.get(Job, node["job"], populate_existing=True)
+            if node_job is None:  # the job was deleted
                 continue
-            wider = WIDTH.index(to.visibility) > WIDTH.index(follower.visibility)
-            if follower.owner == job.owner and (wider or not node["reused"]):
-                jobs.append(follower)
-        return jobs
+            wider = WIDTH.index(to.visibility) > WIDTH.index(node_job.visibility)
+            if node_job.owner == job.owner and (wider or not node["reused"]):
+                followers.append(node_job)
+        return followers
 
     def parts(self, session: Session, job: Job) -> Sequence[str]:
         """Returns the ids of the jobs that were submitted for the study."""

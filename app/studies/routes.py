@@ -82,10 +82,10 @@ async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, curso
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[StudyOut]:
         return list(service.listing(session, viewer, limit=count, before=before))
 
-    studies = await page_of(
+    listed = await page_of(
         context, page, scope="studies", limit=limit, cursor=cursor, key=lambda study: (study.created_at, study.id)
     )
-    return StudyPage(items=studies.items, next_cursor=studies.next_cursor)
+    return StudyPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{study_id}", operation_id="getStudy", summary="Get a study and its jobs", responses=documented(404, 422))

@@ -52,18 +52,18 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
             cost = price(session, node, known, request, viewer, settings)
             cost["warnings"] = [*node.warnings, *cost.get("warnings", ())]
             costs.append({"node": node.name, "kind": node.kind, "reused": placed["reused"], **cost})
-        run = [priced for priced in costs if not priced["reused"]]
+        run = [node_cost for node_cost in costs if not node_cost["reused"]]
         written = reuse and not run and _written(session, _report(asker, request, nodes), viewer) is not None
     jobs = 0 if written else len(run) + 1
-    seconds = [priced.get("estimated_seconds") for priced in run]
-    left_out = len(request.models) - sum(priced["kind"] == "calibrate" for priced in costs)
+    seconds = [node_cost.get("estimated_seconds") for node_cost in run]
+    left_out = len(request.models) - sum(node_cost["kind"] == "calibrate" for node_cost in costs)
     unregistered = f"; models not registered and left out: {left_out}" if left_out else ""
     return StudyCost(
         jobs=jobs,
         reused=len(costs) + 1 - jobs,
         nodes=costs,
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
-        warnings=list(dict.fromkeys(warning for priced in costs for warning in priced["warnings"])),
+        warnings=list(dict.fromkeys(warning for node_cost in costs for warning in node_cost["warnings"])),
         arithmetic=f"{arithmetic(request)[1]}; {jobs} of these jobs will run{unregistered}",
         limit=settings.limit.study_jobs,
         admission=admission(session, viewer.owner, jobs=len(made) + (not written)),
@@ -77,7 +77,7 @@ def submit(session: Session, asker: Asker, request: StudyRequest, reuse: bool = 
         return answer(session, asker, earlier)
     check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
     with asked_once(session):
-        placed = [(node, study_node) for node, _, study_node in _placing(session, asker, request, reuse)]
+        placed = [(node, stored_node) for node, _, stored_node in _placing(session, asker, request, reuse)]
     nodes = {node.name: stored_node for node, stored_node in placed}
     left_out = [warning for node, _ in placed for warning in node.warnings]
     report = _report(asker, request, nodes, list(dict.fromkeys([*left_out, *_warnings(session, nodes)])))

@@ -61,14 +61,14 @@ def near_duplicates(texts: Sequence[str], ignored: frozenset[str] = frozenset())
         earliest.append(first.setdefault(word_set.tobytes(), i))  # equal sets are compared only once
         if earliest[i] == i:
             sets.append(word_set)
-    different = [i for i, earlier in enumerate(earliest) if i == earlier]
+    different = [i for i, original in enumerate(earliest) if i == original]
     groups = dict(zip(different, _grouped(sets, len(numbers)), strict=True))
-    return [different[groups[earlier]] for earlier in earliest]
+    return [different[groups[original]] for original in earliest]
 
 
 def _grouped(sets: Sequence[NDArray[np.int64]], words: int) -> list[int]:
     """Returns for each set of word numbers the index of the first set of its group. `words`: how many different words there are."""
-    sizes = np.array([numbers.size for numbers in sets], np.int64)
+    sizes = np.array([word_set.size for word_set in sets], np.int64)
     group = np.arange(len(sets))
     for i, shared in enumerate(overlaps(sets, words)):
         near = group[:i][shared > THRESHOLD * (sizes[i] + sizes[:i] - shared)]

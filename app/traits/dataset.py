@@ -150,7 +150,7 @@ def _counts(content: TraitRequest) -> TraitCounts:
         "unrelated": len(content.unrelated),
         "system_prompts": sum(row.system_prompt is not None for row in examples),
         "given_responses": sum(row.response is not None for row in examples),
-        "clusters": {part: len(names) for part, names in parts.items()},
+        "clusters": {part: len(cluster_names) for part, cluster_names in parts.items()},
         "shared": {f"{one}_{other}": sorted(parts[one] & parts[other]) for one, other in pairs if parts[one] & parts[other]},
     }
     if content.made_for is not None:
@@ -161,10 +161,10 @@ def _counts(content: TraitRequest) -> TraitCounts:
 def _shared_notes(shared: dict[str, list[str]]) -> list[str]:
     """Returns a sentence for each pair of parts that share clusters: texts tested there were partly seen before."""
     notes = []
-    for pair, names in shared.items():
+    for pair, common in shared.items():
         one, other = pair.split("_")
-        listed = ", ".join(repr(cluster) for cluster in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        listed = ", ".join(repr(cluster) for cluster in common[:NAMED]) + (", ..." if len(common) > NAMED else "")
         notes.append(
-            f"{one.capitalize()} and {other} share {counted(len(names), 'cluster')} ({listed}), which could not be kept apart."
+            f"{one.capitalize()} and {other} share {counted(len(common), 'cluster')} ({listed}), which could not be kept apart."
         )
     return notes

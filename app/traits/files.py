@@ -239,9 +239,9 @@ def _checked(adapter: TypeAdapter[T], value: Json, at: str, where: str) -> T:
         return adapter.validate_python(value)
     except ValidationError as error:
         errors = []
-        for entry in error.errors(include_url=False)[:SHOWN]:
-            code, sentence = fault(entry)
-            fields = "/".join(str(part) for part in entry["loc"])
+        for failure in error.errors(include_url=False)[:SHOWN]:
+            code, sentence = fault(failure)
+            fields = "/".join(str(part) for part in failure["loc"])
             detail = ": ".join(part for part in (where, fields, sentence.rstrip(".")) if part) + "."
-            errors.append({"pointer": at + pointer(entry["loc"]), "detail": detail, "code": code})
+            errors.append({"pointer": at + pointer(failure["loc"]), "detail": detail, "code": code})
         raise Problem(422, "invalid_request", errors[0]["detail"], errors=errors) from error

@@ -22,7 +22,7 @@ Integers = NDArray[np.int64]
 
 def overlaps(sets: Sequence[Integers], words: int) -> Iterator[Integers]:
     """Yields for each set of word numbers the number of words that it shares with each earlier set. `words`: all numbers are below it."""
-    sizes = np.array([numbers.size for numbers in sets], np.int64)
+    sizes = np.array([word_set.size for word_set in sets], np.int64)
     flat = np.concatenate(sets) if sets else np.empty(0, np.int64)
     frequency, most = np.bincount(flat, minlength=words), max(1, len(sets) // COMMON)
     common, rare = np.flatnonzero(frequency > most), (frequency > 1) & (frequency <= most)
@@ -37,8 +37,8 @@ def overlaps(sets: Sequence[Integers], words: int) -> Iterator[Integers]:
         for i in range(start, last):
             own = sets[i][rare[sets[i]]]
             lists = [texts[a:b] for a, b in zip(starts[own].tolist(), ends[own].tolist(), strict=True) if b > a]
-            shared = np.bincount(np.concatenate(lists), minlength=i) if lists else np.zeros(i, np.int64)
-            yield shared if product is None else shared + product[i - start, :i].astype(np.int64)
+            rare_shared = np.bincount(np.concatenate(lists), minlength=i) if lists else np.zeros(i, np.int64)
+            yield rare_shared if product is None else rare_shared + product[i - start, :i].astype(np.int64)
             texts[ends[own]] = i
             ends[own] += 1
 

@@ -117,8 +117,8 @@ def _in_files(form: Form, notes: list[str]) -> tuple[TraitRequest, Callable[[str
     if whole is not None:
         return checked({**whole, **fields}, TraitRequest), str
     head = checked({"positive": [], "negative": [], "steering": {"questions": []}, **fields}, TraitRequest)
-    contents, compared = readers.as_folder(form.files, named, head.seed, notes)
-    folder = files.read(head.name, contents, seed=head.seed)
+    folder_files, compared = readers.as_folder(form.files, named, head.seed, notes)
+    folder = files.read(head.name, folder_files, seed=head.seed)
     notes += folder.notes
     return folder.request.model_copy(update={name: getattr(head, name) for name in Sharing.model_fields}), compared
 
@@ -164,10 +164,10 @@ async def list_traits(
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
 
-    traits = await page_of(
+    listed = await page_of(
         context, page, scope=f"traits {name} {owner}", limit=limit, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
     )
-    return TraitPage(items=traits.items, next_cursor=traits.next_cursor)
+    return TraitPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))

@@ -42,11 +42,11 @@ def put(session: Session, target: str, body: JsonObject, *, job_id: str | None, 
     A target that another transaction is deleting counts as deleted.
     """
     identifier = identifier or new_id("whd")
-    selected = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
+    query = select(literal(identifier), WebhookTarget.name, literal(job_id), bindparam("body", body, type_=JSONB)).where(
         WebhookTarget.name == target
     )
     statement = insert(WebhookDelivery).from_select(
-        ["id", "target", "job_id", "body"], selected.with_for_update(read=True, key_share=True, of=WebhookTarget)
+        ["id", "target", "job_id", "body"], query.with_for_update(read=True, key_share=True, of=WebhookTarget)
     )
     made = session.execute(statement.on_conflict_do_nothing().returning(WebhookDelivery.id)).one_or_none()
     return None if made is None else identifier

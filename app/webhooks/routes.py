@@ -93,10 +93,5 @@ async def list_deliveries(
         return [service.delivery_view(row) for row in rows]
 
     return await page_of(
-        context,
-        page,
-        scope=f"deliveries {filters}",
-        limit=limit,
-        cursor=cursor,
-        key=lambda delivery: (delivery.created_at, delivery.id),
+        context, page, scope=f"deliveries {filters}", limit=limit, cursor=cursor, key=lambda entry: (entry.created_at, entry.id)
     )

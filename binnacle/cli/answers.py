@@ -68,9 +68,8 @@ def answers_report(answers: Sequence[Answer]) -> RenderableType:
 
 def _answer(answer: Answer) -> list[RenderableType]:
     """Returns the lines of one answer, below its prompt."""
-    line = Text.assemble(
-        styled(f"  {steered_with(answer)}: ", "dim"), visible(answer["text"])
-    )  # rich's Padding would cut a long line
+    # rich's Padding would cut a long line
+    line = Text.assemble(styled(f"  {steered_with(answer)}: ", "dim"), visible(answer["text"]))
     faults = (
         [] if answer["finite"] else [styled("  The model produced numbers that are not finite: the dose is too large.", "red")]
     )

@@ -27,16 +27,9 @@ def audit(
         print_json(entries)
         return
     table = Listing("time", "times", "who", "key", "action", "object", "outcome", "details")
-    for entry in entries:
-        details = json.dumps(entry["details"], ensure_ascii=False) if entry["details"] else ""
+    for row in entries:
+        details = json.dumps(row["details"], ensure_ascii=False) if row["details"] else ""
         table.add_row(
-            entry["at"][:19],
-            str(entry["count"]),
-            entry["actor"],
-            entry["key_id"],
-            entry["action"],
-            entry["object"],
-            entry["outcome"],
-            details,
+            row["at"][:19], str(row["count"]), row["actor"], row["key_id"], row["action"], row["object"], row["outcome"], details
         )
     out.print(table)

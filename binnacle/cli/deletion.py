@@ -25,7 +25,7 @@ def delete(
     with connected() as client:
         what = [pick(client, typed) for typed in what]
         if dry_run or not yes:
-            plans = [client.delete(object_id, dry_run=True) for object_id in what]
+            plans = [client.delete(reference, dry_run=True) for reference in what]
             if dry_run and as_json:
                 print_json(plans)
                 return
@@ -35,7 +35,7 @@ def delete(
                 return
             if not typer.confirm("Delete this? It cannot be undone.", err=True):
                 raise BinnacleError("not_deleted", "nothing was deleted")
-        done = [client.delete(object_id) for object_id in what]
+        done = [client.delete(reference) for reference in what]
     if as_json:
         print_json(done)
         return
@@ -45,9 +45,9 @@ def delete(
 
 def _tell(told: Deletion, verb: str) -> None:
     """Prints what is deleted, its size, and what stays."""
-    for gone in told["deleted"]:
-        name = f", {gone['name']}" if gone["name"] else ""
-        err.print(f"{verb}: {gone['id']} ({gone['kind']}{name})")
+    for deleted in told["deleted"]:
+        name = f", {deleted['name']}" if deleted["name"] else ""
+        err.print(f"{verb}: {deleted['id']} ({deleted['kind']}{name})")
     sizes = [counted(told["files"], "file"), counted(told["vectors"], "vector"), counted(told["bytes"], "byte")]
     err.print(f"  {', '.join(sizes)}")
     for staying in told["stays"]:

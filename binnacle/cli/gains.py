@@ -47,21 +47,13 @@ def _fewer(methods: list[dict[str, Any]], asked: dict[str, int]) -> list[str]:
     return [f"Scored fewer than asked: {'; '.join(phrases)}."] if phrases else []
 
 
-def _cells(method: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     """Returns the cells of one method; empty if no dose was found or nothing was measured."""
-    low, high = method["gain_low"], method["gain_high"]
+    low, high = row["gain_low"], row["gain_high"]
     interval = "" if low is None or high is None else f"[{low:+z.1f}, {high:+z.1f}]"
-    gain = "" if method["gain"] is None else f"{method['gain']:+z.1f}"
-    layers = ", ".join(map(str, method["layers"]))
-    return [
-        method["group"],
-        layers,
-        _number(method["dose"]),
-        _number(method["coefficient"]),
-        gain,
-        interval,
-        _number(method["coherence"]),
-    ]
+    gain = "" if row["gain"] is None else f"{row['gain']:+z.1f}"
+    layers = ", ".join(map(str, row["layers"]))
+    return [row["group"], layers, _number(row["dose"]), _number(row["coefficient"]), gain, interval, _number(row["coherence"])]
 
 
 def _number(value: float | None) -> str:

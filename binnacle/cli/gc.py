@@ -26,11 +26,9 @@ def gc(
         print_json(told)
         return
     table = Listing("job", "kind", "owner", "name", "age", "files", "size")
-    for old_result in told["items"]:
-        age, size = f"{old_result['age_days']:.1f} d", decimal(old_result["bytes"])
-        table.add_row(
-            old_result["job"], old_result["kind"], old_result["owner"], old_result["name"], age, str(old_result["files"]), size
-        )
+    for result in told["items"]:
+        age, size = f"{result['age_days']:.1f} d", decimal(result["bytes"])
+        table.add_row(result["job"], result["kind"], result["owner"], result["name"], age, str(result["files"]), size)
     if told["items"]:
         out.print(table)
     cut = f" (the oldest {len(told['items'])} are listed)" if len(told["items"]) < told["jobs"] else ""

@@ -135,9 +135,9 @@ def show(
                 f"{which} is a job of kind {job['kind']}; calibrations, steerings, studies and generations are shown. "
                 f"Use: binnacle get {job['id']}",
             )
-        content, report = SHOWN[job["kind"]](client, job["id"])
+        document, report = SHOWN[job["kind"]](client, job["id"])
     if as_json:
-        print_json(content)
+        print_json(document)
     else:
         out.print(report)
 

@@ -93,11 +93,9 @@ def remark(job: Job, now: datetime) -> str:
     if job["attempt"] > 1:
         parts.append(f"attempt {job['attempt']}")
     if job["losses"] and job["state"] == "running":
-        single = job["losses"] == 1
+        once = job["losses"] == 1
         parts.append(
-            "an earlier attempt was lost with its process"
-            if single
-            else f"{job['losses']} attempts were lost with their processes"
+            "an earlier attempt was lost with its process" if once else f"{job['losses']} attempts were lost with their processes"
         )
     if job["error"] and job["state"] == "failed":
         parts.append(f"{job['error'].get('code')}: {spoken(job['error'].get('detail') or 'no reason given')}")

@@ -30,9 +30,9 @@ def print_json(value: Any) -> None:
     sys.stdout.write(_OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text) + "\n")
 
 
-def print_warnings(reply: Mapping[str, Any]) -> None:
+def print_warnings(subject: Mapping[str, Any]) -> None:
     """Prints the warnings of a trait, a dry run or a submission, one line each, to stderr."""
-    for warning in reply.get("warnings", ()):
+    for warning in subject.get("warnings", ()):
         err.print(styled("warning: ", "bold yellow"), warning, sep="")
 
 

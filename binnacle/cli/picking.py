@@ -28,16 +28,16 @@ def pick(client: Client, typed: str, of: str = "") -> str:
         if newest is None:
             raise BinnacleError("no_jobs", "You have no jobs yet. Submit one with: binnacle submit calibrate MODEL")
         return newest["id"]
-    ids = [full_id for full_id in _ids(client, prefix) if full_id.startswith(typed)]
-    if len(ids) == 1:
-        return ids[0]
-    if not ids:
+    matching = [full_id for full_id in _ids(client, prefix) if full_id.startswith(typed)]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise BinnacleError(
             "no_such_id", f"No id among your newest {SEARCHED:,} begins with {typed!r}. List them with: {LISTS[prefix]}"
         )
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    more = f" and {len(matching) - SHOWN} more" if len(matching) > SHOWN else ""
     raise BinnacleError(
-        "several_ids", f"{len(ids)} ids begin with {typed!r}: {', '.join(ids[:SHOWN])}{more}. Type more of the id."
+        "several_ids", f"{len(matching)} ids begin with {typed!r}: {', '.join(matching[:SHOWN])}{more}. Type more of the id."
     )
 
 

@@ -118,9 +118,9 @@ def read_labels(path: Path) -> dict[str, float]:
     except csv.Error as error:
         raise BinnacleError("bad_labels", f"{path} cannot be read as CSV: {error}") from error
     if not {"id", "label"} <= set(columns):
-        names = ", ".join(columns) or "none"
+        listed = ", ".join(columns) or "none"
         raise BinnacleError(
-            "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {names[:200]}."
+            "bad_labels", f"{path} must have the columns id and label, as labelling.csv has; it has: {listed[:200]}."
         )
     labels: dict[str, float] = {}
     for number, cells in enumerate(rows, start=2):

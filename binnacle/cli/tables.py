@@ -37,8 +37,8 @@ def study_report(tables: Tables) -> RenderableType:
     parts: list[RenderableType] = []
     for row in by_id["severity"]["rows"]:
         model = row["model"]
-        median_ratio = row.get("ratio_to_median")
-        ratio = "" if median_ratio is None else f", ratio_to_median {median_ratio:,.{decimals(median_ratio, LIMITS, 0)}f}"
+        to_median = row.get("ratio_to_median")
+        ratio = "" if to_median is None else f", ratio_to_median {to_median:,.{decimals(to_median, LIMITS, 0)}f}"
         rule = f" by {row['rule']}" if row.get("rule") else ""  # older reports have one rule and do not name it
         dims = f", {row['why']}" if "dims" not in row else f", massive dims{rule} {row['dims'] or 'none'}"
         parts.append(Text.assemble(styled(model, "bold"), visible(f": {row['verdict']}{dims}{ratio}")))

@@ -84,14 +84,7 @@ def log(
         print_json(deliveries)
         return
     table = Listing("when", "webhook", "job", "state", "attempts", "last answer")
-    for delivery in deliveries:
-        answer = delivery["error"] or (str(delivery["status"]) if delivery["status"] else "")
-        table.add_row(
-            delivery["created_at"][:19],
-            delivery["webhook"],
-            delivery["job"] or "test",
-            delivery["state"],
-            str(delivery["attempts"]),
-            answer,
-        )
+    for row in deliveries:
+        answer = row["error"] or (str(row["status"]) if row["status"] else "")
+        table.add_row(row["created_at"][:19], row["webhook"], row["job"] or "test", row["state"], str(row["attempts"]), answer)
     out.print(table)

@@ -19,8 +19,8 @@ class Results(Jobs):
     def calibration(self, calibration: str) -> CalibrationFile:
         """Returns calibration.json of a calibration (`cal_...`), or of the job that made it (`job_...`).
 
-        >>> measured = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
-        >>> measured["aggregate"]["severity"]["verdict"]
+        >>> calibration = client.calibration(next(client.calibrations(model="demo-severe"))["id"])
+        >>> calibration["aggregate"]["severity"]["verdict"]
         'severe'
         """
         return self._get(CalibrationFile, f"/v1/calibrations/{quoted(calibration)}/calibration.json")
@@ -111,7 +111,7 @@ class Results(Jobs):
         """Returns tables.json of a study (`std_...`) or of its job.
 
         >>> tables = client.tables(next(client.jobs(kind="report", state="succeeded"))["id"])
-        >>> {advice["model"] for advice in tables["recommendations"]}
+        >>> {recommendation["model"] for recommendation in tables["recommendations"]}
         {'demo-severe'}
         """
         return self._get(Tables, f"/v1/studies/{quoted(study)}/tables.json")

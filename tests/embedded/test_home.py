@@ -95,6 +95,20 @@ def test_a_folder_that_is_a_link_or_belongs_to_another_account_is_refused(tmp_pa
         assert "Remove" not in refused.value.detail, "it holds the service's data"
 
 
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a file"])
+def test_what_is_no_folder_is_refused_with_a_sentence(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    path = tmp_path / "home"
+    if kind == "file":
+        path = tmp_path / "file"
+    else:
+        path.symlink_to(tmp_path / ("file" if kind == "link to a file" else "missing"))
+    with pytest.raises(EmbeddedError, match=f"must be a folder, but it is a {'file' if kind == 'file' else 'link'}"):
+        private_folder(path)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert not (tmp_path / "missing").exists()
+
+
 def test_a_taken_port_is_refused_with_its_number_and_a_way_out(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as first:
         port = local_address(first)[1]

@@ -83,22 +83,22 @@ def _doses(
         calibration = read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json"))
         massive = massive_dims_at(calibration, named)
         units = units_for(named, lm, calibration, prompts, context)
-    doses: list[tuple[Subject, float | None]] = []
+    looks: list[tuple[Subject, float | None]] = []
     for vector in named:
         [subject] = load_subjects(lm, [vector], units=units, massive=massive, combine=False, asked=[vector.method]).subjects
         if spec["operation"] == "ablate":
-            doses.append((subject, None))
+            looks.append((subject, None))
         elif spec["coefficients"] is not None:
-            doses += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
+            looks += [(subject, subject.parts[0].dose(c)) for c in spec["coefficients"]]
         elif subject.has_clean_dose:
-            doses += [(subject, r) for r in spec["doses"] or ()]
+            looks += [(subject, r) for r in spec["doses"] or ()]
         else:
             raise JobFault(
                 "no_clean_dose",
                 f"{vector.id or vector.key} has no clean dose: over 99 % of it lies in massive dims. Give the cleaned vector, or "
                 "raw coefficients (/coefficients).",
             )
-    return doses
+    return looks
 
 
 def _row(ids: Sequence[int], subject: Subject | None, r: float | None, spec: GenerationSpec, place: int) -> SteeredRow:

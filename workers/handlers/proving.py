@@ -36,11 +36,11 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
         passport = _prove(lm, key_of(content), context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    facts: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
+    proved: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
     if passport.outcome == "refused":
         sentences = " ".join(f"{proof.name}: {proof.sentence}" for proof in passport.proofs if proof.outcome == "refused")
-        raise JobFault(REFUSED, sentences, **facts)
-    return Outcome(result=facts)
+        raise JobFault(REFUSED, sentences, **proved)
+    return Outcome(result=proved)
 
 
 def _stored(model: str, context: JobContext) -> Outcome | None:

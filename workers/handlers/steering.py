@@ -111,7 +111,7 @@ def _judge(
     context: JobContext,
 ) -> Judge:
     context.phase("preparing the judge", 1, "judges", share=0.01)
-    questions = [question.described() for ones in sets.values() for question in ones]
+    questions = [question.described() for of_set in sets.values() for question in of_set]
     material = Material(
         trait,
         responses_of(spec["extraction"], context),

@@ -162,10 +162,10 @@ class Reader:
         self, tried: Sequence[tuple[Row, int]], readers: Mapping[Row, Sequence[tuple[float, int]]], turn: int
     ) -> list[float]:
         """The likelihood of each text after a fixed prompt. A text no longer than the opening was already read when the prompts were ranked."""
-        longer = [pair for pair in tried if len(pair[0][1]) > OPENING]
+        longer = [(row, number) for row, number in tried if len(row[1]) > OPENING]
         scores = self._score_fixed([(self._scale.prompts[number], row[1]) for row, number in longer])
         score_of = dict(zip(longer, scores, strict=True))
-        return [score_of[pair] if pair in score_of else readers[pair[0]][turn][0] for pair in tried]
+        return [score_of[row, number] if (row, number) in score_of else readers[row][turn][0] for row, number in tried]
 
     def _can_gain(self, best: tuple[float, int] | None, repeated: float) -> bool:
         """Whether another prompt may raise the score by ENOUGH points; on a scale that is not usable no text gets a score."""

@@ -31,15 +31,13 @@ class Answered:
 def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[Answered]:
     """Stored responses (lines of responses.jsonl) with their prompts' ids. Responses that an extraction left out are skipped."""
     answers = []
-    for response in responses:
-        if response.get("kept", True):
-            ids = response.get("response_ids")
-            ids = lm.tokenizer(response["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
-            prompt = tuple(encode_prompt(lm, response["prompt"], response.get("system_prompt")))
-            cluster = response.get("cluster") or response["prompt"]
-            answers.append(
-                Answered(response["prompt"], cluster, prompt, tuple(ids), response["response"] or "", response["class"])
-            )
+    for line in responses:
+        if line.get("kept", True):
+            ids = line.get("response_ids")
+            ids = lm.tokenizer(line["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
+            prompt_ids = tuple(encode_prompt(lm, line["prompt"], line.get("system_prompt")))
+            cluster = line.get("cluster") or line["prompt"]
+            answers.append(Answered(line["prompt"], cluster, prompt_ids, tuple(ids), line["response"] or "", line["class"]))
     return answers
 
 
@@ -100,8 +98,8 @@ def measure_baseline(
 ) -> Baseline:
     """The baseline from the unsteered answers by set: the share that shows the trait among the answers that show either class. 0 without
     answers."""
-    together = [answer for ones in answers.values() for answer in ones]
-    return Baseline(_share(classifier, together), {name: _share(classifier, ones) for name, ones in answers.items()}, set_of)
+    together = [answer for of_set in answers.values() for answer in of_set]
+    return Baseline(_share(classifier, together), {name: _share(classifier, of_set) for name, of_set in answers.items()}, set_of)
 
 
 def _share(classifier: TraitClassifier, answers: Sequence[Answered]) -> float:

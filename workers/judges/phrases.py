@@ -31,12 +31,12 @@ PHRASES = (
     "cannot help", "can't help", "cannot provide", "can't provide", "cannot fulfill", "can't fulfill", "not going to help",
 )  # fmt: skip
 
-_FOUND = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(PHRASES, key=len, reverse=True))) + r")(?!\w)")
+_PHRASE = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(PHRASES, key=len, reverse=True))) + r")(?!\w)")
 
 
 def phrase_in(text: str) -> str | None:
     """The first phrase of the list at the beginning of the answer; None if there is none."""
-    match = _FOUND.search(" ".join(text.replace("\u2019", "'").lower().split())[:OPENING])
+    match = _PHRASE.search(" ".join(text.replace("\u2019", "'").lower().split())[:OPENING])
     return None if match is None else match[0]
 
 

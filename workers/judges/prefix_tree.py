@@ -46,9 +46,9 @@ class PrefixTree:
         """The probability of each word as the whole reply to the prompt's ids. Raises ModelFault prompt_too_long."""
         rows = SharedPrompt(lm, prompt).log_probabilities(self._rows, self._columns)
         ends = torch.tensor([self._column[token] for token in self._ends])
-        by_word = {}
+        probabilities = {}
         for word, ids in self._words.items():
             row_TC = rows[self._row_of[word]]
             steps = math.fsum(float(row_TC[place, self._column[token]]) for place, token in enumerate(ids))
-            by_word[word] = math.exp(steps + float(torch.logsumexp(row_TC[len(ids), ends], 0)))
-        return by_word
+            probabilities[word] = math.exp(steps + float(torch.logsumexp(row_TC[len(ids), ends], 0)))
+        return probabilities

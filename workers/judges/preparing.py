@@ -57,8 +57,8 @@ class Preparing:
     def kept_classifier(self) -> FittedDocument | None:
         """The classifier that an earlier attempt stored, or None."""
         stored = self._context.cell(f"{self._prefix}/classifier")
-        classifier: FittedDocument | None = None if stored is None else json.loads(stored)
-        return classifier
+        fitted: FittedDocument | None = None if stored is None else json.loads(stored)
+        return fitted
 
     def keep_classifier(self, fitted: FittedDocument) -> None:
         """Stores the classifier for later attempts."""
@@ -109,9 +109,8 @@ class _KeptScores:
                     self._fresh |= zip([names[row] for row in piece], log_likelihoods, strict=True)
                     self._known |= self._fresh
                 self._done += sum(len(text) for _, text in piece)
-                if (
-                    fresh
-                ):  # pieces of an earlier attempt are counted with the first of this one, so that they do not look like its pace
+                # pieces of an earlier attempt are counted with the first of this one, so that they do not look like its pace
+                if fresh:
                     self._context.progress(self._done)
                 if time.monotonic() - self._kept_at >= KEEP_SECONDS:
                     self._keep()

@@ -58,14 +58,14 @@ class TraitClassifier:
 
     def probabilities(self, texts: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Returns [N, 3]: positive, negative, neither. A row depends on its own text and prompt alone."""
-        rows = np.empty((len(texts), 3))
+        p_N3 = np.empty((len(texts), 3))
         words_3T, shape_3S = self.weights[:, : len(self.terms)], self.weights[:, len(self.terms) :]
         for row, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
             columns = [self.terms[term] for term in _terms(text, prompt) if term in self.terms]
             logits = words_3T[:, columns].sum(1) + (shape_3S * _shape(text, self.known_pairs)).sum(1) + self.bias
             powers = np.exp(logits - logits.max())
-            rows[row] = powers / powers.sum()
-        return rows
+            p_N3[row] = powers / powers.sum()
+        return p_N3
 
     def to_json(self) -> ClassifierDocument:
         """The whole classifier as JSON values; `from_json` gives an equal classifier."""
@@ -223,9 +223,9 @@ def neither_of(said: Sequence[Example], other_texts: Sequence[str], *, seed: int
     """
     rng = random.Random(seed)
     examples = [Example("", "", NEITHER, "")] * EMPTY
-    for example in said:
+    for response in said:
         for spoil in (shuffled, looped, looped):
-            examples.append(Example(" ".join(spoil(words_of(example.text), rng)), example.prompt, NEITHER, example.cluster))
-    texts = [words_of(example.text) for example in said]
+            examples.append(Example(" ".join(spoil(words_of(response.text), rng)), response.prompt, NEITHER, response.cluster))
+    texts = [words_of(response.text) for response in said]
     examples += [Example(" ".join(pieced(texts, rng)), "", NEITHER, "") for _ in range(len(said) // 2)]
     return examples + [Example(text, "", NEITHER, "") for text in other_texts]

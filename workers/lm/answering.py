@@ -54,12 +54,12 @@ def answer_all(
     size = max(CELL_PROMPTS, -(-len(prompts) // MAX_CELLS))
     cells = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
     kept = {cell: keeper.cell(f"{prefix}/{cell:03d}") for cell in range(len(cells))}
-    by_cell: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
-    missing = [cell for cell in range(len(cells)) if cell not in by_cell]
+    answered: dict[int, list[list[int]]] = {cell: json.loads(data) for cell, data in kept.items() if data is not None}
+    missing = [cell for cell in range(len(cells)) if cell not in answered]
     together = max(1, rows // size)  # cells are the unit of resuming; a batch takes as many of them as fit
     for batch in (missing[i : i + together] for i in range(0, len(missing), together)):
         which = [index for cell in batch for index in cells[cell]]
-        done = sum(len(cells[cell]) for cell in by_cell) * new_tokens
+        done = sum(len(cells[cell]) for cell in answered) * new_tokens
         try:
             generated = iter(work.generate(which, rows, done))
         except Exception:
@@ -67,9 +67,9 @@ def answer_all(
                 on_fault(which)
             raise
         for cell in batch:
-            by_cell[cell] = [next(generated) for _ in cells[cell]]
-            keeper.commit_cell(f"{prefix}/{cell:03d}", json.dumps(by_cell[cell], separators=(",", ":")).encode())
-        keeper.progress(sum(len(cells[cell]) for cell in by_cell) * new_tokens)
+            answered[cell] = [next(generated) for _ in cells[cell]]
+            keeper.commit_cell(f"{prefix}/{cell:03d}", json.dumps(answered[cell], separators=(",", ":")).encode())
+        keeper.progress(sum(len(cells[cell]) for cell in answered) * new_tokens)
         keeper.may_yield()
     metrics = {
         "generation_batch_rows": min(rows, together * size, len(prompts)),
@@ -77,7 +77,7 @@ def answer_all(
         "halvings": work.counts.halvings,
         "near_ties_settled": work.counts.settled_alone,
     }
-    answers = [answer for cell in range(len(cells)) for answer in by_cell[cell]]
+    answers = [answer for cell in range(len(cells)) for answer in answered[cell]]
     if missing:
         metrics |= routing_flips(lm, [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
     return answers, metrics

@@ -132,25 +132,25 @@ def find_layout(model: nn.Module, structure: Structure | None = None) -> Layout:
     )
 
 
-def _sites(block: nn.Module, structure: BlockStructure) -> dict[str, nn.Module]:
-    return {"residual": block} | {name: block.get_submodule(path) for name, (path, _) in structure.components().items()}
+def _sites(block: nn.Module, block_structure: BlockStructure) -> dict[str, nn.Module]:
+    return {"residual": block} | {name: block.get_submodule(path) for name, (path, _) in block_structure.components().items()}
 
 
-def _scales(block: nn.Module, structure: BlockStructure) -> dict[str, float]:
-    return {name: _value(block, scale) for name, (_, scale) in structure.components().items() if scale}
+def _scales(block: nn.Module, block_structure: BlockStructure) -> dict[str, float]:
+    return {name: _value(block, scale) for name, (_, scale) in block_structure.components().items() if scale}
 
 
-def _flat(structure: BlockStructure) -> frozenset[str]:
-    flat = {path for addend in structure.addends for path in addend.flat}
-    return frozenset(name for name, (path, _) in structure.components().items() if path in flat)
+def _flat(block_structure: BlockStructure) -> frozenset[str]:
+    flat = {path for addend in block_structure.addends for path in addend.flat}
+    return frozenset(name for name, (path, _) in block_structure.components().items() if path in flat)
 
 
-def _terms(block: nn.Module, structure: BlockStructure, kind: str) -> Terms:
+def _terms(block: nn.Module, block_structure: BlockStructure, kind: str) -> Terms:
     return Terms(
-        tuple(block.get_submodule(addend.path) for addend in structure.addends),
-        tuple(_value(block, addend.scale) for addend in structure.addends),
-        tuple(addend.path for addend in structure.addends),
-        _value(block, structure.kept),
+        tuple(block.get_submodule(addend.path) for addend in block_structure.addends),
+        tuple(_value(block, addend.scale) for addend in block_structure.addends),
+        tuple(addend.path for addend in block_structure.addends),
+        _value(block, block_structure.kept),
         kind,
     )
 

@@ -58,10 +58,10 @@ class ModelFacts:
     @property
     def reading(self) -> Reading:
         """How texts become ids, in the form that every result's provenance records."""
-        recorded: Reading = {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
+        reading: Reading = {"reading_hash": self.reading_hash, "proofs_version": self.proofs_version}
         if self.dequantised_from:
-            recorded["dequantised_from"] = self.dequantised_from
-        return recorded
+            reading["dequantised_from"] = self.dequantised_from
+        return reading
 
     def bytes_in(self, dtype: str) -> int:
         """Bytes of the weights when they are loaded as "float32", "bfloat16" or "float16"."""

@@ -132,14 +132,14 @@ class _Sums:
             return
         weights_BWT, places = _weights(pass_, parts)
         weights_BWT = weights_BWT.to(self._lm.device)
-        on_device: dict[tuple[str, int], Tensor] = {}
+        device_sums: dict[tuple[str, int], Tensor] = {}
 
         def read(layer: int, component: str, tensor_BTD: Tensor) -> None:
-            on_device[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float())
+            device_sums[component, layer] = torch.bmm(weights_BWT, tensor_BTD.float())
 
         with reading_once(self._lm, dict.fromkeys(self._components, read), self._layers), torch.no_grad():
             self._lm.layout.decoder(**inputs)
-        sums = _to_host(on_device)
+        sums = _to_host(device_sums)
         for (component, layer), sums_BWD in sums.items():
             _check_finite(sums_BWD, pass_, layer, component)
         added = []
@@ -163,18 +163,18 @@ class _Sums:
         return parts
 
 
-def _to_host(on_device: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
+def _to_host(sums: Mapping[tuple[str, int], Tensor]) -> dict[tuple[str, int], Tensor]:
     """The tensors [B, W, D] on the CPU, copied once for each D: every copy waits for the device, so a copy at each layer would stall it
     there."""
     by_width: dict[int, list[tuple[str, int]]] = {}
-    for site, sums_BWD in on_device.items():
+    for site, sums_BWD in sums.items():
         by_width.setdefault(sums_BWD.shape[-1], []).append(site)
     copied = {
         site: sums_BWD
         for sites in by_width.values()
-        for site, sums_BWD in zip(sites, torch.stack([on_device[site] for site in sites]).cpu(), strict=True)
+        for site, sums_BWD in zip(sites, torch.stack([sums[site] for site in sites]).cpu(), strict=True)
     }
-    return {site: copied[site] for site in on_device}
+    return {site: copied[site] for site in sums}
 
 
 def _weights(pass_: Pass, parts: Iterable[_Part]) -> tuple[Tensor, dict[_Part, int]]:

@@ -186,9 +186,9 @@ class _RowsCache(Cache):  # type: ignore[misc]
         return self._joined(keys, key_states), self._joined(values, value_states)
 
     def _joined(self, kept: Tensor, states: Tensor) -> Tensor:
-        found_NCHE = kept[self._columns_NC]
-        found_NCHE[self._rows_N1, self._positions] = states.transpose(1, 2)
-        return found_NCHE.transpose(1, 2)
+        joined_NCHE = kept[self._columns_NC]
+        joined_NCHE[self._rows_N1, self._positions] = states.transpose(1, 2)
+        return joined_NCHE.transpose(1, 2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Always 0, because rows differ in length: positions are given with each pass, and masks are made for them."""

@@ -107,10 +107,10 @@ def _after_kept(
 
 def _first_scores(lm: LanguageModel, hidden: Sequence[Tensor], tokens: Sequence[int]) -> list[float]:
     """The log-likelihood of each token after the final hidden state [D] that predicts it; the head runs once for each distinct hidden state."""
-    row_of = {id(hidden_state): row for row, hidden_state in enumerate({id(state): state for state in hidden}.values())}
+    distinct = list({id(state): state for state in hidden}.values())
+    row_of = {id(state): row for row, state in enumerate(distinct)}
     if not hidden:
         return []
-    distinct = list({id(state): state for state in hidden}.values())
     order = sorted(range(len(hidden)), key=lambda place: row_of[id(hidden[place])])
     with torch.no_grad():
         scores = _scores(lm, torch.stack(distinct), [(row_of[id(hidden[place])], tokens[place]) for place in order])
@@ -208,10 +208,10 @@ class SharedPrompt:
             alone: Tensor = decoder(input_ids=rows, use_cache=False).last_hidden_state
             return alone[:, len(self.ids) :]
         rows = right_padded(self._lm, continuations)
-        hidden: Tensor = decoder(
+        hidden_BTD: Tensor = decoder(
             input_ids=rows, past_key_values=self._for_rows(len(continuations)), use_cache=True
         ).last_hidden_state
-        return hidden
+        return hidden_BTD
 
     def _for_rows(self, rows: int) -> DynamicCache:
         """The prompt's cache for every row of a batch, as views that the forward pass extends by copies."""

@@ -113,11 +113,11 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> Non
         todo += [(after, start, inner_node) for inner_node in reversed(inner)]
 
 
-def groups_of(rows: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
+def groups_of(segments: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
     """Groups the segments by length, as many side by side as the limits of a pass allow; their prefixes may differ."""
     groups: list[list[Segment]] = []
     real = columns = 0
-    for segment in sorted(rows, key=lambda row: (-len(row), row.start, row.rows)):
+    for segment in sorted(segments, key=lambda segment: (-len(segment), segment.start, segment.rows)):
         real, columns = real + len(segment), max(columns, segment.stop)
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
@@ -134,7 +134,7 @@ def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, .
     """Groups the tails by length, as many side by side as the limits allow."""
     groups: list[list[Segment]] = []
     real = 0
-    for tail in sorted(tails, key=lambda segment: (-segment.stop, segment.rows)):
+    for tail in sorted(tails, key=lambda tail: (-tail.stop, tail.rows)):
         real += len(tail)
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0

@@ -55,9 +55,9 @@ def draw(
     step = max(1, _MOST_ELEMENTS // logits_NV.shape[1])
     for start in range(0, len(samplings), step):
         part = slice(start, start + step)
-        drawn = _draw(logits_NV[part], samplings[part], uniforms[part], gaps[part])
-        ids += drawn[0]
-        near += drawn[1]
+        drawn, unsure = _draw(logits_NV[part], samplings[part], uniforms[part], gaps[part])
+        ids += drawn
+        near += unsure
     return ids, near
 
 

@@ -60,8 +60,8 @@ def _computed(
         forward(pass_, _inputs(lm, pass_, rows, cache if pass_.after is not None or keeping else None))
         return cache.own
 
-    pass_of = f"A pass of {len(pass_.segments)} x {pass_.width} tokens"
-    return with_second_try(computed, lambda failure: does_not_fit(failure, pass_of))
+    what = f"A pass of {len(pass_.segments)} x {pass_.width} tokens"
+    return with_second_try(computed, lambda failure: does_not_fit(failure, what))
 
 
 def _inputs(lm: LanguageModel, pass_: Pass, rows: Sequence[Sequence[int]], cache: "PathCache | None") -> Inputs:

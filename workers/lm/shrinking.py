@@ -50,17 +50,12 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
     head = number(made, "head_dim") or (made.hidden_size // heads if heads else made.hidden_size)
     for entries in (vars(made), *overrides.values(), *(vars(v) for v in vars(made).values() if hasattr(v, "to_dict"))):
         own_heads = entries.get("num_attention_heads", heads)
+        owner = made if entries is vars(made) else entries
         for name, value in list(entries.items()):
             if type(value) is int and value > 0 and not name.startswith("_"):
-                _put(
-                    made if entries is vars(made) else entries,
-                    name,
-                    _smaller(name, value, own_heads, narrow),
-                )
-            elif isinstance(value, list) and value and all(type(member) is int and member > 0 for member in value):
-                _put(
-                    made if entries is vars(made) else entries, name, [_smaller(name, member, heads, narrow) for member in value]
-                )
+                _put(owner, name, _smaller(name, value, own_heads, narrow))
+            elif isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
+                _put(owner, name, [_smaller(name, n, own_heads, narrow) for n in value])
     if narrow:
         made.hidden_size = min(made.hidden_size, HEADS * head)
         if hasattr(vars(made).get("ffn_config"), "hidden_size"):
@@ -95,13 +90,8 @@ def _cut_lists(made: PretrainedConfig, layers: int) -> None:
     for name, value in list(vars(made).items()):
         if isinstance(value, (list, tuple)) and len(value) == before and before > layers:
             _put(made, name, value[:layers])
-        elif (
-            isinstance(value, list)
-            and value
-            and all(type(member) is int for member in value)
-            and re.search("layer|attn_idx", name)
-        ):
-            _put(made, name, [layer_number for layer_number in value if layer_number < layers])
+        elif isinstance(value, list) and value and all(type(n) is int for n in value) and re.search("layer|attn_idx", name):
+            _put(made, name, [layer for layer in value if layer < layers])
     overrides = _overrides(made)
     for layer in [layer for layer in overrides if int(layer) >= layers]:
         del overrides[layer]

@@ -148,11 +148,11 @@ class _UnderWay:
         return entering
 
     def _step(self, ended: list[Row]) -> None:
-        answers = [(row.index, _answer(row)) for row in ended]
-        self.answers.update(answers)
-        self.tally.rows_done += len(answers)
-        if answers and self.on_rows_done is not None:
-            self.on_rows_done(answers)
+        answered = [(row.index, _answer(row)) for row in ended]
+        self.answers.update(answered)
+        self.tally.rows_done += len(answered)
+        if answered and self.on_rows_done is not None:
+            self.on_rows_done(answered)
         if self.on_step is not None:
             self.on_step(self.tally)
 

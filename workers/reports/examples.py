@@ -25,10 +25,10 @@ def examples(cell: Cell, read: Read) -> list[Text]:
     _, lines = read(job_of(cell), [steered, unsteered])
     sign = -1 if summary.get("direction") == "negative" else 1
     scored = [both for both in matched(lines.get(steered, []), lines.get(unsteered, [])) if both.change is not None]
-    pairs = ordered(scored, "best", sign)
+    ranked = ordered(scored, "best", sign)
     where = f"{method_name(leader, summary)}, {layers_named(leader['layers'])}, dose {number(leader['best'].get('r'))}"
-    chosen = {int(share * (len(pairs) - 1)): name for name, share in reversed(PLACES.items())} if pairs else {}
-    return [_shown(pairs[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
+    chosen = {int(share * (len(ranked) - 1)): name for name, share in reversed(PLACES.items())} if ranked else {}
+    return [_shown(ranked[at], f"{cell.trait} on {cell.model}, {chosen[at]}", where) for at in sorted(chosen)]
 
 
 def _shown(both: Both, title: str, where: str) -> Text:

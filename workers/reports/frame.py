@@ -130,17 +130,17 @@ def _of_models(data: Gathered) -> Iterator[Group]:
 
 def _alike(figures: Mapping[str, Figure | None]) -> Group:
     """Groups plots of one kind: the title and the note of the first are used for all."""
-    plots = {name: figure for name, figure in figures.items() if figure is not None}
-    if not plots:
+    shown = {name: figure for name, figure in figures.items() if figure is not None}
+    if not shown:
         return Group("", "", [])
-    first = next(iter(plots.values()))
+    first = next(iter(shown.values()))
     parts = [
         replace(
-            plot,
-            title=name if plot.title == first.title else f"{name}: {plot.title}",
-            note="" if plot.note == first.note else plot.note,
+            figure,
+            title=name if figure.title == first.title else f"{name}: {figure.title}",
+            note="" if figure.note == first.note else figure.note,
         )
-        for name, plot in plots.items()
+        for name, figure in shown.items()
     ]
     return Group(first.title, first.note, parts)
 

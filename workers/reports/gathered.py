@@ -82,7 +82,7 @@ class Gathered:
 
 
 @dataclass
-class _Found:
+class _Results:
     """The results of the jobs that succeeded, by the name of the node."""
 
     calibrations: dict[str, CalibrationDocument] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class _Found:
 
 def gather(context: JobContext, nodes: Mapping[str, Node], models: Sequence[str]) -> Gathered:
     """Reads every node's files and lists the jobs that failed, were cancelled or never ran. `models` are the models that the study names."""
-    results = _Found()
+    results = _Results()
     missing: list[Missing] = []
     nodes = dict(sorted(nodes.items(), key=lambda item: int(item[1]["place"])))  # the database does not keep the order of keys
     for done, (name, node) in enumerate(nodes.items()):

@@ -41,22 +41,22 @@ class Text:
 def sample(context: JobContext, nodes: Mapping[str, Node], seed: int) -> list[Text]:
     """At most TEXTS answers of the study's steerings, all different, in an order that reveals nothing about the scores."""
     by_id: dict[str, Text] = {}
-    for node in sorted(nodes.values(), key=lambda entry: int(entry["place"])):
+    for node in sorted(nodes.values(), key=lambda node: int(node["place"])):
         if node["kind"] == "steer" and context.result(node["job"])["state"] == "succeeded":
             for row in read_answers(context.artifact(node["job"], "responses.jsonl")):
                 if row["set"] == "test" and row["trait"] is not None and row["text"].strip():
                     text = _text(str(node["trait"]).split("@")[0], row, row["trait"])
                     by_id.setdefault(text.id, text)
-    texts = sorted(by_id.values(), key=lambda answer: answer.id)
+    texts = sorted(by_id.values(), key=lambda text: text.id)
     draw = random.Random(f"labelling {seed}")
     drawn: list[Text] = []
     for low, high in BANDS:
-        band = [answer for answer in texts if low <= answer.score < high]
+        band = [text for text in texts if low <= text.score < high]
         drawn += draw.sample(band, min(len(band), -(-TEXTS // len(BANDS))))
-    taken = {answer.id for answer in drawn}
-    rest = [answer for answer in texts if answer.id not in taken]
+    taken = {text.id for text in drawn}
+    rest = [text for text in texts if text.id not in taken]
     drawn += draw.sample(rest, min(len(rest), max(0, TEXTS - len(drawn))))
-    return sorted(drawn[:TEXTS], key=lambda answer: answer.id)
+    return sorted(drawn[:TEXTS], key=lambda text: text.id)
 
 
 def _text(trait: str, row: AnswerLine, score: float) -> Text:

@@ -32,9 +32,8 @@ def compared(cell: Cell) -> Compared | None:
         return None
     layer = _layer(cell)
     component = _component(cell)  # vectors of different components have different coordinates, and may have different widths
-    in_order = [
-        vector for vector in cell.extraction["vectors"] if vector["component"] == component
-    ]  # the tensors in a file have no order
+    # the tensors in a file have no order
+    in_order = [vector for vector in cell.extraction["vectors"] if vector["component"] == component]
     keys = [vector["key"] for vector in in_order if vector["layer"] == layer and _compared(vector["method"])]
     if len(keys) < 2:
         return None

@@ -42,7 +42,7 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
         evidence = [_evidence(cell, summary, calibration, data) for cell, summary in here]
         advice = recommend(evidence, agreement=data.rank)
         viable, why = (NOT_ENOUGH, "judge and labels disagree") if data.disputed else mean_diff_viable(evidence)
-        parts = sorted({trait_evidence.massive_part for trait_evidence in evidence})
+        parts = sorted({case.massive_part for case in evidence})
         massive = parts not in ([], ["none"])
         by_model[model] = ModelFindings(
             advice.method,
@@ -140,8 +140,8 @@ def _at_the_coefficient(method: str, summary: Summary) -> str | None:
     """The gain of a method at the probe's coefficient, at the leader's position and component, with its interval; None if not measured."""
     groups = {group["group"]: group for group in summary["groups"]}
     place = place_of(groups[summary["leader"]])
-    group_facts = next((group for group in groups.values() if group["method"] == method and place_of(group) == place), None)
-    effect = None if group_facts is None else group_facts["matched"].get("coefficient")
+    group = next((group for group in groups.values() if group["method"] == method and place_of(group) == place), None)
+    effect = None if group is None else group["matched"].get("coefficient")
     if effect is None or effect["delta"] is None:
         return None
     low, high = effect["delta_low"], effect["delta_high"]

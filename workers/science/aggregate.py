@@ -163,12 +163,12 @@ def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place
     """At each layer, for every listed dim and every dim that is massive at some token (`located`), over all tokens: how large it is, in how many
     prompts, and at which token. A layer without such dims has no entry."""
     located_LD = located(stats)
-    by_layer: dict[str, dict[str, Place]] = {}
+    places: dict[str, dict[str, Place]] = {}
     for row, layer in enumerate(stats.layers):
         dims = sorted({*listed, *(int(dim) for dim in np.flatnonzero(located_LD[row]))})
         if dims:
-            by_layer[str(layer)] = {str(dim): _place(stats, row, dim) for dim in dims}
-    return by_layer
+            places[str(layer)] = {str(dim): _place(stats, row, dim) for dim in dims}
+    return places
 
 
 def _place(stats: Statistics, row: int, dim: int) -> Place:

@@ -43,13 +43,13 @@ def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mappi
 def sampling_share(per_dim: Mapping[str, PerDim]) -> float | None:
     """The share of sampling in the squared class difference over the massive dims with a measured share, at most 1; None if no dim has one, or
     if the classes do not differ."""
-    known = [dim for dim in per_dim.values() if dim.get("noise_share") is not None]
-    total = sum(dim["delta"] ** 2 for dim in known)
-    return min(1.0, sum(_error(dim) for dim in known) / total) if total > 0 else None
+    measured = [facts for facts in per_dim.values() if facts.get("noise_share") is not None]
+    total = sum(facts["delta"] ** 2 for facts in measured)
+    return min(1.0, sum(_error(facts) for facts in measured) / total) if total > 0 else None
 
 
-def _error(dim: PerDim) -> float:
+def _error(facts: PerDim) -> float:
     """The squared standard error of a dim's difference, var+/n+ + var-/n-. From z, because a stored share ends at 1, where the error may be
     many times the square."""
-    z = dim.get("z")
-    return (dim["delta"] / z) ** 2 if z else dim["delta"] ** 2 * (dim["noise_share"] or 0.0)
+    z = facts.get("z")
+    return (facts["delta"] / z) ** 2 if z else facts["delta"] ** 2 * (facts["noise_share"] or 0.0)

@@ -197,7 +197,7 @@ class DivergenceMatch(_Match):
 def p95(divergences: Sequence[Float], first: int = FIRST_TOKENS) -> float:
     """The 95th percentile in nats over the first tokens of all questions; 0 without any token, inf where it lies between a number and inf. One
     array [T] of divergences per question."""
-    tokens = np.concatenate([array[:first] for array in divergences]) if len(divergences) else np.empty(0)
+    tokens = np.concatenate([nats_T[:first] for nats_T in divergences]) if len(divergences) else np.empty(0)
     if not len(tokens):
         return 0.0
     with np.errstate(invalid="ignore"):

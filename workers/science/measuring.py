@@ -145,23 +145,25 @@ def _read_missing(
     if missing:
         listener.again(len(missing))
     for done, (prompt, dims_by_row) in enumerate(missing.items(), start=1):
-        by_layer = _read_dims(lm, rows[prompt], {stats.layers[row]: dims for row, dims in dims_by_row.items()})
+        sizes_by_layer = _read_dims(lm, rows[prompt], {stats.layers[row]: dims for row, dims in dims_by_row.items()})
         for row, dims in dims_by_row.items():
-            tokens.add_dims(prompt, row, torch.tensor(dims), by_layer[stats.layers[row]])
+            tokens.add_dims(prompt, row, torch.tensor(dims), sizes_by_layer[stats.layers[row]])
         yield done
 
 
 def _read_dims(lm: LanguageModel, row: Row, dims_by_layer: Mapping[int, Iterable[int]]) -> dict[int, Tensor]:
     def once() -> dict[int, Tensor]:
-        by_layer: dict[int, Tensor] = {}
+        sizes_by_layer: dict[int, Tensor] = {}
 
         def residual(layer: int, _component: str, h_BTD: Tensor) -> None:
-            by_layer[layer] = h_BTD[0, len(row.prompt) :, list(dims_by_layer[layer])].float().abs()
+            sizes_by_layer[layer] = h_BTD[0, len(row.prompt) :, list(dims_by_layer[layer])].float().abs()
 
         with reading_once(lm, {"residual": residual}, dims_by_layer):
             prefill(lm, row.ids)
-        together = torch.cat(list(by_layer.values()), dim=1).cpu()  # one copy, because each copy waits for the device
-        return dict(zip(by_layer, torch.split(together, [each.shape[1] for each in by_layer.values()], dim=1), strict=True))
+        together = torch.cat(list(sizes_by_layer.values()), dim=1).cpu()  # one copy, because each copy waits for the device
+        return dict(
+            zip(sizes_by_layer, torch.split(together, [each.shape[1] for each in sizes_by_layer.values()], dim=1), strict=True)
+        )
 
     return _with_second_try(once, len(row.ids))
 

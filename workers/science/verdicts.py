@@ -133,29 +133,29 @@ def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = No
 
 def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     """The recommended method, None where no method qualifies, and the finding that explains it."""
-    steering = [entry for entry in evidence if _steered(entry)]
+    steering = [case for case in evidence if _steered(case)]
     band = f"95 % interval inside +-{TIE:g} points"
     rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
     if len(steering) < TRAITS_NEEDED:
-        shown = "; ".join(f"{entry.trait}: {_best(entry)}" for entry in evidence) or "no trait was steered"
+        shown = "; ".join(f"{case.trait}: {_best(case)}" for case in evidence) or "no trait was steered"
         known = f"{counted(len(steering), 'trait')} showed a reliable effect, {TRAITS_NEEDED} are needed"
         return None, Finding(
             f"{NOT_ENOUGH.capitalize()} to recommend a method: {known}.",
             f"{rule} {shown}.",
         )
-    methods = sorted({name for entry in steering for name in [entry.leader, *entry.contrasts] if not _is_control(name)}, key=cost)
+    methods = sorted({name for case in steering for name in [case.leader, *case.contrasts] if not _is_control(name)}, key=cost)
     for name in methods:
         where = [
-            entry
-            for entry in steering
-            if name == entry.leader or (name in entry.contrasts and entry.contrasts[name].verdict in (TIES, BETTER))
+            case
+            for case in steering
+            if name == case.leader or (name in case.contrasts and case.contrasts[name].verdict in (TIES, BETTER))
         ]
         if len(where) >= TRAITS_NEEDED:
-            numbers = "; ".join(f"{entry.trait}: {_against(entry, name)}" for entry in where)
+            numbers = "; ".join(f"{case.trait}: {_against(case, name)}" for case in where)
             return name, Finding(f"Use {name}: the cheapest method that ties with the best.", f"{rule} {numbers}.")
     closest = "; ".join(
-        f"{entry.trait}: {', '.join(f'{name} {contrast}' for name, contrast in entry.contrasts.items() if not _is_control(name))}"
-        for entry in steering
+        f"{case.trait}: {', '.join(f'{name} {contrast}' for name, contrast in case.contrasts.items() if not _is_control(name))}"
+        for case in steering
     )
     return None, Finding(
         f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
@@ -163,18 +163,18 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     )
 
 
-def _best(entry: TraitEvidence) -> str:
-    return f"best {entry.leader}, gain {_gain(entry.leader_gain)}" if entry.judged else CANNOT_TELL
+def _best(case: TraitEvidence) -> str:
+    return f"best {case.leader}, gain {_gain(case.leader_gain)}" if case.judged else CANNOT_TELL
 
 
-def _steered(entry: TraitEvidence) -> bool:
+def _steered(case: TraitEvidence) -> bool:
     """Whether the leader's gain is reliable: its interval lies above 0, and the judge can tell the classes apart."""
-    return entry.judged and entry.leader_gain is not None and entry.leader_gain.low > 0
+    return case.judged and case.leader_gain is not None and case.leader_gain.low > 0
 
 
-def _no_effect(entry: TraitEvidence) -> str:
+def _no_effect(case: TraitEvidence) -> str:
     """Why the leader's gain on a trait is not reliable."""
-    return f"no reliable effect; the best gain is {_gain(entry.leader_gain)}" if entry.judged else CANNOT_TELL
+    return f"no reliable effect; the best gain is {_gain(case.leader_gain)}" if case.judged else CANNOT_TELL
 
 
 def _is_control(name: str) -> bool:
@@ -190,12 +190,12 @@ def _limits(interval: Interval) -> str:
     return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, 1)}f}' for end in (interval.low, interval.high))}]"
 
 
-def _against(entry: TraitEvidence, name: str) -> str:
+def _against(case: TraitEvidence, name: str) -> str:
     """The numbers of a method on a trait: the leader's gain if it leads, else its difference from the leader."""
-    if name == entry.leader:
-        word = "has the largest gain," if entry.leader_gain is None else "leads, gain"
-        return f"{word} {_gain(entry.leader_gain)}"
-    return f"{entry.contrasts[name]} against {entry.leader}"
+    if name == case.leader:
+        word = "has the largest gain," if case.leader_gain is None else "leads, gain"
+        return f"{word} {_gain(case.leader_gain)}"
+    return f"{case.contrasts[name]} against {case.leader}"
 
 
 def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
@@ -203,44 +203,38 @@ def _cleaning(evidence: Sequence[TraitEvidence]) -> tuple[str, Finding]:
     rule = (
         "Rule: cleaning is advised only where it is better at equal dose, and advised against where the massive part is signal."
     )
-    signal = [entry.trait for entry in evidence if entry.massive_part == "signal" and entry.judged]
+    signal = [case.trait for case in evidence if case.massive_part == "signal" and case.judged]
     if signal:
         return "advised against", Finding(
             f"Do not clean vectors on this model: the massive part carries the trait ({', '.join(signal)}).",
             f"{rule} {_cleaned(evidence)}",
         )
-    if evidence and all(entry.massive_part == "none" for entry in evidence) and not any(entry.cleaning for entry in evidence):
+    if evidence and all(case.massive_part == "none" for case in evidence) and not any(case.cleaning for case in evidence):
         return "changes nothing", Finding("Cleaning changes nothing here: no massive dims are known at the steered layers.", rule)
-    better = [
-        (entry.trait, base) for entry in evidence for base, contrast in entry.cleaning.items() if contrast.verdict == BETTER
-    ]
-    worse = [(entry.trait, base) for entry in evidence for base, contrast in entry.cleaning.items() if contrast.verdict == WORSE]
+    better = [(case.trait, base) for case in evidence for base, contrast in case.cleaning.items() if contrast.verdict == BETTER]
+    worse = [(case.trait, base) for case in evidence for base, contrast in case.cleaning.items() if contrast.verdict == WORSE]
     # where nothing steers, two vectors without an effect tie
-    ties = [
-        base for entry in evidence if _steered(entry) for base, contrast in entry.cleaning.items() if contrast.verdict == TIES
-    ]
+    ties = [base for case in evidence if _steered(case) for base, contrast in case.cleaning.items() if contrast.verdict == TIES]
     if worse:
         named = ", ".join(f"{base} ({trait})" for trait, base in worse)
         return "advised against", Finding(f"Do not clean: it is worse for {named}.", f"{rule} {_cleaned(evidence)}")
     if better:
         named = ", ".join(f"{base} ({trait})" for trait, base in better)
         return "advised", Finding(f"Clean {named}: it is better at equal dose.", f"{rule} {_cleaned(evidence)}")
-    if ties and len(ties) == sum(len(entry.cleaning) for entry in evidence):
+    if ties and len(ties) == sum(len(case.cleaning) for case in evidence):
         return "not needed", Finding(
             "Cleaning is not needed: at equal dose cleaned and plain vectors tie.", f"{rule} {_cleaned(evidence)}"
         )
-    weak = "".join(f" {entry.trait}: {_no_effect(entry)}." for entry in evidence if entry.cleaning and not _steered(entry))
+    weak = "".join(f" {case.trait}: {_no_effect(case)}." for case in evidence if case.cleaning and not _steered(case))
     return NOT_ENOUGH, Finding(f"{NOT_ENOUGH.capitalize()} to say whether cleaning helps.", f"{rule} {_cleaned(evidence)}{weak}")
 
 
 def _cleaned(evidence: Sequence[TraitEvidence]) -> str:
     """All numbers about cleaning and the massive part, as a sentence."""
     parts = [
-        f"{entry.trait}, {base}: cleaned minus plain {contrast}"
-        for entry in evidence
-        for base, contrast in entry.cleaning.items()
+        f"{case.trait}, {base}: cleaned minus plain {contrast}" for case in evidence for base, contrast in case.cleaning.items()
     ]
-    parts += [f"{entry.trait}: the massive part is {entry.massive_part}" for entry in evidence if entry.massive_part != "none"]
+    parts += [f"{case.trait}: the massive part is {case.massive_part}" for case in evidence if case.massive_part != "none"]
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -251,18 +245,18 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
     effect or not enough evidence, or where it was not run. `yes` where it leads, ties or is better on every trait.
     """
     answers, why = set(), []
-    for entry in evidence:
-        if entry.leader != "mean_diff" and "mean_diff" not in entry.contrasts:
+    for case in evidence:
+        if case.leader != "mean_diff" and "mean_diff" not in case.contrasts:
             continue
-        if not _steered(entry):
+        if not _steered(case):
             answers.add("unclear")
-            why.append(f"{entry.trait}: {_no_effect(entry)}")
-        elif entry.leader == "mean_diff":
+            why.append(f"{case.trait}: {_no_effect(case)}")
+        elif case.leader == "mean_diff":
             answers.add("yes")
-            why.append(f"{entry.trait}: {_against(entry, 'mean_diff')}")
+            why.append(f"{case.trait}: {_against(case, 'mean_diff')}")
         else:
-            contrast = entry.contrasts["mean_diff"]
+            contrast = case.contrasts["mean_diff"]
             answers.add({TIES: "yes", BETTER: "yes", WORSE: "no"}.get(contrast.verdict, "unclear"))
-            why.append(f"{entry.trait}: {contrast} against {entry.leader} at equal dose")
+            why.append(f"{case.trait}: {contrast} against {case.leader} at equal dose")
     answer = next((word for word in ("no", "unclear", "yes") if word in answers), "unclear")
     return answer, "; ".join(why) or "it was not run"

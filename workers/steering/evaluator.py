@@ -135,8 +135,8 @@ class Evaluator:
                         for question, answer in zip(piece.questions, answered, strict=True)
                     ]
                     pending.append((piece, answered, judging.submit(items)))
-                waiting = pending if self._judge.uses_device else [entry for entry in pending if entry[2].done()]
-                pending = [entry for entry in pending if entry not in waiting]
+                waiting = pending if self._judge.uses_device else [submitted for submitted in pending if submitted[2].done()]
+                pending = [submitted for submitted in pending if submitted not in waiting]
                 for piece, answered, scores in waiting:
                     self._keep(piece, answered, judging.result(scores, self._done))
                 self._context.may_yield()
@@ -250,7 +250,7 @@ class Evaluator:
         if piece.stop < len(spec.questions):
             self._context.commit_cell(_part_cell(spec.id, piece.start), part.to_bytes())
             return
-        run = Run(spec, tuple(answer for judged_part in parts for answer in judged_part.answers), _effect(spec, parts))
+        run = Run(spec, tuple(answer for part in parts for answer in part.answers), _effect(spec, parts))
         self._context.commit_cell(f"run/{spec.id}", run.to_bytes())
         self._known[spec.id] = run
         self.generated_runs += 1

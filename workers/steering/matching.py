@@ -34,9 +34,9 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -
     questions, a sentence with the reason why none has it, or None for a group without a best dose, which is not searched."""
     target, sign = coherence_of(chosen[leader].best_run), _sign_of(chosen[leader])
     states = {
-        group: CoherenceMatch({run.spec.r: coherence_of(run) for run in searched.curve if run.spec.r}, target=target, sign=sign)
-        for group, searched in chosen.items()
-        if searched.best is not None and searched.subject.same_as is None
+        group: CoherenceMatch({run.spec.r: coherence_of(run) for run in choice.curve if run.spec.r}, target=target, sign=sign)
+        for group, choice in chosen.items()
+        if choice.best is not None and choice.subject.same_as is None
     }
     setup.evaluator.begin("matching coherence", 2 * len(states) * len(setup.sets["selection"]), share=0.1)
     while asked := [(group, r) for group, state in states.items() if (r := state.next()) is not None]:
@@ -46,7 +46,7 @@ def match_coherence(setup: Setup, chosen: Mapping[str, Searched], leader: str) -
     by_subject = {
         chosen[group].subject.name: state.unreachable if state.found is None else state.found for group, state in states.items()
     }
-    return {group: by_subject.get(searched.subject.same_as or searched.subject.name) for group, searched in chosen.items()}
+    return {group: by_subject.get(choice.subject.same_as or choice.subject.name) for group, choice in chosen.items()}
 
 
 def _sign_of(leader: Searched) -> int:
@@ -70,8 +70,8 @@ def match_divergence(setup: Setup, chosen: Mapping[str, Searched], base: Run, le
         targets["divergence_1_nat"] = ONE_NAT
     doses: dict[str, Mapping[str, float | str | None]] = {
         name: {
-            group: None if searched.best is None else measure.dose_reaching(searched.subject, target, sign)
-            for group, searched in chosen.items()
+            group: None if choice.best is None else measure.dose_reaching(choice.subject, target, sign)
+            for group, choice in chosen.items()
         }
         for name, target in targets.items()
     }

@@ -79,7 +79,8 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         "massive_rule": rule_of(setup.aggregate),
         "massive_by_layer": {str(layer): list(dims) for layer, dims in setup.massive.items()},
         "questions": {
-            name: {"n": len(ones), "clusters": len({question.cluster for question in ones})} for name, ones in setup.sets.items()
+            name: {"n": len(questions), "clusters": len({question.cluster for question in questions})}
+            for name, questions in setup.sets.items()
         },
         "leader": findings.leader,
         "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
@@ -93,9 +94,9 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
             }
             for group, reported in findings.reported.items()
         ],
-        "off_target": [other_trait.facts() for other_trait in findings.off_target],
+        "off_target": [other.facts() for other in findings.off_target],
         "contrasts": contrasts(findings.reported, findings.leader, test, scale, setup.spec["seed"], judged=judged),
-        "subjects": [subject_facts(searched, bases["selection"], scale) for searched in findings.searched],
+        "subjects": [subject_facts(candidate, bases["selection"], scale) for candidate in findings.searched],
         "provenance": _provenance(setup),
     }
 

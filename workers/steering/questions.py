@@ -45,10 +45,8 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
     """
     own = spec.get("questions")
     listed: Sequence[Asked] = trait["steering"]["questions"]
-    selection: Sequence[Asked] = (
-        own["selection"] if own else [question for question in listed if question["split"] == "selection"]
-    )
-    test: Sequence[Asked] = own["test"] if own else [question for question in listed if question["split"] == "test"]
+    selection: Sequence[Asked] = own["selection"] if own else [asked for asked in listed if asked["split"] == "selection"]
+    test: Sequence[Asked] = own["test"] if own else [asked for asked in listed if asked["split"] == "test"]
     texts: dict[str, Sequence[Asked]] = {
         "selection": clusters_in_turn(selection, spec.get("selection_limit")),
         "test": clusters_in_turn(test, spec.get("test_limit")),
@@ -58,10 +56,10 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
         texts["capability"] = capability
     if spec.get("reference_protocol"):
         texts["reference"] = listed[:REFERENCE_QUESTIONS]
-    for name, ones in texts.items():
-        if not ones:
+    for name, questions in texts.items():
+        if not questions:
             raise ModelFault("no_questions", f"There is no {name} question: neither the trait nor the request has any.")
-    return {name: encode(lm, name, ones, spec["max_new_tokens"]) for name, ones in texts.items()}
+    return {name: encode(lm, name, questions, spec["max_new_tokens"]) for name, questions in texts.items()}
 
 
 def later_sets(
@@ -79,7 +77,7 @@ def later_sets(
 
 def off_target_questions(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, name: str) -> list[Question]:
     """Encodes the test questions of another trait, called `name`. Raises ModelFault no_questions, prompt_too_long, chat_template_failed."""
-    listed = [question for question in trait["steering"]["questions"] if question["split"] == "test"]
+    listed = [asked for asked in trait["steering"]["questions"] if asked["split"] == "test"]
     if not listed:
         raise ModelFault("no_questions", f"{name}, a trait of off_target, has no test question.")
     return encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
@@ -91,8 +89,8 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
         return list(questions)
     seen: dict[str, int] = defaultdict(int)
     turns = []
-    for place, question in enumerate(questions):
-        cluster = question.get("cluster") or question["question"]
+    for place, asked in enumerate(questions):
+        cluster = asked.get("cluster") or asked["question"]
         turns.append((seen[cluster], place))
         seen[cluster] += 1
     return [questions[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
@@ -101,16 +99,14 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
 def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens: int) -> list[Question]:
     """Encodes one set as Questions. A question without a cluster forms a cluster by itself."""
     encoded = []
-    for index, question in enumerate(questions):
+    for index, asked in enumerate(questions):
         try:
-            ids = tuple(encode_prompt(lm, question["question"], question.get("system_prompt")))
+            ids = tuple(encode_prompt(lm, asked["question"], asked.get("system_prompt")))
             lm.check_ids(ids, new_tokens)
         except ModelFault as fault:
             raise ModelFault(fault.code, f"Question {index} of the {name} set: {fault.sentence}") from fault
-        cluster = question.get("cluster") or question["question"]
-        encoded.append(
-            Question(index, name, question["question"], question.get("system_prompt"), cluster, ids, question.get("answer"))
-        )
+        cluster = asked.get("cluster") or asked["question"]
+        encoded.append(Question(index, name, asked["question"], asked.get("system_prompt"), cluster, ids, asked.get("answer")))
     return encoded
 
 

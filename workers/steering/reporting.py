@@ -95,9 +95,9 @@ class Plan:
             self.searched,
             runs[self.best.id],
             {way: run(self.matched.get(way)) for way in WAYS},
-            {kind: [runs[spec.id] for spec in ones] for kind, ones in self.controls.items()},
+            {kind: [runs[spec.id] for spec in specs] for kind, specs in self.controls.items()},
             {name: runs[spec.id] for name, spec in self.arms.items()},
-            {name: {at: runs[spec.id] for at, spec in ones.items()} for name, ones in self.extra.items()},
+            {name: {at: runs[spec.id] for at, spec in doses.items()} for name, doses in self.extra.items()},
             {draw: runs[spec.id] for draw, spec in self.refits.items()},
             self.left_out,
         )
@@ -135,8 +135,8 @@ def report(
             _extra(setup, searched.subject, own_r),
         )
     specs = [spec for plan in plans.values() for spec in plan.specs()]
-    setup.evaluator.begin("answering test questions", sum({run_spec.id: len(run_spec.questions) for run_spec in specs}.values()))
-    runs = {run_spec.id: run for run_spec, run in zip(specs, setup.evaluator.evaluate(specs), strict=True)}
+    setup.evaluator.begin("answering test questions", sum({spec.id: len(spec.questions) for spec in specs}.values()))
+    runs = {spec.id: run for spec, run in zip(specs, setup.evaluator.evaluate(specs), strict=True)}
     return {group: plan.reported(runs) for group, plan in plans.items()}
 
 

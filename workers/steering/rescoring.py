@@ -137,9 +137,11 @@ class _Again:
             **old,
             "best": self.effect(old["best"]),
             "matched": {way: self.effect(effect) if effect else None for way, effect in old["matched"].items()},
-            "controls": {kind: [self.effect(effect) for effect in ones] for kind, ones in old["controls"].items()},
+            "controls": {kind: [self.effect(effect) for effect in effects] for kind, effects in old["controls"].items()},
             "decomposition": self._decomposition(old["decomposition"]),
-            "extra": {name: {at: self.extra(effect, name) for at, effect in ones.items()} for name, ones in old["extra"].items()},
+            "extra": {
+                name: {at: self.extra(effect, name) for at, effect in effects.items()} for name, effects in old["extra"].items()
+            },
             "refits": refit_facts(refits, self.bases["test"], self._scale),
             "off_target": {},
         }
@@ -172,11 +174,7 @@ def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
 def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
     """results.jsonl with the new scores. `run_lines` are the runs.jsonl lines of the same steering, which has one line for each of its runs."""
     header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
-    steered = [
-        run_line["run"]
-        for run_line in read_runs(run_lines)
-        if run_line["vector"] is not None and run_line["set"] == base.spec.set
-    ]
+    steered = [line["run"] for line in read_runs(run_lines) if line["vector"] is not None and line["set"] == base.spec.set]
     new = [
         {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
         {**baseline, **reference_scores(base, base, judge, header["direction"])},

@@ -23,7 +23,7 @@ def _pairs(findings: Findings) -> Iterator[tuple[Run, str]]:
     yield from ((other.base, "unsteered") for other in findings.off_target)
     if findings.prompt_only is not None:
         yield findings.prompt_only, "prompt_only"
-    yield from ((run, "search") for searched in findings.searched for run in searched.curve)
+    yield from ((run, "search") for candidate in findings.searched for run in candidate.curve)
     for group in findings.reported.values():
         yield group.best, "test"
         yield from ((run, f"matched_{name}") for name, run in group.matched.items() if isinstance(run, Run))

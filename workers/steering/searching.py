@@ -101,12 +101,10 @@ def _at_given_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[Sea
     planned = [setup.planned(subject, "selection", r) for subject in own for r in doses[subject.name]]
     setup.evaluator.begin("answering at the given doses", len(planned) * len(setup.sets["selection"]), share=0.45)
     runs = iter(setup.evaluator.evaluate(planned))
-    curves = {subject.name: tuple(next(runs) for _ in doses[subject.name]) for subject in own}
+    curves = [tuple(next(runs) for _ in doses[subject.name]) for subject in own]
     return [
-        _best_of(setup, subject, curves[subject.name], base)
-        if curves[subject.name]
-        else Searched(subject, (), None, NO_CLEAN_DOSE)
-        for subject in own
+        _best_of(setup, subject, curve, base) if curve else Searched(subject, (), None, NO_CLEAN_DOSE)
+        for subject, curve in zip(own, curves, strict=True)
     ]
 
 
@@ -138,9 +136,9 @@ def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | 
     methods of the cleaning ablation lead only among themselves: a report shows them in a table of their own.
     """
     gains = {
-        group: scale.mean_joint_gain(searched.best, base)
-        for group, searched in chosen.items()
-        if searched.best is not None and not is_control(searched.subject.method)
+        group: scale.mean_joint_gain(choice.best, base)
+        for group, choice in chosen.items()
+        if choice.best is not None and not is_control(choice.subject.method)
     }
     methods = [group for group in gains if not is_ablation(chosen[group].subject.method)]
     return max(methods or gains, key=lambda group: gains[group], default=None)

@@ -67,7 +67,7 @@ def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
 
 def group_facts(group: str, reported: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
     """The results of a method at its chosen layer, in every comparison. `judged` as in `contrasts`."""
-    subject = reported.searched.subject
+    subject, arms = reported.searched.subject, reported.arms
     return {
         "group": group,
         "subject": subject.name,
@@ -84,9 +84,7 @@ def group_facts(group: str, reported: Reported, base: Run, bases: Mapping[str, R
         "unreachable": {name: why for name, why in reported.matched.items() if isinstance(why, str)},
         "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in reported.controls.items()},
         "controls_left_out": dict(reported.left_out),
-        "decomposition": decomposition_facts(reported.arms, _per_dim(subject), base, scale, judged=judged)
-        if reported.arms
-        else None,
+        "decomposition": decomposition_facts(arms, _per_dim(subject), base, scale, judged=judged) if arms else None,
         "extra": {
             name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in reported.extra.items()
         },

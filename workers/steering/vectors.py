@@ -68,14 +68,14 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
     for vector_spec in spec.get("vectors") or ():
         if vector_spec["digest"] not in files:
             files[vector_spec["digest"]] = load_safetensors(context.blob(vector_spec["digest"]))
-        vector = files[vector_spec["digest"]][vector_spec["key"]].float()
+        vector_D = files[vector_spec["digest"]][vector_spec["key"]].float()
         named.append(
             Named(
                 vector_spec.get("position"),
                 vector_spec["component"],
                 vector_spec["method"],
                 vector_spec["layer"],
-                vector,
+                vector_D,
                 vector_spec["key"],
                 vector_spec.get("id"),
                 vector_spec.get("facts"),
@@ -92,7 +92,7 @@ def load_named(context: JobContext, spec: SteeringSpec | GenerationSpec) -> list
             for key in sorted(tensors)
             if _wanted(key, source)
         ]
-        named += sorted(own, key=lambda named_vector: (place.get(named_vector.method, len(place)), named_vector.layer))
+        named += sorted(own, key=lambda vector: (place.get(vector.method, len(place)), vector.layer))
     return named
 
 
@@ -237,8 +237,8 @@ def _source(members: Sequence[Named]) -> OfASibling | None:
     """For vectors made on another model: that model, and its massive dims by layer, at which a cleaned vector has zeros."""
     if members[0].source is None:
         return None
-    massive = {str(member.layer): None if member.facts is None else member.facts.get("massive") for member in members}
-    dims = {layer: None if facts is None else facts.get("dims") for layer, facts in massive.items()}
+    massive_by_layer = {str(member.layer): None if member.facts is None else member.facts.get("massive") for member in members}
+    dims = {layer: None if massive is None else massive.get("dims") for layer, massive in massive_by_layer.items()}
     return {**members[0].source, "source_massive_by_layer": dims}
 
 

@@ -77,30 +77,32 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
             "restart the machine, so that the driver and its library have the same version" if "mismatch" in driver.error else ""
         )
         return Finding("driver", "fault", f"nvidia-smi fails: {driver.error}; {mend or 'repair or reinstall the driver'}")
-    about = f"{driver.version}, {f'good for CUDA {driver.cuda}' if driver.cuda else 'without its CUDA library'}"
-    return Finding("driver", "ok", about) if torch is None or torch.devices else _blind(torch, driver, about)
+    versions = f"{driver.version}, {f'good for CUDA {driver.cuda}' if driver.cuda else 'without its CUDA library'}"
+    return Finding("driver", "ok", versions) if torch is None or torch.devices else _blind(torch, driver, versions)
 
 
-def _blind(torch: Torch, driver: Driver, about: str) -> Finding:
+def _blind(torch: Torch, driver: Driver, versions: str) -> Finding:
     """Why a torch sees no card beside a driver that works."""
     if torch.cuda is None:
-        return Finding("driver", "fault", f"{about}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}")
+        return Finding(
+            "driver", "fault", f"{versions}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}"
+        )
     if driver.cuda is None:
         mend = "install the driver's libcuda; in a container, set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        return Finding("driver", "fault", f"{about}: {mend}")
+        return Finding("driver", "fault", f"{versions}: {mend}")
     if _major(driver.cuda) < _major(torch.cuda):
         detail = (
-            f"{about}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
+            f"{versions}, but torch is built for CUDA {torch.cuda}: update the driver, or install a torch that is "
             f"built for CUDA {_major(driver.cuda)} (see pytorch.org)"
         )
         return Finding("driver", "fault", detail)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
-        return Finding("driver", "note", f"{about}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
+        return Finding("driver", "note", f"{versions}; CUDA_VISIBLE_DEVICES={hidden!r} hides the cards from torch")
     return Finding(
         "driver",
         "fault",
-        f"{about}, but torch sees no card: look for an Xid error in nvidia-smi and dmesg, then restart the machine",
+        f"{versions}, but torch sees no card: look for an Xid error in nvidia-smi and dmesg, then restart the machine",
     )
 
 

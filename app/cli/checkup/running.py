@@ -68,7 +68,7 @@ def workers(all_workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding(about, "note", f"{hold['mode']} by {hold['by']}{until}; binnacle devices resume {worker['id']}")
         elif worker["blocked"]:
             yield Finding(about, "fault", worker["blocked"]["detail"])
-    claiming = {node["job_class"] for node in all_workers if node["alive"] and not node["hold"] and not node["blocked"]}
+    claiming = {worker["job_class"] for worker in all_workers if worker["alive"] and not worker["hold"] and not worker["blocked"]}
     for job_class in ("model", "light") if all_workers else ():
         if job_class not in claiming:
             yield Finding(f"{job_class} jobs", "fault", f"no {job_class} worker claims them: start or resume one")

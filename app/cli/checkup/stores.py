@@ -117,7 +117,10 @@ def _revision(revision: str | None, newest: str, *, foreign: bool = False) -> Fi
             f"is at revision {revision}, newer than {newest}, which this installation knows: install the newer Binnacle here too"
         )
         return Finding("database", "fault", detail)
-    detail = f"is at revision {revision}, this installation needs {newest}: run `binnacle prepare`, or start the service, which migrates"
+    detail = (
+        f"is at revision {revision}, this installation needs {newest}: run `binnacle prepare`, "
+        "or start the service, which migrates"
+    )
     return Finding("database", "fault", detail)
 
 

@@ -15,12 +15,10 @@ def form_of(job: JobOut) -> FormKind | None:
 def request_again(form: FormKind, job: JobOut) -> JsonObject:
     """Returns the fields of the request that differ from their defaults, with an empty list only where the default list holds something."""
     spec: JsonObject = (job.spec.get("study") or {}) if job.kind == "report" else job.spec
-    fields = {name: _named(name, value) for name, value in spec.items()} | _anew(job)
+    asked = {name: _named(name, value) for name, value in spec.items()} | _anew(job)
     about = {"name": job.name, "tags": job.tags}
     request = {
-        form.renamed.get(first, first): value
-        for first, value in {**fields, **about}.items()
-        if first in form.request.model_fields
+        form.renamed.get(first, first): value for first, value in {**asked, **about}.items() if first in form.request.model_fields
     }
     return {
         name: value
@@ -40,7 +38,7 @@ def _named(name: str, value: Json) -> Json:
     if name == "vetting" and isinstance(value, dict):
         return {**value, "judge": _named("judge", value.get("judge"))}
     if name == "off_target" and isinstance(value, list):
-        return [{**target, "trait": _named("trait", target["trait"])} for target in value]
+        return [{**other, "trait": _named("trait", other["trait"])} for other in value]
     return value
 
 

@@ -111,13 +111,12 @@ def named(vector: VectorOut) -> str:
 
 def _vectors(session: Session, viewer: Viewer, values: Values) -> list[Choice]:
     model = _first(values, "model")
-    return (
-        [Choice(vector.id, named(vector), vector.doubt or "") for vector in vectors_of(session, viewer, model)] if model else []
-    )
+    vectors = vectors_of(session, viewer, model) if model else []
+    return [Choice(vector.id, named(vector), vector.doubt or "") for vector in vectors]
 
 
 def _fixed(*offered: tuple[str, str]) -> Callable[[Session, Viewer, Values], list[Choice]]:
-    return lambda _session, _viewer, _values: [Choice(*entry) for entry in offered]
+    return lambda _session, _viewer, _values: [Choice(value, words) for value, words in offered]
 
 
 ASKED: dict[str, Callable[[Session, Viewer, Values], list[Choice]]] = {

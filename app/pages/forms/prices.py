@@ -47,7 +47,7 @@ def price(cost: Cost, form: FormKind | None = None) -> Price:
     if cost.limit:
         said.append(f"The limit of this server is {whole(cost.limit)}.")
     said += [_time(cost), *_slower(cost), *_memory(cost), *_first(cost)]
-    quotas = [_quota(quota) for quota in admission.quotas]
+    quotas = [_quota(use) for use in admission.quotas]
     warnings = [labelled(form, warning) for warning in cost.warnings]
     return Price(said, warnings, quotas, admission.would_pass, labelled(form, admission.detail or ""))
 

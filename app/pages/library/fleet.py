@@ -46,13 +46,13 @@ ACTIONS = {
 @router.get("/fleet")
 async def fleet_page(request: Request, viewer: Administrator, context: Shared) -> Response:
     """Shows the page."""
-    return page(request, "fleet.jinja", etag="", **await _found(context, viewer))
+    return page(request, "fleet.jinja", etag="", **await _shown(context, viewer))
 
 
 @router.get("/parts/fleet")
 async def fleet_part(request: Request, viewer: Administrator, context: Shared) -> Response:
     """Returns the part that changes; 304 when the browser has the current version."""
-    shown = await _found(context, viewer)
+    shown = await _shown(context, viewer)
     etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **shown).encode())
     if named(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={**HEADERS, "ETag": etag})
@@ -100,7 +100,7 @@ def _workers(session: Session, context: Context, viewer: Viewer) -> list[WorkerO
     return status.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
 
 
-async def _found(context: Context, viewer: Viewer) -> Shown:
+async def _shown(context: Context, viewer: Viewer) -> Shown:
     def look(session: Session) -> tuple[list[WorkerOut], list[QueueOut], UsageOut]:
         users = usage.usage(session, viewer, user=None, days=DAYS)
         return in_order(_workers(session, context, viewer)), status.queues(session), users

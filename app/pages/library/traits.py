@@ -35,10 +35,10 @@ async def traits_page(
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
 
-    listing = await page_of(
+    listed = await page_of(
         context, fetch, scope="page traits", limit=PER_PAGE, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
     )
-    return page(request, "traits.jinja", rows=listing.items, older=listing.next_cursor)
+    return page(request, "traits.jinja", rows=listed.items, older=listed.next_cursor)
 
 
 @router.get("/traits/new")
@@ -73,7 +73,7 @@ def _upload(name: str, form: Form) -> Form:
 async def trait_page(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows one version of a trait. 404 if the viewer may not see it."""
     trait = await context.database.run(service.find, reference, viewer)
-    return page(request, "trait.jinja", one=trait, counts=_counts(trait.counts))
+    return page(request, "trait.jinja", trait=trait, counts=_counts(trait.counts))
 
 
 def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:

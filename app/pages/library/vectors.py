@@ -147,7 +147,7 @@ async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, con
     vector, job, calibration = await context.database.run(look)
     trait = f"{vector.trait}@{vector.trait_version[:12]}" if vector.trait and vector.trait_version else vector.trait or ""
     return page(
-        request, "vector.jinja", one=vector, name=named(vector), trait=trait, made_by=job, calibration=calibration, facts=_facts(vector),
+        request, "vector.jinja", vector=vector, name=named(vector), trait=trait, made_by=job, calibration=calibration, facts=_facts(vector),
         base=base_of(request),
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, con
 def _facts(vector: VectorOut) -> list[tuple[str, str]]:
     massive = vector.facts.get("massive") or {}
     stability = vector.facts.get("stability") or {}
-    facts = [
+    rows = [
         ("width", number(vector.width, 9)),
         ("norm before it was scaled to one", number(vector.norm)),
         *((f"separation, {name.replace('_', ' ')}", number(value)) for name, value in vector.separation.items()),
@@ -165,7 +165,7 @@ def _facts(vector: VectorOut) -> list[tuple[str, str]]:
         ("cosine of two halves of the examples", number(stability.get("split_half_cosine"))),
         ("weights, SHA-256", vector.weight_hash or ""),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in rows if value]
 
 
 @router.get("/vectors/{vector_id}/download")

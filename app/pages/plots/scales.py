@@ -36,12 +36,12 @@ class Scale:
     def labels(self) -> list[tuple[float, str]]:
         """Returns each tick with its label: three significant digits, more where two labels would be the same."""
         ticks = self.ticks()
-        texts = [""]
+        labels = [""]
         for digits in range(3, 16):
-            texts = [number(value, digits) for value in ticks]
-            if len(set(texts)) == len(texts):
+            labels = [number(value, digits) for value in ticks]
+            if len(set(labels)) == len(labels):
                 break
-        return list(zip(ticks, texts, strict=True))
+        return list(zip(ticks, labels, strict=True))
 
 
 def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:

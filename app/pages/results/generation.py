@@ -14,8 +14,8 @@ def sections(answers: Sequence[Answered]) -> Sections:
         prompts.setdefault((answer["prompt"], answer.get("system_prompt")), []).append(answer)
     vectors = list(dict.fromkeys(vector for answer in answers if (vector := answer.get("vector"))))
     parts = [
-        Text(prompt, system, [(_heading(answer, vectors), answer["text"], _note(answer)) for answer in ones])
-        for (prompt, system), ones in prompts.items()
+        Text(prompt, system, [(_heading(answer, vectors), answer["text"], _note(answer)) for answer in of_prompt])
+        for (prompt, system), of_prompt in prompts.items()
     ]
     return Sections(parts)
 

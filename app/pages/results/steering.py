@@ -49,7 +49,7 @@ def _judge(summary: Summary) -> Card:
 
 def _chosen(summary: Summary) -> list[Subject]:
     """Returns the subject of each method at its chosen layer, the leader first; leaves out copies of another vector."""
-    names = {group["subject"]: group for group in summary["groups"] if group.get("same_as") is None}
+    names = {group["subject"] for group in summary["groups"] if group.get("same_as") is None}
     subjects = [subject for subject in summary["subjects"] if subject["name"] in names and subject["curve"]]
     return sorted(subjects, key=lambda subject: subject["group"] != summary["leader"])
 

@@ -93,11 +93,9 @@ def _tabs(view: View, models: Sequence[str]) -> list[Part]:
 
 def cards(recommendations: Sequence[Finding]) -> list[Card]:
     """Returns the recommendations as a card for each model."""
-    models = list(dict.fromkeys(finding["model"] for finding in recommendations))
+    models = list(dict.fromkeys(advice["model"] for advice in recommendations))
     return [
-        Card(
-            model, [(finding["sentence"], finding.get("because", "")) for finding in recommendations if finding["model"] == model]
-        )
+        Card(model, [(advice["sentence"], advice.get("because", "")) for advice in recommendations if advice["model"] == model])
         for model in models
     ]
 

@@ -33,8 +33,8 @@ def _spread(top: Mapping[str, float], score: float) -> float:
 
     The line does not name the judge's scale, and `I` may begin a word: the scale is the one whose mean is nearest to the score.
     """
-    known = [moments for scale in (NUMBERS, LETTERS) if (moments := _moments(top, scale)) is not None]
-    return min(known, key=lambda moments: abs(moments[0] - score))[1] if known else WIDEST
+    candidates = [moments for scale in (NUMBERS, LETTERS) if (moments := _moments(top, scale)) is not None]
+    return min(candidates, key=lambda moments: abs(moments[0] - score))[1] if candidates else WIDEST
 
 
 def _moments(top: Mapping[str, float], scale: Mapping[str, float]) -> tuple[float, float] | None:

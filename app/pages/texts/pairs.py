@@ -49,12 +49,12 @@ class Both:
 
 def matched(steered: Sequence[Line], unsteered: Sequence[Line]) -> list[Both]:
     """Returns the pairs by question, in the run's own order. Repeated questions are paired one by one."""
-    known: dict[tuple[str, str | None], list[Line]] = {}
+    by_question: dict[tuple[str, str | None], list[Line]] = {}
     for line in reversed(unsteered):
-        known.setdefault((line["question"], line.get("system_prompt")), []).append(line)
+        by_question.setdefault((line["question"], line.get("system_prompt")), []).append(line)
     pairs = []
     for line in steered:
-        same = known.get((line["question"], line.get("system_prompt")))
+        same = by_question.get((line["question"], line.get("system_prompt")))
         pairs.append(Both(same.pop() if same else None, line))
     return pairs
 
@@ -82,14 +82,13 @@ def ordered(pairs: Sequence[Both], order: str, sign: int) -> list[Both]:
 
 def pair(both: Both) -> Pair:
     """Returns a pair as the page shows it."""
-    left, right = (
-        marked(both.left["text"], both.right["text"]) if both.left is not None else (Markup(), shown(both.right["text"]))
-    )
+    before, after = both.left, both.right
+    left, right = marked(before["text"], after["text"]) if before is not None else (Markup(), shown(after["text"]))
     return Pair(
-        question=both.right["question"],
-        system_prompt=both.right.get("system_prompt"),
-        left=None if both.left is None else _side(both.left, left),
-        right=_side(both.right, right),
+        question=after["question"],
+        system_prompt=after.get("system_prompt"),
+        left=None if before is None else _side(before, left),
+        right=_side(after, right),
         change=both.change,
     )
 

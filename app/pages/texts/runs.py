@@ -91,8 +91,8 @@ def chosen(runs: Sequence[Run], *, key: str = "", set_: str = "", method: str = 
     if selected is None and key:
         return None
     if selected is None:
-        known = [run for run in runs if run["set"] == (set_ or TEST)]
-        selected = _best([run for run in known if method in ("", method_of(run, places), method_of(run, frozenset()))], sign)
+        of_set = [run for run in runs if run["set"] == (set_ or TEST)]
+        selected = _best([run for run in of_set if method in ("", method_of(run, places), method_of(run, frozenset()))], sign)
     if selected is None:
         return None
     same = [run for run in runs if run["set"] == selected["set"]]

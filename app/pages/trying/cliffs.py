@@ -41,7 +41,9 @@ def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
         keys, ids = subject.get("keys") or [], subject.get("ids") or []
         named = next((name for name in (*ids, *keys) if name), None)
         if named is not None and max(len(keys), len(ids)) == 1:
-            tried = {r: at for point in subject["curve"] if (r := point["r"] or 0) > 0 and (at := point["coherence"]) is not None}
+            tried = {
+                r: score for point in subject["curve"] if (r := point["r"] or 0) > 0 and (score := point["coherence"]) is not None
+            }
             under = [r for r, coherence in tried.items() if coherence < summary["coherence_threshold"]]
             if tried:
                 by_vector[named] = Cliff(subject.get("best_r"), min(under, default=None))
@@ -53,14 +55,14 @@ async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut])
     by_id: dict[str, Cliff] = {}
     made_by = await context.database.run(_extraction_jobs, viewer, vectors)
     for model, trait in dict.fromkeys((vector.model, vector.trait) for vector in vectors):
-        for steering in await context.database.run(_steerings, viewer, model, trait):
-            job = await context.part(reading.Reader).job(steering, viewer)
+        for job_id in await context.database.run(_steerings, viewer, model, trait):
+            job = await context.part(reading.Reader).job(job_id, viewer)
             sources = {source["job"] for source in steering_spec(job).get("from") or ()} if job.kind == "steer" else frozenset()
-            known = await _of(context, job)
+            of_job = await _of(context, job)
             for vector in vectors:
                 name = vector.key if made_by.get(vector.id) in sources else vector.id
-                if name in known:
-                    by_id.setdefault(vector.id, known[name])
+                if name in of_job:
+                    by_id.setdefault(vector.id, of_job[name])
     return by_id
 
 

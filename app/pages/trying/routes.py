@@ -70,10 +70,10 @@ class Tried(BaseModel):
     def body(self) -> JsonObject:
         """Returns the request of this try."""
         prompt = {"prompt": self.prompt, **({"system_prompt": self.system_prompt} if self.system_prompt.strip() else {})}
-        request: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
+        body: JsonObject = {"model": self.model, "prompts": [prompt], "max_new_tokens": self.max_new_tokens}
         if self.pushes:
-            request |= {"vectors": [push.vector for push in self.pushes], "doses": sorted({push.dose for push in self.pushes})}
-        return request
+            body |= {"vectors": [push.vector for push in self.pushes], "doses": sorted({push.dose for push in self.pushes})}
+        return body
 
     def query(self, job: str) -> str:
         """Returns the query of this try's answers, with doses in full because answers are found by them; the job contains the rest."""
@@ -135,7 +135,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
     try:
         return Tried.model_validate({**first, **{name: values.get(name, [])[:SLOTS] for name in ("v", "d")}})
     except ValidationError as error:
-        fields = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
+        fields = dict.fromkeys(str(fault["loc"][0]) for fault in error.errors())
         raise Problem(422, "invalid_try", " ".join(WRONG[name] for name in fields)) from error
 
 
@@ -149,16 +149,16 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
         ]
         own = list(vectors_of(session, viewer, asked.model)) if asked.model else []
         known = {vector.id for vector in own}
-        further = [dosed.vector for dosed in asked.pushes if dosed.vector not in known]
+        further = [push.vector for push in asked.pushes if push.vector not in known]
         return listed, [*(extractions.shown_vector(session, vector_id, viewer) for vector_id in further), *own]
 
-    known, vectors = await context.database.run(offered)
+    listed, vectors = await context.database.run(offered)
     chosen = [vector for vector in vectors if vector.id in {push.vector for push in asked.pushes}]
     answered: Shown = {"job": None} if job is None else await _answered(context, viewer, asked, job)
     return {
         "asked": asked,
         "slots": [(at, (asked.v[at : at + 1] or [""])[0], (asked.d[at : at + 1] or [DOSE])[0]) for at in range(SLOTS)],
-        "models": known,
+        "models": listed,
         "vectors": [(vector.id, named(vector)) for vector in vectors],
         "cliffs": await cliffs(context, viewer, chosen),
         "problem": problem,
@@ -169,11 +169,11 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
 
 async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Shown:
-    answers = columns((job.result or {}).get("answers") or [], asked.pushes)
+    tried = columns((job.result or {}).get("answers") or [], asked.pushes)
     words = await context.database.run(_words, viewer, asked.pushes)
     return {
         **standing_of(job, viewer),
-        "columns": [("unsteered" if column.push is None else words[column.push], column) for column in answers],
+        "columns": [("unsteered" if column.push is None else words[column.push], column) for column in tried],
         "over": job.state in FINISHED,
         "query": asked.query(job.id),
     }

@@ -138,7 +138,7 @@ class Held:
 def hold_out(texts: Sequence[str], seed: int) -> Held:
     """Keeps up to a third of the texts' clusters, at most 64, as questions, drawn by seed: test questions must not be extracted from."""
     named = clusters.fill(texts, [None] * len(texts), clusters.shared_wording(texts))
-    ordered = sorted(set(named), key=lambda name: hashlib.sha256(f"{seed}/held/{name}".encode()).digest())
+    ordered = sorted(set(named), key=lambda cluster: hashlib.sha256(f"{seed}/held/{cluster}".encode()).digest())
     kept = set(ordered[: min(MOST_HELD, len(ordered) // SHARE)])
     return Held(named, {i for i, cluster in enumerate(named) if cluster in kept})
 

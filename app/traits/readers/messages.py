@@ -80,7 +80,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     taken.notes.append(
         f"Read as messages: {len(taken.positive):,} positive and {len(taken.negative):,} negative conversations of one turn."
     )
-    taken.notes += [*longer_note(longer), *notes, *(note for upload in sources for note in leftover(upload, sorted(used)))]
+    taken.notes += [*longer_note(longer), *notes, *(note for source in sources for note in leftover(source, sorted(used)))]
     return taken
 
 

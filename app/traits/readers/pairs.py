@@ -71,7 +71,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
                 (taken.positive if side(source, number, row.get(label or LABEL[0])) else taken.negative).append(example)
     notes = asked_apart(taken, whole, seed)
     taken.notes.append(f"Read as pairs: {len(taken.positive):,} positive and {len(taken.negative):,} negative rows.")
-    taken.notes += [*notes, *(note for upload in sources for note in leftover(upload, sorted(used)))]
+    taken.notes += [*notes, *(note for source in sources for note in leftover(source, sorted(used)))]
     return taken
 
 

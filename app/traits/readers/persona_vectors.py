@@ -34,22 +34,22 @@ def _texts(source: Source, value: Json, field: str) -> list[str]:
 
 def _instructions(source: Source) -> list[tuple[str, str]]:
     instructions, pairs = _object(source)["instruction"], []
-    for number, pair in enumerate(instructions if isinstance(instructions, list) and instructions else [None], start=1):
-        if not isinstance(pair, dict) or not all(
-            isinstance(pair.get(side), str) and pair[side].strip() for side in ("pos", "neg")
+    for number, instruction in enumerate(instructions if isinstance(instructions, list) and instructions else [None], start=1):
+        if not isinstance(instruction, dict) or not all(
+            isinstance(instruction.get(side), str) and instruction[side].strip() for side in ("pos", "neg")
         ):
             detail = f"{source.file}, instruction {number}: it must be an object with the texts 'pos' and 'neg'."
             raise invalid(f"/{source.file}", "invalid_row", detail)
-        pairs.append((pair["pos"], pair["neg"]))
+        pairs.append((instruction["pos"], instruction["neg"]))
     return pairs
 
 
 def read(sources: Sequence[Source], seed: int) -> Taken:
     """Reads every instruction with every question, once with the positive and once with the negative instruction as the system prompt."""
-    tests = [upload for upload in sources if "eval" in upload.file.lower()] if len(sources) > 1 else []
-    first = [upload for upload in sources if upload not in tests] or list(sources)
+    tests = [source for source in sources if "eval" in source.file.lower()] if len(sources) > 1 else []
+    first = [source for source in sources if source not in tests] or list(sources)
     if len(first) > 1 or len(tests) > 1:
-        names = ", ".join(upload.file for upload in sources)
+        names = ", ".join(source.file for source in sources)
         detail = f"{names}: send the extraction's file, and the evaluation's with 'eval' in its name; no other file."
         raise invalid(f"/{sources[-1].file}", "too_many_files", detail)
     source, test = first[0], (tests[0] if tests else None)
@@ -58,7 +58,7 @@ def read(sources: Sequence[Source], seed: int) -> Taken:
     questions: list[Row]
     if test is not None:
         held = Held(held.clusters, set())
-        questions = [{"question": text} for text in _texts(test, _object(test)["questions"], "questions")]
+        questions = [{"question": question} for question in _texts(test, _object(test)["questions"], "questions")]
         said = f"{counted(len(questions), 'steering question')} of {test.file}."
     else:
         questions = [{"question": asked[i], "cluster": held.clusters[i]} for i in sorted(held.questions)]

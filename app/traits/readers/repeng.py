@@ -30,16 +30,16 @@ def read(sources: Sequence[Source], _seed: int) -> Taken:
         for number, row in enumerate(source.rows, start=1):
             texts = [words(source, number, row, part) for part in ("positive", "negative")]
             rows = [apart(text) for text in texts]
-            if any(turn and has_more_turns(turn) for turn in rows):
+            if any(split and has_more_turns(split) for split in rows):
                 longer += 1
                 continue
-            if any(turn is not None and "prompt" not in turn for turn in rows):
+            if any(split is not None and "prompt" not in split for split in rows):
                 detail = f"{source.file}, row {number}: a text has an empty prompt in its chat template. Write one or leave the row out."
                 raise invalid(f"/{source.file}", "invalid_row", detail)
-            for side, turn, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
-                side.append(dict(turn or {"prompt": text}))
+            for side, split, text in zip((taken.positive, taken.negative), rows, texts, strict=True):
+                side.append(dict(split or {"prompt": text}))
             templated += all(rows)
-            parts = [part for turn, text in zip(rows, texts, strict=True) for part in (turn.values() if turn else [text])]
+            parts = [part for split, text in zip(rows, texts, strict=True) for part in (split.values() if split else [text])]
             marked += any(has_marks(part) for part in parts)
     taken.notes.append(
         f"Read as repeng: {len(taken.positive):,} entries, each text a prompt. {templated:,} were written in a chat template, which was "

@@ -30,7 +30,7 @@ def addends(lm: LanguageModel) -> Proof:
     absolute terms."""
     [row] = random_rows(lm, [TOKENS], seed=2)
     errors = replay_errors(lm, row)
-    best = {kind: min(by_order, key=lambda order, by_order=by_order: by_order[order]) for kind, by_order in errors.items()}  # type: ignore[misc]
+    best = {kind: min(by_order, key=by_order.__getitem__) for kind, by_order in errors.items()}
     error = max(errors[kind][order] for kind, order in best.items())
     orders = "; ".join(dict.fromkeys(best.values()))
     shape = f"{lm.layout.n_layers} layers x {len(row)} tokens in {str(lm.dtype).removeprefix('torch.')}, as {orders}"

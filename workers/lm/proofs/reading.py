@@ -45,7 +45,7 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
     seen: list[Tensor | None] = []
     handles = [sites["residual"].register_forward_pre_hook(_keeping(seen), with_kwargs=True) for sites in lm.layout.sites]
     ids = torch.zeros(1, COLUMNS, dtype=torch.long, device=lm.device)
-    masks: list[list[tuple[int, str]]] = [[] for _ in lm.layout.sites]
+    described: list[list[tuple[int, str]]] = [[] for _ in lm.layout.sites]
     try:
         for start in range(0, len(positions), COLUMNS):
             part = positions[start : start + COLUMNS]
@@ -58,12 +58,12 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
                 for position, row in zip(part, mask[0, 0].tolist(), strict=False):
                     attends = "".join("01"[value == 0] for value in row)
                     if attends != "".join("01"[column <= position] for column in range(COLUMNS)):
-                        masks[layer].append((position, attends))
+                        described[layer].append((position, attends))
             seen.clear()
     finally:
         for handle in handles:
             handle.remove()
-    return masks
+    return described
 
 
 def _keeping(seen: list[Tensor | None]) -> Callable[..., None]:

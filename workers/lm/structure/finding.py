@@ -14,19 +14,19 @@ from workers.lm.structure.twin import constants_of, decoder_twin, run, token_ids
 from workers.lm.structure.values import Addend, BlockStructure, Factor, Structure, at_layer
 
 EQUAL = 1e-6
-_found: dict[tuple[type[nn.Module], str], Structure] = {}
+_structures: dict[tuple[type[nn.Module], str], Structure] = {}
 
 
 def find_structure(decoder: nn.Module) -> Structure:
     """The structure of `decoder`, which may be on the meta device; computed once for each class and config in a process."""
     key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
-    if key not in _found:
+    if key not in _structures:
         blocks = blocks_of(decoder)
         structure = structure_of_twin(twin := decoder_twin(decoder, blocks))
         if any("@" in key for key in structure.blocks) and len(blocks_of(twin)) < len(blocks):
             structure = structure_of_twin(decoder_twin(decoder, blocks, layers=len(blocks)))
-        _found[key] = structure
-    return _found[key]
+        _structures[key] = structure
+    return _structures[key]
 
 
 def structure_of_twin(twin: nn.Module) -> Structure:
@@ -50,9 +50,9 @@ def structure_of_twin(twin: nn.Module) -> Structure:
 def _by_kind(kinds: Sequence[str], made: Sequence[BlockStructure]) -> dict[str, BlockStructure]:
     """One entry for each kind, or one for each layer of a kind where the layers differ in their addends or constants."""
     by_kind: dict[str, BlockStructure] = {}
-    for layer, (kind, structure) in enumerate(zip(kinds, made, strict=True)):
+    for layer, (kind, block_structure) in enumerate(zip(kinds, made, strict=True)):
         alike = {(other.addends, other.kept) for other_kind, other in zip(kinds, made, strict=True) if other_kind == kind}
-        by_kind.setdefault(kind if len(alike) == 1 else at_layer(kind, layer), structure)
+        by_kind.setdefault(kind if len(alike) == 1 else at_layer(kind, layer), block_structure)
     return by_kind
 
 

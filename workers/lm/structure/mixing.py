@@ -31,11 +31,11 @@ def mixers(twin: nn.Module, blocks: Sequence[nn.Module], seen: Sequence[Recordin
                     hooks.append(block.get_submodule(path).register_forward_hook(_held(was.outputs[path])))
         with handles(hooks):
             now = record(blocks, lambda: run(twin, other_ids))
-        for block_found, was, is_, block_sum in zip(mixing, seen, now, sums, strict=True):
-            if k < len(block_sum.paths) and _differ(
-                was.outputs[block_sum.paths[k]][:, -1], is_.outputs[block_sum.paths[k]][:, -1]
-            ):
-                block_found.add(block_sum.paths[k])
+        for mixes, was, is_, block_sum in zip(mixing, seen, now, sums, strict=True):
+            if k < len(block_sum.paths):
+                path = block_sum.paths[k]
+                if _differ(was.outputs[path][:, -1], is_.outputs[path][:, -1]):
+                    mixes.add(path)
     return mixing
 
 

@@ -62,8 +62,8 @@ def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
 
 def input_of(args: Args, kwargs: Mapping[str, Passed]) -> Tensor:
     """The hidden state that a block receives."""
-    state: Tensor = args[0] if args else kwargs["hidden_states"]
-    return state
+    h_BTD: Tensor = args[0] if args else kwargs["hidden_states"]
+    return h_BTD
 
 
 def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recording]:

@@ -51,15 +51,15 @@ def find_sum(seen: Recording) -> Sum:
         fitting = []
         for index in (left < 1e-7).nonzero()[:, 0].tolist():
             chosen = subsets[index].tolist()
-            checked = _checked(stack, chosen, constants[index] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
-            if checked.residue < FITS and min(abs(c) for c in (checked.kept, *checked.constants)) > LEAST:
-                fitting.append((sum(paths[i].count(".") for i in chosen), chosen, checked))
+            block_sum = _checked(stack, chosen, constants[index] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
+            if block_sum.residue < FITS and min(abs(c) for c in (block_sum.kept, *block_sum.constants)) > LEAST:
+                fitting.append((sum(paths[i].count(".") for i in chosen), chosen, block_sum))
         if fitting:
             return min(fitting, key=lambda fit: fit[:2])[2]
         best = int(left.argmin())
         chosen = subsets[best].tolist()
-        checked = _checked(stack, chosen, constants[best] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
-        nearest = min(nearest, checked, key=lambda block_sum: block_sum.residue)
+        block_sum = _checked(stack, chosen, constants[best] * sizes[-1] / sizes[[0, *(i + 1 for i in chosen)]], paths)
+        nearest = min(nearest, block_sum, key=lambda block_sum: block_sum.residue)
     return nearest if nearest.residue > FITS else Sum(nearest.paths, nearest.constants, nearest.kept, 1.0)
 
 

@@ -45,16 +45,16 @@ class BlockStructure:
     def components(self) -> dict[str, tuple[str, tuple[Factor, ...]]]:
         """Maps each component except `residual` to (module, factors of its output). Of several mixers, attention is the mixer that makes
         keys."""
-        by_name: dict[str, tuple[str, tuple[Factor, ...]]] = {}
+        components: dict[str, tuple[str, tuple[Factor, ...]]] = {}
         mixers = [addend for addend in self.addends if addend.mixes]
         keyed = [mixer for mixer in mixers if self.keys and _within(self.keys, mixer)]
         for role, group in (("attn", keyed or mixers), ("mlp", [addend for addend in self.addends if not addend.mixes])):
             if group:
-                by_name[f"{role}_contribution"] = group[0].path, group[0].scale
+                components[f"{role}_contribution"] = group[0].path, group[0].scale
                 if group[0].raw is not None:
-                    by_name[f"{role}_out"] = group[0].raw, ()
-        by_name |= {name: (path, ()) for name, path in (("k_proj", self.keys), ("v_proj", self.values)) if path}
-        return by_name
+                    components[f"{role}_out"] = group[0].raw, ()
+        components |= {name: (path, ()) for name, path in (("k_proj", self.keys), ("v_proj", self.values)) if path}
+        return components
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def structure_from_dict(stored: StructureDocument) -> Structure:
     blocks = {
         kind: BlockStructure(
             tuple(
-                Addend(term["path"], term["mixes"], tuple(term["scale"]), term["raw"], tuple(term["flat"]))
-                for term in block["addends"]
+                Addend(addend["path"], addend["mixes"], tuple(addend["scale"]), addend["raw"], tuple(addend["flat"]))
+                for addend in block["addends"]
             ),
             tuple(block["kept"]),
             block["keys"],

@@ -18,16 +18,16 @@ def protocol(data: Gathered) -> Table:
         reference = cell.steering.get("reference_protocol") if cell.steering else None
         if not reference or cell.steering is None:
             continue
-        groups = {group_facts["group"]: group_facts for group_facts in cell.steering["groups"]}
+        groups = {group["group"]: group for group in cell.steering["groups"]}
         notes.append(f"{counted(reference['questions'], 'question')} on {cell.trait}")
-        for row in reference["rows"]:
-            group = groups.get(row["group"])
+        for tried in reference["rows"]:
+            group = groups.get(tried["group"])
             if group is None or is_ablation(group["method"]):
                 continue
             rows.append(
                 {
-                    "model": cell.model, "trait": cell.trait, "method": method_name(group, cell.steering), "c": row["c"],
-                    "reference": row["delta"], "reference_from": cell.texts(row), "coherence": row["coherence"],
+                    "model": cell.model, "trait": cell.trait, "method": method_name(group, cell.steering), "c": tried["c"],
+                    "reference": tried["delta"], "reference_from": cell.texts(tried), "coherence": tried["coherence"],
                 }
                 | points(cell, "held_out", group["matched"].get("coefficient"))
                 | points(cell, "equal_dose", group["matched"].get("dose"))
@@ -53,12 +53,10 @@ def published(data: Gathered, numbers: Sequence[PublishedSpec]) -> Table:
     """Published numbers with their definitions, and this study's own for the same model, trait, method and position."""
     cells = {(cell.model, cell.trait.split("@")[0]): cell for cell in data.cells}
     rows = []
-    for number in numbers:
-        cell = cells.get((number["model"], number["trait"].split("@")[0]))
-        row = {
-            key: number[key] for key in ("model", "trait", "method", "position", "value", "coefficient", "definition", "source")
-        }
-        rows.append(row | (_own(cell, number) if cell else {}))
+    for spec in numbers:
+        cell = cells.get((spec["model"], spec["trait"].split("@")[0]))
+        row = {key: spec[key] for key in ("model", "trait", "method", "position", "value", "coefficient", "definition", "source")}
+        rows.append(row | (_own(cell, spec) if cell else {}))
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
@@ -74,12 +72,11 @@ def published(data: Gathered, numbers: Sequence[PublishedSpec]) -> Table:
     return Table("published", "Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
 
 
-def _own(cell: Cell, number: PublishedSpec) -> Row:
+def _own(cell: Cell, spec: PublishedSpec) -> Row:
     if cell.steering is None:
         return {}
     group = next(
-        (g for g in cell.steering["groups"] if g["method"] == number["method"] and g["position"] in (None, number["position"])),
-        None,
+        (g for g in cell.steering["groups"] if g["method"] == spec["method"] and g["position"] in (None, spec["position"])), None
     )
     if group is None:
         return {}

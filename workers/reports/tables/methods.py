@@ -74,9 +74,7 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
     """One row per method, except for methods of the cleaning ablation."""
-    contrasts = {
-        difference["b"]: difference for difference in summary["contrasts"]["dose"] if difference["a"] == summary["leader"]
-    }
+    contrasts = {contrast["b"]: contrast for contrast in summary["contrasts"]["dose"] if contrast["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
             continue

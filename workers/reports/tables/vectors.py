@@ -11,7 +11,7 @@ def vectors(data: Gathered) -> Table:
     layers has no row."""
     rows = []
     for cell in data.cells:
-        groups = {group_facts["group"]: group_facts for group_facts in cell.steering["groups"]} if cell.steering else {}
+        groups = {group["group"]: group for group in cell.steering["groups"]} if cell.steering else {}
         for facts in cell.extraction["vectors"] if cell.extraction else []:
             group = groups.get(f"{facts['position']}/{facts['component']}/{facts['method']}")
             massive = facts.get("massive")

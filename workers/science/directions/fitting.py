@@ -215,7 +215,7 @@ class _Work:
         if why_not is not None:
             return {"resamples": 0, "reason": why_not}
         refitted = [self._refitted(method, resampled(self._examples, self._seed, k + 1)) for k in range(resamples)]
-        kept = [vector for vector in refitted if vector is not None]
+        kept = [refit_D for refit_D in refitted if refit_D is not None]
         if not kept:
             return {"resamples": 0, "left_out": resamples, "reason": NO_REFIT}
         drawn = np.stack(kept)
