@@ -191,6 +191,13 @@ def test_the_disk_that_is_checked_is_the_one_the_service_writes_to(monkeypatch: 
     assert "/var/lib/binnacle/objects" not in looked
 
 
+@pytest.mark.parametrize("inside", ["", "home"])
+def test_a_data_folder_that_is_a_file_or_lies_below_one_is_a_fault(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("")
+    [fault] = [finding for finding in stores.disk(tmp_path / "file" / inside) if finding.level == "fault"]
+    assert fault.detail == f"{tmp_path / 'file'} is not a folder; remove or rename it, or choose another --home"
+
+
 def test_before_the_first_start_the_disk_of_the_data_folder_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The default of STORAGE_URL is the folder of a container; the service would not write there."""
     monkeypatch.delenv("STORAGE_URL", raising=False)

@@ -64,7 +64,9 @@ def disk(home: Path) -> Iterator[Finding]:
             )
         else:
             yield Finding("disk", "ok", detail)
-    if nearest == home.absolute() and not os.access(nearest, os.W_OK):
+    if not nearest.is_dir():
+        yield Finding("data folder", "fault", f"{nearest} is not a folder; remove or rename it, or choose another --home")
+    elif nearest == home.absolute() and not os.access(nearest, os.W_OK):
         yield Finding("data folder", "fault", f"{nearest} cannot be written; change its owner or choose another --home")
 
 
