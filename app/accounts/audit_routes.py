@@ -22,7 +22,7 @@ Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 @router.get("", operation_id="listAudit", summary="List administrative actions", responses=documented(403, 422))
-async def list_audit(
+async def list_audit(  # one parameter for each filter of the query string
     _viewer: Admin,
     context: Shared,
     limit: Limit = 50,

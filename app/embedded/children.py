@@ -33,6 +33,7 @@ class Backoff:
     healthy: float = 60
 
     def pause(self, restarts: int) -> float:
+        """Returns the seconds to wait after `restarts` failures in a row."""
         return float(min(self.most, self.first * 2 ** min(restarts, 30)))
 
 
@@ -76,10 +77,12 @@ class Child:
 
     @property
     def pid(self) -> int | None:
+        """Returns the id of the process, also after it ended by itself; None before the start and after `forget`."""
         return self._process.pid if self._process else None
 
     @property
     def alive(self) -> bool:
+        """Returns whether the process was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:

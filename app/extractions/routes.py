@@ -84,7 +84,7 @@ async def submit_extraction(
 @router.get(
     "", operation_id="listExtractions", summary="List extractions", response_model=ExtractionPage, responses=documented(422)
 )
-async def list_extractions(
+async def list_extractions(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Limit = 50,

@@ -28,7 +28,7 @@ Sort = Literal["accuracy", "-accuracy", "cohens_d", "-cohens_d", "auroc", "-auro
 
 
 @router.get("", operation_id="listVectors", summary="Find vectors", response_model=VectorPage, responses=documented(422))
-async def list_vectors(
+async def list_vectors(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,

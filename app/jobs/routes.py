@@ -54,7 +54,7 @@ class EventPage(BaseModel):  # not a Listed: its cursor is an event's number
 
 
 @router.get("", operation_id="listJobs", summary="List jobs", response_model=JobPage, responses=documented(422))
-async def list_jobs(
+async def list_jobs(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Limit = 50,

@@ -113,7 +113,7 @@ class Wakeups:
 
     @contextlib.contextmanager
     def watch(self, job_id: str) -> Iterator[Watch]:
-        """Context with a watch that is woken at each change of the job."""
+        """Returns a context with a watch that is woken at each change of the job."""
         watch = Watch()
         self._watchers.setdefault(job_id, set()).add(watch)
         try:

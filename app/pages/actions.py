@@ -105,7 +105,7 @@ async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared
 
 
 def _fields(job: JobOut) -> dict[str, str]:
-    """Returns the texts that fill the form. The visibility of a job whose group was deleted is `group:`."""
+    """Returns the texts that fill the form. If the group of a job was deleted, its visibility is `group:`."""
     return {
         "name": job.name or "",
         "tags": ", ".join(job.tags),

@@ -80,7 +80,7 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
 
 @router.get("/jobs/{job_id}/specification.json")
 async def job_specification(job_id: JobId, viewer: Reader, context: Shared) -> Response:
-    """Downloads the whole specification, of which the job's page shows the beginning. 404 if the viewer may not see the job."""
+    """Downloads the whole specification; the job's page shows only its beginning. 404 if the viewer may not see the job."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     headers = {**HEADERS, "Content-Disposition": attachment(f"{job_id}.specification.json")}
     return Response(specification(job), media_type="application/json", headers=headers)

@@ -134,7 +134,7 @@ async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared)
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
-async def list_runs(
+async def list_runs(  # one parameter for each filter of the query string
     steering_id: SteeringId,
     viewer: Caller,
     context: Shared,
@@ -158,7 +158,7 @@ async def list_runs(
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
-async def list_responses(
+async def list_responses(  # one parameter for each filter of the query string
     steering_id: SteeringId,
     viewer: Caller,
     context: Shared,
