@@ -1,7 +1,7 @@
 """Pauses Python's cyclic garbage collector while modules are imported.
 
-Imported objects stay for good, but the collector would scan them again and again, which takes a fifth of the start time of processes that
-import torch or serve the API.
+Imported objects stay for good, but the collector would scan them repeatedly. This takes a fifth of the start time of processes that import
+torch or serve the API.
 """
 
 import gc

@@ -1,8 +1,8 @@
 """Keeps a child process running: started in its own session, killed with its parent, restarted after growing pauses, stopped with its process
 group.
 
-Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and running code between
-fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its only loop.
+Single-threaded on purpose. The kernel sends the parent-death signal when the *thread* that started the child ends. Code between fork and
+exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its only loop.
 """
 
 import ctypes

@@ -84,7 +84,7 @@ class Watch:
 
 
 class Wakeups:
-    """All requests of this process that wait for jobs."""
+    """The requests of this process that wait for jobs."""
 
     def __init__(self, database_url: str, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -88,7 +88,7 @@ async def job_specification(job_id: JobId, viewer: Reader, context: Shared) -> R
 
 @router.get("/jobs/{job_id}/files/{name}")
 async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, context: Shared) -> Response:
-    """Downloads a file of the result."""
+    """Downloads a file of the job's result. 404 if the viewer may not see the job."""
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 

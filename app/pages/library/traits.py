@@ -89,5 +89,5 @@ def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
 
 @router.get("/traits/{reference}/dataset.json")
 async def trait_file(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
-    """Downloads the dataset."""
+    """Downloads the dataset of a trait. 404 if the viewer may not see the trait."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))
