@@ -160,9 +160,8 @@ class Child:
         """Kills the whole process group with SIGKILL, like a crash or the out-of-memory killer; the next `tick` restarts the child."""
         self._kill_group()
         if self._process:
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # a process stuck in the kernel dies when it returns from there; do not wait for that
+            # a process stuck in the kernel dies when it returns from there; do not wait for that
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
     def forget(self) -> None:

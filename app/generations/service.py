@@ -102,7 +102,7 @@ def _needs_calibration(request: GenerationRequest) -> bool:
 def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bool = False) -> Answer:
     """Submits the request and, if its doses need one, the calibration that they are measured with; returns the job as the API shows it.
 
-    A request with raw coefficients waits for no calibration: an existing calibration of the model, if any, tells their doses.
+    A request with raw coefficients needs no calibration unless it names one: an existing calibration of the model, if any, tells their doses.
     Returns an earlier job when the idempotency key was used before, and with `reuse` possibly a finished job of the same calculation.
     """
     earlier = promised(session, asker)

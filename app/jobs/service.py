@@ -115,9 +115,8 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
-    session.execute(
-        text("SET LOCAL lock_timeout = 0")
-    )  # waiting on any other lock does not mean that a request with the same key is running
+    # waiting on any other lock does not mean that a request with the same key is running
+    session.execute(text("SET LOCAL lock_timeout = 0"))
     return promised(session, owner, wanted) if inserted is None else None
 
 

@@ -29,7 +29,7 @@ NAMED = 20
 
 
 async def addresses_of(request: JudgeRequest) -> list[str]:
-    """Returns the addresses that the endpoint's host has now; empty when the look-up fails here: the workers look again before each request."""
+    """Returns the addresses of the endpoint's host now; empty without a URL or if the look-up fails: workers look again before each request."""
     if request.url is None:
         return []
     try:
