@@ -252,4 +252,5 @@ class AsyncDatabase:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        """Closes the pool of connections."""
         await self.engine.dispose()

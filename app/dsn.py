@@ -14,8 +14,8 @@ ESCAPES = {"@": "%40", "/": "%2F", ":": "%3A", "%": "%25", "?": "%3F", "#": "%23
 def database_url(text: str) -> str:
     """Returns the address with the driver's name.
 
-    Raises ValueError for another kind of database, for a password that needs percent-encoding, for a port that is not a number, and for several
-    hosts with ports in the form that only libpq reads.
+    Raises ValueError for another kind of database, a password that needs percent-encoding, a port that is not a number, and several hosts
+    with ports in the form that only libpq reads.
     """
     scheme, separator, rest = text.strip().partition("://")
     if not separator or scheme not in SCHEMES:

@@ -1,5 +1,5 @@
-"""Explains a database failure: the database does not answer, or a limit on connections is reached, and which limit, or it is out of
-disk space, of memory, or at a limit that was set."""
+"""Explains a database failure: the database does not answer, has reached a limit on connections (and which), is out of disk space or
+memory, or has reached another limit of its settings."""
 
 import re
 from dataclasses import dataclass

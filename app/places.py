@@ -39,7 +39,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, owner: str, size: int = 0) -> AsyncIterator[None]:
-        """Context that holds a place. Raises Problem 429 `too_many_at_once`."""
+        """Returns a context that holds a place of the owner. Raises Problem 429 `too_many_at_once`."""
         await self._enter(owner, size)
         try:
             yield

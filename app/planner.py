@@ -45,7 +45,7 @@ class _Stop:
 
     @contextmanager
     def using(self, connection: Connection) -> Iterator[None]:
-        """Context in which the connection's statements can be cancelled; statements of its later users never are."""
+        """Returns a context in which the connection's statements can be cancelled; statements of its later users never are."""
         self._connection = connection
         try:
             yield

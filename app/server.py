@@ -1,7 +1,7 @@
 """Runs the API under uvicorn: `python -m app.server --host 127.0.0.1 --port 8000`, or `--socket PATH` for a unix socket, or `--fd N` for
 a socket that is listening already.
 
-On the first signal to stop, waiting requests answer with what there is and streams tell their clients to reconnect; without this
+On the first signal to stop, waiting requests answer with the current state and streams tell their clients to reconnect; without this
 uvicorn would wait for every one of them.
 """
 

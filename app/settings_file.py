@@ -27,7 +27,7 @@ FILE = "binnacle.toml"
 PATHS = ("BINNACLE_CONFIG", "BINNACLE_HUB_CACHE", "BINNACLE_HUB_TOKEN_FILE")
 """Variables that hold a path of this machine. Child processes work in another folder, so a relative path is made absolute."""
 OTHERS = ("BINNACLE_CONFIG", "BINNACLE_URL", "BINNACLE_KEY", "BINNACLE_WORKER_CLASS", "BINNACLE_WORKER_ID", "BINNACLE_UP")
-"""Variables that are read, but are no setting of the file."""
+"""Variables that are read, but are not settings of the file."""
 ALIKE = 0.9
 """How much a variable must resemble one of ours (difflib's ratio) to be taken for a misspelling of it."""
 

@@ -14,7 +14,7 @@ _ANSWERS = "answers"
 
 @contextmanager
 def asked_once(session: Session) -> Iterator[None]:
-    """Context in which functions marked `settled` query the database once per distinct set of arguments.
+    """Returns a context in which functions marked `settled` query the database once per distinct set of arguments.
 
     Nested contexts share the answers of the outer one.
     """
@@ -29,7 +29,7 @@ def asked_once(session: Session) -> Iterator[None]:
 
 
 def settled(ask: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
-    """Decorator: caches the answers of `ask(session, ...)` within `asked_once`. `ask` must only read; its arguments must be hashable."""
+    """Returns `ask` with a cache of its answers within `asked_once`; a decorator. `ask` must only read; its arguments must be hashable."""
 
     @wraps(ask)
     def answered(session: Session, /, *args: P.args, **named: P.kwargs) -> T:

@@ -22,7 +22,7 @@ Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 @router.get("", operation_id="listAudit", summary="List administrative actions", responses=documented(403, 422))
-async def list_audit(
+async def list_audit(  # one parameter for each filter of the query string
     _viewer: Admin,
     context: Shared,
     limit: Limit = 50,
@@ -41,8 +41,8 @@ async def list_audit(
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> AuditPage:
-    """Newest first: changes of keys, users, groups, models, judges, quotas and visibility, actions on other users' jobs, deletions, and
-    requests refused without an administrator's key. Administrators only."""
+    """Returns the actions, newest first: changes of keys, users, groups, models, judges, quotas and visibility, actions on other users' jobs,
+    deletions, and requests refused without an administrator's key. Administrators only."""
     by_key = either("key_id", key_id, "key", key)
     filters = AuditFilters(actor=actor, key=by_key, action=action, object=object, outcome=outcome, since=since, until=until)
 

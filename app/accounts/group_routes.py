@@ -19,7 +19,7 @@ UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
 
 @router.get("", operation_id="listGroups", summary="List groups", responses=documented(403))
 async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
-    """By name, with their members. Administrators only."""
+    """Returns the groups, by name, with their members. Administrators only."""
     return await context.database.run(groups.listing)
 
 
@@ -27,13 +27,13 @@ async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
     "", operation_id="createGroup", summary="Create a group", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_group(body: GroupRequest, viewer: Admin, context: Shared) -> GroupOut:
-    """The group has no members yet. Administrators only."""
+    """Creates a group without members. Administrators only."""
     return await context.database.run(groups.create, body.name, viewer)
 
 
 @router.get("/{name}", operation_id="getGroup", summary="Get a group", responses=documented(403, 404, 422))
 async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOut:
-    """Its members. Administrators only."""
+    """Returns the group with its members. Administrators only."""
     return await context.database.run(groups.find, name)
 
 
@@ -46,7 +46,7 @@ async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOu
     responses=documented(403, 404, 422),
 )
 async def delete_group(name: GroupName, viewer: Admin, context: Shared) -> None:
-    """Objects shared with it become private, and stay private if a new group takes the name. Administrators only."""
+    """Deletes the group. Objects shared with it become private, and stay private if a new group takes the name. Administrators only."""
     await context.database.run(groups.delete, name, viewer)
 
 
@@ -54,7 +54,7 @@ async def delete_group(name: GroupName, viewer: Admin, context: Shared) -> None:
     "/{name}/members/{user}", operation_id="addMember", summary="Add a user to a group", responses=documented(403, 404, 422)
 )
 async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> GroupOut:
-    """The user sees what is shared with the group within five seconds. Administrators only."""
+    """Adds the user to the group. Within five seconds the user sees the objects that are shared with the group. Administrators only."""
     return await context.database.run(groups.add_member, name, user, viewer)
 
 
@@ -67,5 +67,6 @@ async def add_member(name: GroupName, user: UserName, viewer: Admin, context: Sh
     responses=documented(403, 404, 422),
 )
 async def remove_member(name: GroupName, user: UserName, viewer: Admin, context: Shared) -> None:
-    """The user no longer sees what others share with the group; what the user shared stays shared. Administrators only."""
+    """Removes the user from the group, who then no longer sees objects that others share with it; objects that the user shared stay shared.
+    Administrators only."""
     await context.database.run(groups.remove_member, name, user, viewer)

@@ -40,7 +40,7 @@ async def list_keys(
     owner: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
     live: Annotated[bool, Query(description="only keys that are neither revoked nor expired")] = False,
 ) -> KeyPage:
-    """Newest first, including revoked and expired keys. Administrators only."""
+    """Returns the keys, newest first, including revoked and expired keys. Administrators only."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[KeyOut]:
         return keys.listing(session, owner=owner, live=live, limit=count, before=before)
@@ -61,14 +61,14 @@ async def create_key(
     context: Shared,
     response: Response,
 ) -> NewKeyOut:
-    """Only this answer contains the key. Administrators only."""
+    """Makes a key, which only this answer contains. Administrators only."""
     response.headers["Cache-Control"] = "no-store"
     return await context.database.run(keys.create, body, viewer, context.settings.key_pepper.get_secret_value())
 
 
 @router.get("/{key_id}", operation_id="getKey", summary="Get a key", responses=documented(403, 404, 422))
 async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
-    """The answer never contains the text of the key. Administrators only."""
+    """Returns a key without its text, which is not stored. Administrators only."""
     return await context.database.run(keys.find, key_id)
 
 
@@ -89,5 +89,5 @@ async def rotate_key(
 
 @router.post("/{key_id}/revoke", operation_id="revokeKey", summary="Revoke a key", responses=documented(403, 404, 409, 422))
 async def revoke_key(key_id: KeyId, viewer: Admin, context: Shared) -> KeyOut:
-    """The key stops working within five seconds, also for requests in progress. Administrators only; a key cannot revoke itself."""
+    """Revokes the key: it stops working within five seconds, also for requests in progress. Administrators only; a key cannot revoke itself."""
     return await context.database.run(keys.revoke, key_id, viewer)

@@ -21,10 +21,10 @@ READ: frozenset[Scope] = frozenset({"read"})
 
 
 def create(session: Session, request: KeyRequest, viewer: Viewer, pepper: str) -> NewKeyOut:
-    """Creates a key for the holder, and the user if there is none with this name.
+    """Creates a key for the holder, and the user if no user has this name.
 
-    Raises Problem 422 for scopes beyond the role, 409 for a disabled holder, and 409 on a server without a pepper, which would
-    not know the keys once it has one.
+    Raises Problem 422 for scopes beyond the role, 409 for a disabled holder, and 409 on a server without a pepper: once it has a
+    pepper, it would refuse these keys.
     """
     check_text(request.model_dump())
     _require_pepper(pepper)

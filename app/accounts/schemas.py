@@ -127,7 +127,7 @@ class GroupOut(BaseModel):
 
 
 class GroupList(BaseModel):
-    """Every group, by name."""
+    """All groups, by name."""
 
     items: list[GroupOut]
 

@@ -20,7 +20,7 @@ UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
 
 @own_router.get("", operation_id="getMe", summary="The user of your key", responses=documented())
 async def get_me(viewer: Caller) -> MeOut:
-    """The user, role and scopes of your key, and your groups."""
+    """Returns the user, role and scopes of your key, and your groups."""
     return users.me(viewer)
 
 
@@ -31,7 +31,7 @@ async def list_users(
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> UserPage:
-    """By name, including disabled users. Administrators only."""
+    """Returns the users, by name, including disabled users. Administrators only."""
     listed = await context.database.run(users.listing, limit=limit + 1, after=cursor)
     return UserPage(items=listed[:limit], next_cursor=listed[limit - 1].name if len(listed) > limit else None)
 
@@ -40,13 +40,13 @@ async def list_users(
     "", operation_id="createUser", summary="Create a user", status_code=201, responses=documented(400, 403, 409, 413, 415, 422)
 )
 async def create_user(body: UserRequest, viewer: Admin, context: Shared) -> UserOut:
-    """A user can have keys and be in groups. Making a key also makes its user. Administrators only."""
+    """Creates a user, who can have keys and be in groups. Making a key also makes its user. Administrators only."""
     return await context.database.run(users.create, body.name, viewer)
 
 
 @router.get("/{name}", operation_id="getUser", summary="Get a user", responses=documented(403, 404, 422))
 async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
-    """Its groups and number of live keys. Administrators only."""
+    """Returns the user, with groups and the number of live keys. Administrators only."""
     return await context.database.run(users.find, name)
 
 
@@ -57,5 +57,6 @@ async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def edit_user(name: UserName, body: UserEdit, viewer: Admin, context: Shared) -> UserOut:
-    """A disabled user's keys stop working within five seconds; jobs and results stay. Administrators only; you cannot disable yourself."""
+    """Disables or enables a user. The keys of a disabled user stop working within five seconds; jobs and results stay. Administrators only; you
+    cannot disable yourself."""
     return await context.database.run(users.edit, name, body, viewer)

@@ -40,7 +40,7 @@ def add(session: Session, row: JsonObject, same: str | None) -> None:
 
 
 def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None) -> Sequence[AuditEntry]:
-    """A page of entries, newest first by the time of their first act; `before` is the place of the previous page's last entry."""
+    """Returns a page of entries, newest first by the time of their first act; `before` is the place of the previous page's last entry."""
     statement = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
     for column, value in (
         (AuditEntry.actor, filters.actor),

@@ -57,5 +57,5 @@ def record(
 
 
 def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None = None) -> Sequence[AuditEntry]:
-    """A page of entries, newest first."""
+    """Returns a page of entries, newest first."""
     return repository.listing(session, filters, limit=limit, before=before)

@@ -80,7 +80,7 @@ async def _shared(running: dict[K, asyncio.Task[Viewer | None]], name: K, ask: C
     if name not in running:
 
         async def once() -> Viewer | None:
-            asker.set(None)  # the query is no one request's: it takes no place among a user's
+            asker.set(None)  # the query serves many requests, so it takes no place among those of one user
             try:
                 return await ask()
             finally:

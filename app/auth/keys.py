@@ -1,8 +1,8 @@
 """Creates and verifies API keys. Independent of HTTP.
 
-A key is `bnk_<id>_<secret><crc>`: 8 characters that identify its row, 32 random ones (190 bits) that only the holder knows, and 6 for the
-CRC-32 of everything before, so that a mistyped key is refused without a query. The secret is random and long, so an HMAC with the server's
-pepper is enough; a slow password hash would only slow down every request.
+A key is `bnk_<id>_<secret><crc>`: 8 characters that identify its row, 32 random characters (190 bits) that only the holder knows, and 6
+for the CRC-32 of everything before. The CRC-32 lets a mistyped key be refused without a query. The secret is random and long, so an HMAC
+with the server's pepper is enough; a slow password hash would only slow down every request.
 """
 
 import hmac

@@ -47,7 +47,7 @@ def groups_of(session: Session, users: Iterable[str]) -> dict[str, list[str]]:
 def keys(
     session: Session, *, owner: str | None, only_live: bool, limit: int | None, before: tuple[datetime, str] | None
 ) -> Sequence[ApiKey]:
-    """A page of keys, newest first; `before` is the `(created_at, id)` of the previous page's last key."""
+    """Returns a page of keys, newest first; `before` is the `(created_at, id)` of the previous page's last key."""
     statement = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit)
     if owner is not None:
         statement = statement.where(ApiKey.owner == owner)
@@ -83,7 +83,7 @@ def user(session: Session, name: str, *, lock: bool = False) -> User | None:
 
 
 def users(session: Session, *, limit: int, after: str | None) -> Sequence[User]:
-    """A page of users by name; `after` is the previous page's last name."""
+    """Returns a page of users by name; `after` is the previous page's last name."""
     statement = select(User).order_by(User.name).limit(limit)
     return session.scalars(statement if after is None else statement.where(User.name > after)).all()
 
@@ -104,7 +104,7 @@ def add_group(session: Session, name: str, by: str) -> bool:
 
 
 def group(session: Session, name: str, *, keep: bool = False) -> Group | None:
-    """Returns the group with this name. With `keep`, nobody can delete it before this transaction ends."""
+    """Returns the group with this name. With `keep`, it cannot be deleted before this transaction ends."""
     return session.get(Group, name, with_for_update={"read": True, "key_share": True} if keep else None)
 
 

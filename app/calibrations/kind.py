@@ -19,7 +19,7 @@ def _usable(viewer: Viewer) -> ColumnElement[bool]:
 
 
 class Calibrate(Kind[CalibrationOutcome]):
-    """Its row is what calibrations are found by."""
+    """The kind `calibrate`; its row makes the calibration searchable."""
 
     name = "calibrate"
     handler_version = 5

@@ -14,12 +14,12 @@ NEUTRAL_PROMPTS = 50
 
 
 def prompt_count(request: CalibrationRequest) -> int:
-    """How many prompts the job will run."""
+    """Returns the number of prompts that the job will run."""
     return NEUTRAL_PROMPTS if request.prompts is None else len(request.prompts)
 
 
 def arithmetic(request: CalibrationRequest) -> str:
-    """The size of the job in words: `50 prompts x 128 new tokens = 6,400 generated tokens`."""
+    """Returns the size of the job in words: `50 prompts x 128 new tokens = 6,400 generated tokens`."""
     prompts, tokens = prompt_count(request), request.max_new_tokens
     return f"{counted(prompts, 'prompt')} x {counted(tokens, 'new token')} = {counted(prompts * tokens, 'generated token')}"
 

@@ -23,21 +23,21 @@ Found = Row[Calibration, Model]
 
 
 def _visible(viewer: Viewer) -> Select[Calibration, Model]:
-    """The query of all calibrations that the viewer may see, each with its model."""
+    """Returns the query of all calibrations that the viewer may see, each with its model."""
     statement = select(Calibration, Model).join(Model, Model.name == Calibration.model)
     return statement.where(made_by_visible(Calibration.job_id, viewer))
 
 
 @settled
 def find(session: Session, identifier: str, viewer: Viewer) -> Found | None:
-    """The calibration with this id, or made by the job with this id, if the viewer may see it."""
+    """Returns the calibration with this id, or made by the job with this id, if the viewer may see it."""
     return session.execute(
         _visible(viewer).where(or_(Calibration.id == identifier, Calibration.job_id == identifier))
     ).one_or_none()
 
 
 def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> Sequence[Found]:
-    """The calibrations with these ids, or made by the jobs with these ids, that the viewer may see; each once, in any order."""
+    """Returns the calibrations with these ids, or made by the jobs with these ids, that the viewer may see; each once, in any order."""
     meant = or_(Calibration.id.in_(identifiers), Calibration.job_id.in_(identifiers))
     return session.execute(_visible(viewer).where(meant)).all()
 
@@ -45,7 +45,7 @@ def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> Seque
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[Found]:
-    """A page of calibrations that the viewer may see, newest first; `model` and `labels` filter it (None: all).
+    """Returns a page of calibrations that the viewer may see, newest first; `model` and `labels` filter it (None: all).
 
     `before` is the `(created_at, id)` of the last entry of the previous page.
     """
@@ -59,7 +59,7 @@ def listing(
 
 
 def present() -> ColumnElement[bool]:
-    """The condition that a calibration was made by the current default rule and schema; the query must join `Job`.
+    """Returns the condition that a calibration was made by the current default rule and schema; the query must join `Job`.
 
     Other calibrations are used only by requests that name them.
     """
@@ -68,15 +68,17 @@ def present() -> ColumnElement[bool]:
 
 
 def _as_made() -> ColumnElement[bool]:
-    """The condition that a calibration read as much as one that the service makes by itself: the shipped prompts, and answers of that length."""
+    """Returns the condition that a calibration reads at least as much as a calibration that the service makes by itself: the shipped prompts,
+    and answers of that length.
+    """
     return and_(Job.spec["prompts"].astext.is_(None), Job.spec["max_new_tokens"].as_integer() >= MAX_NEW_TOKENS)
 
 
 @settled
 def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, reading_hash: str) -> Calibration | None:
-    """The newest calibration over all layers that the viewer may see, of these weights, read in this way (`reading_hash`), and `present`.
+    """Returns the newest `present` calibration over all layers of these weights, read in this way (`reading_hash`), that the viewer may see.
 
-    One of another user counts only if it is `_as_made`, so that a quick trial does not decide the doses of everybody.
+    A calibration of another user counts only if it is `_as_made`, so that a quick trial does not decide the doses of all users.
     """
     statement = select(Calibration).where(
         Calibration.model == model, Calibration.weight_hash == weight_hash, Calibration.reading_hash == reading_hash
@@ -92,7 +94,7 @@ def newest(session: Session, viewer: Viewer, model: str, weight_hash: str, readi
 
 @settled
 def tokens_and_seconds(session: Session, model: str) -> list[tuple[float, float]]:
-    """(Tokens to generate, device seconds) of the model's last ten successful calibrations, to estimate the time of the next."""
+    """Returns (tokens to generate, device seconds) of the model's last ten successful calibrations, to estimate the time of the next."""
     tokens = Job.spec["max_new_tokens"].as_integer() * Job.result["calibration", "n_prompts"].as_integer()
     last = (
         select(tokens, Job.device_seconds)

@@ -84,7 +84,7 @@ async def list_calibrations(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> CalibrationPage:
-    """Newest first; only those you can see."""
+    """Returns the calibrations that you can see, newest first."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:
@@ -97,7 +97,7 @@ async def list_calibrations(
 
 @router.get("/{calibration_id}", operation_id="getCalibration", summary="Get a calibration", responses=documented(404, 409, 422))
 async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context: Shared) -> CalibrationOut:
-    """`stale` says that the model's weights have changed since."""
+    """Returns the calibration's verdict and where its file is. `stale`: the model's weights have changed since."""
     return await context.database.run(service.find, calibration_id, viewer)
 
 
@@ -115,7 +115,7 @@ async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context
     },
 )
 async def get_calibration_file(calibration_id: CalibrationId, request: Request, viewer: Caller, context: Shared) -> Response:
-    """The ETag is the file's SHA-256; one Range at a time."""
+    """Returns calibration.json. The ETag is the file's SHA-256; one Range at a time."""
     return await serve_file(
         request, context, viewer, lambda session, who: service.file(session, calibration_id, who), prefix=f"{calibration_id}."
     )

@@ -115,9 +115,9 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
 def after_for_model(
     session: Session, like: JobRequest, requested: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
 ) -> tuple[list[Edge], int]:
-    """Dry run of `for_model`. Returns the edges `after` with the edge to the calibration, if one is needed, and how many jobs it would make.
+    """Returns the edges `after` with the edge to the calibration, if one is needed, and the number of jobs that `for_model` would make.
 
-    Raises the same Problems.
+    A dry run of `for_model`; raises the same Problems.
     """
     existing = _existing(session, requested, model, viewer)
     if existing is None:
@@ -128,7 +128,7 @@ def after_for_model(
 
 
 def finished_of(session: Session, model: Model, viewer: Viewer) -> str | None:
-    """The job of the newest finished calibration of the model's weights that the viewer may read, if there is one."""
+    """Returns the job of the newest finished calibration of the model's weights that the viewer may read, if there is one."""
     newest = _newest(session, model, viewer)
     return None if newest is None else newest.job_id
 
@@ -138,7 +138,7 @@ def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
 
 
 def _existing(session: Session, requested: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
-    """The job of an existing calibration and whether to wait for it; None if a calibration must be submitted."""
+    """Returns the job of an existing calibration and whether to wait for it; None if a calibration must be submitted."""
     if requested is not None:
         return _requested(session, requested, model, _weights(model), viewer)
     newest = _newest(session, model, viewer)
@@ -155,7 +155,7 @@ def _weights(model: Model) -> str | None:
 
 
 def _requested(session: Session, requested: str, model: Model, weights: str | None, viewer: Viewer) -> tuple[str, bool]:
-    """The job of the calibration with this id or job id, and whether to wait for it: not for a finished calibration."""
+    """Returns the job of the calibration with this id or job id, and whether to wait for it: not for a finished calibration."""
     pair = None if planned_job(session, requested) else repository.find(session, requested, viewer)
     if pair is not None:
         row, _ = pair
@@ -196,7 +196,7 @@ def named(session: Session, identifiers: Sequence[str], viewer: Viewer) -> dict[
 def listing(
     session: Session, viewer: Viewer, *, model: str | None, labels: Labels, limit: int, before: tuple[datetime, str] | None
 ) -> Sequence[CalibrationOut]:
-    """A page of calibrations, newest first."""
+    """Returns a page of calibrations, newest first."""
     rows = repository.listing(session, viewer, model=model, labels=labels, limit=limit, before=before)
     labels_by_job = labels_of(session, [row.job_id for row, _ in rows])
     return [view(row, model_row, labels_by_job[row.job_id]) for row, model_row in rows]

@@ -109,8 +109,8 @@ def show(client: Client, job: str, binnacle: str, *, ours: bool) -> None:
 def begun(client: Client, asked: JsonField) -> str:
     """Submits the study and returns its job.
 
-    Finished jobs of the same calculation are used, so that a second demo is a matter of seconds; the study of one that was interrupted
-    continues.
+    Reuses finished jobs of the same calculation, so that a second demo takes only seconds. If an earlier demo was interrupted and its study
+    has not ended, returns the job of that study.
     """
     earlier = (job for job in unfinished(client, "report", "demo") if asked.items() <= job["spec"]["study"].items())
     if job := next(earlier, None):
@@ -165,7 +165,7 @@ def ready(model: Model) -> None:
 
 
 def answers(url: str, home: Path) -> bool:
-    """Whether a service answers at this address. The file that names it can be left over from a machine that went down."""
+    """Returns whether a service answers at this address, which can come from a file left over from a machine that went down."""
     try:
         with Client(url, local_key(home), first_answer=2) as client:
             client.status()
@@ -193,7 +193,7 @@ def running_service(home: Path) -> AbstractContextManager[Client]:
 
 @contextmanager
 def started_service(home: Path) -> Iterator[Client]:
-    """A client of a service that is started in `home` now and stopped afterwards."""
+    """Returns a context with a client of a service that is started in `home` now and stopped afterwards."""
     from app.embedded.children import Child, ChildSpec
     from app.embedded.devices import cuda_devices
     from app.embedded.home import Home
@@ -225,7 +225,7 @@ def started_service(home: Path) -> Iterator[Client]:
 
 
 def shipped_folder(name: str) -> Path:
-    """Where a shipped model lies. Raises BinnacleError when none has that name."""
+    """Returns the folder of a shipped model. Raises BinnacleError for an unknown name."""
     from shipped import MODELS
 
     if not (MODELS / name / "config.json").is_file():

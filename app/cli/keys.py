@@ -120,7 +120,7 @@ def _show(made: "NewKeyOut", *, as_json: bool) -> None:
 
 
 def _cell(field: str, value: JsonValue) -> str:
-    """The text of a value in the table; times are shown to the second."""
+    """Returns the text of a value in the table; times are shown to the second."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

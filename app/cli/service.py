@@ -9,7 +9,7 @@ from binnacle import BinnacleError
 from binnacle.cli.output import out, print_json, print_warnings
 
 
-def up(
+def up(  # one parameter for each option of the command
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
     home: Annotated[Path | None, typer.Option(help="Data folder; BINNACLE_HOME or ~/.binnacle when left out.")] = None,

@@ -32,7 +32,7 @@ class Holders:
 
 
 def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], owner: str) -> dict[str, Holders]:
-    """What prevents the deletion of each of these jobs; `vectors` maps the ids of the vectors that they made to their jobs."""
+    """Returns what prevents the deletion of each of these jobs; `vectors` maps the ids of the vectors that they made to their jobs."""
     by_job: dict[str, Holders] = {}
     for use in uses(session, {*jobs, *vectors}):
         held = by_job.setdefault(vectors.get(use.thing, use.thing), Holders())
@@ -45,7 +45,7 @@ def holders(session: Session, jobs: Sequence[str], vectors: Mapping[str, str], o
 
 
 def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> Problem:
-    """The 409 that names what uses the object and what to do first."""
+    """Returns the 409 that names what uses the object and what to do first."""
     names = _visible(session, held.unfinished, viewer)
     used_by = list(dict.fromkeys([*names, *held.kept, *held.studies]))  # a kept job can be unfinished
     facts: JsonObject = {"used_by": used_by, "hidden": len(held.unfinished) - len(names)}
@@ -53,7 +53,7 @@ def in_use(session: Session, identifier: str, held: Holders, viewer: Viewer) -> 
 
 
 def sentence(session: Session, held: Holders, viewer: Viewer) -> str:
-    """What uses it, by name where the caller may see it, and what to do first."""
+    """Returns the sentences that name the jobs and studies that prevent a deletion, where the caller may see them, and say what to do first."""
     said = []
     if held.unfinished:
         names = _visible(session, held.unfinished, viewer)
@@ -68,7 +68,7 @@ def sentence(session: Session, held: Holders, viewer: Viewer) -> str:
 
 
 def _visible(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, str]:
-    """Of these jobs, those that the caller may see: a text with kind and name, by id."""
+    """Returns those of these jobs that the caller may see: a text with kind, name and state, by id."""
     rows = session.scalars(job_repository.visible(viewer).where(Job.id.in_(ids)).order_by(Job.id))
     return {job.id: f"{job.id} ({job.kind}{'' if job.name is None else f', {job.name!r}'}, {job.state})" for job in rows}
 

@@ -29,9 +29,9 @@ WhatId = Annotated[
     "/jobs/{job_id}", operation_id="deleteJob", summary="Delete a finished job", responses=documented(403, 404, 409, 422)
 )
 async def delete_job(job_id: WhatId, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """Also deletes its results: calibration, vectors, steering, report, files, history. Deleting a study deletes its jobs that are not
-    used elsewhere. Refused while unfinished jobs, kept jobs or studies use it. For its owner and administrators; a deletion cannot be
-    undone."""
+    """Deletes a finished job and its results: calibration, vectors, steering, report, files, history. Deleting a study deletes its jobs that
+    are not used elsewhere. Refused while unfinished jobs, kept jobs or studies use the job. For its owner and administrators; a deletion
+    cannot be undone."""
     return await context.database.run(service.delete_job, job_id, viewer, dry_run=dry_run)
 
 
@@ -42,7 +42,8 @@ async def delete_job(job_id: WhatId, viewer: Member, context: Shared, dry_run: D
     responses=documented(403, 404, 409, 422),
 )
 async def delete_vector(vector_id: VectorId, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """An extracted vector is deleted with the job that made it. Refused while unfinished jobs use it. For its owner and administrators."""
+    """Deletes an imported vector. An extracted vector is deleted with the job that made it. Refused while unfinished jobs use it. For its
+    owner and administrators."""
     return await context.database.run(service.delete_vector, vector_id, viewer, dry_run=dry_run)
 
 
@@ -50,6 +51,6 @@ async def delete_vector(vector_id: VectorId, viewer: Member, context: Shared, dr
     "/traits/{reference}", operation_id="deleteTrait", summary="Delete a trait", responses=documented(403, 404, 409, 422)
 )
 async def delete_trait(reference: Reference, viewer: Member, context: Shared, dry_run: DryRun = False) -> DeletionOut:
-    """Deletes one version: by id, by name@version, or by name if only one version exists. Refused while unfinished jobs use it. For its owner
-    and administrators; results that were made with it stay."""
+    """Deletes one version of a trait: by id, by name@version, or by name if only one version exists. Refused while unfinished jobs use it. For
+    its owner and administrators; results that were made with it stay."""
     return await context.database.run(service.delete_trait, reference, viewer, dry_run=dry_run)

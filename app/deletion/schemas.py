@@ -18,7 +18,7 @@ class StaysOut(GoneOut):
 
 
 class DeletionOut(BaseModel):
-    """What was deleted, or in a dry run what would be deleted."""
+    """The deleted objects and files, or in a dry run those that would be deleted."""
 
     dry_run: bool
     deleted: list[GoneOut]

@@ -129,8 +129,8 @@ def delete_vector(session: Session, vector_id: str, viewer: Viewer, *, dry_run: 
 def delete_trait(session: Session, reference: str, viewer: Viewer, *, dry_run: bool = False) -> DeletionOut:
     """Deletes one version of a trait, named by its id, `name@version` or name; `dry_run` as in `delete_job`.
 
-    Raises Problem 404 for an unknown trait, 403 for a trait of another user, 409 for a trait that is shipped or in use, and for a name if
-    its owner has several versions.
+    Raises Problem 404 for an unknown trait, 403 for a trait of another user, 409 for a trait that is shipped or in use, or for a
+    name with several versions of its owner.
     """
     row = traits.one(session, reference, viewer)
     require_management(viewer, row.owner, row.id)

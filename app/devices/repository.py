@@ -15,7 +15,7 @@ SILENT = cast(func.extract("epoch", func.now() - Worker.seen_at), Float)
 
 
 def in_force() -> ColumnElement[bool]:
-    """The condition that a hold is in force: it has no end, or its end lies in the future."""
+    """Returns the condition that a hold is in force: it has no end, or its end lies in the future."""
     return or_(DeviceHold.until.is_(None), DeviceHold.until > func.now())
 
 
@@ -48,5 +48,5 @@ def hold(session: Session, worker_id: str, *, mode: str, reason: str | None, hel
 
 
 def release(session: Session, worker_id: str) -> None:
-    """Takes a hold away, if there is one."""
+    """Removes the hold of a node, if it has one."""
     session.execute(delete(DeviceHold).where(DeviceHold.worker_id == worker_id))

@@ -31,7 +31,7 @@ class Tally:
 
     @property
     def own(self) -> int:
-        """This process's connections."""
+        """Returns the number of this process's connections."""
         return self._counts[self._place]
 
     @own.setter
@@ -40,12 +40,14 @@ class Tally:
 
     @property
     def accepts(self) -> bool:
-        """Whether this process accepts connections, or did until it was killed."""
+        """Returns whether this process accepts connections, or did until it was killed."""
         return self.own != ABSENT
 
     @property
     def is_ahead(self) -> bool:
-        """Whether another process has fewer. One that was killed keeps its count until it has restarted; this costs `PATIENCE` at most."""
+        """Returns whether another process has fewer connections. A killed process keeps its count until it has restarted; this costs at most
+        `PATIENCE`.
+        """
         return self.own > min(self._counts)
 
 

@@ -41,7 +41,7 @@ REFERENCES = text(
     "SELECT conrelid::regclass::text, quote_ident(attname) FROM pg_constraint "
     "JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1] WHERE contype = 'f' AND confrelid = to_regclass('blobs')"
 )
-"""Tables and columns, quoted, whose values are the digests of objects: the foreign keys to `blobs`."""
+"""Tables and columns, quoted, with digests of objects as values: the foreign keys to `blobs`."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Keeps a child process running: started in its own session, killed with its parent, restarted after growing pauses, stopped with its process
 group.
 
-Single-threaded on purpose: the kernel sends the parent-death signal when the *thread* that started the child ends, and running code between
-fork and exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its only loop.
+Single-threaded on purpose. The kernel sends the parent-death signal when the *thread* that started the child ends. Code between fork and
+exec is safe only while no other thread holds a lock. A supervisor calls `tick` from its only loop.
 """
 
 import ctypes
@@ -33,6 +33,7 @@ class Backoff:
     healthy: float = 60
 
     def pause(self, restarts: int) -> float:
+        """Returns the seconds to wait after `restarts` failures in a row."""
         return float(min(self.most, self.first * 2 ** min(restarts, 30)))
 
 
@@ -76,10 +77,12 @@ class Child:
 
     @property
     def pid(self) -> int | None:
+        """Returns the id of the process, also after it ended by itself; None before the start and after `forget`."""
         return self._process.pid if self._process else None
 
     @property
     def alive(self) -> bool:
+        """Returns whether the process was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -157,9 +160,8 @@ class Child:
         """Kills the whole process group with SIGKILL, like a crash or the out-of-memory killer; the next `tick` restarts the child."""
         self._kill_group()
         if self._process:
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # a process stuck in the kernel dies when it returns from there; do not wait for that
+            # a process stuck in the kernel dies when it returns from there; do not wait for that
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
 
     def forget(self) -> None:

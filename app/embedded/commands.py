@@ -44,6 +44,7 @@ class WorkerPlan:
 
     @property
     def description(self) -> str:
+        """Returns the name, for a model worker with its device: `model-0 (CPU)`."""
         return f"{self.name} ({self.cuda or 'CPU'})" if self.job_class == "model" else self.name
 
 
@@ -61,8 +62,8 @@ def plan_workers(
 def api_command(listening: int, *, after: int, tally: tuple[int, int] | None = None) -> list[str]:
     """Returns the command of an API process on a listening socket, so that connections wait while it restarts.
 
-    It serves once the latch `after` opens. tally: the file in which the processes that share the socket count their connections, and this
-    one's place in it.
+    It serves once the latch `after` opens. tally: the file in which the processes that share the socket count their connections, and the
+    place of this process in it.
     """
     command = [sys.executable, "-m", "app.server", "--fd", str(listening), "--after", str(after)]
     return command if tally is None else [*command, "--tally", *map(str, tally)]

@@ -65,7 +65,7 @@ def explained(url: str) -> Iterator[None]:
 
 
 def _rights(given: URL, reason: str) -> str:
-    """What the role may not do, and how an administrator lets it."""
+    """Returns a text: what the role may not do, and how an administrator allows it."""
     role = given.username or os.environ.get("PGUSER") or getpass.getuser()
     database = given.database or role
     if "permission denied for schema" in reason or "permission denied for database" in reason:

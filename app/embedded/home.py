@@ -27,7 +27,7 @@ from app.embedded.private import private_folder, secret_file, write_private
 
 ALREADY_RUNNING = 3
 NO_KEY = "the account admin is disabled: ask another administrator for a key"
-"""What is printed where the first administrator's key would be."""
+"""The text printed in the place of the first administrator's key."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Home:
 
 
 def _taken(handle: TextIO) -> bool:
-    """Whether the lock could be taken, within half a second: `running` of another process holds it for a moment."""
+    """Takes the lock if it is free within half a second and returns whether it did: `running` of another process holds it for a moment."""
     for _ in range(10):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

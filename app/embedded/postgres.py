@@ -1,6 +1,6 @@
 """Runs the embedded Postgres: one cluster in one folder, behind a private socket and a password, safe to kill and restart.
 
-Runs the wheel's initdb and postgres itself. Independent of what is stored in it.
+Runs the wheel's initdb and postgres itself. Independent of the data stored in it.
 
     folder/data        the cluster (0700, owned by the server's account)
     folder/socket      its socket (0700), unless the path would be too long for one

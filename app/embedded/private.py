@@ -26,7 +26,7 @@ def private_folder(path: Path, *, owner: Account | None = None, mode: int = 0o70
     """
     uid = owner.uid if owner else os.geteuid()
     made = not path.exists()
-    with contextlib.suppress(FileExistsError):  # a file, or a link to what is not a folder
+    with contextlib.suppress(FileExistsError):  # a file, or a link to something that is not a folder
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     status = path.lstat()
     if stat.S_ISDIR(status.st_mode) and owner and (made or status.st_uid == os.geteuid()):

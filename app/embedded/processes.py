@@ -18,7 +18,7 @@ def working_in(folder: Path, program: str | None = None) -> list[int]:
 
 
 def _program(proc: Path) -> str:
-    """The file name of the process's program. The kernel adds " (deleted)" after an upgrade has replaced the file."""
+    """Returns the file name of the process's program. The kernel adds " (deleted)" after an upgrade has replaced the file."""
     return (proc / "exe").readlink().name.removesuffix(" (deleted)")
 
 
@@ -28,7 +28,7 @@ def eldest(pids: Sequence[int]) -> list[int]:
 
 
 def _parent(pid: int) -> int | None:
-    """The process that started this one; None when it has ended. The name, in brackets, may hold any character."""
+    """Returns the process that started this one; None when this one has ended. The name, in brackets, may hold any character."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:

@@ -37,10 +37,12 @@ class Sharing:
 
     @property
     def database(self) -> tuple[str, int]:
+        """Returns the host and port at which Postgres listens for other hosts."""
         return self.address, self.database_port
 
     @property
     def broker(self) -> tuple[str, int]:
+        """Returns the host and port at which the broker listens for other hosts."""
         return self.address, self.broker_port
 
     def publish(self, home: Home, database_url: str, broker_url: str, storage_url: str) -> Path:

@@ -30,7 +30,7 @@ class CalibrationExportRequest(JobRequest):
 
 
 def submit(session: Session, asker: Asker, identifier: str, request: CalibrationExportRequest) -> Answer:
-    """The job that writes the export. Raises Problem 404, 409 and 422."""
+    """Submits the job that writes the export, and returns it. Raises Problem 404, 409 and 422."""
     placed = promised(session, asker)
     if placed is None:
         placed = submitted(session, asker, _plan(session, identifier, request, asker.viewer), request)

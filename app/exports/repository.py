@@ -9,6 +9,6 @@ from app.extractions.models import Vector
 
 
 def places(session: Session, extraction_id: str) -> Sequence[Row[str | None, str, str, int]]:
-    """`(position, component, method, layer)` of every vector of an extraction."""
+    """Returns `(position, component, method, layer)` of every vector of an extraction."""
     columns = (Vector.position, Vector.component, Vector.method, Vector.layer)
     return session.execute(select(*columns).where(Vector.extraction_id == extraction_id).order_by(*columns)).all()

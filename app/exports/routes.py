@@ -44,7 +44,8 @@ async def submit_export(
     body: Annotated[ExportRequest, Body(examples=[{"format": "trait-interp"}, {"format": "gguf", "methods": ["probe"]}])],
     asks: Asks,
 ) -> Response:
-    """Writes `.pt`, trait-interp's folder, GGUF control vectors or .npy files; layer N is the output of block N in all of them."""
+    """Makes a job that writes `.pt`, trait-interp's folder, GGUF control vectors or .npy files. In all of them, layer N is the
+    output of block N."""
     return await asks.submitted(service.submit, extraction_id, body)
 
 

@@ -215,7 +215,7 @@ def check_quota(session: Session, wanted: Import, owner: str) -> None:
 
 
 def add(session: Session, wanted: Import, blob: Blob, viewer: Viewer, to: Sharing) -> tuple[Sequence[Vector], bool]:
-    """Adds those of the vectors that are missing, and names and shares all if the request says so; returns them and whether any is new.
+    """Adds the vectors that are missing, and names and shares all of them if the request does; returns them and whether any is new.
 
     Raises Problem 429 for a quota, and BlobGone: stage the bytes again.
     """

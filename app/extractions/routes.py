@@ -84,7 +84,7 @@ async def submit_extraction(
 @router.get(
     "", operation_id="listExtractions", summary="List extractions", response_model=ExtractionPage, responses=documented(422)
 )
-async def list_extractions(
+async def list_extractions(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Limit = 50,
@@ -94,7 +94,7 @@ async def list_extractions(
     experiment: LabelQuery = None,
     model_variant: LabelQuery = None,
 ) -> ExtractionPage:
-    """Newest first; only those you can see."""
+    """Returns the extractions that you can see, newest first."""
     labels = Labels(experiment, model_variant)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
@@ -114,7 +114,7 @@ async def list_extractions(
     responses=documented(404, 409, 422),
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
-    """For each vector: the share of massive dims and of sampling noise, separation, stability."""
+    """Returns the extraction with facts of each vector: the share of massive dims and of sampling noise, separation, stability."""
     return await context.database.run(service.find, extraction_id, viewer)
 
 
@@ -132,7 +132,8 @@ async def get_cosines(
     position: Annotated[str | None, Query(max_length=40)] = None,
     component: Annotated[str | None, Query(max_length=30)] = None,
 ) -> CosinesOut:
-    """Before and after cleaning; controls and refits are left out."""
+    """Returns the cosines between the vectors of one layer, position and component, before and after cleaning. Controls and
+    refits are left out."""
     rows = await context.database.run(service.layer_of, extraction_id, layer, position, component, viewer)
     return await cosines_of(context, rows)
 
@@ -153,7 +154,8 @@ async def get_cosines(
 async def get_extraction_file(
     extraction_id: ExtractionId, name: FileName, request: Request, viewer: Caller, context: Shared
 ) -> Response:
-    """The ETag is the file's SHA-256; one Range at a time. `rows.safetensors` is there when the rows were kept."""
+    """Returns a file of the extraction; `rows.safetensors` exists when the rows were kept. The ETag is the file's SHA-256; one Range at
+    a time."""
     return await serve_file(
         request, context, viewer, lambda session, who: service.file(session, extraction_id, name, who), prefix=f"{extraction_id}."
     )

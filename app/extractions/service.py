@@ -183,12 +183,15 @@ def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, setti
 
 
 def submit(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Answer:
-    """Submits the job for this request, and the jobs that it needs, in one transaction."""
+    """Submits the request with `place` and returns the job as the API shows it."""
     return answer(session, asker, place(session, asker, request, reuse))
 
 
 def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: bool = False) -> Placed:
-    """Submits the job for this request, and the calibration that it needs, in one transaction; returns the job's row."""
+    """Submits the job for this request, and the calibration that it needs, in one transaction; returns the job's row.
+
+    Returns an earlier job when the idempotency key was used before, and with `reuse` possibly a finished job of the same calculation.
+    """
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
@@ -203,7 +206,7 @@ def place(session: Session, asker: Asker, request: ExtractionRequest, reuse: boo
 
 
 def _with_rows(session: Session, planned: Plan, viewer: Viewer) -> Plan:
-    """The plan, which takes its rows from an earlier extraction that read the same, if there is one."""
+    """Returns the plan, which takes its rows from an earlier extraction that read the same, if one exists."""
     spec = cast(ExtractionSpec, planned.spec)
     key = spec.get("rows_key")
     if key is None:

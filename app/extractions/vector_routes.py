@@ -28,7 +28,7 @@ Sort = Literal["accuracy", "-accuracy", "cohens_d", "-cohens_d", "auroc", "-auro
 
 
 @router.get("", operation_id="listVectors", summary="Find vectors", response_model=VectorPage, responses=documented(422))
-async def list_vectors(
+async def list_vectors(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -45,7 +45,7 @@ async def list_vectors(
         Sort | None, Query(description="a separation metric, with - for descending; it does not predict steering")
     ] = None,
 ) -> VectorPage:
-    """Newest first, or by a separation metric; those you may see."""
+    """Returns the vectors that you may see, newest first, or sorted by a separation metric."""
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
     items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, offset=cursor)
     more = len(items) > limit
@@ -54,7 +54,7 @@ async def list_vectors(
 
 @router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
-    """Every stored fact of the vector except its numbers."""
+    """Returns all stored facts of the vector; its numbers are a download."""
     return await context.database.run(service.shown_vector, vector_id, viewer)
 
 
@@ -65,7 +65,7 @@ async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> Ve
     responses=documented(400, 403, 404, 409, 413, 415, 422),
 )
 async def share_vector(vector_id: VectorId, body: ShareRequest, viewer: Member, context: Shared) -> VectorOut:
-    """For its owner and administrators. An extracted vector is shared with the job that made it."""
+    """Changes who may see an imported vector. An extracted vector is shared with the job that made it. For its owner and administrators."""
     return await context.database.run(service.share_vector, vector_id, body, viewer)
 
 
@@ -90,7 +90,7 @@ async def download_vector(
         Query(alias="format", description="a .pt comes from an export job: POST /v1/extractions/{id}/exports"),
     ] = "safetensors",
 ) -> Response:
-    """One float32 vector of norm 1. GGUF is a control vector for llama.cpp and repeng; it cannot hold layer 0."""
+    """Returns a file with one float32 vector of norm 1. GGUF is a control vector for llama.cpp and repeng; it cannot hold layer 0."""
     row = await context.database.run(service.vector, vector_id, viewer)
     [numbers] = await run_in_threadpool(read_vectors, context.storage, [row])
     vector = NamedVector(numbers, row.layer, row.component, row.method, row.position)

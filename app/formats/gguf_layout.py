@@ -1,7 +1,7 @@
 """Finds the tensors of a GGUF file, and reads its metadata of text and of 32-bit numbers; other metadata is skipped.
 
-Every count and size in the file is checked against the file's length before it is used, so that a file that lies costs no more time or memory
-than its length. What the tensors mean is left to `app.formats.gguf_vectors`.
+Every count and size in the file is checked against the file's length before it is used, so that a false value costs no more time or memory
+than the file's length. What the tensors mean is left to `app.formats.gguf_vectors`.
 """
 
 import struct

@@ -19,16 +19,16 @@ _LAYER = re.compile(r"layer_?(\d{1,4})")
 
 
 class Unwritable(ValueError):
-    """These vectors cannot be written in this format; the message says why, and which vectors can."""
+    """Vectors that cannot be written in this format; the message gives the reason, and names vectors that can be written."""
 
 
 class Unreadable(ValueError):
-    """The bytes are not vectors in this format; the message says what is wrong with them, and where."""
+    """Bytes that are not vectors in this format; the message gives the fault and its place."""
 
 
 @dataclass(frozen=True, eq=False)
 class NamedVector:
-    """A float32 vector [D] and what is known of its origin; None where a file does not say."""
+    """A float32 vector [D] and the known facts of its origin; None where a file lacks the fact."""
 
     vector: Array
     layer: int | None = None

@@ -8,7 +8,7 @@ from terms.documents.generation import GenerationResult
 
 
 class Generate(Kind[GenerationResult]):
-    """Its answers are few and stay on the job."""
+    """The kind `generate`; its answers are few and stay on the job."""
 
     name = "generate"
     handler_version = 5

@@ -50,7 +50,8 @@ async def submit_generation(
     dry_run: Annotated[bool, Query(description="only check the request and count its answers")] = False,
     reuse: Reuse = False,
 ) -> Response:
-    """Answers the prompts unsteered and under each vector at each dose. This takes seconds on a loaded model; answers are not judged."""
+    """Makes a job that answers the prompts unsteered and under each vector at each dose. This takes seconds on a loaded model; the
+    answers are not judged."""
     if dry_run:
         return await asks.priced(service.estimate, body)
     return await asks.submitted(service.submit, body, reuse)
@@ -58,5 +59,5 @@ async def submit_generation(
 
 @router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a generation", responses=documented(404, 409, 422))
 async def get_generation(job_id: JobId, viewer: Caller, context: Shared) -> GenerationOut:
-    """Unsteered answers first, then vector by vector and dose by dose."""
+    """Returns the answers of a finished generation: unsteered first, then vector by vector and dose by dose."""
     return await context.database.run(service.find, job_id, viewer)

@@ -1,4 +1,4 @@
-"""What a generation asks for: a few prompts under a few vectors at a few doses, no judge."""
+"""Request and response schemas of generations: a few prompts under a few vectors at a few doses, no judge."""
 
 from typing import Annotated, Self
 
@@ -16,7 +16,7 @@ from terms.interventions import Operation, Scope
 
 
 class GenerationRequest(PromptedRequest):
-    """Every prompt unsteered, and under every vector at every dose."""
+    """A request to answer every prompt unsteered, and under every vector at every dose."""
 
     model: Line = Field(min_length=1, max_length=200, examples=["demo-severe"])
     prompts: list[Prompt] = Field(min_length=1, max_length=64)
@@ -51,7 +51,7 @@ class GenerationRequest(PromptedRequest):
 
 
 class GenerationCost(BaseModel):
-    """What a generation would answer."""
+    """The size of a generation: its answers and tokens, and the arithmetic."""
 
     answers: int
     generated_tokens: int
@@ -60,7 +60,7 @@ class GenerationCost(BaseModel):
 
 
 class PricedGeneration(GenerationCost, RunningOut):
-    """What a generation would answer, and whether it would be admitted."""
+    """The size of a generation, its engine and memory, and whether quotas admit it now."""
 
     admission: Admission = Field(description="whether your quotas admit the request now")
 

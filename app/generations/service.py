@@ -31,7 +31,7 @@ MOST_TOKENS = 256
 
 
 def cost(request: GenerationRequest) -> GenerationCost:
-    """Its size and the arithmetic. Raises Problem 422 `too_many_answers`, `too_many_new_tokens`."""
+    """Returns the numbers of answers and tokens, and their arithmetic. Raises Problem 422 `too_many_answers`, `too_many_new_tokens`."""
     doses = len(request.doses or request.coefficients or DOSES) if request.operation != "ablate" else 1
     prompts, vectors = len(request.prompts), len(set(request.vectors))
     answers = prompts * (1 + vectors * doses)
@@ -50,7 +50,7 @@ def cost(request: GenerationRequest) -> GenerationCost:
 
 
 def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
-    """Everything that a submission checks; writes nothing."""
+    """Returns the cost of the request after all checks of a submission; writes nothing. Raises Problem like `submit`."""
     model, _ = _spec(session, request, viewer)
     after, made = edges_of(session, request, viewer, model.awaited), 0
     if _needs_calibration(request):
@@ -100,7 +100,11 @@ def _needs_calibration(request: GenerationRequest) -> bool:
 
 
 def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bool = False) -> Answer:
-    """The job, after the calibration that its doses are measured with. Raw coefficients wait for none: what is known tells their doses."""
+    """Submits the request and, if its doses need one, the calibration that they are measured with; returns the job as the API shows it.
+
+    A request with raw coefficients needs no calibration unless it names one: an existing calibration of the model, if any, tells their doses.
+    Returns an earlier job when the idempotency key was used before, and with `reuse` possibly a finished job of the same calculation.
+    """
     earlier = promised(session, asker)
     if earlier is not None:
         return answer(session, asker, earlier)
@@ -117,7 +121,7 @@ def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bo
 
 
 def find(session: Session, job_id: str, viewer: Viewer) -> GenerationOut:
-    """The answers of a finished generation. Raises Problem 404, 409."""
+    """Returns the answers of a finished generation. Raises Problem 404, 409."""
     job = job_repository.find(session, job_id, viewer)
     if job is None or job.kind != "generate" or job.state != State.SUCCEEDED or job.result is None or job.model is None:
         raise absent(session, "generation", job_id, viewer, "generate")

@@ -44,9 +44,8 @@ def context_of(request: Request) -> Context:
 
 
 async def _context(request: Request) -> Context:
-    return context_of(
-        request
-    )  # async, because a sync dependency runs in the thread pool, which takes a tenth of a small request's time
+    # async, because a sync dependency runs in the thread pool, which takes a tenth of a small request's time
+    return context_of(request)
 
 
 Shared = Annotated[Context, Depends(_context)]

@@ -36,7 +36,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 FORWARDED = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
 """Headers that reveal a proxy. nginx sets none by default: a request without them may still have come through a proxy."""
 CLIENT_GONE = 499
-"""Status in logs and metrics for a request whose client disconnected before the answer."""
+"""Status in logs and metrics for a request when its client disconnected before the answer."""
 Observe = Callable[[str, str, int, float], None]
 
 

@@ -31,7 +31,7 @@ WAITING = 16
 
 
 class Uploads:
-    """The uploads of one application. `check_quota(session, owner)` raises Problem for a user whose quota is used up."""
+    """The uploads of one application. `check_quota(session, owner)` raises Problem when the quota of the user is used up."""
 
     def __init__(self, settings: Settings, database: AsyncDatabase, check_quota: Callable[[Session, str], None]) -> None:
         limit = settings.limit

@@ -1,4 +1,8 @@
-"""Describes how kinds of job differ in the service. A new kind adds one line here, a `kind.py` in its package and a handler."""
+"""Describes how kinds of job differ in the service.
+
+A new kind needs a line in KINDS and a `Kind` in its package's `kind.py`; a handler, with its line in `workers/handlers/__init__.py`; and the
+type of its spec, with its line in BY_KIND of `terms/specs.py`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -81,8 +85,9 @@ class Kind(ABC, Generic[Result]):
         return None
 
     def awaited(self, session: Session, job: Job) -> str | None:
-        """Returns the job that jobs which needed this one, which ended without success, wait for when they are made again: itself or another,
-        or None if they need not wait.
+        """Returns the job that takes the place of `job`, which ended without success, when a job that needed it is retried.
+
+        `job.id` means this job or its newest retry (`app.jobs.renewal` chooses); None: the retried job need not wait.
         """
         return job.id
 

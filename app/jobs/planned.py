@@ -17,7 +17,7 @@ _JOBS = "planned"
 
 @contextmanager
 def planning(session: Session) -> Iterator[dict[str, Job]]:
-    """Context in which jobs are planned instead of submitted. The transaction must be new; it cannot write anything afterwards."""
+    """Returns a context in which jobs are planned instead of submitted. The transaction must be new; it cannot write anything afterwards."""
     session.execute(text("SET TRANSACTION READ ONLY"))
     session.info[_JOBS] = jobs = dict[str, Job]()
     try:

@@ -44,7 +44,7 @@ class _Read:
 
     @property
     def wanted(self) -> bool:
-        """Whether any request still waits for this read."""
+        """Returns whether any request still waits for this read."""
         return any(not answer.done() for answers in self.waiting.values() for answer in answers)
 
 

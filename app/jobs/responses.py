@@ -17,6 +17,7 @@ def retry_after(job: JobOut) -> int | None:
     """Returns the seconds until another request is likely to show something new; None when nothing will change."""
     if job.state in FINISHED:
         return None
+    # A job with three others ahead, or one that is not in the queue yet, rarely changes within seconds; other jobs can change at any time.
     if job.state == State.QUEUED and (job.queue_position is None or job.queue_position > 3):
         return 15
     return 2

@@ -54,7 +54,7 @@ class EventPage(BaseModel):  # not a Listed: its cursor is an event's number
 
 
 @router.get("", operation_id="listJobs", summary="List jobs", response_model=JobPage, responses=documented(422))
-async def list_jobs(
+async def list_jobs(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Limit = 50,
@@ -74,8 +74,8 @@ async def list_jobs(
     created_after: Moment | None = None,
     created_before: Moment | None = None,
 ) -> JobPage:
-    """Newest first. Those you may see: your own (`owner=me`) and those shared with you, or every user's with an administrator's key. A
-    cursor works only with the same filters."""
+    """Returns the jobs that you may see, newest first: your own (`owner=me`) and those shared with you, or every user's with an
+    administrator's key. A cursor works only with the same filters."""
     filters = JobFilters(
         state=state or [],
         kind=kind,
@@ -116,8 +116,8 @@ async def get_job(
     if_none_match: Annotated[str | None, Header(description="the ETag of the version you have")] = None,
     until: Annotated[Literal["change", "end"], Query(description="what `wait` waits for")] = "change",
 ) -> Response:
-    """With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match (without the header:
-    from now), or only once the job has ended with `until=end`, and after `wait` seconds at the latest."""
+    """Returns the job. With `wait`, answers as soon as state, phase, progress or position differ from the version in If-None-Match
+    (without the header: from now), or with `until=end` only once the job has ended; in both cases after `wait` seconds at the latest."""
     if wait:
         job = await reading.changed(context, request, job_id, viewer, wait, only_the_end=until == "end")
     else:
@@ -139,7 +139,7 @@ async def edit_job(
     viewer: Member,
     context: Shared,
 ) -> Response:
-    """Fields that are left out stay unchanged, and so does the calculation. The visibility of the job is also that of its results
+    """Changes the fields that are sent; the others and the calculation stay unchanged. The visibility of the job is also that of its results
     (calibrations, vectors, steerings, files); the jobs of a study follow the study. For its owner and administrators."""
 
     def change(session: Session) -> JobOut:
@@ -164,8 +164,8 @@ async def get_events(
     accept: Annotated[str, Header(description="text/event-stream for a stream")] = "*/*",
     last_event_id: Annotated[str | None, Header(description="sent by browsers; overrides `after`")] = None,
 ) -> EventPage | Response:
-    """`Accept: text/event-stream` first sends the events since `Last-Event-ID`, then new ones; it ends with the job, or with an event
-    `reconnect`. Event ids are the event numbers."""
+    """Returns the job's events, in order. With `Accept: text/event-stream`, streams the events since `Last-Event-ID`, then new ones; the stream
+    ends with the job, or with an event `reconnect`. Event ids are the event numbers."""
     if "text/event-stream" in accept.lower():
         given = last_event_id if last_event_id is not None else ""
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
@@ -187,7 +187,7 @@ async def get_events(
     responses={200: {"description": "The job was already cancelled", **SENT}, **documented(403, 404, 409, 422)},
 )
 async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: Shared) -> Response:
-    """A queued job is cancelled at once; a running one is `cancelling` until its device has stopped. Finished parts are kept."""
+    """Cancels the job: a queued job at once; a running one is `cancelling` until its device has stopped. Finished parts are kept."""
 
     def cancel(session: Session) -> tuple[JobOut, bool]:
         already = service.find(session, job_id, viewer).state == State.CANCELLED
@@ -234,7 +234,8 @@ def _retry(session: Session, asker: Asker, job_id: str) -> Answer:
 async def get_artifact(
     job_id: JobId, name: Annotated[str, Path(max_length=200)], request: Request, viewer: Caller, context: Shared
 ) -> Response:
-    """The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server instead of a redirect."""
+    """Returns a file of the job's result. The ETag is the file's SHA-256; one Range at a time. `?proxy=1` sends the bytes through this server
+    instead of a redirect."""
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 

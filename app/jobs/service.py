@@ -38,9 +38,10 @@ def submit(session: Session, submission: Submission) -> Submitted:
     """Creates the job, its edges and its idempotency key in one transaction; the commit checks the owner's quotas (Problem 429).
 
     In a transaction that plans (`app.jobs.planned`), everything is checked and the job is kept in the plan instead.
-    A concurrent request under the same key waits on the key's unique index until the first commits, and then gets the first one's job. Raises
-    Problem 422 `unknown_webhook`, `idempotency_key_reused` for the same key with another body and `not_in_group` for a group without the
-    caller, 409 `idempotency_key_busy` when the first request does not finish within 2 s.
+    A concurrent request under the same key waits on the key's unique index until the first commits, and then gets the job of the first.
+
+    Raises Problem 422: `unknown_webhook`, `idempotency_key_reused` for the same key with another body, `not_in_group` for a group without the
+    caller. Raises Problem 409 `idempotency_key_busy` when the first request does not finish within 2 s.
     """
     job_id = new_id("job")
     if submission.idempotency is not None:
@@ -114,9 +115,8 @@ def _remember(session: Session, owner: str, wanted: Idempotency, job_id: str) ->
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.job_id)
     ).one_or_none()
-    session.execute(
-        text("SET LOCAL lock_timeout = 0")
-    )  # waiting on any other lock does not mean that a request with the same key is running
+    # waiting on any other lock does not mean that a request with the same key is running
+    session.execute(text("SET LOCAL lock_timeout = 0"))
     return promised(session, owner, wanted) if inserted is None else None
 
 

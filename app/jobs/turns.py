@@ -173,7 +173,7 @@ class Place:
 
     @property
     def position(self) -> int:
-        """Position in the queue; 1 is next."""
+        """Returns the position in the queue; 1 is next."""
         return 1 + self.own + self.others + self.generations
 
 

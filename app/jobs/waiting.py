@@ -84,7 +84,7 @@ class Watch:
 
 
 class Wakeups:
-    """All requests of this process that wait for jobs."""
+    """The requests of this process that wait for jobs."""
 
     def __init__(self, database_url: str, database: AsyncDatabase, *, slice_seconds: float) -> None:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -113,7 +113,7 @@ class Wakeups:
 
     @contextlib.contextmanager
     def watch(self, job_id: str) -> Iterator[Watch]:
-        """Context with a watch that is woken at each change of the job."""
+        """Returns a context with a watch that is woken at each change of the job."""
         watch = Watch()
         self._watchers.setdefault(job_id, set()).add(watch)
         try:

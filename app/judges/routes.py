@@ -23,7 +23,7 @@ EXAMPLE = {
 
 @router.get("", operation_id="listJudges", summary="List judges", responses=documented())
 async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
-    """`reference` and `refusal-phrases` first, then the others by name. Keys are not stored and never shown."""
+    """Returns the judges: `reference` and `refusal-phrases` first, then the others by name. Keys are not stored and never shown."""
     return await context.database.run(service.listing)
 
 
@@ -35,7 +35,7 @@ async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
     responses=documented(400, 403, 409, 413, 415, 422),
 )
 async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> JudgeOut:
-    """An OpenAI-compatible endpoint, or a registered model. Administrators only: answers are sent to it."""
+    """Adds a judge: an OpenAI-compatible endpoint, or a registered model. Administrators only: answers are sent to it."""
     return await context.database.run(service.add, body, viewer, await service.addresses_of(body))
 
 
@@ -48,5 +48,5 @@ async def add_judge(body: Annotated[JudgeRequest, Body(examples=[EXAMPLE])], vie
     responses=documented(403, 404, 409, 422),
 )
 async def delete_judge(name: Annotated[str, Path(pattern=NAME)], viewer: Admin, context: Shared) -> None:
-    """Jobs that were submitted with it keep it. Administrators only."""
+    """Deletes the judge; jobs that were submitted with it keep it. Administrators only."""
     await context.database.run(service.delete, name, viewer)

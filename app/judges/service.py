@@ -29,7 +29,7 @@ NAMED = 20
 
 
 async def addresses_of(request: JudgeRequest) -> list[str]:
-    """Where the endpoint's host leads now; empty when that cannot be told here, for the workers look again before each request."""
+    """Returns the addresses of the endpoint's host now; empty without a URL or if the look-up fails: workers look again before each request."""
     if request.url is None:
         return []
     try:
@@ -127,7 +127,7 @@ def delete(session: Session, name: str, viewer: Viewer) -> None:
 
 
 def resolve(session: Session, name: str) -> JudgeSpec | None:
-    """What a job must know of a judge: `{"name", "kind", "model", "url", "key_env", "options"}`; None when there is none of that name."""
+    """Returns the judge as a job stores it: `{"name", "kind", "model", "url", "key_env", "options"}`; None when no judge has this name."""
     if name in BUILT_IN:
         return {"name": name, "kind": BUILT_IN[name], "model": None, "url": None, "key_env": None, "options": {}}
     judge = repository.find(session, name)
@@ -144,7 +144,7 @@ def resolve(session: Session, name: str) -> JudgeSpec | None:
 
 
 def usable(session: Session, name: str, pointer: str = "/judge") -> JudgeSpec:
-    """`resolve` for a submission. Raises Problem 422 with the names there are."""
+    """Returns the judge as a job stores it. Raises Problem 422 for an unknown name, with the names of the judges."""
     judge = resolve(session, name)
     if judge is None:
         names = [*BUILT_IN, *repository.names(session)]
@@ -155,11 +155,11 @@ def usable(session: Session, name: str, pointer: str = "/judge") -> JudgeSpec:
 
 
 def listing(session: Session) -> JudgeList:
-    """Every judge."""
+    """Returns all judges: the built-in judges first, then the others by name."""
     ours = [JudgeOut(**resolved, created_by=None, created_at=None) for name in BUILT_IN if (resolved := resolve(session, name))]
     return JudgeList(items=[*ours, *(view(judge) for judge in repository.listing(session))])
 
 
 def view(judge: Judge) -> JudgeOut:
-    """The judge as the API shows it."""
+    """Returns the judge as the API shows it."""
     return JudgeOut(**{name: getattr(judge, name) for name in JudgeOut.model_fields})

@@ -47,7 +47,7 @@ _MODEL_WORKERS = select(Worker).where(Worker.job_class == "model", SILENT < GONE
 
 
 def model_workers(session: Session) -> Sequence[Worker]:
-    """Returns the worker nodes that load models and whose host is not gone for good, as read once per session."""
+    """Returns the worker nodes that load models, without those on hosts that are gone for good, as read once per session."""
     if "model_workers" not in session.info:
         session.info["model_workers"] = session.scalars(_MODEL_WORKERS).all()
     workers: Sequence[Worker] = session.info["model_workers"]

@@ -29,7 +29,7 @@ async def list_models(
     limit: Limit = 200,
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> ModelPage:
-    """By name."""
+    """Returns the models, by name."""
     models = await context.database.run(service.listing, limit=limit + 1, after=cursor)
     return ModelPage(items=list(models[:limit]), next_cursor=models[limit - 1].name if len(models) > limit else None)
 
@@ -57,7 +57,7 @@ async def register_model(
 
 @router.get("/{name}", operation_id="getModel", summary="Get a model: state, facts and fault", responses=documented(404, 422))
 async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
-    """`facts` are there once it is `ready`, `fault` when it is `faulty`. A removed model is still shown, with `removed_at`."""
+    """Returns the model, with `facts` once it is `ready` and `fault` when it is `faulty`. A removed model is still shown, with `removed_at`."""
     return await context.database.run(service.find, name)
 
 
@@ -70,8 +70,8 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     responses={**WHERE, **documented(403, 404, 409, 422, 429)},
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
-    """For files that were repaired or replaced; jobs that use the model wait until the inspection ends. Refused while the model is being
-    inspected or proved. Administrators only."""
+    """Makes a job that inspects the model again, for files that were repaired or replaced; jobs that use the model wait until the inspection
+    ends. Refused while the model is being inspected or proved. Administrators only."""
     job = await context.database.run(
         service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
     )
@@ -87,6 +87,6 @@ async def inspect_model(name: Name, request: Request, viewer: Admin, context: Sh
     responses=documented(403, 404, 409, 422),
 )
 async def delete_model(name: Name, viewer: Admin, context: Shared) -> None:
-    """Its files and results stay; new jobs cannot use the model until it is added again. Refused while unfinished
-    jobs or judges use it. Administrators only."""
+    """Removes the model from the list. Its files and results stay; new jobs cannot use the model until it is added again. Refused while
+    unfinished jobs or judges use it. Administrators only."""
     await context.database.run(service.delete, name, viewer)

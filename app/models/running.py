@@ -23,6 +23,8 @@ class RunningOut(BaseModel):
 
 
 class Running(TypedDict):
+    """The fields of `RunningOut`, as `running` returns them."""
+
     engine: EngineOut | None
     memory: list[fitting.FitOut] | None
 

@@ -36,7 +36,7 @@ binnacle whoami</pre>
 @router.get("/")
 @public
 async def page(request: Request, context: Shared) -> HTMLResponse:
-    """How to install the client that fits this server."""
+    """Returns the page that says how to install the client that fits this server."""
     offered = await run_in_threadpool(wheel)
     # Behind a proxy with TLS the request says http; a key must not be sent to that address.
     base = escape(f"{context.settings.public_url.rstrip('/')}/" if context.settings.public_url else str(request.base_url))
@@ -54,7 +54,7 @@ async def page(request: Request, context: Shared) -> HTMLResponse:
 @router.get(f"/{FILENAME}", response_class=Response)
 @public
 async def file() -> Response:
-    """The wheel."""
+    """Returns the wheel of the client."""
     offered = await run_in_threadpool(wheel)
     headers = {"Content-Disposition": attachment(FILENAME), "ETag": f'"{offered.digest}"', "Cache-Control": "no-cache"}
     return Response(offered.data, media_type="application/zip", headers=headers)

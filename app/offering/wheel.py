@@ -37,7 +37,7 @@ class Wheel:
 
 @cache
 def wheel() -> Wheel:
-    """The wheel of the installed client. Raises Problem 503 when the client's distribution is not installed here."""
+    """Returns the wheel of the installed client. Raises Problem 503 when the client's distribution is not installed here."""
     folder = Path(binnacle.__file__).parent
     paths = sorted(
         path for path in folder.rglob("*") if path.suffix in PACKED and not LEFT_OUT & set(path.relative_to(folder).parts)
@@ -55,7 +55,7 @@ def wheel() -> Wheel:
 
 
 def _description() -> dict[str, str]:
-    """The files that tell installers what this is and needs."""
+    """Returns the files that name the package and its requirements to installers. Raises Problem 503 when the client is not installed."""
     try:
         installed = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError as error:

@@ -69,7 +69,7 @@ async def retry(job_id: JobId, request: Request, viewer: Changer, context: Share
 
 @router.get("/jobs/{job_id}/delete")
 async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
-    """Asks before a job is deleted, and lists what is deleted with it."""
+    """Asks before a job is deleted, and lists the jobs, files and vectors that the deletion removes."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     outcome = await context.database.run(deletion.delete_job, job_id, viewer, dry_run=True)
     effect = "This cannot be undone. Deleted with the job:"
@@ -78,7 +78,7 @@ async def ask_delete(job_id: JobId, request: Request, viewer: Changer, context: 
 
 @router.post("/jobs/{job_id}/delete")
 async def delete(job_id: JobId, viewer: Changer, context: Shared) -> Response:
-    """Deletes the job."""
+    """Deletes the job and redirects to the list of jobs."""
     await context.database.run(deletion.delete_job, job_id, viewer)
     return RedirectResponse("/", 303, headers=HEADERS)
 
@@ -105,7 +105,7 @@ async def save(job_id: JobId, request: Request, viewer: Changer, context: Shared
 
 
 def _fields(job: JobOut) -> dict[str, str]:
-    """Returns the texts that fill the form. The visibility of a job whose group was deleted is `group:`."""
+    """Returns the texts that fill the form. If the group of a job was deleted, its visibility is `group:`."""
     return {
         "name": job.name or "",
         "tags": ", ".join(job.tags),

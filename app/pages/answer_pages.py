@@ -48,7 +48,7 @@ class Asked(BaseModel):
 
 @router.get("/jobs/{job_id}/answers")
 async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
-    """Shows the answers. 404 if the viewer may not see the job."""
+    """Shows the answers of a run of a steering beside the unsteered answers. 404 if the viewer may not see the job."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     if job.kind not in STEERED:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")

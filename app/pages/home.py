@@ -82,13 +82,13 @@ View = Annotated[Asked, Query()]
 
 @router.get("/")
 async def home(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
-    """Shows the page."""
+    """Shows the home page: the list of jobs that match the view."""
     return page(request, "home.jinja", kinds=sorted(KINDS), **await _shown(context, viewer, asked))
 
 
 @router.get("/parts/jobs")
 async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: View) -> Response:
-    """Returns the part of the page that changes; 304 when the browser has the current version."""
+    """Returns the list of jobs, the part of the home page that changes; 304 when the browser has the current version."""
     shown = await _shown(context, viewer, asked)
     etag = etag_of(text_of(request, "jobs.jinja", **shown, etag="").encode())
     headers = {**HEADERS, "ETag": etag}

@@ -80,7 +80,7 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
 
 @router.get("/jobs/{job_id}/specification.json")
 async def job_specification(job_id: JobId, viewer: Reader, context: Shared) -> Response:
-    """Downloads the whole specification, of which the job's page shows the beginning. 404 if the viewer may not see the job."""
+    """Downloads the whole specification; the job's page shows only its beginning. 404 if the viewer may not see the job."""
     job = await context.part(reading.Reader).job(job_id, viewer)
     headers = {**HEADERS, "Content-Disposition": attachment(f"{job_id}.specification.json")}
     return Response(specification(job), media_type="application/json", headers=headers)
@@ -88,7 +88,7 @@ async def job_specification(job_id: JobId, viewer: Reader, context: Shared) -> R
 
 @router.get("/jobs/{job_id}/files/{name}")
 async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, context: Shared) -> Response:
-    """Downloads a file of the result."""
+    """Downloads a file of the job's result. 404 if the viewer may not see the job."""
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 

@@ -48,7 +48,7 @@ async def new(request: Request, _viewer: Changer) -> Response:
 
 @router.get("/new/{kind}")
 async def form_page(kind: Kind, request: Request, viewer: Changer, context: Shared, source: From = None) -> Response:
-    """Shows the form: empty, filled from the address, or filled with an earlier job's request."""
+    """Shows the form for a new job: empty, filled from the address, or filled with an earlier job's request."""
     form = FORMS[kind]
     values = {name: request.query_params.getlist(name) for name in request.query_params if name != "from"}
     if source is not None:

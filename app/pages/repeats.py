@@ -22,7 +22,7 @@ def specification(job: JobOut) -> str:
 
 
 def repeats(job: JobOut, base: str) -> dict[str, str]:
-    """Returns commands that fetch what the page shows, and the stored specification, of which at most the first MOST characters."""
+    """Returns commands that fetch what the page shows, and the first MOST characters of the stored specification."""
     path = job.links.get("result", job.links["self"])
     python = ["from binnacle import Client", "", f'with Client("{base}") as client:', f'    job = client.job("{job.id}")']
     if job.artifacts:

@@ -29,7 +29,7 @@ def file_of(job: JobOut, name: str) -> File | None:
 async def document(context: Context, job: JobOut, name: str, read: Callable[[bytes], T]) -> T | None:
     """Returns the content of a file of the job; `read` is its reader in terms.documents.reading.
 
-    None if the job has no such file, if it was removed, or if it is too large to draw.
+    None if the job does not have the file, if it was removed, or if it is too large to draw.
     """
     file = file_of(job, name)
     if file is None or file.size > LARGEST:

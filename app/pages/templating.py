@@ -45,8 +45,8 @@ def _shown(value: Value) -> Value | str:
 
 
 def entered(value: str) -> Markup:
-    """Returns a text as the content of a `<textarea>`, from which a form sends the same text back, but for its line breaks, which a browser
-    writes in its own way. The line break before it is not part of it, because HTML drops the first one.
+    """Returns a text as the content of a `<textarea>`, so that a form sends the same text back, except for line breaks, which a browser
+    writes in its own way. The line break before the text is not part of it: HTML drops the first line break.
     """
     return Markup("\n") + value
 

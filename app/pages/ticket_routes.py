@@ -25,7 +25,8 @@ class TicketOut(BaseModel):
 
 @router.post("/tickets", operation_id="createTicket", summary="Sign in a browser", status_code=201, responses=documented(403))
 async def create_ticket(viewer: Caller, context: Shared, response: Response) -> TicketOut:
-    """A single-use address that signs a browser in as you, for the pages alone. The ticket is in the fragment, which browsers do not send."""
+    """Makes a single-use address that signs a browser in as you, for the pages alone. The ticket is in the fragment, which browsers do not
+    send."""
     ticket = secrets.token_urlsafe(32)
     await context.database.run(repository.add_ticket, ticket, viewer.key_id, lifetime=LIFETIME)
     response.headers["Cache-Control"] = "no-store"

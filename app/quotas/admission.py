@@ -1,8 +1,8 @@
 """Refuses requests over a quota, at the end of the transaction that creates the jobs.
 
 Services call `check_at_commit` when they create a job or refer to bytes; the session then checks the quotas just before its commit. So a
-study counts with all its jobs, two concurrent submissions cannot both pass (the check holds a lock per user until the commit), and an
-idempotent replay, which creates nothing, is never refused.
+study counts with all its jobs, and two concurrent submissions cannot both pass: the check holds a lock per user until the commit. An
+idempotent replay creates nothing, so it is never refused.
 """
 
 import math

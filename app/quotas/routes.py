@@ -20,7 +20,7 @@ Said = Annotated[QuotaRequest, Body(examples=[{"max_queued": 200, "max_running":
 
 @router.get("", operation_id="listQuotas", summary="List quotas", responses=documented(403))
 async def list_quotas(_viewer: Admin, context: Shared) -> QuotaList:
-    """The server-wide quota, and those of single users. Administrators only."""
+    """Returns the server-wide quota, and those of single users. Administrators only."""
     return await context.database.run(service.listing)
 
 
@@ -34,7 +34,7 @@ async def set_default(body: Said, viewer: Admin, context: Shared) -> QuotaOut:
 
 @router.get("/{user}", operation_id="getQuota", summary="Get a user's quota", responses=documented(404, 422))
 async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
-    """Your own, or any user's with an administrator's key. GET /v1/usage shows how much is used."""
+    """Returns the limits of a user: your own, or any user's with an administrator's key. GET /v1/usage shows how much is used."""
     return await context.database.run(service.find, user, viewer)
 
 
@@ -53,5 +53,5 @@ async def set_quota(user: User, body: Said, viewer: Admin, context: Shared) -> Q
     responses=documented(403, 404, 422),
 )
 async def delete_quota(user: User, viewer: Admin, context: Shared) -> None:
-    """The server-wide quota applies to the user again. Administrators only."""
+    """Removes the user's own limits, so that the server-wide quota applies again. Administrators only."""
     await context.database.run(service.remove, user, viewer)

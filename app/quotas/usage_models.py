@@ -22,7 +22,7 @@ class UsageDay(Base):
 
 
 # Database triggers write the tables below (migrations 0006 and 0011), so that every change of a reference is counted: by workers of any
-# version, retention, cascading deletions. Besides them, only the reconciler writes here: it adds changes up and determines sharing anew.
+# version, retention, cascading deletions. Besides them, only the reconciler writes here: it adds changes up and determines sharing again.
 
 
 class StoredObject(Base):

@@ -21,5 +21,6 @@ async def get_usage(
     user: Annotated[str | None, Query(pattern=NAME, description="only this user; `me` for yourself")] = None,
     days: Annotated[int, Query(ge=1, le=366, description="number of days, today included")] = 30,
 ) -> UsageOut:
-    """Your own, or every user's with an administrator's key. Days are in UTC; an attempt is booked on the day it ends."""
+    """Returns disk and device time by user and day: your own, or every user's with an administrator's key. Days are in UTC; an attempt is booked
+    on the day it ends."""
     return await context.database.run(service.usage, viewer, user=viewer.owner if user == MYSELF else user, days=days)

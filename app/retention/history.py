@@ -20,7 +20,7 @@ EVENTS_OF, ENTRIES, JOBS = 500, 2_000, 20
 
 
 def forget(sessions: sessionmaker[Session], settings: RetentionSettings) -> dict[str, int]:
-    """Removes what is older than the settings allow; returns how much of each, 0 where no age is set."""
+    """Removes jobs, events and audit entries that are older than the settings allow; returns the number of each, 0 where no age is set."""
     told = {"events": 0, "audit": 0, "jobs": 0}
     if settings.jobs_days:
         told["jobs"] = _jobs(sessions, settings.jobs_days)

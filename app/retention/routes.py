@@ -21,7 +21,7 @@ async def preview_retention(
     context: Shared,
     older_than_days: Annotated[float, Query(gt=0, le=36_500, description="days since their job ended", examples=[90])],
 ) -> RetentionOut:
-    """Only lists; nothing is removed. Administrators only."""
+    """Returns the results that a removal with this age would remove; removes nothing. Administrators only."""
     return await context.database.run(service.preview, older_than_days)
 
 

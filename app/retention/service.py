@@ -66,7 +66,7 @@ class Removal:
 
 
 def remove(sessions: sessionmaker[Session], days: float, viewer: Viewer) -> RetentionOut:
-    """Removes all results of jobs that ended more than `days` days ago, and returns what was removed."""
+    """Removes all results of jobs that ended more than `days` days ago, and returns how many and how large they were."""
     removal = Removal(days, viewer)
     more = True
     while more:

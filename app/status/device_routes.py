@@ -24,20 +24,20 @@ REFUSALS = documented(400, 403, 404, 413, 415, 422)
 
 
 class DeviceList(BaseModel):
-    """Every worker node seen within a day."""
+    """The worker nodes seen within a day."""
 
     items: list[WorkerOut]
 
 
 @router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who paused them", responses=documented())
 async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
-    """Includes nodes that are paused, drained or out of disk space."""
+    """Returns the worker nodes, including those that are paused, drained or out of disk space."""
     return DeviceList(items=await context.database.run(_listed, context, viewer))
 
 
 @router.post("/{device}/pause", operation_id="pauseDevice", summary="Pause a device: claim no new job", responses=REFUSALS)
 async def pause_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """Its current job is finished; then its models leave the device's memory. Administrators only."""
+    """Pauses the device: it finishes its current job and claims no other; then its models leave the device's memory. Administrators only."""
 
     def pause(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "paused")
@@ -50,7 +50,8 @@ async def pause_device(device: Device, viewer: Admin, context: Shared, body: Req
     "/{device}/drain", operation_id="drainDevice", summary="Drain a device: return its job to the queue", responses=REFUSALS
 )
 async def drain_device(device: Device, viewer: Admin, context: Shared, body: Request = UNTIL_RESUMED) -> WorkerOut:
-    """Its current job returns to the queue at its next boundary and keeps its finished parts, unless it ends earlier. Administrators only."""
+    """Drains the device: its current job returns to the queue at its next boundary, with its finished parts, unless it ends
+    earlier. Administrators only."""
 
     def drain(session: Session) -> WorkerOut:
         service.hold(session, device, viewer, body, "draining")
@@ -61,7 +62,7 @@ async def drain_device(device: Device, viewer: Admin, context: Shared, body: Req
 
 @router.post("/{device}/resume", operation_id="resumeDevice", summary="Resume a device", responses=documented(403, 404, 422))
 async def resume_device(device: Device, viewer: Admin, context: Shared) -> WorkerOut:
-    """Takes effect at once. Administrators only."""
+    """Lets the device claim jobs again, at once. Administrators only."""
 
     def resume(session: Session) -> WorkerOut:
         service.resume(session, device, viewer)

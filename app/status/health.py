@@ -62,9 +62,8 @@ class Health:
             return Check(ok=False, detail=type(error).__name__)
         if present == head:
             return Check(ok=True, detail=head)
-        if present is not None and not knows(
-            present
-        ):  # in a rolling restart the newest version migrates, and the older ones continue to serve
+        # in a rolling restart the newest version migrates, and the older ones continue to serve
+        if present is not None and not knows(present):
             return Check(ok=True, detail=f"{present}, newer than this server's {head}")
         detail = f"the database is at {present or 'no revision'}, this server needs {head}: run `binnacle prepare`"
         return Check(ok=False, detail=detail)

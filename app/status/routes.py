@@ -27,7 +27,7 @@ SHOWN = ("fastapi", "sqlalchemy", "celery")
 @router.get("/livez", operation_id="livez", summary="Check that the process answers", responses=MALFORMED)
 @public
 async def livez() -> dict[str, str]:
-    """Checks nothing else: a database that does not answer is not a reason to restart this process."""
+    """Answers 200 and checks nothing else: a database that does not answer is not a reason to restart this process."""
     return {"status": "alive"}
 
 
@@ -39,7 +39,8 @@ async def livez() -> dict[str, str]:
 )
 @public
 async def readyz(context: Shared, response: Response) -> Readiness:
-    """Also 200 when the broker does not answer (`degraded`): the queue is in the database, and jobs only start a little later."""
+    """Returns whether requests can be served; the status is 503 if not. It stays 200 when the broker does not answer (`degraded`): the queue
+    is in the database, and jobs only start a little later."""
     readiness = await context.part(Health).readiness()
     response.status_code = 503 if readiness.status == "unready" else 200
     response.headers["Cache-Control"] = "no-store"
@@ -49,7 +50,7 @@ async def readyz(context: Shared, response: Response) -> Readiness:
 @router.get("/openapi.json", include_in_schema=False)
 @public
 async def openapi(request: Request) -> JSONResponse:
-    """This description."""
+    """Returns the OpenAPI document of this service."""
     return JSONResponse(request.app.openapi())
 
 
@@ -57,7 +58,7 @@ async def openapi(request: Request) -> JSONResponse:
     "/v1/status", operation_id="getStatus", summary="Workers, devices, loaded models and the queue", responses=documented()
 )
 async def get_status(viewer: Caller, context: Shared) -> StatusOut:
-    """Everyone with a key sees the board; jobs of others have no names on it."""
+    """Returns the status board. Everyone with a key sees it; jobs of others have no names on it."""
 
     lease = context.settings.lease
 

@@ -1,4 +1,4 @@
-"""Scores the texts of an earlier steering with another judge."""
+"""Submits jobs that score the texts of an earlier steering with another judge."""
 
 from sqlalchemy.orm import Session
 
@@ -30,8 +30,8 @@ READ_RESPONSES = ("reference", "phrases")
 def rescore(session: Session, asker: Asker, identifier: str, request: RescoreRequest) -> Answer:
     """Submits a job that scores the steering's texts again: class light for an endpoint judge, model for judges that read texts with a model.
 
-    A steer job that ended without a steering is continued with the other judge: finished texts are reused, and only texts that the new scores
-    lead the search to are generated. Raises Problem 403, 404, 422.
+    The id of a steer job that failed or was cancelled submits that job again with the other judge: the new job reuses the finished texts. Its
+    search follows the new scores, so it may generate texts at other doses. Raises Problem 403, 404, 422.
     """
     earlier = promised(session, asker)
     if earlier is not None:

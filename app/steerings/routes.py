@@ -90,8 +90,8 @@ async def rescore_steering(
     body: RescoreRequest,
     asks: Asks,
 ) -> Response:
-    """Makes a new steering of the same texts, runs and doses with the scores of another judge; no steered text is generated (a judge that is
-    fitted may first ask the model some questions, unsteered). The id of a steer job that failed because its judge did not answer also works:
+    """Makes a job that scores the same texts, runs and doses with another judge, as a new steering; no steered text is generated (a judge that
+    is fitted may first ask the model some questions, unsteered). The id of a steer job that failed because its judge did not answer also works:
     the new job continues with the other judge and the finished texts."""
     return await asks.submitted(rescoring.rescore, steering_id, body)
 
@@ -105,7 +105,7 @@ async def list_steerings(
     model: Annotated[str | None, Query(max_length=200)] = None,
     trait: Annotated[str | None, Query(max_length=100)] = None,
 ) -> SteeringPage:
-    """Newest first; only those you can see."""
+    """Returns the steerings that you can see, newest first."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
         return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
@@ -123,7 +123,7 @@ async def list_steerings(
 
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
-    """For each method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
+    """Returns the summary for each method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
     return await context.database.run(service.find, steering_id, viewer)
 
 
@@ -134,7 +134,7 @@ async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared)
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
-async def list_runs(
+async def list_runs(  # one parameter for each filter of the query string
     steering_id: SteeringId,
     viewer: Caller,
     context: Shared,
@@ -144,7 +144,7 @@ async def list_runs(
     method: Annotated[str | None, Query(max_length=200)] = None,
     layer: Annotated[int | None, Query(ge=0)] = None,
 ) -> RunsOut:
-    """One set of questions under one intervention each: dose, mean scores, effect at the site."""
+    """Returns the runs. A run is one set of questions under one intervention: dose, mean scores, effect at the site."""
     file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
     items, following = await Lines(context.storage, file, read_run).page(wanted, cursor, limit)
@@ -158,7 +158,7 @@ async def list_runs(
     response_model=RunsOut,
     responses=documented(404, 409, 422),
 )
-async def list_responses(
+async def list_responses(  # one parameter for each filter of the query string
     steering_id: SteeringId,
     viewer: Caller,
     context: Shared,
@@ -173,7 +173,7 @@ async def list_responses(
     min_coherence: Score = None,
     max_coherence: Score = None,
 ) -> RunsOut:
-    """Every answer with its scores; `method` and `layer` are those of the run's vector."""
+    """Returns the answers with their scores; `method` and `layer` are those of the run's vector."""
     runs = None
     if method is not None or layer is not None:
         file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
@@ -206,7 +206,7 @@ async def list_responses(
 async def get_steering_file(
     steering_id: SteeringId, name: FileName, request: Request, viewer: Caller, context: Shared
 ) -> Response:
-    """`results.jsonl` has trait-interp's schema. The ETag is the file's SHA-256; one Range at a time."""
+    """Returns a file of the steering; `results.jsonl` has trait-interp's schema. The ETag is the file's SHA-256; one Range at a time."""
     return await serve_file(
         request, context, viewer, lambda session, who: service.file(session, steering_id, name, who), prefix=f"{steering_id}."
     )

@@ -53,7 +53,7 @@ class QuestionIn(_Strict):
     cluster: Line | None = Field(None, min_length=1, max_length=500)
 
     def spec(self) -> AskedQuestion:
-        """As specs hold it."""
+        """Returns the fields as a spec stores them."""
         return {"question": self.question, "system_prompt": self.system_prompt, "cluster": self.cluster}
 
 
@@ -67,7 +67,7 @@ class QuestionsIn(_Strict):
     test: list[Question] = Field(min_length=1)
 
     def spec(self) -> OwnQuestions:
-        """As specs hold them."""
+        """Returns the fields as a spec stores them."""
         return {
             "selection": [question.spec() for question in self.selection],
             "test": [question.spec() for question in self.test],
@@ -83,7 +83,7 @@ class CapabilityIn(_Strict):
     cluster: Line | None = Field(None, min_length=1, max_length=500)
 
     def spec(self) -> RightOrWrong:
-        """As specs hold it."""
+        """Returns the fields as a spec stores them."""
         return {
             "question": self.question, "answer": self.answer, "system_prompt": self.system_prompt, "cluster": self.cluster,
         }  # fmt: skip
@@ -99,7 +99,7 @@ class ControlsIn(_Strict):
     prompt_only: bool = Field(True, description="also answer under a system prompt that asks for the trait, without a vector")
 
     def spec(self) -> Controls:
-        """As specs hold them."""
+        """Returns the fields as a spec stores them."""
         return {"random": self.random, "shuffled": self.shuffled, "prompt_only": self.prompt_only}
 
 
@@ -111,7 +111,7 @@ class SamplingIn(_Strict):
     seed: int = Field(0, ge=0, lt=2**31)
 
     def spec(self) -> Sampling:
-        """As specs hold it."""
+        """Returns the fields as a spec stores them."""
         return {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
 
 

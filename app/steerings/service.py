@@ -96,12 +96,15 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
 
 
 def submit(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Answer:
-    """Submits the job for this request, and the jobs that it needs, in one transaction."""
+    """Submits the request with `place` and returns the job as the API shows it."""
     return answer(session, asker, place(session, asker, request, reuse))
 
 
 def place(session: Session, asker: Asker, request: SteeringRequest, reuse: bool = False) -> Placed:
-    """Submits the job for this request, and the jobs that it needs, in one transaction; returns the job's row."""
+    """Submits the job for this request, and the jobs that it needs, in one transaction; returns the job's row.
+
+    Returns an earlier job when the idempotency key was used before, and with `reuse` possibly a finished job of the same calculation.
+    """
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier

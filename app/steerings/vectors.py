@@ -23,7 +23,7 @@ class Vectors:
 
     `vectors` and `sources` are as specs hold them. `extraction` is the job of the trait's own extraction on this model, which the reference
     judge reads; `wait_for` is the extraction's job while it has not ended. `cells` counts vectors, `groups` counts vectors that differ in
-    more than their layer, `refits` counts what is refitted on resampled prompts alike.
+    more than their layer, `refits` counts those fitted on resampled prompts in the same way.
     """
 
     cells: int

@@ -54,7 +54,7 @@ class Storage(Protocol):
         """Stores an object; on return it is complete and durable. Returns False when the object was already stored.
 
         An object of the same size under the key counts as stored: reading it would cost each repeated put as much as storing it. So neither
-        its bytes nor the given ones are checked then, and a damaged object, of which `get` raises ObjectCorrupt, stays until it is deleted.
+        its bytes nor the given ones are checked then, and a damaged object, for which `get` raises ObjectCorrupt, stays until it is deleted.
 
         Readers see the whole object or nothing. Raises ObjectCorrupt when bytes to be stored do not have the key's digest (nothing is stored
         then), and StorageFull.

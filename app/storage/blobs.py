@@ -5,7 +5,7 @@
     discard: like collect, but immediate, by the upload that could not add its reference (`app.storage.staging`)
     collect: one transaction: lock a row unreferenced and untouched for 24 h -> delete the object -> the row goes with the commit
 
-Why this is safe. A stage touches the row before it looks for the object, so the object is not collected for the next 24 h, and a reference
+Why this is safe. A stage touches the row before it looks for the object, so the object is not collected for the next 24 h. A reference
 must follow within 12 h of its stage. A row with a reference cannot be deleted (foreign key). `collect` deletes the row first in its
 transaction, so that the database has confirmed that nothing refers to it before the object is deleted. A crash leaves a row or an object
 without references; `collect` and `adopt_orphans` find both. All ages are measured by the database's clock.
@@ -106,8 +106,8 @@ def staging_again(work: Callable[[], T]) -> T:
 def reference_lock(session: Session, *blobs: Blob, max_age_seconds: float = DAY / 2) -> None:
     """Locks the rows of blobs until the end of the caller's transaction, in which the caller inserts its references.
 
-    The lock blocks collectors, but not stages or other references. Raises BlobGone when the row was collected, or when the stage is so old
-    that it may have been collected (another stage may have inserted the row again without having put the object yet).
+    The lock blocks collectors, but not stages or other references. Raises BlobGone when the row was collected, or may have been
+    collected because the stage is so old: another stage may have inserted the row again but not yet have put the object.
     """
     rows = select(BlobRow.digest, func.clock_timestamp().label("now")).where(BlobRow.digest.in_({blob.digest for blob in blobs}))
     lock = rows.order_by(BlobRow.digest).with_for_update(of=BlobRow, read=True, key_share=True)
@@ -141,7 +141,7 @@ def collect(sessions: sessionmaker[Session], storage: Storage, *, min_age_second
     """Deletes up to `limit` objects that were unreferenced and untouched for `min_age_seconds`, each in its own transaction.
 
     Several collectors and stages may run at the same time. Raises the errors of `Storage.delete`; the row is then kept as if it had been touched
-    now, so that one object that cannot be deleted does not stop those after it each time.
+    now, so that an object that cannot be deleted does not stop the later objects each time.
     """
     storage.sweep(min_age_seconds)
     with sessions() as session:

@@ -155,7 +155,7 @@ class S3Storage:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        """Context that turns obstore's errors into this package's errors, with the first line of their text; it contains no credentials."""
+        """Returns a context that turns obstore's errors into this package's errors, with the first line of their text (without credentials)."""
         try:
             yield
         except (OSError, exceptions.BaseError) as error:

@@ -35,8 +35,8 @@ def written_folders(settings: Settings) -> list[Path]:
 
 
 def check_room(settings: Settings, size: int) -> None:
-    """Raises Problem 507 `low_disk` when an upload of `size` bytes would leave too little free space where it is stored, or does not fit
-    where it lies while it is read.
+    """Raises Problem 507 `low_disk` when an upload of `size` bytes would leave too little free space in the folder of stored objects, or does
+    not fit into the folder of temporary files while it is read.
     """
     least = settings.min_free_bytes
     # where large forms lie until they are read

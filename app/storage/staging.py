@@ -43,7 +43,7 @@ async def store(database: AsyncDatabase, storage: Storage, data: bytes, add: Cal
 
 
 async def _store(database: AsyncDatabase, storage: Storage, data: bytes, add: Callable[[Session, Blob], T], thread: Thread) -> T:
-    """The work of `store`, which runs to its end."""
+    """Does the work of `store`, which runs to its end."""
     digest, size = await thread(measure, data)
     for left in reversed(range(TRIES)):
         blob = Blob(digest, size, await database.run(announce, digest, size))

@@ -66,9 +66,8 @@ class Report(Kind[StudyResult]):
             return False
         open_jobs = {row.id for row in unfinished if row.state != State.CANCELLING}
         nodes = [job_id for _, node in reversed(in_order(study.nodes)) if (job_id := node["job"]) in open_jobs]
-        for (
-            node
-        ) in nodes:  # in reverse order, so that waiting jobs are cancelled, and do not fail because of the job they wait for
+        # in reverse order, so that waiting jobs are cancelled, and do not fail because of the job they wait for
+        for node in nodes:
             cancel(session, node, viewer)
         if nodes:
             note(session, job.id, "graph_cancelled", {"by": viewer.owner, "jobs": len(nodes)})

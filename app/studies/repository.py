@@ -38,8 +38,7 @@ def jobs_of_all(session: Session, studies: Sequence[Study], viewer: Viewer) -> l
     """Returns what `jobs_of` returns for each of the studies, by one statement."""
     graphs = [{name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id} for study in studies]
     asked = {job_id for ids in graphs for job_id in ids.values()}
-    here = Job.id == any_(
-        literal(sorted(asked), ARRAY(String))
-    )  # one parameter: a page may have more jobs than a statement parameters
+    # one parameter: a page may have more jobs than a statement parameters
+    here = Job.id == any_(literal(sorted(asked), ARRAY(String)))
     seen = {job.id: job for job in session.scalars(visible(viewer).where(here))}
     return [{name: seen[job_id] for name, job_id in ids.items() if job_id in seen} for ids in graphs]

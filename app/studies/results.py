@@ -55,7 +55,7 @@ class StudyPage(Listed[StudyOut]):
 
 
 class StudyCost(BaseModel):
-    """What a study would run; nothing was written."""
+    """The jobs that a study would run, and their cost; nothing was written."""
 
     jobs: int
     reused: int

@@ -77,7 +77,7 @@ async def submit_study(
 
 @router.get("", operation_id="listStudies", summary="List studies", response_model=StudyPage, responses=documented(422))
 async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, cursor: Cursor = None) -> StudyPage:
-    """Newest first; only those you can see."""
+    """Returns the studies that you can see, newest first."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[StudyOut]:
         return list(service.listing(session, viewer, limit=count, before=before))
@@ -90,7 +90,7 @@ async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, curso
 
 @router.get("/{study_id}", operation_id="getStudy", summary="Get a study and its jobs", responses=documented(404, 422))
 async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> StudyOut:
-    """Every job with its state, and the result once the report is written."""
+    """Returns the study: all its jobs with their states, and the result once the report is written."""
     return await context.database.run(service.find, study_id, viewer)
 
 
@@ -136,7 +136,7 @@ async def label_study(study_id: StudyId, body: LabelsIn, asks: Asks) -> Response
     },
 )
 async def get_study_file(study_id: StudyId, name: FileName, request: Request, viewer: Caller, context: Shared) -> Response:
-    """`report.html` needs no network and is shown sandboxed; the ETag is the file's SHA-256."""
+    """Returns a file of the study. `report.html` needs no network and is shown sandboxed; the ETag is the file's SHA-256."""
     response = await serve_file(
         request, context, viewer, lambda session, who: service.file(session, study_id, name, who), prefix=f"{study_id}."
     )

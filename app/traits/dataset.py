@@ -21,7 +21,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Dataset:
-    """A trait as stored. `counts` are by part; `notes` say what was filled in and which parts share clusters."""
+    """A trait as stored. `counts` are by part; `notes` name the filled-in fields and the parts that share clusters."""
 
     name: str
     definition: str

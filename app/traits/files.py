@@ -27,7 +27,7 @@ KNOWN = (
 UNUSED = tuple(f"ood_{part}.{suffix}" for part in ("positive", "negative") for suffix in ("txt", "jsonl"))
 """Further files in some of trait-interp's folders, which are ignored."""
 WHOLE = {"positive", "negative", "steering"}
-"""Fields by which an object is told to be a whole trait, not one of another format."""
+"""Fields that distinguish an object with a whole trait from an object of another format."""
 SHOWN = 20
 """Most errors or fields listed in one sentence."""
 T = TypeVar("T")
@@ -51,7 +51,7 @@ _SPLIT, _REQUEST = TypeAdapter(Split), TypeAdapter(TraitRequest)
 
 @dataclass
 class Folder:
-    """The content of a folder's files, and notes on what was dropped."""
+    """The content of a folder's files, and notes on dropped content."""
 
     request: TraitRequest
     notes: list[str] = field(default_factory=list)

@@ -80,7 +80,7 @@ UPLOAD["requestBody"]["content"]["application/json"]["examples"] = {
 )
 @takes_files
 async def upload_trait(request: Request, viewer: Member, context: Shared) -> Response:
-    """Takes JSON, or a form with the files of a trait folder. Each content is a separate version, named by its hash."""
+    """Stores a trait, sent as JSON or as a form with the files of a trait folder. Each content is a separate version, named by its hash."""
     body: Form | TraitRequest = await read_form(request) if is_form(request) else await read_json(request, TraitRequest)
     trait, made = await uploaded(context, viewer, body)
     return JSONResponse(trait.model_dump(mode="json"), 201 if made else 200, headers={"Location": trait.links["self"]})
@@ -159,7 +159,7 @@ async def list_traits(
     name: Annotated[str | None, Query(max_length=100)] = None,
     owner: Annotated[str | None, Query(max_length=100)] = None,
 ) -> TraitPage:
-    """Newest first, one entry for each version; yours and those shared with you."""
+    """Returns the traits that are yours or shared with you, newest first, one entry for each version."""
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
         return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
@@ -172,7 +172,7 @@ async def list_traits(
 
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
-    """A name means the newest version, and your own trait before a public one."""
+    """Returns a version of a trait. A name means the newest version, and your own trait before a public one."""
     return await context.database.run(service.find, reference, viewer)
 
 
@@ -183,7 +183,8 @@ async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> Tr
     responses=documented(400, 403, 404, 413, 415, 422),
 )
 async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, context: Shared) -> TraitOut:
-    """For its owner and administrators. Everyone can use a public trait by its name, so only administrators make traits public."""
+    """Changes who may see a trait; for its owner and administrators. Everyone can use a public trait by its name, so only administrators make
+    traits public."""
     return await context.database.run(service.change_sharing, reference, body, viewer)
 
 
@@ -201,5 +202,5 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
     },
 )
 async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
-    """The ETag is the file's SHA-256, which is also the trait's version."""
+    """Returns the dataset. The ETag is the file's SHA-256, which is also the trait's version."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

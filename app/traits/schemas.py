@@ -1,4 +1,4 @@
-"""Trait datasets as the API shows them. `app.traits.checks` decides which contents make a usable trait."""
+"""Request and response schemas of trait datasets. `app.traits.checks` decides which contents make a usable trait."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -102,7 +102,7 @@ class TraitOut(BaseModel):
 
 
 class TraitVersion(BaseModel):
-    """Another version of the same name."""
+    """One of the versions of a trait name."""
 
     id: str
     version: str
@@ -111,7 +111,7 @@ class TraitVersion(BaseModel):
 
 
 class TraitDetail(TraitOut):
-    """One version, and the other versions of its name that the caller can see."""
+    """One version of a trait, and the versions of its name that the caller can see."""
 
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 

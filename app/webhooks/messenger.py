@@ -28,9 +28,11 @@ class Messenger:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Starts sending, in a task of the running event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
+        """Cancels the sending and waits until it has stopped."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -24,7 +24,7 @@ EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x
 
 @router.get("/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=documented())
 async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
-    """By name. To be notified about a job, name one in the job's field `webhook`."""
+    """Returns the webhooks, by name. To be notified about a job, name one in the job's field `webhook`."""
 
     def listing(session: Session) -> WebhookList:
         return WebhookList(items=[service.view(target, viewer) for target in repository.listing(session)])
@@ -40,7 +40,7 @@ async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
     responses=documented(400, 403, 409, 413, 415, 422),
 )
 async def add_webhook(body: Annotated[WebhookRequest, Body(examples=[EXAMPLE])], viewer: Admin, context: Shared) -> WebhookMade:
-    """Only this answer contains the secret that signs its messages. Administrators only."""
+    """Adds a webhook; only this answer contains the secret that signs its messages. Administrators only."""
     return await context.database.run(service.add, body, viewer, context.settings.key_pepper.get_secret_value())
 
 
@@ -53,7 +53,7 @@ async def add_webhook(body: Annotated[WebhookRequest, Body(examples=[EXAMPLE])],
     responses=documented(403, 404, 422),
 )
 async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
-    """Also deletes the list of its messages. Administrators only."""
+    """Deletes the webhook and the list of its messages. Administrators only."""
     await context.database.run(service.delete, name, viewer)
 
 
@@ -65,7 +65,7 @@ async def delete_webhook(name: Name, viewer: Admin, context: Shared) -> None:
     responses=documented(403, 404, 422),
 )
 async def test_webhook(name: Name, viewer: Admin, context: Shared) -> DeliveryOut:
-    """The list of messages shows whether it arrived. Administrators only."""
+    """Sends a test message; the list of messages shows whether it arrived. Administrators only."""
     return await context.database.run(service.test, name, viewer)
 
 
@@ -85,7 +85,7 @@ async def list_deliveries(
     job: Annotated[str | None, Query(pattern=id_pattern("job"))] = None,
     state: Literal["pending", "delivered", "failed"] | None = None,
 ) -> DeliveryPage:
-    """Newest first: messages about jobs that you can see. They are kept for 30 days."""
+    """Returns the messages about jobs that you can see, newest first. They are kept for 30 days."""
     filters = DeliveryFilters(webhook, job, state)
 
     def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[DeliveryOut]:

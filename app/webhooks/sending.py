@@ -31,6 +31,7 @@ class Sent:
 
     @property
     def delivered(self) -> bool:
+        """Returns whether the target accepted the message."""
         return self.error is None
 
 

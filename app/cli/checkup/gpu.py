@@ -22,7 +22,7 @@ _HEADER = re.compile(r"Driver Version:\s*([\d.]+).*CUDA(?: UMD)? Version:\s*([\d
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself; `cuda` is the version that it was built for, None for a build without."""
+    """Facts about the installed torch; `cuda` is the version that it was built for, None for a build without."""
 
     version: str
     cuda: str | None
@@ -31,7 +31,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver's own tool says; `error` when it could not say anything, `cuda` None when it found no CUDA library (it prints N/A)."""
+    """The answer of the driver's own tool; `error` when the tool failed, `cuda` None when it found no CUDA library (it prints N/A)."""
 
     version: str | None = None
     cuda: str | None = None
@@ -39,6 +39,7 @@ class Driver:
 
 
 def python() -> Iterator[Finding]:
+    """Yields the finding about Python's version: a fault below 3.11."""
     version = ".".join(map(str, sys.version_info[:3]))
     fine = sys.version_info >= (3, 11)
     yield Finding(
@@ -47,7 +48,7 @@ def python() -> Iterator[Finding]:
 
 
 def torch_and_driver() -> Iterator[Finding]:
-    """Torch in a process of its own: loading it takes seconds and memory that this one need not spend."""
+    """Yields the findings about torch and the driver. Torch runs in a process of its own: loading it takes seconds and memory."""
     driver = ask_driver()
     if find_spec("torch") is None:
         detail = f"not installed: this machine can serve the API but run no model worker ({INSTALL_WORKER})"
@@ -66,7 +67,7 @@ def torch_and_driver() -> Iterator[Finding]:
 
 
 def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Finding:
-    """Whether torch can use the cards that the machine has, and what to do if it cannot."""
+    """Returns the finding whether torch can use the cards of the machine, and what to do if it cannot."""
     if driver is None:
         if not devices:
             return Finding("driver", "ok", "no NVIDIA driver and no card: workers run on the CPU")
@@ -82,7 +83,7 @@ def fit(torch: Torch | None, driver: Driver | None, devices: list[str]) -> Findi
 
 
 def _blind(torch: Torch, driver: Driver, versions: str) -> Finding:
-    """Why a torch sees no card beside a driver that works."""
+    """Returns the finding why torch sees no card although the driver works."""
     if torch.cuda is None:
         return Finding(
             "driver", "fault", f"{versions}, but this torch is built without CUDA; install a CUDA build: {INSTALL_TORCH}"
@@ -107,7 +108,7 @@ def _blind(torch: Torch, driver: Driver, versions: str) -> Finding:
 
 
 def cards() -> Iterator[Finding]:
-    """The devices that `binnacle up` would give a worker each."""
+    """Yields the finding with the devices; `binnacle up` starts a worker for each of them."""
     from app.embedded.devices import cuda_devices
 
     devices = cuda_devices()
@@ -115,7 +116,7 @@ def cards() -> Iterator[Finding]:
 
 
 def ask_driver() -> Driver | None:
-    """None where there is no driver's tool."""
+    """Returns the answer of nvidia-smi; None when it is not installed."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -131,7 +132,7 @@ def ask_driver() -> Driver | None:
 
 
 def device_files() -> list[str]:
-    """The cards that the kernel knows."""
+    """Returns the device files of the cards that the kernel knows."""
     return sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
 
 

@@ -17,7 +17,7 @@ DEFAULT_PORT = 8000
 
 
 def listening(home: Path, port: int | None) -> Iterator[Finding]:
-    """Whether the port is free on this machine; nothing where no port is asked about (None) and a service is named that already has one."""
+    """Yields the finding whether the port is free on this machine. Without a port, checks DEFAULT_PORT; yields nothing if a service is named."""
     if port is None:
         try:
             find_address(home=home)
@@ -33,7 +33,7 @@ def listening(home: Path, port: int | None) -> Iterator[Finding]:
 
 
 def service(home: Path) -> Iterator[Finding]:
-    """Findings about the running service, its workers and its models; a note if the service is not reachable."""
+    """Yields findings about the running service, its workers and its models; a note if the service is not reachable."""
     try:
         client = Client(home=home, patience=2)
     except BinnacleError as error:
@@ -54,7 +54,7 @@ def service(home: Path) -> Iterator[Finding]:
 
 
 def workers(all_workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Findings about workers that are silent, held or blocked, and about job classes that no worker can run."""
+    """Yields findings about workers that are silent, held or blocked, and about job classes that no worker can run."""
     for worker in all_workers:
         about = f"worker {worker['id']}"
         if not worker["alive"]:
@@ -75,7 +75,7 @@ def workers(all_workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
-    """A model's state, and whether its files changed or vanished since they were inspected. `here`: a worker runs on this machine."""
+    """Returns the finding about a model: its state, and whether its files changed since inspected. `here`: a worker runs on this machine."""
     about = f"model {model['name']}"
     if model["state"] != "ready":
         level: Level = "fault" if model["state"] == "faulty" else "note"
@@ -99,7 +99,7 @@ def model_state(model: Mapping[str, Any], *, here: bool) -> Finding:
 
 
 def folder_of(model: Mapping[str, Any]) -> Path:
-    """The folder where this machine would keep the model's files."""
+    """Returns the folder where this machine would keep the model's files."""
     from app.settings import get_settings
     from app.storage.space import hub_cache
 
@@ -110,7 +110,7 @@ def folder_of(model: Mapping[str, Any]) -> Path:
 
 
 def differs(path: Path, stamp: Mapping[str, Any]) -> bool:
-    """Whether a file differs from its stamp in size, modification time or inode. The file is not read."""
+    """Returns whether a file differs from its stamp in size, modification time or inode. The file is not read."""
     try:
         now: os.stat_result = path.stat()
     except OSError:

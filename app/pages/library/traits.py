@@ -50,7 +50,7 @@ async def upload_form(request: Request, _viewer: Changer) -> Response:
 @router.post("/traits/new")
 @takes_files
 async def upload(request: Request, viewer: Changer, context: Shared) -> Response:
-    """Checks and stores the files, and redirects to the trait's page, which shows what was filled in and counted."""
+    """Checks and stores the files, and redirects to the trait's page, which shows the notes on filled-in fields, and the counts."""
     form = await read_form(request)
     name = form.fields.get("name", "").strip()
     try:
@@ -89,5 +89,5 @@ def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
 
 @router.get("/traits/{reference}/dataset.json")
 async def trait_file(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
-    """Downloads the dataset."""
+    """Downloads the dataset of a trait. 404 if the viewer may not see the trait."""
     return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))

@@ -60,7 +60,7 @@ class Asked(BaseModel):
 
 @router.get("/vectors")
 async def vectors_page(request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
-    """Shows the list, filtered and sorted by the parameters."""
+    """Shows the list of vectors, filtered and sorted by the parameters."""
     filters = VectorFilters(
         model=asked.model or None, trait=asked.trait or None, method=asked.method or None, layer=asked.layer,
         extraction=asked.extraction or None,

@@ -28,7 +28,7 @@ class Series:
 
     @property
     def has_area(self) -> bool:
-        """Whether a band can be seen: two points or more, and an interval that is wider than a point."""
+        """Returns whether a band can be seen: two points or more, and an interval that is wider than a point."""
         return len(self.band) > 1 and any(low < high for _, low, high in self.band)
 
 

@@ -11,7 +11,9 @@ MOST_PLACES = 3
 
 
 def sections(document: ExtractionDocument | None) -> Sections:
-    """Returns the sections from extraction.json: three maps of methods by layers, for each position and component."""
+    """Returns the sections from extraction.json: three maps of methods by layers, for each of the first MOST_PLACES
+    pairs of position and component.
+    """
     vectors = document.get("vectors") or [] if document else []
     places = list(dict.fromkeys((vector["position"], vector["component"]) for vector in vectors))
     left_out = shown_of(MOST_PLACES, len(places), "places; extraction.json has all")

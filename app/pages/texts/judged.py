@@ -31,7 +31,7 @@ def unsure(line: Line) -> float:
 def _spread(top: Mapping[str, float], score: float) -> float:
     """Returns the standard deviation over the values that the reply's first token could have been.
 
-    The line does not name the judge's scale, and `I` may begin a word: the scale is the one whose mean is nearest to the score.
+    The line does not name the judge's scale, and `I` may begin a word: the scale is the one with the mean nearest to the score.
     """
     candidates = [moments for scale in (NUMBERS, LETTERS) if (moments := _moments(top, scale)) is not None]
     return min(candidates, key=lambda moments: abs(moments[0] - score))[1] if candidates else WIDEST
@@ -82,7 +82,7 @@ def _evidence(line: Line, raw: RawScore) -> str:
 
 
 def _said(replied: RawReply) -> str:
-    """Returns the reply; for a local judge, of which only probabilities are read, its likeliest word."""
+    """Returns the reply; for a local judge, which is read only as probabilities, its likeliest word."""
     top = replied.get("top") or {}
     return replied.get("reply") or max(top, key=lambda token: top[token], default="").strip()
 

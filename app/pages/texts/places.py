@@ -21,7 +21,7 @@ class Named(NamedTuple):
 
     @property
     def place(self) -> str:
-        """`response[:5], k_proj`; for an imported vector only the component."""
+        """Returns `response[:5], k_proj`; for an imported vector only the component."""
         return ", ".join(part for part in (self.position, self.component) if part not in ("", "imported"))
 
 

@@ -32,7 +32,7 @@ class Cliff:
 
 def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
     """Returns cliffs by the vector's id, or by its key if the steering took it from an extraction; skips vectors that were applied together, and
-    those without a positive dose. Empty for a steering whose doses mean another push than the page's: against the vector, or not an addition.
+    those without a positive dose. Empty for a steering with another push than the page's: against the vector, or not an addition.
     """
     by_vector: dict[str, Cliff] = {}
     if not summary or summary.get("direction") == "negative" or summary.get("operation", "add") != "add":

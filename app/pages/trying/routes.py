@@ -95,7 +95,7 @@ Asked = Annotated[Tried, Query()]
 
 @router.get("/try")
 async def try_page(request: Request, viewer: Changer, context: Shared, asked: Asked) -> Response:
-    """Shows the form, and the answers of the job in the address."""
+    """Shows the form for trying vectors, and the answers of the job in the address."""
     return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
 
 

@@ -29,7 +29,7 @@ _CLASSES = tuple(f"{part}.{suffix}" for part in ("positive", "negative") for suf
 def as_folder(
     files: Mapping[str, bytes], form: str | None, seed: int, notes: list[str]
 ) -> tuple[dict[str, bytes], Callable[[str], str]]:
-    """Returns the files of a trait folder, and the reader's `compared`; adds notes on what was used and what was dropped.
+    """Returns the files of a trait folder, and the reader's `compared`; adds notes on the used and the dropped parts.
 
     A folder's own files stay unchanged. Raises Problem 422 for files in no known format, or not in the requested format.
     """

@@ -39,7 +39,7 @@ class Source:
 
 @dataclass
 class Taken:
-    """The rows that a reader made. `notes` say what was used and what was dropped. `questions` is None if the file contains none."""
+    """The rows that a reader made. `notes` name the used and the dropped parts. `questions` is None if the file contains none."""
 
     positive: list[Row] = field(default_factory=list)
     negative: list[Row] = field(default_factory=list)
