@@ -1,4 +1,4 @@
-"""The README's figures that no command of it prints: the calibration of demo-severe is the shipped one, the limits are the settings' defaults."""
+"""The README's figures that no command prints: the calibration of demo-severe is the shipped one, the limits are the settings' defaults."""
 
 import json
 import re
