@@ -29,6 +29,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
+        """Returns whether the address names this machine."""
         return urlsplit(self.url).hostname in LOOPBACK
 
 

@@ -47,10 +47,12 @@ class _ThroughSocket(httpx2.BaseTransport):
         self._socket, self._network = httpx2.HTTPTransport(uds=socket), httpx2.HTTPTransport(verify=trust)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Sends the request through the socket if it is for the service, else over the network."""
         to_service = (request.url.scheme, request.url.host, request.url.port) == ("http", "localhost", None)
         return (self._socket if to_service else self._network).handle_request(request)
 
     def close(self) -> None:
+        """Closes both transports."""
         self._socket.close()
         self._network.close()
 
@@ -97,6 +99,7 @@ class Connection:
             raise _bad_proxy(trust) or error from None
 
     def close(self) -> None:
+        """Closes the connection; later requests fail."""
         self._http.close()
 
     def request(  # noqa: PLR0913 - the parts of an HTTP request, each by name
@@ -181,6 +184,7 @@ class Connection:
             self._on_outage(f"{self.address.url} does not answer ({error or type(error).__name__}); waiting for it")
 
     def unreachable(self, error: Exception) -> Unreachable:
+        """Returns the error that tells a person why the service did not answer and what to do, made of the transport's error."""
         reason = str(error) or type(error).__name__
         if _untrusted(error):
             return Unreachable(

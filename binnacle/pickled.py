@@ -41,7 +41,7 @@ class SteeringVector:
 
 @dataclass
 class Converted:
-    """A file for the service: its name and bytes, the request's fields given by the .pt file and its folder, and notes on what was skipped."""
+    """A file for the service: its name and bytes, the request's fields given by the .pt file and its folder, and notes on the conversion."""
 
     name: str
     data: bytes

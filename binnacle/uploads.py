@@ -40,7 +40,8 @@ def upload_trait(
     """Uploads a folder's files (positive.txt or .jsonl, negative.*, definition.txt, steering.json, ...), or these files, and returns the
     trait.
 
-    `on_note` is called with what was skipped. Raises BinnacleError for a folder without such files, and for a missing file.
+    `on_note` is called with a sentence that names the skipped files. Raises BinnacleError for a folder without such
+    files, and for a missing file.
     """
     paths = _found(source, on_note) if isinstance(source, Path) else list(dict.fromkeys(source))
     for path in paths:
@@ -94,7 +95,7 @@ def upload_vectors(
 ) -> list[Vector]:
     """Uploads a safetensors, .npy or GGUF file, or a .pt file after converting it here, and returns the vectors.
 
-    `on_note` is called with what was skipped. Raises BinnacleError for a file that cannot be read or is empty.
+    `on_note` is called with a sentence for each note of the conversion. Raises BinnacleError for a file that cannot be read or is empty.
     """
     part = file.name, contents(file)  # first: an absent file matters more than an absent model or torch
     if file.suffix.lower() in PICKLED:

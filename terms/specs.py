@@ -32,11 +32,15 @@ class TraitVersion(TypedDict):
 
 
 class Prompt(TypedDict):
+    """A prompt with its system prompt; None: without one."""
+
     prompt: str
     system_prompt: str | None
 
 
 class Sampling(TypedDict):
+    """How answers are sampled: a temperature above 0, the probability `top_p` to sample from (at most 1), and a seed."""
+
     temperature: float
     top_p: float
     seed: int
@@ -75,12 +79,16 @@ class VectorsOf(TypedDict):
 
 
 class Controls(TypedDict):
+    """How many random and shuffled control vectors are reported, and whether a run without a vector asks for the trait."""
+
     random: int
     shuffled: int
     prompt_only: bool
 
 
 class AskedQuestion(TypedDict):
+    """A question of a request. A question without a cluster is a cluster of its own."""
+
     question: str
     system_prompt: str | None
     cluster: str | None
@@ -93,17 +101,23 @@ class RightOrWrong(AskedQuestion):
 
 
 class OwnQuestions(TypedDict):
+    """A request's questions in place of the trait's: doses are chosen on `selection`, gains reported on `test`."""
+
     selection: list[AskedQuestion]
     test: list[AskedQuestion]
 
 
 class OffTargetSpec(TypedDict):
+    """Another trait, scored under each reported vector; its judge may be fitted to the responses of the job `extraction`."""
+
     trait: TraitVersion
     extraction: str | None
     responses_given: NotRequired[bool]
 
 
 class Vetting(TypedDict):
+    """Which responses an extraction keeps: trait scores (0 to 100) from `threshold` for positives, below for negatives."""
+
     judge: JudgeSpec
     threshold: float
     paired: bool
@@ -259,6 +273,8 @@ class ExportSpec(TypedDict):
 
 
 class CalibrationOf(TypedDict):
+    """A calibration to export: its model's name and its job."""
+
     model: str
     job: str
 

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out files before they are imported, and folders whose conftest.py would import what is left out."""
+    """Leaves out files before they are imported, and folders with a conftest.py that would import modules of the others."""
     if not config.getoption("--quick"):
         return None
     if (fixtures := collection_path / "conftest.py").is_file():

@@ -10,7 +10,7 @@ BLAND = {"one", "found"}
 
 
 def bland(source: str) -> list[str]:
-    """`name (line)` of each variable and parameter whose name could be anything's."""
+    """`name (line)` of each variable and parameter with a name that could be anything's."""
     bound = [
         (node.lineno, node.id if isinstance(node, ast.Name) else node.arg)
         for node in ast.walk(ast.parse(source))

@@ -39,6 +39,7 @@ class Looking:
         self._stop = stop
 
     def start(self) -> None:
+        """Starts the thread."""
         threading.Thread(target=self._run, name="looking", daemon=True).start()
 
     def _run(self) -> None:

@@ -74,10 +74,10 @@ class MayNotClaim(Exception):
 
 
 def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
-    """Returns the claim and the monotonic time of the request. Retries after a short failure of the database, and while all jobs are locked,
-    because the notification is used up. Jobs that stay locked wait for the reconciler's next notification.
+    """Returns the monotonic time of the request and the claimed job's lease; None in place of the lease if no job could be claimed.
 
-    Raises MayNotClaim.
+    Retries after a short failure of the database, and while all jobs are locked, because the notification is used up. Jobs that stay locked
+    wait for the reconciler's next notification. Raises MayNotClaim, and SQLAlchemyError if the database stays unavailable.
     """
     short = shortage(process.settings)
     if short is not None:
@@ -138,9 +138,13 @@ class Attempt:
         self._process.generations.ran(short=self._lease.job.short, seconds=seconds)
         log.info("job.left", seconds=round(seconds, 3), lease_lost=self._heartbeat.lost)
         if must_exit:
-            os._exit(70)  # the device's context is lost; the parent spawns a new child
+            os._exit(70)  # EX_SOFTWARE of sysexits.h: the device's context is lost; the parent spawns a new child
 
     def _run(self) -> bool:
+        """Runs the handler and commits the ending that its result or exception calls for; returns whether this process must exit.
+
+        A lost lease commits nothing, because another worker may hold the job now.
+        """
         try:
             outcome = self._handle()
             self._succeed(outcome)
@@ -158,6 +162,7 @@ class Attempt:
         return False
 
     def _handle(self) -> Outcome:
+        """Returns the result of the kind's handler. Raises what the handler raises, and ModelFault hooks_left if it left hooks on a model."""
         context = ServiceContext(self._process, self._lease, self._heartbeat)
         try:
             with context:
@@ -168,6 +173,7 @@ class Attempt:
                 self._process.shelf.after_job()
 
     def _succeed(self, outcome: Outcome) -> None:
+        """Stores the result's files and commits the success; stages once more if a staged file was collected before the commit."""
         staging_again(lambda: self._stage_and_succeed(outcome))
 
     def _stage_and_succeed(self, outcome: Outcome) -> None:
@@ -218,7 +224,9 @@ class Attempt:
         endings.fail(session, self._job_id, self._lease.token, error, metrics=self._metrics(), reached=reached)
 
     def _fail(self, error: Exception) -> bool:
+        """Commits the failure that `judge` makes of the error; returns whether this process must exit, because its device is unusable."""
         verdict: Verdict = judge(error)
+        # 30 is logging.WARNING, whatever the cause; only a bug or a fault of the device has its traceback
         log.log(30, "job.failed", code=verdict.error["code"], exc_info=error if verdict.unexpected else None)
         self._end(lambda session, reached: self._failed(session, reached, verdict.error))
         return verdict.must_exit

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import structlog
@@ -59,9 +60,10 @@ class Sighting:
         return (self.job_id, self.token) == (job.id, job.lease_token)
 
 
-Holding = Row[Job, int, int, int, bool, int]
-"""A job that the child holds: its row; seconds since cancellation was requested (None without a request), since its last progress and since its
-start; whether its lease has ended; and seconds from the database's start to the end of its lease."""
+Holding = Row[Job, Decimal | None, Decimal, Decimal, bool, Decimal]
+"""A row of the query in `Watch._read`: a job that a child holds (`Job`); seconds since cancellation was requested (`cancelling_for`, None if it
+was not), since its last progress (`still_for`) and since its start (`running_for`); whether its lease has ended (`expired`); and seconds from
+the database's start to the end of its lease (`after_start`, negative for a lease that ended before). Read by name, which mypy does not check."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Watch:
         threading.Thread(target=self._enforce_loop, name="watch enforcer", daemon=True).start()
 
     def stop(self) -> None:
+        """Asks both threads to end; returns without waiting for them."""
         self._stop.set()
         self._wake.set()
 
@@ -147,6 +150,12 @@ class Watch:
             self._wake.clear()
 
     def _read(self) -> None:
+        """Reads the jobs that this node holds, writes its sign of life, and decides about each job by its child.
+
+        The child lives and runs this job: `_sight` checks the job's limits. The child lives and has begun another job since: `_release`. The
+        child is dead: `_bury`. A process that lives but is not a child of this parent (of an earlier parent) is left alone: the end of its
+        lease ends the attempt. Does nothing while the node's row belongs to another process. Raises SQLAlchemyError, OSError.
+        """
         with self._sessions.begin() as session:
             worker = session.get(Worker, self._worker_id)
             if worker is not None:
@@ -179,6 +188,10 @@ class Watch:
                 self._seen = self._exit_status = None  # a child that died now had no job
 
     def _sight(self, row: Holding) -> None:
+        """Records for the enforcer when the job's lease was last seen renewed, and the first reason to stop the child (`_complaint`).
+
+        Another attempt or another job replaces the record. A reason is kept once it is set: the child is stopped even if the job recovers.
+        """
         job: Job = row.Job
         now = time.monotonic()
         with self._lock:
@@ -221,6 +234,11 @@ class Watch:
                     self._enforce(self._seen, time.monotonic())
 
     def _enforce(self, seen: Sighting, now: float) -> None:
+        """Sends the child the signals that are due; uses monotonic clocks alone, never the database. The caller holds the lock.
+
+        SIGKILL at once if no renewal of the lease was seen for so long that the lease is about to end. SIGTERM if there is a reason to stop the
+        child, or the grace period of a drain is over; SIGKILL if it still lives `kill_grace` seconds after that.
+        """
         # A renewal is seen up to `watch` late; the kill must still come before the lease ends.
         limit = self._settings.ttl - self._settings.margin / 2 - min(self._settings.watch, self._settings.margin / 2)
         if now - seen.renewed_seen > limit and not seen.killed:

@@ -77,7 +77,7 @@ def remove(name: Name) -> None:
 
 
 def report(model: Model, *, as_json: bool) -> None:
-    """Prints a model; exits with status 1 if it is faulty, and then prints no table of what was not found out."""
+    """Prints a model; exits with status 1 if it is faulty; a faulty model without facts has no table."""
     if as_json:
         print_json(model)
     elif model["state"] != "faulty" or model["facts"]:

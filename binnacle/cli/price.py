@@ -20,7 +20,7 @@ def print_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def price_lines(plan: Mapping[str, Any]) -> list[str]:
-    """Returns the size of what was asked, its device time, what it would wait for, and whether the quotas admit it."""
+    """Returns the size of the request, its device time, the jobs that it would wait for, and whether the quotas admit it."""
     seconds, admission = plan["estimated_seconds"], plan["admission"]
     first = list(plan.get("waits_for", ()))
     if plan.get("makes_extraction"):

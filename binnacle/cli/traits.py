@@ -52,7 +52,7 @@ def add(
 ) -> None:
     """Upload a trait: a trait-interp folder, CAA or persona_vectors JSON, repeng entries, CSV or JSON-lines pairs, or conversations.
 
-    What was taken from the files and what was left out is printed to stderr.
+    Notes on the content that was taken and left out are printed to stderr.
     """
     with connected() as client:
         visibility = "public" if public else "group" if group else None
@@ -80,7 +80,7 @@ def show(
 
 
 def report(trait: Trait, *, as_json: bool) -> None:
-    """Prints a trait; notes on what was used, dropped or shared between parts, and what a verdict lacks, go to stderr."""
+    """Prints a trait; notes on content that is used, dropped or shared between parts, and what a verdict lacks, go to stderr."""
     if as_json:
         print_json(trait)
         return

@@ -112,7 +112,8 @@ class Jobs(Calls):
     def delete(self, what: str | Job, *, dry_run: bool = False) -> Deletion:
         """Deletes a finished job with its results (by its id or its result's), an imported vector, or a trait (by its id or name).
 
-        Returns what was deleted, what stays and why, and the bytes; `dry_run` deletes nothing. ServiceError 409 names what still uses it.
+        Returns the deleted objects, those that stay and why, and the bytes; `dry_run` deletes nothing.
+        ServiceError 409 names what still uses it.
 
         >>> job = client.wait(client.generate_job("demo-severe", ["describe a river ."], vectors=[], max_new_tokens=4))
         >>> client.delete(job, dry_run=True)["deleted"][0]["id"] == job["id"]

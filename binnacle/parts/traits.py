@@ -23,7 +23,7 @@ class Traits(Calls):
         return list(self._pages(Trait, "/v1/traits", filters, None))
 
     def trait(self, reference: str) -> TraitDetail:
-        """Returns a trait by name, name@version or id: its counts, what was filled in, its versions.
+        """Returns a trait by name, name@version or id: its counts, the values that were filled in, its versions.
 
         >>> client.trait("refusal")["counts"]["positive"] > 0
         True
@@ -51,7 +51,7 @@ class Traits(Calls):
         """Uploads a folder (trait-interp's files), a file or files of another tool, or a dataset. Equal content creates nothing new.
 
         The trait has the folder's or the first file's name unless `name`. `file_format` (folder, caa, persona_vectors, repeng, pairs, messages)
-        is detected from the content when missing; the trait's `notes` say what was used and what was dropped,
+        is detected from the content when missing; the trait's `notes` name the content that is used and the content that is dropped,
         and `on_note` hears which files of a folder were not sent.
 
         >>> rows = {"positive": ["Thank them.", "Praise it."], "negative": ["Snub them.", "Scorn it."]}
@@ -81,7 +81,7 @@ class Traits(Calls):
     ) -> list[Vector]:
         """Uploads a file of vectors: safetensors, .npy, GGUF, or .pt, which is converted on this machine (`binnacle.pickled` lists the layouts).
 
-        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch; `on_note` hears what was
+        fields as in the API: vector_layers, component, position, method, trait, name. Reading a .pt file needs torch; `on_note` hears what is
         left out.
 
         >>> import numpy as np

@@ -118,10 +118,14 @@ class SharedPlan(TypedDict):
 
 
 class CapturePlan(SharedPlan):
+    """The passes in which hidden states were captured; `capture_tokens`: the most tokens of a pass with several rows."""
+
     capture_tokens: int
 
 
 class ExtractionProvenance(Reading):
+    """The model, responses, settings and machine behind an extraction's vectors; `threads` are torch's."""
+
     weight_hash: str
     tokenizer_hash: str
     trait_version: str

@@ -18,6 +18,8 @@ class StampDocument(TypedDict):
 
 
 class AddendDocument(TypedDict):
+    """`workers.lm.structure.values.Addend` as JSON: one module of a block and the factors of its output."""
+
     path: str
     mixes: bool
     scale: list[str | float]
@@ -26,6 +28,8 @@ class AddendDocument(TypedDict):
 
 
 class BlockDocument(TypedDict):
+    """`workers.lm.structure.values.BlockStructure` as JSON: the addends of a block and the modules that make its keys and values."""
+
     addends: list[AddendDocument]
     kept: list[str | float]
     keys: str | None

@@ -13,14 +13,20 @@ from terms.documents.steering import SteeringResult
 
 
 class StoredCalibration(CalibrationResult):
+    """A calibration's result with the id of its row."""
+
     id: NotRequired[str]
 
 
 class CalibrationOutcome(TypedDict):
+    """The result of a calibrate job."""
+
     calibration: StoredCalibration
 
 
 class StoredExtraction(ExtractionResult):
+    """An extraction's result with the id of its row."""
+
     id: NotRequired[str]
 
 
@@ -32,10 +38,14 @@ class ExtractionOutcome(TypedDict):
 
 
 class StoredSteering(SteeringResult):
+    """A steering's result with the id of its row."""
+
     id: NotRequired[str]
 
 
 class SteeringOutcome(TypedDict):
+    """The result of a steer or rescore job."""
+
     steering: StoredSteering
 
 
@@ -50,4 +60,6 @@ class ExportedFile(TypedDict):
 
 
 class ExportOutcome(TypedDict):
+    """The result of an export job."""
+
     export: ExportedFile

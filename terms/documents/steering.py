@@ -1,7 +1,5 @@
 """Types of a steering's summary.json and of its job's result (docs/science.md, 4 and 5). `runs` has the lines of its other files.
-
-Scores and gains are points from 0 to 100; an interval's ends are None if there were too few clusters.
-"""
+Scores are points from 0 to 100, gains differences of scores; an interval's ends are None if there were too few clusters."""
 
 from typing import NotRequired
 
@@ -35,6 +33,8 @@ class Accuracy(TypedDict):
 
 
 class Likelihoods(TypedDict):
+    """The mean log-likelihoods of a token, in nats, at which the reference judge's coherence is 100 (`base`) and 0 (`shuffled`)."""
+
     base: float
     shuffled: float
 
@@ -66,7 +66,7 @@ class Scores(TypedDict):
     failed: int
 
 
-class Spread(TypedDict):
+class Spread(TypedDict):  # quantiles of the trait scores of a run, in points
     min: float | None
     p10: float | None
     median: float | None
@@ -75,15 +75,15 @@ class Spread(TypedDict):
 
 
 class UnsteeredScores(Scores):
+    """Scores of unsteered answers; `spread` is None if no answer has a trait score, and missing in files of earlier versions."""
+
     spread: NotRequired[Spread | None]
 
 
 class Dose(TypedDict):
     """The dose of a run; None without a dose. For several layers, `c` and `r_raw` are lists, and `r_sum` is the sum of r.
-
     A vector without a clean dose has `c` and `r_raw`, and no `r`; in files from before 2026-11-28, `r` is then the raw dose. For `norm_match`
-    `c` is r itself and there is no `r_raw`; in files from before 2026-11-29 it is c over the clean norm.
-    """
+    `c` is r itself and there is no `r_raw`; in files from before 2026-11-29 it is c over the clean norm."""
 
     r: float | None
     r_sum: NotRequired[float]
@@ -119,6 +119,8 @@ class Gain(TypedDict):
 
 
 class SideEffects(TypedDict):
+    """Mean length in tokens, share of repeated 4-grams, perplexity without steering, shares of answers that ended and had finite logits."""
+
     length: float | None
     repetition: float | None
     perplexity: float | None
@@ -126,7 +128,7 @@ class SideEffects(TypedDict):
     finite: float | None
 
 
-class SetSize(TypedDict):
+class SetSize(TypedDict):  # `n` questions in `clusters` clusters
     n: int
     clusters: int
 
@@ -189,16 +191,14 @@ class Subject(OfASibling):
     stopped: str | None
 
 
-class Ends(TypedDict):
+class Ends(TypedDict):  # of an interval, in points
     low: float | None
     high: float | None
 
 
 class Refits(Ends):
     """Gains of a method refitted on resampled extraction sets, and the mean over the `scored` ones, with its ends.
-
-    `draws` are the numbers of the resamples, 1 to n in files without it; files from before 2026-11-29 lack `scored` and `mean`.
-    """
+    `draws` are the numbers of the resamples, 1 to n in files without it; files from before 2026-11-29 lack `scored` and `mean`."""
 
     n: int
     draws: NotRequired[list[int]]
@@ -253,9 +253,7 @@ class Limits(Ends):
 class Contrast(Limits):
     """Group `b` minus group `a`. If both were refitted, all of it is about the mean over `refits` refits, and `difference_of_the_fit` is that of
     the steered vectors themselves.
-
-    In files from before 2026-11-29 that mean is `over_refits`; `difference` and `smallest_detectable` are those of the steered vectors.
-    """
+    In files from before 2026-11-29 that mean is `over_refits`; `difference` and `smallest_detectable` are those of the steered vectors."""
 
     a: str
     b: str
@@ -268,11 +266,15 @@ class Contrast(Limits):
 
 
 class ReferenceRow(Scores, Dose):
+    """A group's best run by the reference's rule, and its gain in points."""
+
     group: str
     delta: float | None
 
 
 class Around(TypedDict):
+    """The coefficients tried: multiples (`times`) of the raw coefficient `c` at which `group` steered best."""
+
     group: str
     c: float
     times: list[float]
@@ -297,14 +299,15 @@ class OffTarget(TypedDict):
 
 
 class RowsPlan(TypedDict):
-    """`rows` generate side by side. `prefix` says whether beginnings of prompts and of judged texts are computed once for all that share them.
-    Files of earlier versions lack it."""
+    """The rows that generate side by side; `prefix`: whether shared beginnings are computed once (files of earlier versions lack it)."""
 
     rows: int
     prefix: NotRequired[str]
 
 
 class SteeringProvenance(Reading):
+    """The model, settings and machine behind the numbers, as the job had them; `threads` are torch's."""
+
     weight_hash: str
     tokenizer_hash: str
     max_new_tokens: int
@@ -355,6 +358,8 @@ class Summary(TypedDict):
 
 
 class ShortJudge(TypedDict):
+    """The keys of `JudgeFacts` that are shown on the job: how well a fitted judge tells the classes apart."""
+
     held_out_accuracy: float | None
     held_out: Accuracy | None
     tells_apart: bool | None

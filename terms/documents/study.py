@@ -32,6 +32,8 @@ class Missing(TypedDict):
 
 
 class ColumnDocument(TypedDict):
+    """A column of a table: its key in the rows, its title, and its kind, one of those of `workers.reports.table.Column`."""
+
     key: str
     title: str
     kind: str

@@ -31,6 +31,8 @@ class TraitAside(TypedDict):
 
 
 class TraitSteering(TypedDict):
+    """The trait's questions to steer on, the question for a judge model (None: the service's own), and whether to raise or lower it."""
+
     questions: list[TraitQuestion]
     eval_prompt: str | None
     direction: Literal["positive", "negative"]

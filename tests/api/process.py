@@ -27,7 +27,7 @@ class ApiProcess:
     """`python -m app.server` over the settings' database, broker and storage.
 
     at: a listening socket to serve on instead of a new one. tally: the file and place of one that shares it with others. root: the checkout
-    whose program serves, with its own environment where it is another than this one.
+    that holds the program, with its own environment where it is another than this one.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ApiProcess:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def complaints(self) -> list[str]:
-        """Lines of the log so far that report an unexpected error or begin a traceback. Reads only what was added since the last call."""
+        """Lines of the log so far that report an unexpected error or begin a traceback. Reads only lines that were added since the last call."""
         with self.log.open("rb") as log:
             log.seek(self._read)
             new = log.read()

@@ -89,7 +89,7 @@ def test_revoked_and_expired_keys_are_refused_once_the_cache_forgets_them(
         with sessions.begin() as session:
             session.execute(text("UPDATE api_keys SET revoked_at = now() WHERE owner = 'ada'"))
             session.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE owner = 'bob'"))
-        time.sleep(0.3)
+        time.sleep(0.3)  # longer than LIFETIME above
         assert [client.get("/v1/jobs").status_code for client in (revoked, expired)] == [401, 401]
 
 

@@ -21,7 +21,7 @@ from tests.api.conftest import PEPPER, Running
 
 @pytest.fixture
 def narrow(postgres: Postgres, settings: Settings, sessions: sessionmaker[Session], tmp_path: Path) -> Iterator[Running]:
-    """An API whose role may open 6 connections to the database, while its own pool would take 20."""
+    """An API with a role that may open 6 connections to the database, while its own pool would take 20."""
     url = settings.database_url.get_secret_value()
     name = re.search(r"@/(\w+)\?", url)
     assert name is not None

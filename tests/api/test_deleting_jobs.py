@@ -85,7 +85,7 @@ def test_a_job_goes_with_all_that_it_made_and_its_bytes_count_no_longer(
         assert ada.get(path).status_code == 404, path
     assert ada.delete(f"/v1/jobs/{job_id}").status_code == 404
     assert [one["id"] for one in ada.get("/v1/jobs").json()["items"]] == [other["id"]]
-    assert ada.get("/v1/usage").json()["items"][0]["device_seconds"] == 4.0  # what was used stays booked
+    assert ada.get("/v1/usage").json()["items"][0]["device_seconds"] == 4.0  # the device time that the job used stays booked
     again = ada.post("/v1/calibrations", json={"model": "demo"}, headers=key)
     assert (again.status_code, again.json()["id"] != job_id) == (202, True)  # its key went with it
     [entry] = admin.get("/v1/audit", params={"action": "job.delete"}).json()["items"]

@@ -16,7 +16,7 @@ from tests.api.lock_waits import until_one_waits
 def test_an_edit_changes_the_fields_it_names_and_nothing_else(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """Also of a job that is over, whose outcome and history stay as they are."""
+    """Also of a job that is over: its outcome and history stay as they are."""
     job = submit(ada, name="first", tags=["a"], notes="why")
     succeed(sessions, api.context.storage, claim(sessions))
     path = job["links"]["self"]

@@ -135,7 +135,7 @@ def test_a_long_poll_hears_that_its_job_moved_up_in_the_queue(
     assert (first["queue_position"], second["queue_position"]) == (1, 2)
     look = Look(ada, f"{second['links']['self']}?wait=50")
     wait_until(lambda: api.context.part(Wakeups).watched() == 1)
-    time.sleep(0.2)
+    time.sleep(0.2)  # a request is watched before it reads the job; the claim must come after that read
     claim(sessions)
     look.join(120)
     assert look.response.json()["queue_position"] == 1
@@ -188,7 +188,7 @@ def test_five_hundred_waiting_requests_hold_no_connection_and_all_wake(
     answers, seconds, held = asyncio.run(crowd())
     assert held == 1  # the one that listens
     assert {answer.json()["state"] for answer in answers} == {"running"}
-    assert seconds < 45  # those that nobody woke would be answered later, and `queued`
+    assert seconds < 45  # requests that were not woken would be answered later, and `queued`
     wait_until(lambda: api.context.part(Wakeups).watched() == 0)
 
 
@@ -205,7 +205,7 @@ def test_the_listener_comes_back_after_its_connection_was_cut(
     wait_until(api.context.part(Wakeups).listening.is_set)
     look = Look(ada, f"{path}?wait=50")
     wait_until(lambda: api.context.part(Wakeups).watched() == 1)
-    time.sleep(0.1)
+    time.sleep(0.1)  # a request is watched before it reads the job; the claim must come after that read
     claim(sessions)
     changed = time.monotonic()
     look.join(120)

@@ -243,7 +243,7 @@ def test_models_are_proved_when_idle_one_at_a_time_and_again_for_other_programs(
 def test_only_results_of_the_current_reading_are_reused(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """Calibrations, whole jobs, captured rows and extractions: those of another reading are shown as such and made anew."""
+    """Calibrations, whole jobs, captured rows and extractions: those of another reading are shown as such and made again."""
     first = submit(ada)
     succeed(sessions, api.context.storage, claim(sessions))
     version = ada.get("/v1/traits/refusal").json()["version"]

@@ -148,7 +148,7 @@ def test_a_job_about_a_result_is_retried_only_while_its_caller_may_see_the_resul
 
 
 def _code(answer: Answer) -> str:
-    """The code of a refusal; nothing for what was made, or would be."""
+    """The code of a refusal; nothing for an object that was made, or would be."""
     return answer[1].partition(":")[0]
 
 

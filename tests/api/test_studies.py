@@ -36,7 +36,7 @@ NODES = [
 
 @pytest.fixture
 def study(ada: httpx2.Client) -> dict[str, Any]:
-    """A submitted study, of which no job runs."""
+    """A submitted study; none of its jobs runs."""
     made = ada.post("/v1/studies", json=STUDY)
     assert made.status_code == 202, made.text
     found: dict[str, Any] = ada.get(f"/v1/studies/{made.json()['id']}").json()
@@ -161,7 +161,7 @@ def test_cancelling_a_study_cancels_its_jobs_and_its_report_is_still_written(ada
     assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
     found = ada.get(f"/v1/studies/{study['id']}").json()
     assert found["progress"] == {"cancelled": 5}
-    assert found["state"] == "queued"  # it writes what there is, and names what is missing
+    assert found["state"] == "queued"  # it writes the results that exist, and names those that are missing
     assert ada.get(f"/v1/jobs/{study['job']}").json()["waiting_for"] == []
     assert ada.post(f"/v1/jobs/{study['job']}/cancel").status_code == 202
     assert ada.get(f"/v1/studies/{study['id']}").json()["state"] == "cancelled"

@@ -31,7 +31,7 @@ def owners(sessions: sessionmaker[Session]) -> dict[str, int]:
 
 
 def reported(api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], **more: Any) -> dict[str, Any]:
-    """A study whose calibration succeeded and whose extraction failed, with a report of what there is."""
+    """A study with a calibration that succeeded, an extraction that failed, and a report of the results."""
     made = ada.post("/v1/studies", json={**STUDY, **more})
     assert made.status_code == 202, made.text
     succeed(sessions, api.context.storage, claim(sessions))
@@ -137,7 +137,7 @@ def test_a_job_found_finished_by_reuse_is_used_as_long_as_it_is_shared(
 def test_an_administrators_retry_is_the_administrators(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """It uses up nobody else's quota and turn, is seen as the old job is, and is in the audit; so for a study and for any job."""
+    """It uses up no other user's quota and turn, is seen as the old job is, and is in the audit; so for a study and for any job."""
     api.group("interp", "ada")
     study = reported(api, ada, sessions, visibility="group", group="interp")
     single = submit(ada)["id"]

@@ -1,4 +1,4 @@
-"""Datasets of other tools become traits over HTTP: recognised by their content, with notes on what was taken and what was left out."""
+"""Datasets of other tools become traits over HTTP: recognised by their content, with notes on the content that was taken and left out."""
 
 import csv
 import io

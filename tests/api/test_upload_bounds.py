@@ -135,7 +135,7 @@ def test_an_upload_is_refused_for_the_disks_that_it_is_written_to_alone(
 def test_uploads_that_are_refused_at_commit_are_removed_again(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve at once, each of which fits alone: those that the last check refuses leave nothing, and the others are whole."""
+    """Twelve at once, and each fits alone: those that the last check refuses leave nothing, and the others are whole."""
     limit(api, "ada", 9_000)
     before = kept(api)
     answers = at_once(12, lambda i: ada.post("/v1/traits", json=trait(i)))
@@ -179,7 +179,7 @@ def test_a_refused_upload_does_not_remove_equal_bytes_of_another(api: Running, a
 def test_a_client_that_goes_away_leaves_a_whole_trait_or_nothing(
     api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:
-    """Half a body, and a whole one whose answer nobody takes: what is on the disk at the end is a trait, or nothing."""
+    """Half a body, and a whole one with an answer that the client never reads: what is on the disk at the end is a trait, or nothing."""
     before, key = kept(api), api.key("ada")
     data = json.dumps(trait(0, 70_000)).encode()  # of the longest prompts that are taken
     with sessions.begin() as session:

@@ -93,7 +93,7 @@ CALLERS = (
 
 @dataclass
 class World:
-    """Objects by kind and visibility, made when first asked for; those that a request uses up are made anew each time."""
+    """Objects by kind and visibility, made when first asked for; those that a request uses up are made again each time."""
 
     api: Running
     keys: dict[str, str] = field(default_factory=dict)

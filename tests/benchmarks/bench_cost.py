@@ -47,7 +47,7 @@ class Watched:
 
 
 def watch(up: Up, job: str) -> tuple[dict[str, Any], Watched]:
-    """The job when it is over, and what was seen of it."""
+    """The job when it is over, with the totals, estimates and memory that were seen."""
     found = Watched()
     while True:
         _, seen = up.get(f"/v1/jobs/{job}")

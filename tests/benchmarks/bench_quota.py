@@ -1,4 +1,4 @@
-"""What a quota of bytes costs a submission whose owner stores many objects: `python -m tests.benchmarks.bench_quota [OBJECTS]`."""
+"""What a quota of bytes costs a submission by an owner of many objects: `python -m tests.benchmarks.bench_quota [OBJECTS]`."""
 
 import statistics
 import sys

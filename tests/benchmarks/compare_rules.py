@@ -38,7 +38,7 @@ PROMPTS, NEW_TOKENS, EXAMPLES = 20, 32, 60
 
 
 def calibrated(lm: LanguageModel) -> tuple[Statistics, list[Row]]:
-    """The statistics of the answers to the first shipped prompts, and what was read."""
+    """The statistics of the answers to the first shipped prompts, and the rows that were read."""
     prompts = [encode_prompt(lm, text) for text in shipped_prompts()[:PROMPTS]]
     answers = generate_greedy(lm, prompts, max_new_tokens=NEW_TOKENS, batch_rows=PROMPTS)
     rows = [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]

@@ -64,9 +64,9 @@ def audit(
     poison: Collection[str] = (),
     cancelled: Collection[str] = (),
 ) -> Audit:
-    """The jobs named `label`, of which the service acknowledged these; `poison` and `cancelled` are those meant to end so.
+    """Audits the jobs named `label`; `acknowledged`: those that the service acknowledged; `poison` and `cancelled` are those meant to end so.
 
-    lost: acknowledged but no row; a success whose result, file or cell is gone; a gap in the history.
+    lost: acknowledged but no row; a success without its result, file or cell; a gap in the history.
     doubled: a row that was not acknowledged; a second ending; a cell written twice; a write or an ending without a lease.
     stuck: not ended. failed: ended otherwise than meant.
     """

@@ -39,7 +39,7 @@ class Campaign:
         return made
 
     def strike(self, until: Until = "commit", job: str | None = None, *, at: datetime | None = None) -> Strike:
-        """Notes that the fault struck, now or `at` a moment past. With `start` and `end`, `job` is the one whose next start or end counts."""
+        """Notes that the fault struck, now or `at` a moment past. With `start` and `end`, the next start or end of `job` counts."""
         made = Strike(at or datetime.now(UTC), until, job)
         self.strikes.append(made)
         return made

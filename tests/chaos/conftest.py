@@ -21,7 +21,7 @@ from tests.worker.conftest import Service, live, make_service  # noqa: F401
 
 
 class Cable:
-    """A socket folder in front of a Postgres socket, whose traffic can be cut: silently, both ways, connections left open."""
+    """A socket folder in front of a Postgres socket; the traffic can be cut: silently, both ways, connections left open."""
 
     def __init__(self, database_url: str) -> None:
         host = unquote(parse_qs(urlsplit(database_url).query)["host"][0])

@@ -19,7 +19,7 @@ HANDLERS["graph"] = HANDLERS["probe"]
 
 
 class Graph(Probe):
-    """Cancelled as a study is: its unfinished nodes are cancelled, and then it runs on what there is."""
+    """Cancelled as a study is: its unfinished nodes are cancelled, and then it runs with the results that exist."""
 
     name = "graph"
     handler_version = 1

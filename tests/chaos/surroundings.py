@@ -32,7 +32,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """A control group, below our own, whose processes together get `limit` bytes. Raises Unavailable where none may be made."""
+    """A control group below our own that gives its processes `limit` bytes together. Raises Unavailable where none may be made."""
     own, setting = _own_group()
     group = own / f"binnacle-{uuid.uuid4().hex[:8]}"
     try:

@@ -28,7 +28,7 @@ def arena() -> Iterator[Arena]:
 
 
 def _forge(session: Session, job: str, token: int) -> None:
-    """Tries everything that a worker can write, with a token that is not valid any more; each must be refused."""
+    """Tries everything that a worker can write, with a token that is no longer valid; each must be refused."""
     attempts = [
         lambda: claims.renew(session, job, token, 60),
         lambda: claims.report(session, job, token, Reached(values={"phase": "forged"})),

@@ -167,7 +167,7 @@ def test_watch_redraws_one_line_on_a_terminal(
     while b"position 1" not in drawn:
         drawn += os.read(terminal, 4096)
     lives.succeed(sessions, api.context.storage, lives.claim(sessions))
-    with contextlib.suppress(OSError):  # a terminal whose other end is closed says so by an error
+    with contextlib.suppress(OSError):  # a terminal with a closed other end gives an error
         while chunk := os.read(terminal, 4096):
             drawn += chunk
     os.close(terminal)

@@ -45,7 +45,7 @@ def truncate(api: ApiProcess) -> None:
 
 
 def fill(api: ApiProcess, client: httpx2.Client) -> None:
-    """Empties the database and makes the contents anew; `client` is the administrator's."""
+    """Empties the database and makes the contents again; `client` is the administrator's."""
     truncate(api)
     storage = open_storage(api.settings.storage_url.get_secret_value())
     with api.sessions.begin() as session:

@@ -264,7 +264,7 @@ def machine(desk: Desk, broker_url: str, broker_prefix: str, make_client: Callab
             )
         session.execute(text("UPDATE workers SET seen_at = now() + interval '1 day'"))
     reconciler.sweep()
-    time.sleep(TTL + 0.1)
+    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     keys = [f"{broker_prefix}{name}" for name in ("model", "light")]
     facts = {
         "desk": desk,

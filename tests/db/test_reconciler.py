@@ -55,14 +55,14 @@ def test_a_lease_that_is_renewed_is_left_alone(desk: Desk, reconciler: Reconcile
     job_id = desk.submit()
     desk.claim()
     reconciler.sweep()
-    time.sleep(TTL + 0.1)
+    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     assert reconciler.sweep() == 0
     assert desk.job(job_id).state == "running"
 
 
 def test_after_a_reconnect_the_reconciler_waits_a_ttl_again(desk: Desk, reconciler: Reconciler) -> None:
     reconciler.sweep()
-    time.sleep(TTL + 0.1)
+    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     desk.submit()
     desk.claim()
     _expire(desk)
@@ -77,7 +77,7 @@ def test_when_the_databases_clock_has_jumped_ahead_the_reconciler_waits_a_ttl(
     desk: Desk, reconciler: Reconciler, jump: float
 ) -> None:
     reconciler.sweep()
-    time.sleep(TTL + 0.1)
+    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     desk.submit()
     desk.claim()
     _expire(desk)
@@ -124,7 +124,7 @@ def test_two_reconcilers_do_not_sweep_at_once(desk: Desk, reconciler: Reconciler
     from workers.reconciler import SWEEP_LOCK
 
     reconciler.sweep()
-    time.sleep(TTL + 0.1)
+    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     desk.submit()
     desk.claim()
     _expire(desk)

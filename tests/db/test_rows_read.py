@@ -13,8 +13,8 @@ from tests.db.listed import NAMED
 
 JOBS = 20_000
 MARGIN = 600
-"""Rows that a statement may read however few it returns: an owner's 150 waiting jobs and the owners' turns, a page of 50 of which a member sees
-one in seven, groups."""
+"""Rows that a statement may read however few it returns: an owner's 150 waiting jobs and the owners' turns, a page of 50 while a member sees
+one job in seven, groups."""
 UNFINISHED = 3_004
 """Jobs of the crowd that wait or run."""
 COUNTING = {"status: queues", "status: waiting", "usage of everybody"}

@@ -85,7 +85,7 @@ class Up:
             return 0, None
 
     def processes(self, word: str) -> list[int]:
-        """The API's and workers' processes whose command line has `word`."""
+        """The API's and workers' processes with `word` in their command line."""
         found = []
         for pid in carrying(f"{MARK}={self.home}"):
             try:

@@ -1,4 +1,4 @@
-"""Connections of one listening socket are shared evenly among those that accept on it, and wait in its queue while nobody can accept them.
+"""Connections of one listening socket are shared evenly among those that accept on it, and wait in its queue while no process can accept them.
 
 Two acceptors run in one event loop, each on a descriptor of the socket of its own, as two processes would.
 """
@@ -28,7 +28,7 @@ class Named(asyncio.Protocol):
 
 @pytest.fixture
 def tallies() -> Iterator[list[Tally]]:
-    """One for each of two acceptors, neither of which has begun."""
+    """One for each of two acceptors; neither has begun."""
     with tally_file(2) as file:
         yield [Tally(file.fileno(), place) for place in range(2)]
 

@@ -41,7 +41,7 @@ if "app.server" in sys.orig_argv and sys.orig_argv[-1] == "1":
 
 @pytest.fixture(scope="module")
 def service(ports: tuple[int, int]) -> Iterator[Up]:
-    """The running service, with two processes, the second of which was slow to start."""
+    """The running service, with two processes; the second was slow to start."""
     folder = make_folder()
     (folder / "sitecustomize.py").write_text(LATE)
     environment = {"BINNACLE_METRICS_PORT": str(ports[0]), "PYTHONPATH": str(folder)}

@@ -240,6 +240,7 @@ def test_a_log_is_written_again_after_one_rotation_failed(tmp_path: Path) -> Non
         resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, (3, limits[1]))  # its standard streams alone
         writer.stdin.write(b"dropped\n")
         until(lambda: not path.exists())
+        # After the rename the writer fails to open the new file, which leaves no trace; the limit must last until then.
         time.sleep(0.2)
         resource.prlimit(writer.pid, resource.RLIMIT_NOFILE, limits)
         writer.stdin.write(b"later\n")
@@ -269,7 +270,7 @@ def test_a_writer_that_was_killed_is_started_again_on_the_same_pipe(child: Calla
     killed = one._log._writer
     killed.kill()
     killed.wait()
-    time.sleep(0.1)
+    time.sleep(0.1)  # lines collect in the pipe while it has no reader
     ticked(one, lambda _said: one._log._writer is not killed)
     seen = len(_numbers(tmp_path))
     until(lambda: len(_numbers(tmp_path)) > seen + 100)

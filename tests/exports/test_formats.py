@@ -32,7 +32,7 @@ def layers(*wanted: int, component: str = "residual", method: str = "probe_clean
 
 def import_as_repeng(path: Path) -> tuple[str, dict[int, np.ndarray]]:
     """What repeng 0.4.0's `ControlVector.import_gguf` asks of a file, in our words: the architecture must be `controlvector` (it warns
-    of another), `controlvector.model_hint` must be there, and each tensor whose name begins with `direction.` has a whole number as the
+    of another), `controlvector.model_hint` must be there, and each tensor with a name that begins with `direction.` has a whole number as the
     second part of its name; its data are the direction of that layer."""
     reader = gguf.GGUFReader(path)
     architecture = reader.get_field("general.architecture")

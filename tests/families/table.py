@@ -22,7 +22,7 @@ def read_table() -> dict[str, Examined]:
 
 
 def document() -> str:
-    """docs/families.md with the table of what was found."""
+    """docs/families.md with the table of the findings."""
     text = DOCUMENT.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
     return before + BEGIN + rendered(list(read_table().values())) + after

@@ -84,7 +84,7 @@ class Watch:
 
 @contextmanager
 def watching(api: ApiProcess) -> Iterator[Watch]:
-    """While the block runs, asks for the list of jobs again and again, each of which must be answered in time, and measures memory."""
+    """While the block runs, asks for the list of jobs again and again, expects an answer in time, and measures memory."""
     watch = Watch(api.memory())
     done = threading.Event()
 

@@ -244,7 +244,7 @@ def test_closing_ends_a_request_that_waits_for_its_retry() -> None:
     with judging(after_probes(lambda _request, _before: Fault(503))) as (judge, _endpoint):
         judge._endpoint._backoff = 200
         waiting = judge.submit([item(40)])
-        time.sleep(0.2)
+        time.sleep(0.2)  # time for the first request to fail and the wait for its retry to begin
         began = time.monotonic()
         judge.close()
         with pytest.raises(TransientFault):

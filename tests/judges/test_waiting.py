@@ -48,7 +48,7 @@ def test_replies_that_come_slowly_are_progress(context: FakeContext) -> None:
 
 def test_a_judge_that_hangs_makes_no_progress(context: FakeContext) -> None:
     def slow(request: Request, _before: int) -> Body | Fault:
-        time.sleep(0.2)  # forty looks, of which none may count as progress
+        time.sleep(0.2)  # forty looks; none may count as progress
         return rating(request)
 
     with judging(after_probes(slow), relevance=False) as (judge, _):

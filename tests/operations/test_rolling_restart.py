@@ -34,7 +34,7 @@ def test_an_old_worker_leaves_a_new_job_alone_and_a_new_one_takes_it(live: Servi
     probe.PROBE = probe_of(1)
     old_job = live.submit("ann")
     assert live.ended(old_job).state == "succeeded", "an old job of the same owner is not held up"
-    time.sleep(4 * live.settings.lease.sweep)  # time for several bells
+    time.sleep(4 * live.settings.lease.sweep)  # several bells: at one of them a worker without the version check takes the job
     waiting = live.job(new_job)
     assert (waiting.state, waiting.attempt) == ("queued", 0)
     live.node("light-1", **NEW)

@@ -102,7 +102,7 @@ def person(api: Running) -> Iterator[Callable[..., Person]]:
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Chrome]:
-    """One browser for the module; each test signs in anew."""
+    """One browser for the module; each test signs in again."""
     from tests.browser import browser
 
     with browser() as driver:

@@ -206,7 +206,7 @@ def test_a_ticket_in_the_fragment_signs_in_and_leaves_the_address(api: Running, 
     )
     assert chrome.current_url == f"{api.url}/?show=failed"
     chrome.back()
-    time.sleep(0.3)
+    time.sleep(0.3)  # time for the browser to go back and follow redirects
     assert "ticket" not in chrome.current_url
 
 

@@ -186,7 +186,7 @@ def test_a_job_and_its_form_are_the_same_calculation(api: Running, person: Make,
     answer = ada.http.post(f"/new/{kind}", files=parts)
     assert answer.url.path.startswith("/jobs/"), words(answer.text)
     again = ada.keyed.get(f"/v1{answer.url.path}").json()
-    left_out = {"calibration", "nodes", "from"}  # found or made anew
+    left_out = {"calibration", "nodes", "from"}  # found, or made again
     if kind == "steer":
         left_out.add("extraction")
     first = {name: value for name, value in made.json()["spec"].items() if name not in left_out}

@@ -19,7 +19,7 @@ SOME_WINDOWED = WINDOWED | {"use_sliding_window": True, "layer_types": ["sliding
 
 
 def alone(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
-    """Greedy, one row, the whole row anew at each step: no cache, no mask of ours."""
+    """Greedy, one row, the whole row computed again at each step: no cache, no mask of ours."""
     ids = list(prompt)
     for _ in range(tokens):
         with torch.no_grad():

@@ -150,7 +150,7 @@ def test_saved_truncation_and_padding_cut_nothing(copied: Folders) -> None:
 
 
 def test_tokens_that_only_the_config_declares_are_tokens(copied: Folders) -> None:
-    """As base models do that were given chat tokens without saving the tokenizer anew."""
+    """As base models do that were given chat tokens without saving the tokenizer again."""
     folder = write(copied("qwen2"), merging(pre_tokenizer=BYTES), "Qwen2Tokenizer")
     edit_json(folder / "tokenizer_config.json", extra_special_tokens=["<|new|>"])
     [[*ids]] = reference_ids(folder, ["a<|new|> 12"], ("<|new|>",))

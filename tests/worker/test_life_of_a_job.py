@@ -226,7 +226,7 @@ def test_a_stopped_node_gives_its_job_back_without_a_loss(live: Service) -> None
 
 
 def test_the_estimated_end_of_a_steady_job_is_near_its_end(at_work: Service) -> None:
-    job_id = at_work.submit(steps=60, seconds=0.2)  # 12 s, a quarter of which is longer than a busy machine holds it up
+    job_id = at_work.submit(steps=60, seconds=0.2)  # 12 s; a quarter of that is longer than a busy machine holds it up
     at_work.running(job_id, cells=30)
     estimated = at_work.until(lambda: at_work.job(job_id).eta_at, "an estimate")
     job = at_work.ended(job_id)

@@ -31,6 +31,7 @@ class Prompted:
 
     @property
     def positive(self) -> bool:
+        """Whether the example is of the positive class."""
         return self.label == "positive"
 
 

@@ -35,7 +35,7 @@ class Fitted:
 
 
 def fit_everything(gathered: Gathered, methods: Sequence[Method], on_layer: Callable[[int], None]) -> list[Fitted]:
-    """Fits every method at every site; a requested refit whose resample determines no vector is left out. `on_layer(done)` is called after
+    """Fits every method at every site; a requested refit is left out where the resample determines no vector. `on_layer(done)` is called after
     each site and each step of a vector that is trained.
 
     Raises DegenerateRows, ModelFault layer_not_calibrated, too_few_ranked_dims, method_elsewhere, too_few_pairs, loss_not_finite.

@@ -34,7 +34,9 @@ MOST_ROWS = 64
 
 
 def run(spec: SteeringSpec, context: JobContext) -> Outcome:
-    """Spec: the fields of a steering request that affect the result, with vectors, judge and calibration resolved.
+    """Runs a steering: searches every vector's dose, compares the chosen doses with controls, and returns the summary with its files.
+
+    The spec holds the fields of a steering request that affect the result, with vectors, judge and calibration resolved.
 
     Raises JobFault: weights_changed, reading_changed, missing_input, no_vectors, only_controls, grid_too_large, wrong_width,
     layer_not_calibrated, no_questions, prompt_too_long, no_effect, no_clean_dose, judge_unusable. OutOfMemory passes when one row alone does
@@ -49,6 +51,7 @@ def run(spec: SteeringSpec, context: JobContext) -> Outcome:
 
 
 def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
+    """`run` with ModelFaults as they are: loads inputs, model, questions and vectors, opens the judge, runs the stages, builds the result."""
     trait = read_trait(context.blob(spec["trait"]["version"]))
     calibration = read_calibration(context.artifact(spec["calibration"]["job"], "calibration.json"))
     named = load_named(context, spec)
@@ -110,6 +113,10 @@ def _judge(
     steered_answers: int,
     context: JobContext,
 ) -> Judge:
+    """Opens the judge of the spec, with the extraction's responses for a judge that is fitted; the caller closes it.
+
+    A fit's part of the job, for the estimated end, is the number of questions over questions plus `steered_answers`.
+    """
     context.phase("preparing the judge", 1, "judges", share=0.01)
     questions = [question.described() for of_set in sets.values() for question in of_set]
     material = Material(

@@ -218,6 +218,7 @@ def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline:
         "tells_apart": told.tells_apart,
         "counts": dict(counts),
         "left_out": len(fitted.left_out),
+        # "all": over all sets. `or "all"` never applies, because sets have names
         "baseline": {name or "all": round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},
         "log_likelihood": {"base": scale.base, "shuffled": scale.shuffled},
         "responses_elicited": elicited,

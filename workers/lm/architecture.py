@@ -56,6 +56,7 @@ class Layout:
 
     @property
     def n_layers(self) -> int:
+        """The number of the model's layers."""
         return len(self.sites)
 
     @property

@@ -105,6 +105,7 @@ class ModelCache:
 
     @property
     def resident_bytes(self) -> int:
+        """The bytes of the weights of all loaded models."""
         return sum(held.bytes for held in self._held.values())
 
     def _make_room(self, needed: int) -> None:

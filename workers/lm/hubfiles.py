@@ -45,12 +45,15 @@ class HubModel:
 
     @property
     def snapshot(self) -> Path:
+        """The folder of the revision in the hub's cache."""
         return self.folder / "snapshots" / self.revision
 
     def blob(self, file: HubFile) -> Path:
+        """Where the file's whole content lies, once it is downloaded."""
         return self.folder / "blobs" / file.hash
 
     def partial(self, file: HubFile) -> Path:
+        """Where the file's content lies while it is downloaded."""
         return self.folder / "blobs" / f"{file.hash}.part"
 
     def present(self, file: HubFile) -> int:
@@ -61,6 +64,7 @@ class HubModel:
         return 0
 
     def missing_bytes(self) -> int:
+        """The bytes that are still to be downloaded."""
         return sum(file.size - self.present(file) for file in self.files)
 
 

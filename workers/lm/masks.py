@@ -1,7 +1,7 @@
 """Makes attention masks by the model's own rule for rows at different positions.
 
-A model calls the library's mask functions, each of which describes a rule (a function of row, head, query and key position) and passes it to the
-mask maker of the attention implementation. Within `rows_at` that maker applies the rule at each row's own positions. So the model's class
+A model calls the library's mask functions, and each describes a rule (a function of row, head, query and key position) and passes it to the mask
+maker of the attention implementation. Within `rows_at` that maker applies the rule at each row's own positions. So the model's class
 decides which rule acts at which layer: a config entry that the class does not read has no effect here either.
 """
 

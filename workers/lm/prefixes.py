@@ -48,6 +48,7 @@ class Pass:
 
     @property
     def start(self) -> int:
+        """The number of tokens that come before each of the segments."""
         return self.segments[0].start
 
     @property

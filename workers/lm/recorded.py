@@ -57,6 +57,7 @@ class CudaRecorder:
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
+        """Captures the work as a CUDA graph; as `Recorder` says."""
         with _own_workspaces():
             return self._record(work)
 
@@ -78,6 +79,7 @@ class CudaRecorder:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Within the block, work that waits for the device raises RuntimeError: a graph cannot hold it."""
         before = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("error")
         try:

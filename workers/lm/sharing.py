@@ -109,9 +109,11 @@ class PathCache(Cache):  # type: ignore[misc]
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The number of tokens before the pass, which every row shares."""
         return self._length
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
+        """The position of the pass's first token."""
         return self._length
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:

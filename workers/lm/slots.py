@@ -87,6 +87,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         return 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Always 0, as `get_seq_length`."""
         return 0
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:

@@ -36,6 +36,7 @@ class Row:
 
     @property
     def ids(self) -> list[int]:
+        """The ids of the prompt and then of the answer."""
         return [*self.prompt, *self.answer]
 
 

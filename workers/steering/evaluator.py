@@ -57,6 +57,7 @@ class _Piece:
 
     @property
     def questions(self) -> Sequence[Question]:
+        """The piece's questions."""
         return self.spec.questions[self.start : self.stop]
 
 

@@ -1,4 +1,4 @@
-"""Scores the texts of a finished steering with another judge: same runs, choices and doses; new scores, gains, intervals and verdicts.
+"""Computes a finished steering's files again from new scores of its texts: same runs, choices and doses; new gains, intervals and verdicts.
 
 Choices are kept: the doses come from the first judge's selection scores, because no other texts exist. The off-target matrix is left out,
 because its texts belong to other traits' judges.
@@ -33,6 +33,7 @@ class StoredSpec(RunSpec):
 
     @property
     def id(self) -> str:
+        """The id under which the run is stored."""
         return self.stored_id
 
 

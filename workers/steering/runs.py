@@ -34,6 +34,7 @@ class RunSpec:
 
     @property
     def set(self) -> str:
+        """The name of the set that the questions are of."""
         return self.questions[0].set
 
     @property

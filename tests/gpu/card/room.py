@@ -1,4 +1,4 @@
-"""How much fits at the 4B shape: the largest batch and the longest context, beside what was foretold."""
+"""How much fits at the 4B shape: the largest batch and the longest context, beside the predicted values."""
 
 import random
 from collections.abc import Callable

@@ -26,7 +26,7 @@ SYNC_WARNING = "called a synchronizing"  # torch goes on: "CUDA operation"
 
 
 class _EnoughError(Exception):
-    """Ends a generation of which no more is wanted."""
+    """Ends a generation that has given enough."""
 
 
 def step_seconds(generate: Generate) -> list[float]:

@@ -110,7 +110,7 @@ def test_kept_prompts_are_computed_once_in_whatever_order_they_are_read(tiny_lm:
 
 
 def test_prompts_that_do_not_fit_are_not_kept(tiny_lm: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All prompts, some, none, or none any more after memory ran out: the likelihoods stay."""
+    """All prompts, some, none, or none kept after memory ran out: the likelihoods stay."""
     lm = tiny_lm("llama")
     prompts, answers = shared_prompts(), some_rows(19, 6, 12)
     expected = mean_log_likelihoods(lm, prompts, answers, batch_rows=8)

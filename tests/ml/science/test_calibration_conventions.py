@@ -72,7 +72,7 @@ def test_a_prompt_without_an_answer_or_delimiter_has_its_peaks_only() -> None:
 
 
 def test_sums_over_many_chunks_of_rows_are_exact() -> None:
-    """Integers, whose float64 sums are exact in any order: no row is lost or counted twice at a chunk's edge."""
+    """Integers: their float64 sums are exact in any order; no row is lost or counted twice at a chunk's edge."""
     h_TD = torch.randint(-9, 10, (2 * ROWS + 3, 5), generator=torch.Generator().manual_seed(0)).float()
     reading = read_layer(h_TD, TokenSpan(prompt_tokens=3, response_tokens=2 * ROWS, delimiter=None))
     response = h_TD[3:].long()

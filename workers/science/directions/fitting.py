@@ -73,7 +73,7 @@ class Layer:
 def fit_all(
     layer: Layer, methods: Sequence[Method], *, seed: int = 0, resamples: int = 50, may_lack: Collection[str] = ()
 ) -> list[Direction]:
-    """Returns a direction for each method, in order. `may_lack` are keys of refits: one whose resample determines no vector is left out.
+    """Returns a direction for each method, in order. `may_lack` are keys of refits, left out where the resample determines no vector.
 
     Raises DegenerateRows, and ValueError for a suffix that the calibration cannot support.
     """
@@ -115,6 +115,7 @@ class _Work:
         self._pairs: Paired | None = None
 
     def direction(self, method: Method, resamples: int) -> Direction:
+        """Returns the method's vector with all of its facts; its stability is measured on `resamples` resamples. Raises DegenerateRows."""
         counts_N = self._counts(method)
         vector_D, fit = self._vector(method, counts_N)
         norm = float(np.linalg.norm(vector_D))
@@ -141,6 +142,7 @@ class _Work:
         return self._refitted(method, self._counts(method)) is not None
 
     def _counts(self, method: Method) -> Int:
+        """How often each training row counts: once, or as often as its cluster was drawn for a refit's resample."""
         refit = int(method.parameters.get("refit", 0))
         return resampled(self._examples, self._seed, refit) if refit else self._ones_N
 
@@ -152,6 +154,8 @@ class _Work:
         return self._cleaned(method, self._fit(method, counts_N, None))
 
     def _cleaned(self, method: Method, fit: Fit) -> tuple[Float, Fit]:
+        """The fitted vector with the suffix's dims set to 0 (dims that were set to 0 before the fit are 0 already), and the fit with these dims
+        among its facts; the fit keeps the whole vector. Raises NothingLeft where the rest is rounding error."""
         dims = [] if method.suffix in BEFORE else self._dims(method, fit.vector_D)
         vector_D = without(fit.vector_D[None], dims)[0]
         if not np.linalg.norm(vector_D) > np.linalg.norm(fit.vector_D) * np.finfo(np.float32).eps:
@@ -160,9 +164,12 @@ class _Work:
         return vector_D, Fit(fit.vector_D, facts)
 
     def _dims(self, method: Method, vector_D: Float | None) -> list[int]:
+        """The dims that the method's suffix sets to 0; `vector_D` None for suffixes that set them before the fit."""
         return dims_of(method, vector_D, massive=self._layer.massive or (), order=self._layer.order)
 
     def _fit(self, method: Method, counts_N: Int, labels_N: Bool | None) -> Fit:
+        """The fit, before dims of its vector are set to 0: trained elsewhere (`own_fits`), or computed once for equal inputs. `labels_N`
+        None: the true labels."""
         if method.key in self._layer.own_fits:
             return self._layer.own_fits[method.key]
         before = tuple(self._dims(method, None)) if method.suffix in BEFORE else ()
@@ -176,6 +183,7 @@ class _Work:
         return self._fits[asked]
 
     def _data(self, labels_N: Bool, counts_N: Int, before: tuple[int, ...]) -> Labelled:
+        """The training rows with these labels and counts, and the dims `before` set to 0."""
         asked = (labels_N.tobytes(), counts_N.tobytes(), before)
         if asked not in self._labelled:
             rows_ND = without(self._rows_ND, before) if before else self._rows_ND
@@ -184,9 +192,11 @@ class _Work:
         return self._labelled[asked]
 
     def _shuffled(self, seed: int) -> Bool:
+        """The labels of the control `shuffled` with this seed."""
         return shuffled_labels(self._examples.positive, seed)
 
     def _massive(self, method: Method, fitted_D: Float, unit_D: Float) -> OfMassiveDims | None:
+        """The part of the vector in the layer's massive dims; None without a calibration. `fitted_D`: before its dims are set to 0."""
         if self._layer.massive is None:
             return None
         if self._noise is None:
