@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Protocol, cast
 
-from terms.specs import ExtractionSpec, GenerationSpec, ReportSpec, RescoringSpec, Spec, SteeringSpec
+from terms.specs import ExtractionSpec, GenerationSpec, OnAModel, ReportSpec, RescoringSpec, Spec, SteeringSpec
 from terms.values import Json, JsonObject
 
 
@@ -21,6 +21,11 @@ def spec_hash(kind: str, spec: Json | Spec) -> str:
     """Returns the SHA-256 of the canonical spec: equal hashes mean the same calculation."""
     canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def model_spec(job: Specified) -> OnAModel | None:
+    """Returns the keys that specs of jobs that use a model share; None for other jobs."""
+    return cast(OnAModel, job.spec) if "weight_hash" in job.spec else None
 
 
 def extraction_spec(job: Specified) -> ExtractionSpec:
