@@ -7,6 +7,9 @@ from typing import Protocol, cast
 from terms.specs import ExtractionSpec, GenerationSpec, OnAModel, ReportSpec, RescoringSpec, Spec, SteeringSpec
 from terms.values import Json, JsonObject
 
+MAKE_STEERINGS = ("steer", "rescore")
+"""Kinds of jobs that produce a steering."""
+
 
 class Specified(Protocol):
     """A job, either as its database row or as the API shows it."""
@@ -42,7 +45,7 @@ def steering_spec(job: Specified) -> SteeringSpec:
 
 def scored_spec(job: Specified) -> SteeringSpec | RescoringSpec:
     """Returns the spec of a job that produces a steering: of kind `steer`, or a rescore."""
-    assert job.kind in ("steer", "rescore"), job.kind
+    assert job.kind in MAKE_STEERINGS, job.kind
     return cast(RescoringSpec, job.spec) if job.kind == "rescore" else steering_spec(job)
 
 
