@@ -138,14 +138,22 @@ def in_transaction(
     sessions: sessionmaker[Session], work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Runs `work(session, *args, **kwargs)` in one transaction, and repeats it once after a deadlock or serialization failure."""
-    try:
+
+    def once() -> T:
         with sessions.begin() as session:
             return work(session, *args, **kwargs)
+
+    return despite_a_conflict(once)
+
+
+def despite_a_conflict(once: Callable[[], T]) -> T:
+    """Calls `once`, which is one transaction, and calls it a second time after a deadlock or serialization failure."""
+    try:
+        return once()
     except DBAPIError as error:
         if not conflicted(error):
             raise
-    with sessions.begin() as session:
-        return work(session, *args, **kwargs)
+    return once()
 
 
 def conflicted(error: DBAPIError) -> bool:

@@ -13,10 +13,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 import psycopg
 import structlog
 from psycopg.rows import TupleRow
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.db import asker, conflicted, make_engine, make_sessions
+from app.db import asker, despite_a_conflict, make_engine, make_sessions
 from app.places import Bounds, Places
 
 T = TypeVar("T")
@@ -93,7 +92,7 @@ class Planner:
 
         async with self._places.place(asker.get() or ""):
             stop = _Stop()
-            done = asyncio.get_running_loop().run_in_executor(self._threads, self._work, stop, whole)
+            done = asyncio.get_running_loop().run_in_executor(self._threads, despite_a_conflict, lambda: self._once(stop, whole))
             try:
                 return await asyncio.shield(done)
             except asyncio.CancelledError:
@@ -101,14 +100,6 @@ class Planner:
                 await asyncio.wait({done})
                 log.info("plan_abandoned", failed=done.exception() is not None)
                 raise
-
-    def _work(self, stop: _Stop, work: Callable[[Session], T]) -> T:
-        try:
-            return self._once(stop, work)
-        except DBAPIError as error:
-            if not conflicted(error):
-                raise
-        return self._once(stop, work)
 
     def _once(self, stop: _Stop, work: Callable[[Session], T]) -> T:
         with self._sessions.begin() as session:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-FRAMES = ("prompt", "response", "all")
 GRAMMAR = (
     "A position is frame[slice]: the frame is prompt, response or all; the slice is [:], [a:], [:b], [a:b] or [i], where negative "
     "numbers count from the frame's end. Examples: response[:5], prompt[-1], all[2:10]."

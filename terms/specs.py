@@ -4,7 +4,7 @@ A spec contains everything that the result depends on, with defaults filled in a
 earlier versions lack are `NotRequired`. tests/api compares the service's specs with these types.
 """
 
-from typing import Literal, NotRequired, final
+from typing import Literal, NotRequired, final, get_args
 
 from typing_extensions import TypedDict  # on Python 3.11, pydantic supports this TypedDict but not that of typing
 
@@ -16,6 +16,9 @@ SpecialTokens = Literal["markup", "text"]
 """How names of special tokens in a user's text are read: as those tokens, or as plain text."""
 SPECIAL_TOKENS: SpecialTokens = "markup"
 """How they are read unless a request says otherwise; of specs older than the field, too."""
+ExtraSet = Literal["paraphrases", "unrelated"]
+EXTRA_SETS: tuple[ExtraSet, ...] = get_args(ExtraSet)
+"""Sets of a trait's questions that a steering asks beside the held-out ones, on request."""
 
 
 class OfAJob(TypedDict):
@@ -227,7 +230,7 @@ class SteeringAsked(OnAModel, _Sources):
     coherence_threshold: float
     matched: list[str]
     decomposition: bool
-    extra_sets: list[Literal["paraphrases", "unrelated"]]
+    extra_sets: list[ExtraSet]
     reference_protocol: NotRequired[bool]
     seed: int
     responses_given: NotRequired[bool]

@@ -13,6 +13,7 @@ from app.jobs import repository, turns
 from app.jobs.claims import Lease
 from app.jobs.endings import keep_cells
 from app.jobs.models import Job
+from app.jobs.specs import model_spec
 from app.jobs.transitions import Superseded
 from app.models import repository as models
 from app.storage.base import ObjectMissing, key_of
@@ -280,7 +281,8 @@ def _cell_digest(session: Session, job: Job, name: str) -> str | None:
 
 def _read_alike(first: Job, job: Job) -> bool:
     """Whether both jobs, if they use a model, name the same hash of how it reads texts; jobs of other kinds name none."""
-    if "weight_hash" not in job.spec:
+    spec, earlier = model_spec(job), model_spec(first)
+    if spec is None:
         return True
-    reading = job.spec.get("reading_hash")
-    return reading is not None and reading == first.spec.get("reading_hash")
+    reading = spec.get("reading_hash")
+    return reading is not None and earlier is not None and reading == earlier.get("reading_hash")

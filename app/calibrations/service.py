@@ -17,10 +17,10 @@ from app.jobs.estimates import seconds_for
 from app.jobs.labels import Labels, labels_of
 from app.jobs.models import Artifact
 from app.jobs.planned import planned_job
+from app.jobs.prompts import shortest
 from app.jobs.schemas import Edge, JobRequest
 from app.jobs.submission import Asker
 from app.jobs.submitting import (
-    ABOUT_THE_JOB,
     Answer,
     Placed,
     Plan,
@@ -40,7 +40,7 @@ from app.quotas.admission import admission
 from app.settings import Settings
 from app.text import check_text
 from binnacle.words.massive import SCHEMA_VERSION
-from terms.values import JsonObject
+from terms.specs import CalibrationSpec
 
 
 def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
@@ -54,15 +54,25 @@ def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings
     return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
 
-def _spec(request: CalibrationRequest, model: Model) -> JsonObject:
+def _spec(request: CalibrationRequest, model: Model) -> CalibrationSpec:
     """Returns everything that the result depends on, in canonical form: equal specs mean the same calculation."""
-    spec = request.model_dump(mode="json", exclude=ABOUT_THE_JOB)
-    if request.model_variant is None:  # the handler chooses, as for specs older than this field
-        del spec["model_variant"]
     known = model.facts if model.state == "ready" else {}
-    spec["layers"] = layers_of(request.layers, request.model, known)
-    of_model = {"weight_hash": known.get("weight_hash"), "reading_hash": reading_of(model)}
-    return {**spec, "kind": "calibrate", "schema_version": SCHEMA_VERSION, **of_model}
+    spec: CalibrationSpec = {
+        "special_tokens": request.special_tokens,
+        "model": request.model,
+        "experiment": request.experiment,
+        "prompts": None if request.prompts is None else [shortest(prompt) for prompt in request.prompts],
+        "layers": layers_of(request.layers, request.model, known),
+        "max_new_tokens": request.max_new_tokens,
+        "rule": request.rule,
+        "kind": "calibrate",
+        "schema_version": SCHEMA_VERSION,
+        "weight_hash": known.get("weight_hash"),
+        "reading_hash": reading_of(model),
+    }
+    if request.model_variant is not None:  # otherwise the handler chooses, as for specs older than this field
+        spec["model_variant"] = request.model_variant
+    return spec
 
 
 def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
-from terms.values import JsonField
+from terms import specs
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
@@ -23,11 +23,14 @@ def short_for(model: type[BaseModel], field: str, text: Any = Text) -> BeforeVal
     return BeforeValidator(lambda sent: {field: sent} if isinstance(sent, str) else sent, json_schema_input_type=model | text)
 
 
-def _shortest(prompt: PromptIn) -> str | JsonField:
-    return prompt.prompt if prompt.system_prompt is None else prompt.model_dump()
+def shortest(prompt: PromptIn) -> str | specs.Prompt:
+    """Returns the prompt as a text when there is no system prompt."""
+    if prompt.system_prompt is None:
+        return prompt.prompt
+    return {"prompt": prompt.prompt, "system_prompt": prompt.system_prompt}
 
 
 Prompt = Annotated[PromptIn, short_for(PromptIn, "prompt")]
 """A prompt in either form, stored as an object."""
-ShortPrompt = Annotated[Prompt, PlainSerializer(_shortest)]
+ShortPrompt = Annotated[Prompt, PlainSerializer(shortest)]
 """A prompt in either form, stored as a text when there is no system prompt: older specs store prompts that way."""

@@ -4,8 +4,11 @@ import hashlib
 import json
 from typing import Protocol, cast
 
-from terms.specs import ExtractionSpec, GenerationSpec, ReportSpec, RescoringSpec, Spec, SteeringSpec
+from terms.specs import ExtractionSpec, GenerationSpec, OnAModel, ReportSpec, RescoringSpec, Spec, SteeringSpec
 from terms.values import Json, JsonObject
+
+MAKE_STEERINGS = ("steer", "rescore")
+"""Kinds of jobs that produce a steering."""
 
 
 class Specified(Protocol):
@@ -23,6 +26,11 @@ def spec_hash(kind: str, spec: Json | Spec) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def model_spec(job: Specified) -> OnAModel | None:
+    """Returns the keys that specs of jobs that use a model share; None for other jobs."""
+    return cast(OnAModel, job.spec) if "weight_hash" in job.spec else None
+
+
 def extraction_spec(job: Specified) -> ExtractionSpec:
     """Returns the spec of a job of kind `extract`."""
     assert job.kind == "extract", job.kind
@@ -37,7 +45,7 @@ def steering_spec(job: Specified) -> SteeringSpec:
 
 def scored_spec(job: Specified) -> SteeringSpec | RescoringSpec:
     """Returns the spec of a job that produces a steering: of kind `steer`, or a rescore."""
-    assert job.kind in ("steer", "rescore"), job.kind
+    assert job.kind in MAKE_STEERINGS, job.kind
     return cast(RescoringSpec, job.spec) if job.kind == "rescore" else steering_spec(job)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.http.paging import Listed
 from app.models.fitting import FitOut
 from app.text import Line
+from terms.documents.passport import Outcome
 from terms.values import JsonField
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -36,7 +37,7 @@ class ProofOut(BaseModel):
     """One property that was checked on the model's own files and weights."""
 
     name: str
-    outcome: Literal["passed", "limited", "refused"]
+    outcome: Outcome
     figure: float
     unit: str
     sentence: str = Field(description="what was found and, if something is wrong, what to do")
@@ -51,7 +52,7 @@ class ModelOut(BaseModel):
     state: Literal["inspecting", "proving", "ready", "faulty"] = Field(
         description="jobs may use the model in every state but `faulty`; they wait until it is `ready`"
     )
-    outcome: Literal["passed", "limited", "refused", "unproven"] = Field(
+    outcome: Literal[Outcome, "unproven"] = Field(
         description="the worst outcome of its proofs; `unproven` before they ran, also for a ready model of an older inspection"
     )
     proofs: list[ProofOut]

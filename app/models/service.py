@@ -20,7 +20,7 @@ from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
 from app.models.schemas import ModelOut, ModelRequest, ProofOut
 from app.text import check_text
-from terms.specs import ModelSpec
+from terms.specs import DownloadSpec, ModelSpec
 from terms.values import JsonObject
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -81,7 +81,10 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
             f"(POST /v1/jobs/{unfinished}/cancel). Then inspect the model again."
         )
         raise Problem(409, "model_being_inspected", detail, facts={"job": unfinished})
-    after = [] if model.revision is None else [Edge(job=_job(session, model, "download", viewer.owner, request_id).id)]
+    after = []
+    if model.revision is not None:
+        download: DownloadSpec = {"kind": "download", "model": model.name, "source": model.source, "revision": model.revision}
+        after = [Edge(job=_job(session, download, viewer.owner, request_id).id)]
     job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
     return job_view(session, job, viewer, slice_seconds=slice_seconds)
 
@@ -90,7 +93,8 @@ def look_again(
     session: Session, model: Model, *, owner: str, request_id: str | None, after: Sequence[Edge] = (), own: bool = False
 ) -> Job:
     """Submits a job that inspects the model and a job that proves it; jobs that name the model wait for both."""
-    job = _job(session, model, "inspect", owner, request_id, after, own=own)
+    spec: ModelSpec = {"kind": "inspect", "model": model.name, "source": model.source, "revision": model.revision}
+    job = _job(session, spec, owner, request_id, after, own=own)
     model.state, model.proving, model.inspect_job = "inspecting", False, job.id
     proving.submit(session, model, owner, request_id, after=[Edge(job=job.id)], own=own)
     return job
@@ -98,17 +102,15 @@ def look_again(
 
 def _job(
     session: Session,
-    model: Model,
-    kind: str,
+    spec: DownloadSpec | ModelSpec,
     owner: str,
     request_id: str | None,
     after: Sequence[Edge] = (),
     *,
     own: bool = False,
 ) -> Job:
-    spec: ModelSpec = {"kind": kind, "model": model.name, "source": model.source, "revision": model.revision}
     submission = Submission(
-        kind=kind, spec=spec, owner=owner, model=model.name, job_class="light", request_id=request_id, after=after,
+        kind=spec["kind"], spec=spec, owner=owner, model=spec["model"], job_class="light", request_id=request_id, after=after,
         max_seconds=DAY, sharing=Sharing(visibility="public"), unmetered=own,
     )  # fmt: skip
     return jobs.submit(session, submission).job

@@ -12,6 +12,7 @@ from app.http.context import Context, Shared
 from app.jobs import reading
 from app.jobs.routes import JobId
 from app.jobs.schemas import JobOut
+from app.jobs.specs import MAKE_STEERINGS
 from app.pages import sentences
 from app.pages.doors import Reader, page_router
 from app.pages.kept import kept
@@ -27,7 +28,6 @@ from terms.documents.runs import RunLine, ShownLine, without_ids
 router = page_router()
 
 PER_PAGE = 20
-STEERED = ("steer", "rescore")
 Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -50,7 +50,7 @@ class Asked(BaseModel):
 async def answers(job_id: JobId, request: Request, viewer: Reader, context: Shared, asked: Annotated[Asked, Query()]) -> Response:
     """Shows the answers of a run of a steering beside the unsteered answers. 404 if the viewer may not see the job."""
     job = await context.part(reading.Reader).job(job_id, viewer)
-    if job.kind not in STEERED:
+    if job.kind not in MAKE_STEERINGS:
         raise Problem(404, "not_found", "Only steerings have answers to compare. Open the job's own page.")
     sign = await _sign(context, job)
     selected = chosen(await _runs(context, job, viewer), key=asked.run, set_=asked.set, method=asked.method, sign=sign)

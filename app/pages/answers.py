@@ -1,13 +1,14 @@
 """Writes the answer at the top of a job's page, from its stored result. Pure. If the result lacks a number, the answer is shorter.
 
-Sentences contain no field names and no ids.
+Sentences contain no field names and no ids. Results of earlier versions may lack any field.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from app.jobs.schemas import JobOut
+from app.jobs.specs import extraction_spec
 from app.jobs.states import FINISHED, State
 from app.pages.forms.again import form_of
 from app.pages.forms.labels import labelled
@@ -19,11 +20,14 @@ from binnacle.words.evidence import lacking, of_asked
 from binnacle.words.judging import cannot_tell
 from binnacle.words.massive import LIMITS
 from binnacle.words.rounding import digits
-from terms.documents.calibration import Aggregate
+from terms.documents.calibration import Aggregate, MassiveDims, Severity
+from terms.documents.extraction import ExtractionSummary
 from terms.documents.generation import Answered
+from terms.documents.steering import ShortSummary
+from terms.documents.study import Finding, Missing
+from terms.specs import ExtractionSpec
+from terms.values import JsonField
 
-ResultPart = Mapping[str, Any]
-"""A part of a job's result, of any version: any field may be missing."""
 Tone = Literal["good", "care", "bad", "plain"]
 
 
@@ -46,26 +50,29 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
     if job.state not in FINISHED:
         return Answer("No answer yet.", "This page follows the job until it ends.")
     result = job.result or {}
+
+    def part(name: str) -> JsonField:
+        return result.get(name) or {}
+
     maker = {
-        "calibrate": lambda: calibration(result.get("calibration") or {}, aggregate),
-        "extract": lambda: extraction(job.spec, result.get("extraction") or {}),
-        "steer": lambda: steering((result.get("steering") or {}).get("summary") or {}),
-        "rescore": lambda: steering((result.get("steering") or {}).get("summary") or {}),
-        "report": lambda: study(result.get("study") or {}),
+        "calibrate": lambda: calibration(part("calibration").get("severity"), part("calibration").get("massive_dims"), aggregate),
+        "extract": lambda: extraction(extraction_spec(job), part("extraction").get("summary")),
+        "steer": lambda: steering(part("steering").get("summary")),
+        "rescore": lambda: steering(part("steering").get("summary")),
+        "report": lambda: study(part("study").get("recommendations") or [], part("study").get("missing") or []),
         "generate": lambda: generation(result.get("answers") or []),
         "export": lambda: Answer("The export is ready to download below."),
     }.get(job.kind)
     return maker() if maker is not None else Answer("Finished.")
 
 
-def calibration(part: ResultPart, aggregate: Aggregate | None) -> Answer:
+def calibration(severity: Severity | None, massive: MassiveDims | None, aggregate: Aggregate | None) -> Answer:
     """Returns how severe the model's massive dimensions are."""
-    severity: ResultPart = part.get("severity") or {}
-    verdict, dim = severity.get("verdict"), severity.get("dominant_dim")
-    ratio = (severity.get("ratios") or {}).get("ratio_to_median")
-    dims = (part.get("massive_dims") or {}).get("dims") or []
-    if verdict is None or dim is None:
+    if not severity or severity.get("verdict") is None or severity.get("dominant_dim") is None:
         return Answer("The calibration is finished; it stored no verdict.", tone="care")
+    verdict, dim, ratios = severity["verdict"], severity["dominant_dim"], severity.get("ratios")
+    ratio = ratios.get("ratio_to_median") if ratios else None
+    dims = (massive.get("dims") if massive else None) or []
     if verdict == "none":
         size = f": the largest, {dim}, is {number(ratio, digits(ratio, LIMITS, 3))} times the median" if ratio is not None else ""
         if dims:
@@ -109,16 +116,15 @@ def _where(held: Sequence[int], layers: Sequence[int]) -> str:
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 
-def steering(summary: ResultPart) -> Answer:
+def steering(summary: ShortSummary | None) -> Answer:
     """Returns which method to use, at which layer and dose, and its gain."""
-    methods = summary.get("methods") or []
+    methods = summary.get("methods") if summary else None
     rows = methods if isinstance(methods, list) else []
-    leader = next((row for row in rows if row.get("group") == summary.get("leader")), None)
-    if leader is None or leader.get("delta") is None:
+    leader = next((row for row in rows if summary and row.get("group") == summary.get("leader")), None)
+    if summary is None or leader is None or leader.get("delta") is None:
         return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
-    test = (summary.get("questions") or {}).get("test") or {}
-    scored = leader.get("scored") or {}
-    asked = f" on {of_asked(scored.get('n'), test['n'], 'held-out question')}" if "n" in test else ""
+    test, scored = (summary.get("questions") or {}).get("test"), leader.get("scored")
+    asked = f" on {of_asked(scored['n'] if scored else None, test['n'], 'held-out question')}" if test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
     places = places_of(row["group"] for row in rows)
     name = method_name(leader["group"], places)
@@ -126,11 +132,10 @@ def steering(summary: ResultPart) -> Answer:
     low, high, delta = leader.get("delta_low"), leader.get("delta_high"), leader["delta"]
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
     lack = lacking(summary)
-    if lack is None and (low is None or high is None):
-        lack = "Not enough evidence: no interval.", ""
-    if lack is not None:
-        why, needed = lack
-        how = "How to use another judge is explained below." if cannot_tell(summary.get("judge") or {}) else ""
+    if lack is not None or low is None or high is None:
+        why, needed = lack or ("Not enough evidence: no interval.", "")
+        judge = summary.get("judge")
+        how = "How to use another judge is explained below." if judge and cannot_tell(judge) else ""
         return Answer(why, " ".join(filter(None, [f"The best so far is {where}: {gain}.", needed, how])), "care")
     coherence = leader.get("coherence")
     kept = f"Answers keep a coherence of {number(coherence)} out of 100." if coherence is not None else ""
@@ -141,10 +146,8 @@ def steering(summary: ResultPart) -> Answer:
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 
-def study(part: ResultPart) -> Answer:
+def study(findings: Sequence[Finding], missing: Sequence[Missing]) -> Answer:
     """Returns what the study recommends; a card for each model follows below."""
-    findings = part.get("recommendations") or []
-    missing = part.get("missing") or []
     partial = f"Partial: {counted(len(missing), 'job')} of the study did not finish. " if missing else ""
     models = list(dict.fromkeys(finding["model"] for finding in findings))
     if not findings:
@@ -155,13 +158,12 @@ def study(part: ResultPart) -> Answer:
     return Answer(f"{partial}{first['model']}: {_sentence(first['sentence'])}", more, "care" if missing else "plain")
 
 
-def extraction(spec: ResultPart, part: ResultPart) -> Answer:
+def extraction(spec: ExtractionSpec, summary: ExtractionSummary | None) -> Answer:
     """Returns which vectors were made, from how many examples."""
-    summary: ResultPart = part.get("summary") or {}
-    vectors, examples = summary.get("vectors"), summary.get("examples")
-    if vectors is None or examples is None:
+    if not summary or summary.get("vectors") is None or summary.get("examples") is None:
         return Answer("The vectors are ready to download below.")
-    trait = (spec.get("trait") or {}).get("name") or "the trait"
+    vectors, examples = summary["vectors"], summary["examples"]
+    trait = spec["trait"]["name"] or "the trait"
     held = f", {summary['validation']} of them held out" if summary.get("validation") else ""
     empty = max((summary.get("empty_windows") or {"": 0}).values())
     left_out = "was left out" if empty == 1 else "were left out"

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from app.http.context import Context
 from app.jobs.schemas import JobOut
+from app.jobs.specs import MAKE_STEERINGS
 from app.jobs.states import State
 from app.pages.kept import kept
 from app.pages.results import calibration, extraction, generation, steering, study
@@ -31,7 +32,7 @@ async def sections(context: Context, job: JobOut, view: study.View) -> Sections:
         return await _drawn(
             context, job, "tables.json", read_tables, lambda tables: study.sections(tables, advised, view, labelled), view
         )
-    if job.kind in ("steer", "rescore"):
+    if job.kind in MAKE_STEERINGS:
         return await _drawn(context, job, "summary.json", read_summary, lambda summary: steering.sections(summary, job.id))
     if job.kind == "calibrate":
         return await _drawn(context, job, "calibration.json", read_calibration, calibration.sections)

@@ -14,7 +14,7 @@ from app.http.context import Context, Shared
 from app.http.paging import page_of
 from app.jobs import repository, service
 from app.jobs.kinds import KINDS
-from app.jobs.repository import JobFilters
+from app.jobs.repository import ABOUT_MODELS, JobFilters
 from app.jobs.responses import etag_of, named
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
@@ -33,7 +33,7 @@ COUNTED = 1_000
 """Number of a user's newest jobs among which finished jobs are counted."""
 IDLE, BUSY = 25, 18
 """Seconds between polls of an open page: without and with unfinished jobs on it."""
-ANSWERING = frozenset(KINDS) - frozenset(sentences.ON_MODELS)
+ANSWERING = frozenset(KINDS) - frozenset(ABOUT_MODELS)
 """Kinds with a result to report; other kinds only finish."""
 Show = Literal["all", "unfinished", "succeeded", "failed", "cancelled"]
 STATES: dict[str, list[State]] = {

@@ -27,7 +27,7 @@ class Steer(Kind[SteeringOutcome]):
     measures = True
 
     def record(self, session: Session, job: Job, outcome: SteeringOutcome) -> SteeringOutcome:
-        steering, trait = outcome["steering"], scored_spec(job)["trait"]
+        steering, spec = outcome["steering"], scored_spec(job)
         assert job.model is not None
         row = Steering(
             id=new_id("str"),
@@ -36,10 +36,10 @@ class Steer(Kind[SteeringOutcome]):
             model=job.model,
             weight_hash=steering["weight_hash"],
             reading_hash=steering.get("reading_hash"),
-            trait=trait["name"],
-            trait_version=trait["version"],
+            trait=spec["trait"]["name"],
+            trait_version=spec["trait"]["version"],
             judge=steering["judge"],
-            rescore_of=job.spec.get("steering"),
+            rescore_of=spec.get("steering"),
             summary=steering["summary"],
         )
         session.add(row)

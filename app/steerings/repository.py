@@ -14,9 +14,6 @@ from app.settled import settled
 from app.steerings.models import Steering
 from terms.specs import SteeringAsked
 
-MAKE_STEERINGS = ("steer", "rescore")
-"""Kinds of jobs that produce a steering."""
-
 
 def _visible(viewer: Viewer) -> Select[Steering]:
     return select(Steering).where(made_by_visible(Steering.job_id, viewer))

@@ -11,7 +11,7 @@ from app.jobs.models import Job
 from app.jobs.references import check as check_references
 from app.jobs.renewal import renewed, with_names
 from app.jobs.schemas import Edge
-from app.jobs.specs import scored_spec, steering_spec
+from app.jobs.specs import MAKE_STEERINGS, scored_spec, steering_spec
 from app.jobs.states import State
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
@@ -20,11 +20,8 @@ from app.steerings import repository
 from app.steerings.models import Steering
 from app.steerings.schemas import RescoreRequest
 from app.text import check_text
-from terms.judging import JudgeSpec
+from terms.judging import FITTED, JudgeSpec
 from terms.specs import SPECIAL_TOKENS, RescoringSpec, SteeringSpec
-
-READ_RESPONSES = ("reference", "phrases")
-"""Kinds of judges that are fitted to the responses of an extraction."""
 
 
 def rescore(session: Session, asker: Asker, identifier: str, request: RescoreRequest) -> Answer:
@@ -56,7 +53,7 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "coherence_threshold": old["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold,
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", SPECIAL_TOKENS),
-        "extraction": _responses(session, old) if judge["kind"] in READ_RESPONSES else None,
+        "extraction": _responses(session, old) if judge["kind"] in FITTED else None,
         "reading_hash": row.reading_hash,  # the texts do not change
         "model": old["model"],
         "weight_hash": old["weight_hash"],
@@ -87,7 +84,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     """Plans the steer job again with the other judge, replacing a job that failed or was cancelled."""
     old = job_repository.find(session, identifier, viewer)
     if old is None or old.kind != "steer" or old.state not in (State.FAILED, State.CANCELLED):
-        raise absent(session, "steering", identifier, viewer, *repository.MAKE_STEERINGS)
+        raise absent(session, "steering", identifier, viewer, *MAKE_STEERINGS)
     require_management(viewer, old.owner, identifier)
     first = steering_spec(old)
     threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold

@@ -11,7 +11,7 @@ from app.models.layers import Layers
 from app.text import Line
 from terms.interventions import Operation, Scope
 from terms.positions import as_stored
-from terms.specs import AskedQuestion, Controls, OwnQuestions, RightOrWrong, Sampling
+from terms.specs import AskedQuestion, Controls, ExtraSet, OwnQuestions, RightOrWrong, Sampling
 
 VectorId = Annotated[str, StringConstraints(pattern=r"^vec_[0-9a-z]{26}$")]
 Sibling = Annotated[
@@ -194,7 +194,7 @@ class SteeringRequest(PromptedRequest):
     decomposition: bool = Field(
         True, description="also steer with the massive part and with the rest of mean-based vectors separately"
     )
-    extra_sets: list[Literal["paraphrases", "unrelated"]] = Field(
+    extra_sets: list[ExtraSet] = Field(
         default_factory=list, description="also answer these questions at the chosen dose and at half of it"
     )
     capability: list[CapabilityIn] | None = Field(

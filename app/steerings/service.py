@@ -16,7 +16,7 @@ from app.jobs.absence import absent
 from app.jobs.estimates import seconds_for
 from app.jobs.models import Artifact
 from app.jobs.schemas import Edge
-from app.jobs.specs import extraction_spec
+from app.jobs.specs import MAKE_STEERINGS, extraction_spec
 from app.jobs.submission import Asker
 from app.jobs.submitting import (
     Answer,
@@ -39,7 +39,6 @@ from app.steerings import limits, repository
 from app.steerings.checking import check
 from app.steerings.extracted import Made
 from app.steerings.models import Steering
-from app.steerings.repository import MAKE_STEERINGS
 from app.steerings.results import SteeringCost, SteeringOut, view
 from app.steerings.schemas import SteeringRequest
 from terms.specs import ExtractionSpec, SteeringSpec

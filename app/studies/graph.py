@@ -8,17 +8,15 @@ loads each model once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from app.studies.schemas import StudyRequest
 from terms.documents.trait import TraitCounts
 from terms.methods import method, parse_method
+from terms.specs import EXTRA_SETS
 from terms.values import Json, JsonObject
 
 ABLATION = (1, 2, 3, 5, 10)
 REFITS = 5
-EXTRA_SETS: Sequence[Literal["paraphrases", "unrelated"]] = ("paraphrases", "unrelated")
-"""Sets of questions that full evidence adds, where the trait has them."""
 ZEROED = ("top", "pretop", "randomdims", "largest")
 """Ways to choose the dims that the cleaning ablation sets to zero."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from app.studies.models import Study
 from app.studies.schemas import StudyRequest
 from app.webhooks import naming as webhooks
 from terms.documents.study import StudyNode
-from terms.specs import Node
+from terms.specs import Node, ReportSpec, StudySpec
 from terms.values import JsonObject
 
 
@@ -38,11 +39,11 @@ class Report:
     warnings: Sequence[str] = ()
 
     @property
-    def spec(self) -> JsonObject:
+    def spec(self) -> ReportSpec:
         """Returns the spec that determines the report."""
         return {
             "kind": "report",
-            "study": {key: value for key, value in self.stored.items() if key not in ABOUT_THE_JOB},
+            "study": cast(StudySpec, {key: value for key, value in self.stored.items() if key not in ABOUT_THE_JOB}),
             "nodes": {name: _in_spec(node) for name, node in self.nodes.items()},
             "labels": None if self.labels is None else dict(sorted(self.labels.items())),
         }

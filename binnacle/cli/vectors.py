@@ -10,10 +10,9 @@ from binnacle.cli.output import Json, Overwrite, err, out, print_json
 from binnacle.cli.picking import pick
 from binnacle.cli.submit import parse_layers
 from binnacle.cli.terminal import Listing
+from binnacle.downloads import FORMATS
 from binnacle.errors import BinnacleError
 from binnacle.steered import HOOKPOINT
-
-FORMATS = ("safetensors", "gguf", "npy")
 
 commands = typer.Typer(help="Vectors to steer with: list and download them.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ from shipped import model_folder
 from tools.training.parser import read_answer
 from tools.training.traits import refusal, sycophancy
 from workers.judges.base import JudgeItem
-from workers.judges.elicited import Answered
+from workers.judges.elicited import AnsweredPrompt
 from workers.judges.material import Material, labelled_rows
 from workers.judges.reference import ReferenceJudge
 from workers.lm.capture import reading
@@ -36,7 +36,7 @@ class World:
 
     lm: LanguageModel
     trait: dict[str, Any]
-    answered: list[Answered]
+    answered: list[AnsweredPrompt]
 
     @cached_property
     def judge(self) -> ReferenceJudge:

@@ -17,7 +17,7 @@ from workers.lm.prompts import encode_prompt
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredPrompt:
     """A prompt and its answer. `label` is the class of the prompt, `unrelated`, or `set ` and a set's name."""
 
     prompt: str
@@ -28,7 +28,7 @@ class Answered:
     label: str | None = None
 
 
-def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[Answered]:
+def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> list[AnsweredPrompt]:
     """Stored responses (lines of responses.jsonl) with their prompts' ids. Responses that an extraction left out are skipped."""
     answers = []
     for line in responses:
@@ -37,11 +37,11 @@ def from_responses(lm: LanguageModel, responses: Sequence[ClassResponse]) -> lis
             ids = lm.tokenizer(line["response"] or "", add_special_tokens=False)["input_ids"] if ids is None else ids
             prompt_ids = tuple(encode_prompt(lm, line["prompt"], line.get("system_prompt")))
             cluster = line.get("cluster") or line["prompt"]
-            answers.append(Answered(line["prompt"], cluster, prompt_ids, tuple(ids), line["response"] or "", line["class"]))
+            answers.append(AnsweredPrompt(line["prompt"], cluster, prompt_ids, tuple(ids), line["response"] or "", line["class"]))
     return answers
 
 
-def are_cut(answers: Sequence[Answered], max_new_tokens: int) -> bool:
+def are_cut(answers: Sequence[AnsweredPrompt], max_new_tokens: int) -> bool:
     """Whether most answers have one length below `max_new_tokens`, which was then the limit for generating them."""
     longest = max((len(answer.ids) for answer in answers), default=0)
     return longest < max_new_tokens and 2 * sum(len(answer.ids) == longest for answer in answers) > len(answers)
@@ -54,7 +54,7 @@ def elicit(
     max_new_tokens: int,
     batch_rows: int,
     preparing: Preparing | None = None,
-) -> list[Answered]:
+) -> list[AnsweredPrompt]:
     """Returns the model's greedy answers to prompts, each with its label, in order. Raises the same ModelFaults as `generate_greedy`.
 
     `batch_rows` applies only without `preparing`.
@@ -65,7 +65,7 @@ def elicit(
     else:
         answers = generate_greedy(lm, prompts, max_new_tokens=max_new_tokens, batch_rows=batch_rows)
     return [
-        Answered(row.text, row.cluster, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
+        AnsweredPrompt(row.text, row.cluster, prompt, tuple(ids), lm.tokenizer.decode(ids, skip_special_tokens=True), label)
         for prompt, ids, (row, label) in zip(prompts, answers, rows, strict=True)
     ]
 
@@ -94,7 +94,7 @@ class Baseline:
 
 
 def measure_baseline(
-    classifier: TraitClassifier, answers: Mapping[str, Sequence[Answered]], set_of: Mapping[str, str]
+    classifier: TraitClassifier, answers: Mapping[str, Sequence[AnsweredPrompt]], set_of: Mapping[str, str]
 ) -> Baseline:
     """The baseline from the unsteered answers by set: the share that shows the trait among the answers that show either class. 0 without
     answers."""
@@ -102,7 +102,7 @@ def measure_baseline(
     return Baseline(_share(classifier, together), {name: _share(classifier, of_set) for name, of_set in answers.items()}, set_of)
 
 
-def _share(classifier: TraitClassifier, answers: Sequence[Answered]) -> float:
+def _share(classifier: TraitClassifier, answers: Sequence[AnsweredPrompt]) -> float:
     if not answers:
         return 0.0
     p_N3 = classifier.probabilities([answer.text for answer in answers], [answer.prompt for answer in answers])

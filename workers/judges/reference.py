@@ -22,7 +22,7 @@ from workers.job import JobFault
 from workers.judges.base import NO_SCALE, JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
 from workers.judges.elicited import (
-    Answered,
+    AnsweredPrompt,
     Baseline,
     are_cut,
     elicit,
@@ -178,7 +178,7 @@ class ReferenceJudge:
         return scores
 
 
-def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Material) -> Baseline:
+def _baseline(classifier: TraitClassifier, own: Sequence[AnsweredPrompt], material: Material) -> Baseline:
     """Measures the baseline. A question in two sets counts for the first."""
     sets = material.sets
     answers = {name: [answer for answer in own if answer.label == f"set {name}"] for name in sets}
@@ -186,7 +186,7 @@ def _baseline(classifier: TraitClassifier, own: Sequence[Answered], material: Ma
     return measure_baseline(classifier, answers, set_of)
 
 
-def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], preparing: Preparing | None) -> Fitted:
+def _fit_classifier(labelled: Sequence[AnsweredPrompt], unrelated: Sequence[str], preparing: Preparing | None) -> Fitted:
     stored = None if preparing is None else preparing.kept_classifier()
     if stored is not None:
         return Fitted.from_json(stored)
@@ -202,7 +202,7 @@ def _fit_classifier(labelled: Sequence[Answered], unrelated: Sequence[str], prep
     return fitted
 
 
-def _facts(fitted: Fitted, labelled: Sequence[Answered], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
+def _facts(fitted: Fitted, labelled: Sequence[AnsweredPrompt], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
     """The facts of the fit that a reader of the scores needs."""
     counts = Counter(str(answer.label) for answer in labelled if answer.text.strip())
     warnings = []

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from terms.components import COMPONENTS
+from terms.components import COMPONENTS, RESIDUAL_COMPONENTS
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.structure.decoders import blocks_of, find_decoder, kind_of, text_config
 from workers.lm.structure.finding import find_structure
@@ -76,7 +76,7 @@ class Layout:
     def width(self, component: str, layer: int | None = None) -> int:
         """The width D of `component`'s vectors, at `layer` or at the first layer that has the component."""
         module = self.site(self.layers_with(component)[0] if layer is None else layer, component)
-        return int(module.out_features) if component in ("k_proj", "v_proj") else self.hidden_size  # type: ignore[arg-type]
+        return self.hidden_size if component in RESIDUAL_COMPONENTS else int(module.out_features)  # type: ignore[arg-type]
 
     def is_flat(self, layer: int, component: str) -> bool:
         """Whether the module's output is [B * T, D], rows one after another, instead of [B, T, D]."""

@@ -13,13 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from terms.components import Component
 from workers.lm.capture import RowsAndTokens
 from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
 
 Action = Callable[[Tensor], Tensor]
 """Returns the changed hidden states [B, T, D] of a site."""
-IN_A_BLOCK = ("k_proj", "v_proj", "attn_out", "attn_contribution", "mlp_out", "mlp_contribution", "residual")
+IN_A_BLOCK: tuple[Component, ...] = (
+    "k_proj",
+    "v_proj",
+    "attn_out",
+    "attn_contribution",
+    "mlp_out",
+    "mlp_contribution",
+    "residual",
+)
 """Components in the order in which a block computes them."""
 
 

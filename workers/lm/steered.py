@@ -32,7 +32,7 @@ class SteeredRow:
     most: int | None = None
 
 
-class Effect(TypedDict):
+class RowEffect(TypedDict):
     """The measured effect of a row's pushes, counted in pairs of site and position.
 
     `fires`: the pairs at which its hooks ran; `due`: the pairs at which they should have run. `mean_change`: mean of |h after - h before| over
@@ -55,7 +55,7 @@ class SteeredAnswer:
     ids: list[int]
     ended: bool
     finite: bool
-    effect: Effect
+    effect: RowEffect
 
 
 AS_ASKED = 1e-3
@@ -178,7 +178,7 @@ def _answer(row: Row) -> SteeredAnswer:
     asked = _asked(row)
     if asked is not None and abs(mean_change - asked) <= AS_ASKED * asked:
         mean_change = asked
-    effect = Effect(fires=row.fires, due=row.due, mean_change=mean_change, asked=asked)
+    effect = RowEffect(fires=row.fires, due=row.due, mean_change=mean_change, asked=asked)
     return SteeredAnswer(row.answer, row.ended, row.finite, effect)
 
 

@@ -93,7 +93,7 @@ def _because(text: str, once: Once) -> str:
 
 
 def _severity(aggregate: Aggregate | None) -> list[tuple[str, str]]:
-    answer = None if aggregate is None else severity_in_words(aggregate, aggregate)
+    answer = None if aggregate is None else severity_in_words(aggregate.get("severity"), aggregate.get("massive_dims"), aggregate)
     return [] if answer is None else [(answer.sentence, answer.more)]
 
 

@@ -42,7 +42,7 @@ def render(  # noqa: PLR0913 - the parts of one page, each by name
         .get_template("report.html.jinja")
         .render(
             title=title,
-            answer=study({"recommendations": findings, "missing": missing}) if findings or missing else None,
+            answer=study(findings, missing) if findings or missing else None,
             frame=frame,
             missing=missing,
             facts=facts,

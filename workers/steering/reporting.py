@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from terms.methods import base_of
+from terms.specs import EXTRA_SETS
 from workers.steering.matching import HALF, Divergences
 from workers.steering.protocol import RawCoefficient
 from workers.steering.runs import Run, RunSpec
@@ -17,7 +18,6 @@ from workers.steering.setup import Setup
 from workers.steering.subjects import Subject, random_subject
 from workers.steering.vectors import draw_of
 
-EXTRA_SETS = ("paraphrases", "unrelated", "capability")
 MASSIVE_WORTH_TAKING_APART = 1e-4
 """Share of squared norm in massive dims from which a mean-based vector is also steered in parts."""
 
@@ -198,7 +198,9 @@ def _controls(setup: Setup, subject: Subject, r: float | None, shuffled: Sequenc
 def _extra(setup: Setup, subject: Subject, r: float | None) -> dict[str, dict[str, RunSpec]]:
     doses = {"chosen": r, "half": HALF * (r or 0.0)}
     return {
-        name: {at: setup.planned(subject, name, dose) for at, dose in doses.items()} for name in setup.sets if name in EXTRA_SETS
+        name: {at: setup.planned(subject, name, dose) for at, dose in doses.items()}
+        for name in setup.sets
+        if name in (*EXTRA_SETS, "capability")
     }
 
 

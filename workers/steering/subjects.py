@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from terms.components import RESIDUAL_COMPONENTS
 from terms.documents.massive import MassiveFacts
 from terms.documents.steering import OfASibling
 from terms.interventions import Operation, Scope
@@ -93,7 +94,7 @@ def clean(vector_D: Tensor, massive: Sequence[int]) -> Tensor:
 
 def part(vector_D: Tensor, layer: int, component: str, massive: Sequence[int], unit_norm: float) -> Part:
     """Makes a part with the massive dims of the residual stream (none for k_proj and v_proj, which have other coordinates)."""
-    dims = () if component in ("k_proj", "v_proj") else tuple(massive)
+    dims = tuple(massive) if component in RESIDUAL_COMPONENTS else ()
     share = float(torch.linalg.vector_norm(clean(vector_D, dims).double()) / torch.linalg.vector_norm(vector_D.double()))
     return Part(layer, component, vector_D, dims, unit_norm, share)
 

@@ -1,7 +1,7 @@
 """Shows models: the allow-list, each model with its proofs, versions and uses; administrators add and inspect models."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +25,7 @@ from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, Shown, page
+from terms.documents.calibration import MassiveDims, Severity
 from terms.values import Json
 
 router = page_router()
@@ -81,7 +82,9 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
         return model, newest[0] if newest else None, used
 
     model, newest, used = await context.database.run(look)
-    severity = None if newest is None else calibration({"severity": newest.severity, "massive_dims": newest.massive_dims}, None)
+    severity = None
+    if newest is not None:
+        severity = calibration(cast(Severity, newest.severity), cast(MassiveDims, newest.massive_dims), None)
     return page(
         request, "model.jinja", model=model, newest=newest, used=[(job, sentences.title(job)) for job in used],
         severity=severity, sizes=_sizes(model.facts),
