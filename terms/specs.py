@@ -14,8 +14,7 @@ from terms.judging import JudgeSpec
 
 SpecialTokens = Literal["markup", "text"]
 """How names of special tokens in a user's text are read: as those tokens, or as plain text."""
-SPECIAL_TOKENS: SpecialTokens = "markup"
-"""How they are read unless a request says otherwise; of specs older than the field, too."""
+SPECIAL_TOKENS: SpecialTokens = "markup"  # unless a request says otherwise, and for specs older than the field
 ExtraSet = Literal["paraphrases", "unrelated"]
 EXTRA_SETS: tuple[ExtraSet, ...] = get_args(ExtraSet)
 """Sets of a trait's questions that a steering asks beside the held-out ones, on request."""
