@@ -62,8 +62,8 @@ class Sighting:
 Holding = Row[Job, int, int, int, bool, int]
 """A row of the query in `Watch._read`: a job that a child holds (`Job`); seconds since cancellation was requested (`cancelling_for`, None if it
 was not), since its last progress (`still_for`) and since its start (`running_for`); whether its lease has ended (`expired`); and seconds from
-the database's start to the end of its lease (`after_start`, negative for a lease that ended before). SQLAlchemy types seconds as int; Postgres gives
-a Decimal. Read by name, which mypy does not check."""
+the database's start to the end of its lease (`after_start`, negative for a lease that ended before). SQLAlchemy types seconds as int; Postgres
+gives a Decimal. Read by name, which mypy does not check."""
 
 
 @dataclass(frozen=True)
