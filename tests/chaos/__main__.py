@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int:
     console.print(f"{took / 60:.1f} minutes, pytest's exit status {status}")
     if not arguments:
         lease = LeaseSettings()
-        commit = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=8", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
         leases = f"Leases of {lease.ttl:.0f} s, swept every {lease.sweep:.0f} s, as the service ships."
         PAGE.write_text(as_markdown(lines, took, f"Commit {commit or 'unknown'}. {leases}"))
         console.print(f"written to {PAGE}")
