@@ -124,7 +124,7 @@ def steering(summary: ShortSummary | None) -> Answer:
     if summary is None or leader is None or leader.get("delta") is None:
         return Answer("No answer: no method could be steered at any dose.", "The reasons are below.", "care")
     test, scored = (summary.get("questions") or {}).get("test"), leader.get("scored")
-    asked = f" on {of_asked(scored['n'] if scored else None, test['n'], 'held-out question')}" if test else ""
+    asked = f" on {of_asked(scored.get('n') if scored else None, test['n'], 'held-out question')}" if test else ""
     dose = f", dose {number(leader.get('r'))}" if leader.get("r") is not None else ""
     places = places_of(row["group"] for row in rows)
     name = method_name(leader["group"], places)
@@ -163,7 +163,7 @@ def extraction(spec: ExtractionSpec, summary: ExtractionSummary | None) -> Answe
     if not summary or summary.get("vectors") is None or summary.get("examples") is None:
         return Answer("The vectors are ready to download below.")
     vectors, examples = summary["vectors"], summary["examples"]
-    trait = spec["trait"]["name"] or "the trait"
+    trait = spec["trait"]["name"] if spec.get("trait") else "the trait"
     held = f", {summary['validation']} of them held out" if summary.get("validation") else ""
     empty = max((summary.get("empty_windows") or {"": 0}).values())
     left_out = "was left out" if empty == 1 else "were left out"

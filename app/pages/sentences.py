@@ -1,28 +1,35 @@
 """Describes a job in one sentence: what it does, and its state. Pure: the same job and time give the same words."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime
 
 from app.jobs.schemas import JobOut
-from app.jobs.specs import extraction_spec, generation_spec, report_spec, scored_spec
+from app.jobs.specs import report_spec
 from app.jobs.states import State
 from app.pages.wording import duration, listed
 from binnacle.words.counting import counted
 from terms.specs import StudySpec
+from terms.values import Json
+
+ON_MODELS = {"inspect": "Inspect", "prove": "Prove", "download": "Download"}
 
 
 def title(job: JobOut) -> str:
     """Returns what the job does: `Steer refusal on gemma`."""
-    model = job.model or "a model"
-    titles: dict[str, Callable[[], str]] = {
-        "extract": lambda: f"Extract {extraction_spec(job)['trait']['name']} on {model}",
-        "steer": lambda: f"Steer {scored_spec(job)['trait']['name']} on {model}",
-        "rescore": lambda: f"Score the answers on {scored_spec(job)['trait']['name']} of {model} again",
-        "generate": lambda: f"Try {model} on {counted(len(generation_spec(job)['prompts']), 'prompt')}",
-        "export": lambda: "Export calibrations" if "calibrations" in job.spec else "Export vectors",
-        "report": lambda: _study(report_spec(job)["study"]),
-    }
-    return titles.get(job.kind, lambda: f"{job.kind.capitalize()} {model}")()
+    spec, model = job.spec, job.model or "a model"
+    trait = _trait(spec)
+    if job.kind == "report":
+        return _study(report_spec(job)["study"])
+    if job.kind in ON_MODELS:
+        return f"{ON_MODELS[job.kind]} {model}"
+    return {
+        "calibrate": f"Calibrate {model}",
+        "extract": f"Extract {trait} on {model}",
+        "steer": f"Steer {trait} on {model}",
+        "rescore": f"Score the answers on {trait} of {model} again",
+        "generate": f"Try {model} on {counted(len(spec.get('prompts') or ()), 'prompt')}",
+        "export": "Export calibrations" if "calibrations" in spec else "Export vectors",
+    }.get(job.kind, f"{job.kind.capitalize()} {model}")
 
 
 def standing(job: JobOut, now: datetime) -> str:
@@ -78,6 +85,11 @@ def _running(job: JobOut, now: datetime) -> str:
     if job.eta_at is not None and job.eta_at > now:
         said += f", about {duration((job.eta_at - now).total_seconds())} left"
     return said
+
+
+def _trait(spec: Mapping[str, Json]) -> str:
+    trait = spec.get("trait")
+    return str(trait.get("name") or "a trait") if isinstance(trait, dict) else str(trait or "a trait")
 
 
 def _study(asked: StudySpec) -> str:

@@ -118,5 +118,5 @@ def test_a_ratio_that_misses_the_limit_of_its_verdict_is_not_shown_as_that_limit
     tables: Any = {"tables": [table.to_dict()], "recommendations": []}
     Console(file=printed, width=200).print(study_report(tables))
     assert "ratio_to_median 99.997" in printed.getvalue()
-    facts = {"verdict": "none", "dominant_dim": 7, "ratios": {"ratio_to_median": 9.998}}
-    assert "is 9.998 times the median" in calibration({"severity": facts}, None).sentence
+    facts: Any = {"verdict": "none", "dominant_dim": 7, "ratios": {"ratio_to_median": 9.998}}
+    assert "is 9.998 times the median" in calibration(facts, None, None).sentence
