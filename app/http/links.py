@@ -4,11 +4,38 @@ submitStudy --id--> getStudy, getJob, cancelJob, ...        listJobs --items/0/i
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NotRequired, TypedDict
 
 from terms.values import JsonField
 
-Operation = JsonField
-"""An operation of the OpenAPI document."""
+
+class Parameter(TypedDict):
+    """A parameter of an operation."""
+
+    name: str
+
+
+class Link(TypedDict):
+    """A link to an operation: the place in the answer of each of its parameters."""
+
+    operationId: str
+    parameters: dict[str, str]
+
+
+class Answer(TypedDict):
+    """An answer of an operation."""
+
+    links: NotRequired[dict[str, Link]]
+
+
+class Operation(TypedDict):
+    """The parts of an operation of the OpenAPI document that links need."""
+
+    operationId: str
+    parameters: list[Parameter]
+    responses: dict[str, Answer]
+
+
 OF_A_JOB = ("getJob", "getJobEvents", "editJob", "cancelJob", "retryJob")
 OF_A_CALIBRATION = ("getCalibration", "getCalibrationFile")
 OF_AN_EXTRACTION = ("getExtraction", "getCosines", "getExtractionFile", "submitExport")

@@ -1,6 +1,6 @@
 """Shows answers: each question with its unsteered and steered answer side by side, from the files behind /v1/steerings/{id}/responses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -16,9 +16,9 @@ from app.jobs.specs import MAKE_STEERINGS
 from app.pages import sentences
 from app.pages.doors import Reader, page_router
 from app.pages.kept import kept
-from app.pages.rendering import Shown, page
+from app.pages.rendering import page
 from app.pages.stored import File, document, file_of
-from app.pages.texts.pairs import ORDERS, matched, ordered, pair
+from app.pages.texts.pairs import ORDERS, Pair, matched, ordered, pair
 from app.pages.texts.runs import KEY_LENGTH, Chosen, chosen, key_of, where
 from app.steerings import service
 from app.steerings.lines import Lines, Wanted
@@ -44,6 +44,24 @@ class Asked(BaseModel):
         """Returns the query of this view with these changes."""
         values = {**self.model_dump(), **changed}
         return urlencode({name: value for name, value in values.items() if value != Asked.model_fields[name].default})
+
+
+class Compared(TypedDict):
+    """What `answers.jinja` shows of a run. `doses`: the key and the words of each run of its method; `alone`: nothing is beside its answers."""
+
+    job: JobOut
+    title: str
+    asked: Asked
+    chosen: Chosen
+    doses: list[tuple[str, str]]
+    key: str
+    method: str
+    where: str
+    orders: dict[str, str]
+    pairs: list[Pair]
+    count: int
+    further: bool
+    alone: bool
 
 
 @router.get("/jobs/{job_id}/answers")
@@ -86,7 +104,7 @@ async def _sign(context: Context, job: JobOut) -> int:
     return 1 if file is None else await kept((file.digest, "sign"), read)
 
 
-async def _shown(context: Context, job: JobOut, viewer: Viewer, selected: Chosen, asked: Asked, sign: int) -> Shown:
+async def _shown(context: Context, job: JobOut, viewer: Viewer, selected: Chosen, asked: Asked, sign: int) -> Compared:
     """Returns the values for the template."""
     steered, unsteered = await _lines(context, job, viewer, selected)
     pairs = ordered(matched(steered, unsteered), asked.order, sign)
@@ -104,7 +122,6 @@ async def _shown(context: Context, job: JobOut, viewer: Viewer, selected: Chosen
         "orders": {name: words for name, (words, _) in ORDERS.items()},
         "pairs": [pair(both) for both in pairs[first : first + PER_PAGE]],
         "count": len(pairs),
-        "first": first,
         "further": len(pairs) > first + PER_PAGE,
         "alone": alone,
     }

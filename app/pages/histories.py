@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from app.jobs.models import JobEvent
@@ -11,9 +12,18 @@ MOST = 300
 """Most characters shown of an event's facts."""
 
 
-def entries(events: Sequence[JobEvent]) -> list[dict[str, datetime | str]]:
-    """Returns time, type and facts of each event."""
-    return [{"at": event.at, "what": event.type.replace("_", " "), "facts": _facts(event.data)} for event in events]
+@dataclass(frozen=True)
+class Entry:
+    """Time, type and facts of an event."""
+
+    at: datetime
+    what: str
+    facts: str
+
+
+def entries(events: Sequence[JobEvent]) -> list[Entry]:
+    """Returns the events in words."""
+    return [Entry(event.at, event.type.replace("_", " "), _facts(event.data)) for event in events]
 
 
 def _facts(data: JsonObject) -> str:

@@ -1,8 +1,8 @@
 """Shows the home page: your jobs and the devices in a sentence, then each job as a sentence, updated live."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -20,10 +20,10 @@ from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.jobs.views import views
 from app.pages import sentences
-from app.pages.answers import answer
+from app.pages.answers import Answer, answer
 from app.pages.devices import devices_in_words
 from app.pages.doors import Reader, page_router
-from app.pages.rendering import HEADERS, Shown, page, text_of
+from app.pages.rendering import HEADERS, page, text_of
 from app.status import repository as fleet
 
 router = page_router()
@@ -77,6 +77,29 @@ class Asked(BaseModel):
         )
 
 
+@dataclass(frozen=True)
+class Row:
+    """A job in the list; `answer` where its result has one, or it failed."""
+
+    job: JobOut
+    title: str
+    standing: str
+    answer: Answer | None
+
+
+class Listing(TypedDict):
+    """What `jobs.jinja` shows. `older`: the cursor of the next page; `counts`: the viewer's jobs by state, those that finished among the newest
+    `most`; `every`: seconds until the page asks again."""
+
+    asked: Asked
+    rows: list[Row]
+    older: str | None
+    counts: dict[str, int]
+    most: int
+    devices: str
+    every: int
+
+
 View = Annotated[Asked, Query()]
 
 
@@ -99,7 +122,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
     return answer_
 
 
-async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Shown:
+async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Listing:
     filters = asked.filters(viewer)
 
     def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
@@ -116,9 +139,10 @@ async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Shown:
         context, fetch, scope=f"page {filters}", limit=PER_PAGE, cursor=asked.cursor, key=lambda job: (job.created_at, job.id)
     )
     counts, devices = await context.database.run(board)
+    now = datetime.now(UTC)
     return {
         "asked": asked,
-        "rows": _rows(listed.items),
+        "rows": [_row(job, now) for job in listed.items],
         "older": listed.next_cursor,
         "counts": counts,
         "most": COUNTED,
@@ -127,16 +151,6 @@ async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Shown:
     }
 
 
-def _rows(jobs: Sequence[JobOut]) -> list[Shown]:
-    now = datetime.now(UTC)
-    return [
-        {
-            "job": job,
-            "title": sentences.title(job),
-            "standing": sentences.standing(job, now),
-            "answer": answer(job)
-            if job.state == State.FAILED or (job.state == State.SUCCEEDED and job.kind in ANSWERING)
-            else None,
-        }
-        for job in jobs
-    ]
+def _row(job: JobOut, now: datetime) -> Row:
+    answers = job.state == State.FAILED or (job.state == State.SUCCEEDED and job.kind in ANSWERING)
+    return Row(job, sentences.title(job), sentences.standing(job, now), answer(job) if answers else None)

@@ -1,7 +1,8 @@
 """Shows a job's page, in one layout for every kind: the answer, then Why, Cost, Files, Repeat and History."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from fastapi import Query, Request, Response
 
@@ -21,7 +22,7 @@ from app.pages.finding import sections
 from app.pages.forms.again import form_of
 from app.pages.forms.labels import labelled
 from app.pages.histories import entries
-from app.pages.rendering import HEADERS, Shown, base_of, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import MOST, repeats, specification
 from app.pages.results.study import View
 from app.status import repository as fleet
@@ -37,6 +38,31 @@ Way = Annotated[str, Query(max_length=40)]
 """How a study's plots match its methods, or which of its further tables is open."""
 OfModel = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 """The model shown in a study's plots and tables."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A job of a study. `job` is None if the viewer may not see it."""
+
+    job: str | None
+    state: State | None
+    words: str
+
+
+class Standing(TypedDict):
+    """What `standing.jinja` shows: the head of a job's page. `again`: the form that makes such a job; `may`: the viewer may change the job."""
+
+    job: JobOut
+    title: str
+    standing: str
+    reason: str
+    live: bool
+    etag: str
+    again: str | None
+    may: bool
+    may_cancel: bool
+    may_retry: bool
+    may_delete: bool
 
 
 @router.get("/jobs/{job_id}")
@@ -57,7 +83,7 @@ async def job_page(
         why=drawn.why,
         cost=drawn.cost,
         nodes=nodes,
-        all_succeeded=all(node["state"] == State.SUCCEEDED for node in nodes),
+        all_succeeded=all(node.state == State.SUCCEEDED for node in nodes),
         repeats=repeats(job, base_of(request)),
         shown=MOST,
         whole=len(specification(job)),
@@ -92,18 +118,19 @@ async def job_file(job_id: JobId, name: str, request: Request, viewer: Reader, c
     return await serve_file(request, context, viewer, lambda session, who: artifact_of(session, job_id, name, who))
 
 
-async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[Shown]:
+async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[Node]:
     """Returns the jobs of a study, each in words."""
     if job.kind != "report":
         return []
     study = await context.database.run(studies.find, job.id, viewer)
     return [
-        {"job": node.job, "state": node.state, "words": f"{node.kind} {node.trait or ''} {node.model}, {node.state or ''}"}
-        for node in study.nodes.values() if node.kind != "report"
-    ]  # fmt: skip
+        Node(node.job, node.state, f"{node.kind} {node.trait or ''} {node.model}, {node.state or ''}")
+        for node in study.nodes.values()
+        if node.kind != "report"
+    ]
 
 
-async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Shown:
+async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Standing:
     """Returns the head of the page; for a job that waits for paused workers, with the administrators' reasons."""
     standing = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
@@ -112,7 +139,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Shown:
     return {**standing, "reason": holds_in_words(workers, job.queue)}
 
 
-def standing_of(job: JobOut, viewer: Viewer) -> Shown:
+def standing_of(job: JobOut, viewer: Viewer) -> Standing:
     """Returns the content of the head of the page."""
     may = viewer.may("submit") and viewer.manages(job.owner)
     form = form_of(job) if viewer.may("submit") else None

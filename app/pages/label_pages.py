@@ -4,6 +4,7 @@ import csv
 import io
 import random
 import secrets
+from typing import TypedDict
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,12 +17,13 @@ from app.http.uploads import checked
 from app.jobs import reading
 from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
+from app.jobs.schemas import JobOut
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
 from app.pages.new_job import Values, refusal, sent
-from app.pages.rendering import HEADERS, Shown, page
+from app.pages.rendering import HEADERS, page
 from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
@@ -31,6 +33,18 @@ router = page_router()
 
 HIGHEST = 9
 """The highest number that a person can choose: 0 to 9 is stored as 0 to 100."""
+
+
+class Labelling(TypedDict):
+    """What `label.jinja` shows. `texts`: rows of labelling.csv; `given`: the number chosen for a text, by the text's id."""
+
+    job: JobOut
+    title: str
+    texts: list[dict[str, str]]
+    given: dict[str, str]
+    highest: int
+    problem: Problem | None
+    once: str
 
 
 @router.get("/jobs/{job_id}/label")
@@ -65,7 +79,7 @@ def _labels(values: Values) -> dict[str, float]:
 
 async def _shown(
     request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
-) -> Shown:
+) -> Labelling:
     job = await context.part(reading.Reader).job(job_id, viewer)
     file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
     data = await content(context, file.digest, file.size)

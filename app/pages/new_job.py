@@ -3,7 +3,7 @@ script.
 """
 
 import secrets
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,12 +22,12 @@ from app.jobs.submission import Asker
 from app.jobs.submitting import Answer
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
-from app.pages.forms.choices import choices
+from app.pages.forms.choices import Choices, choices
 from app.pages.forms.fields import named_in_json
 from app.pages.forms.kinds import FORMS, FormKind
 from app.pages.forms.labels import labelled
 from app.pages.forms.prices import Cost, Price, price
-from app.pages.rendering import HEADERS, Shown, base_of, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
 from terms.values import JsonObject
 
@@ -38,6 +38,25 @@ From = Annotated[str | None, Query(alias="from", pattern=id_pattern("job"), desc
 REFUSED = (400, 409, 413, 422, 429)
 """Statuses of errors that are shown in the form; other errors get their own page."""
 Values = dict[str, list[str]]
+
+
+class Filled(TypedDict):
+    """What `form_parts.jinja` and `form.jinja` show. By field: `values`, `offered` (the entries of lists), `greys` and `errors`.
+
+    `incomplete`: labels of empty fields that an estimate needs; `asked`: the same request for other clients; `once`: the idempotency key.
+    """
+
+    form: FormKind
+    values: Values
+    offered: Choices
+    greys: dict[str, str]
+    cost: Price | None
+    problem: Problem | None
+    errors: dict[str, list[str]]
+    rare_open: bool
+    incomplete: list[str]
+    asked: dict[str, str]
+    once: str
 
 
 @router.get("/new")
@@ -146,7 +165,7 @@ async def _shown(
     *,
     check: bool = False,
     problem: Problem | None = None,
-) -> Shown:
+) -> Filled:
     """Returns the values for the form's templates."""
     cost: Price | None = None
     body: JsonObject = {}

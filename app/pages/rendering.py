@@ -26,10 +26,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-Shown = dict[str, object]
-"""The values that a template shows, by name."""
-
-
 ENVIRONMENT = environment(TEMPLATES)
 ENVIRONMENT.globals |= {"asset": assets.address}
 

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict
 
 from fastapi import Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,10 +19,10 @@ from app.http.uploads import checked
 from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
 from app.pages.new_job import refusal, sent
-from app.pages.rendering import HEADERS, Shown, page, text_of
+from app.pages.rendering import HEADERS, page, text_of
 from app.pages.wording import age, size
 from app.quotas import usage
-from app.quotas.usage_schemas import UsageOut
+from app.quotas.usage_schemas import UsageOut, UserUsage
 from app.status import repository as status
 from app.status.device_routes import Device
 from app.status.schemas import QueueOut, WorkerOut
@@ -41,6 +42,35 @@ ACTIONS = {
     ),
     "resume": ("Resume this worker?", "It takes jobs again at once.", "Resume"),
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """A worker, what it does with the style of these words, and its memory in words."""
+
+    worker: WorkerOut
+    state: tuple[str, str]
+    memory: str
+
+
+class Fleet(TypedDict):
+    """What `fleet_part.jinja` shows: the workers, the queue, the use by each user of the last `days`, and the bytes on the disk."""
+
+    rows: list[Row]
+    queues: list[QueueOut]
+    users: list[UserUsage]
+    on_disk: int
+    days: int
+
+
+class Hold(TypedDict):
+    """What `hold.jinja` shows. `question`: title, effect and button; `values`: the texts of the form."""
+
+    worker: WorkerOut
+    action: str
+    question: tuple[str, str, str]
+    values: dict[str, str]
+    problem: Problem | None
 
 
 @router.get("/fleet")
@@ -64,8 +94,7 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
 @router.get("/fleet/{device}/{action}")
 async def ask(device: Device, action: Action, request: Request, viewer: Administrator, context: Shared) -> Response:
     """Asks, before a worker is paused, drained or resumed, for confirmation, a reason and a duration."""
-    worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
-    return page(request, "hold.jinja", worker=worker, action=action, question=ACTIONS[action], problem=None, values={})
+    return page(request, "hold.jinja", **await _held(context, viewer, device, action, {}))
 
 
 @router.post("/fleet/{device}/{action}")
@@ -83,10 +112,15 @@ async def act(device: Device, action: Action, request: Request, viewer: Administ
         await context.database.run(work)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
-        worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
-        shown = {"worker": worker, "action": action, "question": ACTIONS[action], "values": values}
-        return page(request, "hold.jinja", problem.status, problem=problem, **shown)
+        return page(request, "hold.jinja", problem.status, **await _held(context, viewer, device, action, values, problem))
     return RedirectResponse("/fleet", 303, headers=HEADERS)
+
+
+async def _held(
+    context: Context, viewer: Viewer, device: str, action: Action, values: dict[str, str], problem: Problem | None = None
+) -> Hold:
+    worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
+    return {"worker": worker, "action": action, "question": ACTIONS[action], "values": values, "problem": problem}
 
 
 def _hold(values: dict[str, str]) -> HoldRequest:
@@ -100,14 +134,14 @@ def _workers(session: Session, context: Context, viewer: Viewer) -> list[WorkerO
     return status.workers(session, viewer, lease_seconds=context.settings.lease.ttl)
 
 
-async def _shown(context: Context, viewer: Viewer) -> Shown:
+async def _shown(context: Context, viewer: Viewer) -> Fleet:
     def look(session: Session) -> tuple[list[WorkerOut], list[QueueOut], UsageOut]:
         users = usage.usage(session, viewer, user=None, days=DAYS)
         return in_order(_workers(session, context, viewer)), status.queues(session), users
 
     workers, queues, users = await context.database.run(look)
     return {
-        "rows": [{"worker": worker, "state": state(worker), "memory": memory(worker.memory)} for worker in workers],
+        "rows": [Row(worker, state(worker), memory(worker.memory)) for worker in workers],
         "queues": queues,
         "users": users.items,
         "on_disk": users.on_disk_bytes or 0,

@@ -1,7 +1,7 @@
 """Shows models: the allow-list, each model with its proofs, versions and uses; administrators add and inspect models."""
 
-from collections.abc import Mapping
-from typing import Annotated, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +24,7 @@ from app.pages import sentences
 from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
 from app.pages.new_job import refusal, sent
-from app.pages.rendering import HEADERS, Shown, page
+from app.pages.rendering import HEADERS, page
 from terms.documents.calibration import MassiveDims, Severity
 from terms.values import Json
 
@@ -37,18 +37,27 @@ Name = Annotated[str, Path(pattern=NAME)]
 SIZES = ("n_parameters", "layers", "hidden_size", "context_length", "vocab_size")
 
 
+class Models(TypedDict):
+    """What `models.jinja` shows. `further`: the name after which the next page begins; `values`: the texts of the form for a new model."""
+
+    rows: Sequence[ModelOut]
+    further: str | None
+    values: dict[str, str]
+    problem: Problem | None
+
+
 @router.get("/models")
 async def models_page(
     request: Request, _viewer: Reader, context: Shared, after: Annotated[str | None, Query(pattern=NAME)] = None
 ) -> Response:
     """Shows the list of models, by name."""
-    return page(request, "models.jinja", **await _listed(context, after), values={}, problem=None)
+    return page(request, "models.jinja", **await _listed(context, after, {}))
 
 
-async def _listed(context: Shared, after: str | None) -> Shown:
-    """Returns a page of the list, and the name after which the next page begins."""
+async def _listed(context: Shared, after: str | None, values: dict[str, str], problem: Problem | None = None) -> Models:
     models = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
-    return {"rows": models[:PER_PAGE], "further": models[PER_PAGE - 1].name if len(models) > PER_PAGE else None}
+    further = models[PER_PAGE - 1].name if len(models) > PER_PAGE else None
+    return {"rows": models[:PER_PAGE], "further": further, "values": values, "problem": problem}
 
 
 @router.post("/models")
@@ -64,8 +73,7 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
         )
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
-        listed = await _listed(context, None)
-        return page(request, "models.jinja", problem.status, **listed, values=values, problem=problem)
+        return page(request, "models.jinja", problem.status, **await _listed(context, None, values, problem))
     return RedirectResponse(f"/jobs/{job.id}", 303, headers=HEADERS)
 
 

@@ -1,7 +1,7 @@
 """Routes of the page Try: the form, the job of each try, and its answers when they are ready. The address contains the whole state."""
 
 import secrets
-from typing import Annotated, Self
+from typing import Annotated, Self, TypedDict
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
@@ -24,12 +24,12 @@ from app.models import service as models
 from app.pages.doors import Changer, page_router
 from app.pages.forms.choices import MOST, Choice, named, vectors_of
 from app.pages.forms.kinds import FORMS
-from app.pages.jobs import WAIT_SECONDS, standing_of
+from app.pages.jobs import WAIT_SECONDS, Standing, standing_of
 from app.pages.new_job import refusal, sent, submitted
-from app.pages.rendering import HEADERS, Shown, base_of, page
+from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
-from app.pages.trying.cliffs import cliffs
-from app.pages.trying.columns import Push, columns
+from app.pages.trying.cliffs import Cliff, cliffs
+from app.pages.trying.columns import Column, Push, columns
 from terms.values import JsonObject
 
 router = page_router()
@@ -90,6 +90,28 @@ class Tried(BaseModel):
         return self.model_copy(update={**asked, "max_new_tokens": spec["max_new_tokens"]})
 
 
+class Answers(Standing):
+    """What `tried.jinja` shows: the job of a try, and its answers, each under its push in words."""
+
+    columns: list[tuple[str, Column]]
+    over: bool
+    query: str
+
+
+class Trying(TypedDict):
+    """What `pushes.jinja` and `try.jinja` show. `slots`: number, vector and dose of each; `vectors`: id and name of each that may be chosen."""
+
+    asked: Tried
+    slots: list[tuple[int, str, float]]
+    models: list[Choice]
+    vectors: list[tuple[str, str]]
+    cliffs: dict[str, Cliff]
+    problem: Problem | None
+    once: str
+    requests: dict[str, str]
+    answers: Answers | None
+
+
 Asked = Annotated[Tried, Query()]
 
 
@@ -126,7 +148,7 @@ async def tried_part(request: Request, viewer: Changer, context: Shared, asked: 
     if asked.job is None:
         raise Problem(404, "not_found", "A try is shown by its job's id: name it in `job`.")
     job = await reading.changed(context, request, asked.job, viewer, WAIT_SECONDS)
-    return page(request, "tried.jinja", **await _answered(context, viewer, asked.of(job), job))
+    return page(request, "tried.jinja", answers=await _answered(context, viewer, asked.of(job), job))
 
 
 def _read(values: dict[str, list[str]]) -> Tried:
@@ -139,7 +161,7 @@ def _read(values: dict[str, list[str]]) -> Tried:
         raise Problem(422, "invalid_try", " ".join(WRONG[name] for name in fields)) from error
 
 
-async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> Shown:
+async def _shown(request: Request, context: Context, viewer: Viewer, asked: Tried, problem: Problem | None = None) -> Trying:
     job = None if asked.job is None else await context.part(reading.Reader).job(asked.job, viewer)
     asked = asked if job is None else asked.of(job)
 
@@ -154,7 +176,6 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
     listed, vectors = await context.database.run(offered)
     chosen = [vector for vector in vectors if vector.id in {push.vector for push in asked.pushes}]
-    answered: Shown = {"job": None} if job is None else await _answered(context, viewer, asked, job)
     return {
         "asked": asked,
         "slots": [(at, (asked.v[at : at + 1] or [""])[0], (asked.d[at : at + 1] or [DOSE])[0]) for at in range(SLOTS)],
@@ -164,11 +185,11 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
         "problem": problem,
         "once": secrets.token_hex(16),
         "requests": requests("generate", FORMS["generate"].path, asked.body, base_of(request)),
-        **answered,
+        "answers": None if job is None else await _answered(context, viewer, asked, job),
     }
 
 
-async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Shown:
+async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Answers:
     tried = columns((job.result or {}).get("answers") or [], asked.pushes)
     words = await context.database.run(_words, viewer, asked.pushes)
     return {
