@@ -34,14 +34,16 @@ Reuse = Annotated[
 class Asking:
     """A request that creates a job, and its answers.
 
-    With `planned`, the request creates a graph of jobs: then `app.planner` runs the work instead of the database.
+    With `planned`, the request creates a graph of jobs: then `app.planner` runs the work instead of the database. A page names the `route` of
+    the API that makes the same job: an idempotency key belongs to a route.
     """
 
-    def __init__(self, request: Request, viewer: Viewer, context: Context, idempotency_key: str | None) -> None:
+    def __init__(self, request: Request, viewer: Viewer, context: Context, idempotency_key: str | None, route: str = "") -> None:
         self.viewer = viewer
         self.context = context
         self._request = request
         self._key = idempotency_key
+        self._route = route or f"{request.method} {request.scope['path']}"
 
     async def priced(
         self,
@@ -55,9 +57,9 @@ class Asking:
         cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
-    async def submitted(
+    async def answer(
         self, submit: Callable[[Session, Asker, Unpack[More]], Answer], *args: *More, planned: bool = False
-    ) -> Response:
+    ) -> Answer:
         """Returns the job that `submit(session, asker, *args)` creates. Sending the same request again under its key creates no second job.
 
         `args` includes the request's body, if the request has a body. Raises Problem 409 while an earlier request under the key is being
@@ -65,14 +67,20 @@ class Asking:
         """
         body = next((arg for arg in args if isinstance(arg, BaseModel)), None)
         answer: Answer = await once(self._database(planned), submit, self._asker(body), *args)
+        return answer
+
+    async def submitted(
+        self, submit: Callable[[Session, Asker, Unpack[More]], Answer], *args: *More, planned: bool = False
+    ) -> Response:
+        """Returns `answer` as the API's response."""
+        answer = await self.answer(submit, *args, planned=planned)
         if answer.reused:
             return job_response(answer.job, request=self._request, headers={"Binnacle-Reused": answer.job.id})
         return submitted_response(answer.job, request=self._request, replayed=answer.replayed)
 
     def _asker(self, body: BaseModel | None) -> Asker:
         """Returns the caller with the request's idempotency key. Raises Problem 422 for an invalid key."""
-        route = f"{self._request.method} {self._request.scope['path']}"
-        promise = idempotency(route, self._key, {} if body is None else body.model_dump(mode="json"))
+        promise = idempotency(self._route, self._key, {} if body is None else body.model_dump(mode="json"))
         return Asker(self.viewer, self.context.settings, promise, self._request.state.request_id)
 
     def _database(self, planned: bool) -> AsyncDatabase | Planner:

@@ -27,8 +27,7 @@ from app.jobs.responses import job_response
 from app.jobs.schemas import EventOut, JobEdit, JobOut
 from app.jobs.states import State
 from app.jobs.streams import stream
-from app.jobs.submission import Asker
-from app.jobs.submitting import Answer, Placed, answer
+from app.jobs.submitting import retried
 from app.jobs.views import view, views
 from app.jobs.waiting import Wakeups
 
@@ -210,12 +209,7 @@ async def retry_job(job_id: JobId, asks: Asks) -> Response:
     """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to
     everything that the spec refers to (409 `not_shared`)."""
     planned = await asks.context.database.run(service.retries_a_graph, job_id, asks.viewer)
-    return await asks.submitted(_retry, job_id, planned=planned)
-
-
-def _retry(session: Session, asker: Asker, job_id: str) -> Answer:
-    made = service.retry(session, asker, job_id)
-    return answer(session, asker, Placed(made.job, made.replayed))
+    return await asks.submitted(retried, job_id, planned=planned)
 
 
 @router.get(

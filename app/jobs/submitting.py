@@ -134,6 +134,12 @@ def answer(session: Session, asker: Asker, placed: Placed) -> Answer:
     return Answer(seen, placed.replayed, placed.reused)
 
 
+def retried(session: Session, asker: Asker, job_id: str) -> Answer:
+    """Submits a failed or cancelled job again, as `app.jobs.service.retry`."""
+    made = jobs.retry(session, asker, job_id)
+    return answer(session, asker, Placed(made.job, made.replayed))
+
+
 def sharing_of(request: JobRequest) -> Sharing:
     """Returns who may see the results of this request."""
     return Sharing(visibility=request.visibility, group=request.group)

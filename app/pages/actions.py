@@ -5,7 +5,6 @@ import secrets
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy.orm import Session
 
 from app.auth import repository as accounts
 from app.deletion import service as deletion
@@ -15,13 +14,13 @@ from app.http.context import Shared
 from app.http.uploads import checked
 from app.jobs import reading, service
 from app.jobs.editing import edit
-from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
 from app.jobs.schemas import JobEdit, JobOut
-from app.jobs.submission import Asker
+from app.jobs.submitting import retried
 from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
+from app.pages.sending import asking, sent
 from app.pages.wording import size
 from binnacle.words.counting import counted
 from terms.values import JsonObject
@@ -55,16 +54,9 @@ async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: S
 @router.post("/jobs/{job_id}/retry")
 async def retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Submits the new job and redirects to it."""
-    key = str((await request.form()).get("once") or "") or None
-    promise = idempotency(f"POST /v1/jobs/{job_id}/retry", key, {})
+    asks = asking(request, viewer, context, await sent(request), f"/v1/jobs/{job_id}/retry")
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
-
-    asker = Asker(viewer, context.settings, promise, request.state.request_id)
-
-    def again(session: Session) -> str:
-        return service.retry(session, asker, job_id).job.id
-
-    return _to(await once(context.planner if planned else context.database, again))
+    return _to((await asks.answer(retried, job_id, planned=planned)).job.id)
 
 
 @router.get("/jobs/{job_id}/delete")

@@ -15,15 +15,12 @@ from app.errors import Problem
 from app.http.context import Context, Shared
 from app.http.uploads import checked
 from app.jobs import reading
-from app.jobs.idempotency import idempotency, once
 from app.jobs.routes import JobId
 from app.jobs.schemas import JobOut
-from app.jobs.submission import Asker
-from app.jobs.submitting import Answer
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
-from app.pages.new_job import Values, refusal, sent
 from app.pages.rendering import HEADERS, page
+from app.pages.sending import Values, asking, refusal, sent
 from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
@@ -57,12 +54,11 @@ async def label_form(job_id: JobId, request: Request, viewer: Changer, context: 
 async def label(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Submits the labels, and redirects to the new report."""
     values = await sent(request)
-    key = values.get("once", [""])[0] or None
     try:
         asked = checked({"labels": _labels(values)}, LabelsIn, strict=True)
-        promise = idempotency(f"POST /v1/studies/{job_id}/labels", key, asked.model_dump(mode="json"))
-        asker = Asker(viewer, context.settings, promise, request.state.request_id)
-        answer: Answer = await once(context.database, service.label, asker, job_id, asked)
+        answer = await asking(request, viewer, context, values, f"/v1/studies/{job_id}/labels").answer(
+            service.label, job_id, asked
+        )
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         if problem.status == 422:

@@ -8,18 +8,14 @@ from typing import Annotated, TypedDict
 from fastapi import Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel
 
 from app.auth.viewer import Viewer
 from app.errors import Problem
 from app.http.context import Context, Shared
-from app.http.problems import from_validation
 from app.http.uploads import checked
 from app.ids import id_pattern
 from app.jobs import reading
-from app.jobs.idempotency import idempotency, once
-from app.jobs.submission import Asker
-from app.jobs.submitting import Answer
+from app.jobs.asking import Asking
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import Choices, choices
@@ -29,15 +25,13 @@ from app.pages.forms.labels import labelled
 from app.pages.forms.prices import Cost, Price, price
 from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
+from app.pages.sending import Values, asking, refusal, sent
 from terms.values import JsonObject
 
 router = page_router()
 
 Kind = Annotated[str, Path(pattern=f"^({'|'.join(FORMS)})$")]
 From = Annotated[str | None, Query(alias="from", pattern=id_pattern("job"), description="the job whose request fills the form")]
-REFUSED = (400, 409, 413, 422, 429)
-"""Statuses of errors that are shown in the form; other errors get their own page."""
-Values = dict[str, list[str]]
 
 
 class Filled(TypedDict):
@@ -87,7 +81,7 @@ async def submit(kind: Kind, request: Request, viewer: Changer, context: Shared)
     if values.get("do") == ["check"]:
         return page(request, "form.jinja", **await _shown(request, context, viewer, form, values, check=True), source=None)
     try:
-        job = await submitted(request, context, viewer, form, form.body(values), values.get("once", [""])[0])
+        job = await submitted(asking(request, viewer, context, values, form.path), form, form.body(values))
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         shown = await _shown(request, context, viewer, form, values, problem=problem)
@@ -102,38 +96,18 @@ async def priced(kind: Kind, request: Request, viewer: Changer, context: Shared)
     return page(request, "form_parts.jinja", **await _shown(request, context, viewer, form, values, check=True))
 
 
-async def sent(request: Request) -> Values:
-    """Returns the texts of the form by field."""
-    form = await request.form()
-    return {name: [str(text) for text in form.getlist(name)] for name in form if name != "csrf"}
-
-
-def refusal(error: Problem | RequestValidationError) -> Problem:
-    """Returns the error to show in the form. Raises Problem for errors that no change of the form can fix."""
-    problem = from_validation(error) if isinstance(error, RequestValidationError) else error
-    if problem.status not in REFUSED:
-        raise problem
-    return problem
-
-
 async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> Cost:
     """Returns the result of the service's dry run. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
-    if form.planned:
-        cost: BaseModel = await context.planner.run(form.service.estimate, asked, viewer, context.settings, False)
-    else:
-        cost = await context.database.run(form.service.estimate, asked, viewer, context.settings)
+    database = context.planner if form.planned else context.database
+    cost = await database.run(form.service.estimate, asked, viewer, context.settings)
     return Cost.model_validate(cost, from_attributes=True)
 
 
-async def submitted(request: Request, context: Context, viewer: Viewer, form: FormKind, body: JsonObject, key: str) -> str:
-    """Submits the job and returns its id. A form that is sent twice makes one job. Raises Problem, RequestValidationError."""
-    asked = checked(dict(body), form.request, strict=True)
-    promise = idempotency(f"POST {form.path}", key or None, asked.model_dump(mode="json"))
-    database = context.planner if form.planned else context.database
-    asker = Asker(viewer, context.settings, promise, request.state.request_id)
-    answer: Answer = await once(database, form.service.submit, asker, asked)
-    return str(answer.job.id)
+async def submitted(asks: Asking, form: FormKind, body: JsonObject) -> str:
+    """Submits the job and returns its id. Raises Problem, RequestValidationError."""
+    answer = await asks.answer(form.service.submit, checked(dict(body), form.request, strict=True), planned=form.planned)
+    return answer.job.id
 
 
 def defaults(form: FormKind) -> Values:

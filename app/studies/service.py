@@ -40,7 +40,7 @@ NAMED = 3
 """Most jobs that an error names."""
 
 
-def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool) -> StudyCost:
+def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool = False) -> StudyCost:
     """Returns what the study would run: every job is checked as at its submission and its cost estimated. Writes nothing."""
     asker = Asker(viewer, settings)
     costs = []

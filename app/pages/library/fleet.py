@@ -18,8 +18,8 @@ from app.http.context import Context, Shared
 from app.http.uploads import checked
 from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
-from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page, text_of
+from app.pages.sending import refusal, sent
 from app.pages.wording import age, size
 from app.quotas import usage
 from app.quotas.usage_schemas import UsageOut, UserUsage

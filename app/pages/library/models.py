@@ -23,8 +23,8 @@ from app.models.schemas import NAME, ModelOut, ModelRequest
 from app.pages import sentences
 from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
-from app.pages.new_job import refusal, sent
 from app.pages.rendering import HEADERS, page
+from app.pages.sending import refusal, sent
 from terms.documents.calibration import MassiveDims, Severity
 from terms.values import Json
 

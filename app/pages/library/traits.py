@@ -14,8 +14,8 @@ from app.http.downloads import serve_file
 from app.http.paging import page_of
 from app.http.uploads import Form, read_form, takes_files
 from app.pages.doors import Changer, Reader, page_router
-from app.pages.new_job import refusal
 from app.pages.rendering import HEADERS, page
+from app.pages.sending import refusal
 from app.traits import service
 from app.traits.routes import Reference, uploaded
 from app.traits.schemas import TraitOut

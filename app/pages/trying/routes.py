@@ -25,15 +25,17 @@ from app.pages.doors import Changer, page_router
 from app.pages.forms.choices import MOST, Choice, named, vectors_of
 from app.pages.forms.kinds import FORMS
 from app.pages.jobs import WAIT_SECONDS, Standing, standing_of
-from app.pages.new_job import refusal, sent, submitted
+from app.pages.new_job import submitted
 from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
+from app.pages.sending import asking, refusal, sent
 from app.pages.trying.cliffs import Cliff, cliffs
 from app.pages.trying.columns import Column, Push, columns
 from terms.values import JsonObject
 
 router = page_router()
 
+FORM = FORMS["generate"]
 SLOTS = 4
 DOSE = 0.5
 """Initial dose of a slider."""
@@ -135,7 +137,7 @@ async def attempt(request: Request, viewer: Changer, context: Shared) -> Respons
     if values.get("do") == ["vectors"]:
         return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
     try:
-        job = await submitted(request, context, viewer, FORMS["generate"], asked.body, values.get("once", [""])[0])
+        job = await submitted(asking(request, viewer, context, values, FORM.path), FORM, asked.body)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         return page(request, "try.jinja", problem.status, **await _shown(request, context, viewer, asked, problem))
@@ -184,7 +186,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
         "cliffs": await cliffs(context, viewer, chosen),
         "problem": problem,
         "once": secrets.token_hex(16),
-        "requests": requests("generate", FORMS["generate"].path, asked.body, base_of(request)),
+        "requests": requests(FORM.called, FORM.path, asked.body, base_of(request)),
         "answers": None if job is None else await _answered(context, viewer, asked, job),
     }
 
