@@ -1,6 +1,5 @@
 """HTTP routes of the audit table. Administrators only."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Query
@@ -8,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit_schemas import AuditOut, AuditPage
 from app.audit import service
-from app.audit.repository import AuditFilters, Place
+from app.audit.repository import AuditFilters
 from app.http.access import Admin, keyed_router
 from app.http.context import Shared
-from app.http.paging import Cursor, Limit, Moment, page_of
+from app.http.paging import Cursor, Limit, Moment, Place
 from app.http.problems import documented
 from app.http.renamed import either
 
@@ -50,8 +49,8 @@ async def list_audit(  # one parameter for each filter of the query string
         entries = service.listing(session, filters, limit=count, before=before)
         return [AuditOut.model_validate(entry, from_attributes=True) for entry in entries]
 
-    return await page_of(context, page, scope=f"audit {filters}", limit=limit, cursor=cursor, key=_place)
+    return await AuditPage.newest(context, page, scope=f"audit {filters}", limit=limit, cursor=cursor, key=_place)
 
 
-def _place(entry: AuditOut) -> tuple[datetime, str]:
+def _place(entry: AuditOut) -> Place:
     return entry.at, entry.id

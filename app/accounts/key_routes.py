@@ -1,10 +1,8 @@
 """HTTP routes of API keys, for administrators only. The key itself appears only in the answer that creates it."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Body, Depends, Path, Query, Response
-from sqlalchemy.orm import Session
 
 from app.accounts import keys
 from app.accounts.schemas import KeyOut, KeyPage, KeyRequest, NewKeyOut, RotateRequest
@@ -12,7 +10,7 @@ from app.auth import keyless
 from app.auth.viewer import Viewer
 from app.http.access import Admin, keyed_router
 from app.http.context import Shared
-from app.http.paging import Cursor, Limit, page_of
+from app.http.paging import Cursor, Limit
 from app.http.problems import documented
 
 router = keyed_router(prefix="/v1/keys", tag="access")
@@ -42,14 +40,14 @@ async def list_keys(
 ) -> KeyPage:
     """Returns the keys, newest first, including revoked and expired keys. Administrators only."""
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[KeyOut]:
-        return keys.listing(session, owner=owner, live=live, limit=count, before=before)
-
-    return await page_of(context, page, scope=f"keys {owner} {live}", limit=limit, cursor=cursor, key=_place)
-
-
-def _place(key: KeyOut) -> tuple[datetime, str]:
-    return key.created_at, key.id
+    return await KeyPage.newest(
+        context,
+        lambda session, before, count: keys.listing(session, owner=owner, live=live, limit=count, before=before),
+        scope=f"keys {owner} {live}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda key: (key.created_at, key.id),
+    )
 
 
 @router.post(

@@ -33,7 +33,7 @@ async def list_users(
 ) -> UserPage:
     """Returns the users, by name, including disabled users. Administrators only."""
     listed = await context.database.run(users.listing, limit=limit + 1, after=cursor)
-    return UserPage(items=listed[:limit], next_cursor=listed[limit - 1].name if len(listed) > limit else None)
+    return UserPage.of(listed, limit, lambda last: last.name)
 
 
 @router.post(

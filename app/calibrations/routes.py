@@ -1,11 +1,9 @@
 """HTTP routes of calibrations: submit, list, get, download `calibration.json`."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
-from sqlalchemy.orm import Session
 
 from app.calibrations import service
 from app.calibrations.results import CalibrationOut, CalibrationPage, CostOut
@@ -13,7 +11,7 @@ from app.calibrations.schemas import CalibrationRequest
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, LabelQuery, Limit, page_of
+from app.http.paging import Cursor, LabelQuery, Limit
 from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.labels import Labels
@@ -87,12 +85,14 @@ async def list_calibrations(
     """Returns the calibrations that you can see, newest first."""
     labels = Labels(experiment, model_variant)
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[CalibrationOut]:
-        return list(service.listing(session, viewer, model=model, labels=labels, limit=count, before=before))
-
-    scope = f"calibrations {model} {labels}"
-    listed = await page_of(context, page, scope=scope, limit=limit, cursor=cursor, key=lambda row: (row.created_at, row.id))
-    return CalibrationPage(items=listed.items, next_cursor=listed.next_cursor)
+    return await CalibrationPage.newest(
+        context,
+        lambda session, before, count: service.listing(session, viewer, model=model, labels=labels, limit=count, before=before),
+        scope=f"calibrations {model} {labels}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda calibration: (calibration.created_at, calibration.id),
+    )
 
 
 @router.get("/{calibration_id}", operation_id="getCalibration", summary="Get a calibration", responses=documented(404, 409, 422))

@@ -1,6 +1,6 @@
 """HTTP routes of extractions: submit, list, show the vectors' facts, download."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
@@ -14,7 +14,7 @@ from app.extractions.schemas import ExtractionRequest
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, LabelQuery, Limit, page_of
+from app.http.paging import Cursor, LabelQuery, Limit, Place
 from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun
 from app.jobs.labels import Labels
@@ -97,14 +97,17 @@ async def list_extractions(  # one parameter for each filter of the query string
     """Returns the extractions that you can see, newest first."""
     labels = Labels(experiment, model_variant)
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[ExtractionOut]:
-        return list(service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before))
+    def page(session: Session, before: Place | None, count: int) -> Sequence[ExtractionOut]:
+        return service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
 
-    scope = f"extractions {model} {trait} {labels}"
-    listed = await page_of(
-        context, page, scope=scope, limit=limit, cursor=cursor, key=lambda extraction: (extraction.created_at, extraction.id)
+    return await ExtractionPage.newest(
+        context,
+        page,
+        scope=f"extractions {model} {trait} {labels}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda extraction: (extraction.created_at, extraction.id),
     )
-    return ExtractionPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get(

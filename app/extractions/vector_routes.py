@@ -48,8 +48,7 @@ async def list_vectors(  # one parameter for each filter of the query string
     """Returns the vectors that you may see, newest first, or sorted by a separation metric."""
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
     items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, offset=cursor)
-    more = len(items) > limit
-    return VectorPage(items=list(items[:limit]), next_cursor=str(cursor + limit) if more else None)
+    return VectorPage.of(items, limit, lambda _: str(cursor + limit))
 
 
 @router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))

@@ -1,9 +1,9 @@
 """Builds pages of lists, newest first: `{"items": [...], "next_cursor": ...}`, with opaque cursors and no totals."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from app.http.context import Context
 from binnacle.words.layout import FOLDER
 
-Item = TypeVar("Item", bound=BaseModel)
+Item = TypeVar("Item")
 Sent = TypeVar("Sent")
+Place = tuple[datetime, str]
+"""The time and id of an entry, by which lists are sorted, newest first."""
 LARGEST = 200
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -50,29 +52,34 @@ class Listed(BaseModel, Generic[Item]):
     items: list[Item]
     next_cursor: str | None
 
+    @classmethod
+    def of(cls, entries: Sequence[Item], limit: int, cursor_at: Callable[[Item], str]) -> Self:
+        """Returns the first `limit` entries. If there are further ones, `cursor_at` makes the cursor from the page's last entry."""
+        items = list(entries[:limit])
+        return cls(items=items, next_cursor=cursor_at(items[-1]) if len(entries) > limit else None)
+
+    @classmethod
+    async def newest(
+        cls,
+        context: Context,
+        fetch: Callable[[Session, Place | None, int], Sequence[Item]],
+        *,
+        scope: str,
+        limit: int,
+        cursor: str | None,
+        key: Callable[[Item], Place],
+    ) -> Self:
+        """Returns a page of a list, newest first; `fetch(session, before, count)` returns entries after the entry with key `before`.
+
+        `scope` names the list and its filters; `key(item)` is the `(created_at, id)` by which the list is sorted.
+        Raises Problem 422 for an invalid cursor.
+        """
+        before = None if cursor is None else context.cursors.read(scope, cursor)
+        entries = await context.database.read(fetch, before, limit + 1)
+        return cls.of(entries, limit, lambda last: context.cursors.make(scope, *key(last)))
+
 
 class Page(Listed[Item], Generic[Item]):
     """A page of a list that has no name of its own in the schema."""
 
     next_cursor: str | None = Field(description="send this as `cursor`, with the same filters")
-
-
-async def page_of(
-    context: Context,
-    fetch: Callable[[Session, tuple[datetime, str] | None, int], list[Item]],
-    *,
-    scope: str,
-    limit: int,
-    cursor: str | None,
-    key: Callable[[Item], tuple[datetime, str]],
-) -> Page[Item]:
-    """Returns a page of a list; `fetch(session, before, count)` returns entries after the entry with key `before`.
-
-    `scope` names the list and its filters; `key(item)` is the `(created_at, id)` by which the list is sorted.
-    Raises Problem 422 for an invalid cursor.
-    """
-    before = None if cursor is None else context.cursors.read(scope, cursor)
-    entries = await context.database.read(fetch, before, limit + 1)
-    items = entries[:limit]
-    further = context.cursors.make(scope, *key(items[-1])) if len(entries) > limit else None
-    return Page(items=items, next_cursor=further)

@@ -1,6 +1,5 @@
 """HTTP routes of jobs: read, wait, follow, list, cancel, retry, download. `service` decides what is allowed."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Header, Path, Query, Request, Response
@@ -13,7 +12,7 @@ from app.errors import Problem, not_found
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, page_of
+from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, Place
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.jobs import reading, repository, service
@@ -88,11 +87,11 @@ async def list_jobs(  # one parameter for each filter of the query string
         created_before=created_before,
     )
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
+    def page(session: Session, before: Place | None, count: int) -> list[JobOut]:
         rows = service.listing(session, viewer, filters, limit=count, before=before)
         return views(session, rows, viewer, slice_seconds=context.settings.lease.slice)
 
-    return await page_of(
+    return await JobPage.newest(
         context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
     )
 

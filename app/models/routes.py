@@ -31,7 +31,7 @@ async def list_models(
 ) -> ModelPage:
     """Returns the models, by name."""
     models = await context.database.run(service.listing, limit=limit + 1, after=cursor)
-    return ModelPage(items=list(models[:limit]), next_cursor=models[limit - 1].name if len(models) > limit else None)
+    return ModelPage.of(models, limit, lambda last: last.name)
 
 
 @router.post(

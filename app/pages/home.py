@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.http.context import Context, Shared
-from app.http.paging import page_of
+from app.http.paging import Place
 from app.jobs import repository, service
 from app.jobs.kinds import KINDS
 from app.jobs.repository import ABOUT_MODELS, JobFilters
 from app.jobs.responses import etag_of, named
+from app.jobs.routes import JobPage
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.jobs.views import views
@@ -125,7 +126,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
 async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Listing:
     filters = asked.filters(viewer)
 
-    def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[JobOut]:
+    def fetch(session: Session, before: Place | None, count: int) -> list[JobOut]:
         jobs = service.listing(session, viewer, filters, limit=count, before=before)
         return views(session, jobs, viewer, slice_seconds=context.settings.lease.slice)
 
@@ -135,7 +136,7 @@ async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Listing:
         own = repository.owned(session, viewer.owner, busy) if busy else frozenset()
         return repository.tallies(session, viewer.owner, most=COUNTED), devices_in_words(workers, own)
 
-    listed = await page_of(
+    listed = await JobPage.newest(
         context, fetch, scope=f"page {filters}", limit=PER_PAGE, cursor=asked.cursor, key=lambda job: (job.created_at, job.id)
     )
     counts, devices = await context.database.run(board)

@@ -38,11 +38,8 @@ class SteeringPage(Listed[SteeringOut]):
     """Steerings, newest first."""
 
 
-class RunsOut(BaseModel):
+class RunsOut(Listed[JsonField]):
     """Runs of a steering: one set of questions under one intervention each, with mean scores."""
-
-    items: list[JsonField]
-    next_cursor: str | None
 
 
 class SteeringCost(RenamedAnswer, RunningOut):

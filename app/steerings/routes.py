@@ -1,16 +1,14 @@
 """HTTP routes of steerings: submit, list, read summaries, runs and texts, download files, score the texts again."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
-from sqlalchemy.orm import Session
 
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, Limit, page_of
+from app.http.paging import Cursor, Limit
 from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, Reuse
 from app.jobs.measures import with_names
@@ -107,18 +105,14 @@ async def list_steerings(
 ) -> SteeringPage:
     """Returns the steerings that you can see, newest first."""
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[SteeringOut]:
-        return list(service.listing(session, viewer, model=model, trait=trait, limit=count, before=before))
-
-    listed = await page_of(
+    return await SteeringPage.newest(
         context,
-        page,
+        lambda session, before, count: service.listing(session, viewer, model=model, trait=trait, limit=count, before=before),
         scope=f"steerings {model} {trait}",
         limit=limit,
         cursor=cursor,
         key=lambda steering: (steering.created_at, steering.id),
     )
-    return SteeringPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))

@@ -1,16 +1,14 @@
 """HTTP routes of studies: plan, submit, watch the graph, read the report."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
-from sqlalchemy.orm import Session
 
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, Limit, page_of
+from app.http.paging import Cursor, Limit
 from app.http.problems import documented
 from app.jobs.asking import Asks
 from app.jobs.schemas import JobOut
@@ -79,13 +77,14 @@ async def submit_study(
 async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, cursor: Cursor = None) -> StudyPage:
     """Returns the studies that you can see, newest first."""
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[StudyOut]:
-        return list(service.listing(session, viewer, limit=count, before=before))
-
-    listed = await page_of(
-        context, page, scope="studies", limit=limit, cursor=cursor, key=lambda study: (study.created_at, study.id)
+    return await StudyPage.newest(
+        context,
+        lambda session, before, count: service.listing(session, viewer, limit=count, before=before),
+        scope="studies",
+        limit=limit,
+        cursor=cursor,
+        key=lambda study: (study.created_at, study.id),
     )
-    return StudyPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{study_id}", operation_id="getStudy", summary="Get a study and its jobs", responses=documented(404, 422))

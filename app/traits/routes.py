@@ -1,7 +1,6 @@
 """HTTP routes of traits: upload a dataset as JSON or as files, list, show, share and download."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -14,7 +13,7 @@ from app.errors import invalid
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Context, Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, Limit, page_of
+from app.http.paging import Cursor, Limit
 from app.http.problems import documented
 from app.http.uploads import Form, checked, described, is_form, read_form, read_json, takes_files
 from app.quotas.admission import check_upload
@@ -161,13 +160,14 @@ async def list_traits(
 ) -> TraitPage:
     """Returns the traits that are yours or shared with you, newest first, one entry for each version."""
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
-        return list(service.listing(session, viewer, name=name, owner=owner, limit=count, before=before))
-
-    listed = await page_of(
-        context, page, scope=f"traits {name} {owner}", limit=limit, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
+    return await TraitPage.newest(
+        context,
+        lambda session, before, count: service.listing(session, viewer, name=name, owner=owner, limit=count, before=before),
+        scope=f"traits {name} {owner}",
+        limit=limit,
+        cursor=cursor,
+        key=lambda trait: (trait.created_at, trait.id),
     )
-    return TraitPage(items=listed.items, next_cursor=listed.next_cursor)
 
 
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))

@@ -1,6 +1,5 @@
 """HTTP routes of webhooks. Administrators add the webhooks that jobs may name; users list the messages about jobs that they can see."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Body, Path, Query, Response
@@ -8,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.http.access import Admin, Caller, keyed_router
 from app.http.context import Shared
-from app.http.paging import Cursor, Limit, Page, page_of
+from app.http.paging import Cursor, Limit, Page, Place
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.webhooks import repository, service
@@ -88,10 +87,10 @@ async def list_deliveries(
     """Returns the messages about jobs that you can see, newest first. They are kept for 30 days."""
     filters = DeliveryFilters(webhook, job, state)
 
-    def page(session: Session, before: tuple[datetime, str] | None, count: int) -> list[DeliveryOut]:
+    def page(session: Session, before: Place | None, count: int) -> list[DeliveryOut]:
         rows = repository.deliveries(session, viewer, filters, limit=count, before=before)
         return [service.delivery_view(row) for row in rows]
 
-    return await page_of(
+    return await DeliveryPage.newest(
         context, page, scope=f"deliveries {filters}", limit=limit, cursor=cursor, key=lambda entry: (entry.created_at, entry.id)
     )

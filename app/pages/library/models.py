@@ -19,7 +19,7 @@ from app.jobs.repository import JobFilters
 from app.jobs.schemas import JobOut
 from app.jobs.views import views
 from app.models import service
-from app.models.schemas import NAME, ModelOut, ModelRequest
+from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
 from app.pages import sentences
 from app.pages.answers import calibration
 from app.pages.doors import Administrator, Reader, page_router
@@ -56,8 +56,8 @@ async def models_page(
 
 async def _listed(context: Shared, after: str | None, values: dict[str, str], problem: Problem | None = None) -> Models:
     models = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
-    further = models[PER_PAGE - 1].name if len(models) > PER_PAGE else None
-    return {"rows": models[:PER_PAGE], "further": further, "values": values, "problem": problem}
+    listed = ModelPage.of(models, PER_PAGE, lambda last: last.name)
+    return {"rows": listed.items, "further": listed.next_cursor, "values": values, "problem": problem}
 
 
 @router.post("/models")

@@ -1,24 +1,21 @@
 """Shows traits: the list, each trait with its counts, checks and versions, and uploads of a trait's folder or JSON."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from sqlalchemy.orm import Session
 
 from app.errors import Problem, invalid
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import page_of
 from app.http.uploads import Form, read_form, takes_files
 from app.pages.doors import Changer, Reader, page_router
 from app.pages.rendering import HEADERS, page
 from app.pages.sending import refusal
 from app.traits import service
 from app.traits.routes import Reference, uploaded
-from app.traits.schemas import TraitOut
+from app.traits.schemas import TraitPage
 from terms.values import JsonObject
 
 router = page_router()
@@ -32,11 +29,13 @@ async def traits_page(
 ) -> Response:
     """Shows every version of every trait that the viewer may see, newest first."""
 
-    def fetch(session: Session, before: tuple[datetime, str] | None, count: int) -> list[TraitOut]:
-        return list(service.listing(session, viewer, name=None, owner=None, limit=count, before=before))
-
-    listed = await page_of(
-        context, fetch, scope="page traits", limit=PER_PAGE, cursor=cursor, key=lambda trait: (trait.created_at, trait.id)
+    listed = await TraitPage.newest(
+        context,
+        lambda session, before, count: service.listing(session, viewer, name=None, owner=None, limit=count, before=before),
+        scope="page traits",
+        limit=PER_PAGE,
+        cursor=cursor,
+        key=lambda trait: (trait.created_at, trait.id),
     )
     return page(request, "traits.jinja", rows=listed.items, older=listed.next_cursor)
 

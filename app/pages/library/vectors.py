@@ -13,7 +13,7 @@ from app.extractions import service
 from app.extractions.cosines import cosines_between, massive_of
 from app.extractions.models import Vector
 from app.extractions.repository import VectorFilters
-from app.extractions.results import VectorOut
+from app.extractions.results import VectorOut, VectorPage
 from app.extractions.vector_routes import VectorId, download_vector
 from app.http.context import Shared
 from app.ids import id_pattern
@@ -71,9 +71,10 @@ async def vectors_page(request: Request, viewer: Reader, context: Shared, asked:
         return [model.name for model in models.listing(session, limit=200, after=None)], list(rows)
 
     names, rows = await context.database.run(look)
+    listed = VectorPage.of(rows, PER_PAGE, lambda _: str(asked.start + PER_PAGE))
     return page(
-        request, "vectors.jinja", asked=asked, names=names, rows=rows[:PER_PAGE], sorts=SORTS, most=MOST_COMPARED,
-        further=asked.start + PER_PAGE if len(rows) > PER_PAGE else None, earlier=max(0, asked.start - PER_PAGE),
+        request, "vectors.jinja", asked=asked, names=names, rows=listed.items, sorts=SORTS, most=MOST_COMPARED,
+        further=listed.next_cursor, earlier=max(0, asked.start - PER_PAGE),
     )  # fmt: skip
 
 
