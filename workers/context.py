@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,20 @@ from terms.documents.jobs import JobStanding
 from terms.documents.model import SourcedFacts
 from terms.documents.passport import PassportDocument
 from workers.heartbeat import Heartbeat, Phase
-from workers.job import JobCancelled, JobFault, JobYielded, LeaseLost
+from workers.job import SHARED, JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
 from workers.process import WorkerProcess
-from workers.steering.retries import may_take
+from workers.steering.retries import HOW_COMPUTED, may_take
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
-THREADS = "threads"
-"""The cell that holds the number of threads with which a job began. Sums in float32 depend on it, so a job that another worker continues, or
-this one after its setting has changed, computes the rest with as many."""
+KIND, THREADS = HOW_COMPUTED
+"""The cells that hold the kind of device and the dtype with which a job began, and the number of threads.
+
+Sums depend on all three. A worker of the same kind computes the rest with as many threads, whatever its setting. A worker of another kind keeps
+its own cells beside the first, under names that begin with its kind: a result never mixes two kinds, and what each has finished is kept."""
 
 
 class ServiceContext:
@@ -50,6 +53,7 @@ class ServiceContext:
         self._finished: dict[str, bytes] = {}
         self._threads: bytes | None = None
         self._threads_kept = False
+        self._kind: bytes | None = None
         self._kept_at = self._began
         self._keeping = threading.RLock()
 
@@ -161,10 +165,11 @@ class ServiceContext:
             raise JobYielded("yielded")
 
     def cell(self, name: str) -> bytes | None:
+        place = self._place(name)
         with self._keeping:
-            if name in self._finished:
-                return self._finished[name]
-        digest = through_outages(lambda: self._own_digest(name), lambda: self._heartbeat.lost)
+            if place in self._finished:
+                return self._finished[place]
+        digest = through_outages(lambda: self._own_digest(name, place), lambda: self._heartbeat.lost)
         return None if digest is None else self._read_kept(digest)
 
     def shared_cell(self, name: str) -> bytes | None:
@@ -181,19 +186,47 @@ class ServiceContext:
 
     def commit_cell(self, name: str, data: bytes) -> None:
         self._check_lease()  # not `check`: a node that is stopping still stores finished cells
+        place = self._place(name)
         with self._keeping:
-            self._finished[name] = data
+            self._finished[place] = data
+            if self._kind is not None:
+                self._finished[KIND], self._kind = self._kind, None
             if self._threads is not None and not self._threads_kept:
-                self._finished[THREADS], self._threads_kept = self._threads, True
+                self._finished[self._place(THREADS)], self._threads_kept = self._threads, True
             if time.monotonic() - self._kept_at >= self._process.settings.lease.at_risk:
                 self._keep_finished()
         self._heartbeat.move(None)
 
     def _first_threads(self) -> bytes | None:
         """The number of threads with which an earlier attempt, or the job that this one retries, made its cells."""
-        first = self.cell(THREADS) if self._lease.job.attempt > 1 or self._lease.job.retry_of else None
+        first = self.cell(THREADS) if self._may_have_cells else None
         self._threads_kept = first is not None
         return first
+
+    @property
+    def _may_have_cells(self) -> bool:
+        return self._lease.job.attempt > 1 or self._lease.job.retry_of is not None
+
+    def _place(self, name: str) -> str:
+        """The name under which a worker of this kind keeps a cell. The name of a shared cell already holds device and dtype."""
+        return name if name.startswith(SHARED) else f"{self._apart}{name}"
+
+    @cached_property
+    def _apart(self) -> str:
+        """What the names of this attempt's cells begin with: nothing where the job's first cells were made by a worker of this kind."""
+        if self._lease.job.job_class != "model":
+            return ""
+        own = f"{self.device.partition(':')[0]} {self.dtype}"
+        digest = (
+            through_outages(lambda: self._own_digest(KIND, KIND), lambda: self._heartbeat.lost) if self._may_have_cells else None
+        )
+        first = own if digest is None else self._read(digest).decode()
+        if digest is None:
+            self._kind = own.encode()
+        if first == own:
+            return ""
+        self._heartbeat.tell(("computed_apart", {"finished_parts": first, "this_worker": own}))
+        return f"{own}/"
 
     def _keep_finished(self) -> None:
         """Commits the cells finished since the last commit, in one transaction."""
@@ -222,9 +255,9 @@ class ServiceContext:
             row = models.passport(session, key)
             return None if row is None else row.passport
 
-    def _own_digest(self, cell: str) -> str | None:
+    def _own_digest(self, cell: str, place: str) -> str | None:
         with self._process.reads() as session:
-            return _cell_digest(session, self._lease.job, cell)
+            return _cell_digest(session, self._lease.job, cell, place)
 
     def _shared_digest(self, cell: str) -> str | None:
         with self._process.reads() as session:
@@ -260,12 +293,12 @@ class ServiceContext:
             return keep_cells(session, self._lease.job.id, self._lease.token, cells, reached)
 
 
-def _cell_digest(session: Session, job: Job, name: str) -> str | None:
-    """The digest of a cell of this job, or of a job that it retries, if it may reuse that job's cell.
+def _cell_digest(session: Session, job: Job, name: str, place: str) -> str | None:
+    """The digest of the cell `name`, kept under the name `place`, of this job, or of a job that it retries, if it may reuse that job's cell.
 
     Texts generated by a model are reused only where both jobs are known to read texts into the same ids.
     """
-    digest = repository.cell_digest(session, job.id, name)
+    digest = repository.cell_digest(session, job.id, place)
     first = job
     while digest is None and first.retry_of is not None:
         retried = session.get(Job, first.retry_of)
@@ -275,7 +308,7 @@ def _cell_digest(session: Session, job: Job, name: str) -> str | None:
         if not _read_alike(first, job):
             return None
         if may_take(name, earlier=first.spec, spec=job.spec):
-            digest = repository.cell_digest(session, first.id, name)
+            digest = repository.cell_digest(session, first.id, place)
     return digest
 
 

@@ -113,7 +113,7 @@ class Heartbeat:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._unwritten: list[Phase] = []
+        self._unwritten: list[Event] = []
         self._phase: Phase | None = None
         self._moved = False
         self._kept = False
@@ -139,7 +139,12 @@ class Heartbeat:
         """Records that the handler entered a phase."""
         with self._lock:
             self._phase = phase
-            self._unwritten.append(phase)
+        self.tell(("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}))
+
+    def tell(self, event: Event) -> None:
+        """Records an event for the job's history."""
+        with self._lock:
+            self._unwritten.append(event)
         self._wake.set()
 
     def move(self, done: int | None) -> None:
@@ -157,17 +162,17 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def unwritten(self) -> Iterator[Reached]:
-        """Yields the phases and progress for the caller to write in its own transaction; an error leaves them unwritten."""
+        """Yields the events and progress for the caller to write in its own transaction; an error leaves them unwritten."""
         with self._writing:
             with self._lock:
-                entered, self._unwritten = self._unwritten, []
+                events, self._unwritten = self._unwritten, []
                 moved, self._moved = self._moved, False
                 current = self._phase
             try:
-                yield _reached(entered, current if entered or moved else None)
+                yield _reached(events, current if events or moved else None)
             except BaseException:
                 with self._lock:
-                    self._unwritten, self._moved = entered + self._unwritten, self._moved or moved
+                    self._unwritten, self._moved = events + self._unwritten, self._moved or moved
                 raise
 
     def hear(self, job: Job) -> None:
@@ -202,16 +207,15 @@ class Heartbeat:
 
     def _write(self) -> None:
         with self.unwritten() as reached:
-            if not reached.values:
+            if not reached.events and not reached.values:
                 return
             with self._process.sessions.begin() as session:
                 job = claims.report(session, self._lease.job.id, self._lease.token, reached)
         self.hear(job)
 
 
-def _reached(entered: Sequence[Phase], current: Phase | None) -> Reached:
-    """The events of the entered phases, and the columns of the current phase; None leaves the columns unchanged."""
-    events: list[Event] = [("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}) for phase in entered]
+def _reached(events: Sequence[Event], current: Phase | None) -> Reached:
+    """The events, and the columns of the current phase; None leaves the columns unchanged."""
     if current is None:
         return Reached(events)
     left = current.seconds_left(time.monotonic())

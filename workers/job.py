@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
 
 
+SHARED = "judge:"
+"""What the names of cells begin with that other jobs may take (`shared_cell`): a hash of all their inputs follows."""
+
+
 class Interruption(BaseException):
     """The job must stop here. Not an Exception, so that a handler does not catch it by accident."""
 

@@ -24,6 +24,7 @@ from workers.handlers import HANDLERS
 from workers.job import JobContext, JobFault, Outcome
 from workers.lanes import GenerationsFirst
 from workers.process import WorkerProcess
+from workers.steering.retries import HOW_COMPUTED
 
 
 class Child:
@@ -63,8 +64,10 @@ class Child:
         return job_id
 
     def events(self, job_id: str) -> list[str]:
+        """The types of the job's events, without the cells that say how it is computed."""
         with self.sessions() as session:
-            return list(session.scalars(select(JobEvent.type).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)))
+            events = session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq))
+            return [event.type for event in events if event.data.get("cell") not in HOW_COMPUTED]
 
     def state(self, job_id: str) -> Job:
         with self.sessions() as session:
@@ -72,7 +75,7 @@ class Child:
 
     def cells(self) -> int:
         with self.sessions() as session:
-            return len(session.scalars(select(JobCell.cell)).all())
+            return len(session.scalars(select(JobCell.cell).where(JobCell.cell.not_in(HOW_COMPUTED))).all())
 
     def close(self) -> None:
         self.process.bell.close()

@@ -12,12 +12,10 @@ from importlib.metadata import version
 import torch
 
 from terms.values import Json
-from workers.job import JobContext
+from workers.job import SHARED, JobContext
 from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
 
-SHARED = "judge:"
-"""The prefix of the names of cells that hold a fitted judge."""
 LAYOUT = 3
 """Version of what is stored and how its held-out accuracy is measured. Judges stored under another version are not reused."""
 

@@ -1,6 +1,7 @@
 """Decides which cells (stored partial results) of an earlier job a retried job may reuse.
 
-All cells if the specs are equal; a steering's texts also if the specs differ only in the scoring.
+All cells if the specs are equal; a steering's texts also if the specs differ only in the scoring, and with them what says how they were
+computed.
 
 Imports no torch, because jobs call this before a model is loaded.
 """
@@ -9,6 +10,9 @@ from collections.abc import Mapping
 
 TEXTS = "texts/"
 """Prefix of the cells that hold a model's texts before they are scored."""
+
+HOW_COMPUTED = ("computed_with", "threads")
+"""The cells that say how a job's first cells were computed (`workers.context`)."""
 
 SCORING = ("judge", "coherence_threshold")
 """Fields of a spec that change the scores of texts, but never the texts of a run."""
@@ -21,7 +25,7 @@ def texts_cell(run: str) -> str:
 
 def may_take(cell: str, *, earlier: Mapping[str, object], spec: Mapping[str, object]) -> bool:
     """Whether a job of `spec` may reuse this cell of a job with the spec `earlier`."""
-    return earlier == spec or (cell.startswith(TEXTS) and _unscored(earlier) == _unscored(spec))
+    return earlier == spec or ((cell.startswith(TEXTS) or cell in HOW_COMPUTED) and _unscored(earlier) == _unscored(spec))
 
 
 def _unscored(spec: Mapping[str, object]) -> dict[str, object]:
