@@ -19,7 +19,6 @@ from app.jobs.schemas import JobOut
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer
 from app.planner import Planner
-from app.settings import Settings
 from terms.values import JsonField
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -76,14 +75,13 @@ class Asking:
 
     async def priced(
         self,
-        estimate: Callable[[Session, Body, Viewer, Settings, Unpack[More]], BaseModel],
+        estimate: Callable[[Session, Asker, Body, Unpack[More]], BaseModel],
         body: Body,
         *more: *More,
         planned: bool = False,
     ) -> Response:
-        """Returns the estimate that `estimate(session, body, viewer, settings, *more)` computes; creates nothing."""
-        self._asker(body)  # an invalid key is refused in a dry run too
-        cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
+        """Returns the estimate that `estimate(session, asker, body, *more)` computes; creates nothing. Also refuses an invalid key."""
+        cost = await self._database(planned).run(estimate, self._asker(body), body, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
     async def submitted(

@@ -100,10 +100,11 @@ def refusal(error: Problem | RequestValidationError) -> Problem:
 async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonObject) -> Cost:
     """Returns the result of the service's dry run. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
+    asker = Asker(viewer, context.settings)
     if form.planned:
-        cost: BaseModel = await context.planner.run(form.service.estimate, asked, viewer, context.settings, False)
+        cost: BaseModel = await context.planner.run(form.service.estimate, asker, asked, False)
     else:
-        cost = await context.database.run(form.service.estimate, asked, viewer, context.settings)
+        cost = await context.database.run(form.service.estimate, asker, asked)
     return Cost.model_validate(cost, from_attributes=True)
 
 
