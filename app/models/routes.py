@@ -10,6 +10,7 @@ from app.http.paging import Limit
 from app.http.problems import documented
 from app.jobs.asking import creates_job
 from app.jobs.responses import submitted_response
+from app.jobs.submission import Asker
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
 
@@ -43,9 +44,7 @@ async def register_model(
     context: Shared,
 ) -> Response:
     """Registers a folder on the workers, or a hub id with its commit, and makes the job that inspects it. Administrators only."""
-    job = await context.database.run(
-        service.register, body, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
-    )
+    job = await context.database.run(service.register, Asker(viewer, context.settings, request_id=request.state.request_id), body)
     return submitted_response(job, request=request)
 
 
@@ -64,9 +63,7 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
     """Makes a job that inspects the model again, for files that were repaired or replaced; jobs that use the model wait until the inspection
     ends. Refused while the model is being inspected or proved. Administrators only."""
-    job = await context.database.run(
-        service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
-    )
+    job = await context.database.run(service.inspect, Asker(viewer, context.settings, request_id=request.state.request_id), name)
     return submitted_response(job, request=request)
 
 
