@@ -1,12 +1,13 @@
 """Chores: periodic housekeeping that only one process does. The process that begins a chore first owns it for the period."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import DateTime, String, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.db import Base
+from app.moments import ago
 
 
 class Chore(Base):
@@ -20,7 +21,7 @@ class Chore(Base):
 
 def taken(session: Session, name: str, *, every_seconds: float) -> bool:
     """Returns whether the caller should do the chore: no process began it within `every_seconds`, less half a minute since loops drift."""
-    since = func.now() - timedelta(seconds=max(0.0, every_seconds - 30))
+    since = ago(seconds=max(0.0, every_seconds - 30))
     begin = (
         insert(Chore)
         .values(name=name)

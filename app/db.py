@@ -143,15 +143,15 @@ def in_transaction(
         with sessions.begin() as session:
             return work(session, *args, **kwargs)
 
-    return despite_a_conflict(once)
+    return once_more_if(conflicted, once)
 
 
-def despite_a_conflict(once: Callable[[], T]) -> T:
-    """Calls `once`, which is one transaction, and calls it a second time after a deadlock or serialization failure."""
+def once_more_if(undone: Callable[[DBAPIError], bool], once: Callable[[], T]) -> T:
+    """Calls `once`, which is one whole transaction, and calls it a second time if `undone` accepts its error."""
     try:
         return once()
     except DBAPIError as error:
-        if not conflicted(error):
+        if not undone(error):
             raise
     return once()
 
@@ -164,11 +164,12 @@ def conflicted(error: DBAPIError) -> bool:
     return conflict
 
 
-def _lost(error: DBAPIError) -> bool:
-    """Returns whether the connection died during a statement, so that nothing was committed. After a failed COMMIT, which has no statement,
-    the outcome is unknown.
+def _undone(error: DBAPIError) -> bool:
+    """Returns whether nothing was committed, because of a conflict or because the connection died during a statement.
+
+    After a failed COMMIT, which has no statement, the outcome is unknown.
     """
-    return error.connection_invalidated and error.statement is not None
+    return conflicted(error) or (error.connection_invalidated and error.statement is not None)
 
 
 asker: ContextVar[str | None] = ContextVar("asker", default=None)
@@ -238,14 +239,11 @@ class AsyncDatabase:
             with sessions() as session:
                 return work(session)
 
-        again, until = False, time.monotonic() + FULL_PATIENCE
+        until = time.monotonic() + FULL_PATIENCE
         while True:
             try:
-                return await greenlet_spawn(whole)  # one for all of it; an AsyncSession would need three
+                return await greenlet_spawn(once_more_if, _undone, whole)  # one for all of it; an AsyncSession would need three
             except DBAPIError as error:
-                if not again and (conflicted(error) or _lost(error)):
-                    again = True
-                    continue
                 if not is_full(error) or time.monotonic() > until:
                     raise
             await asyncio.sleep(0.1)

@@ -15,7 +15,7 @@ import structlog
 from psycopg.rows import TupleRow
 from sqlalchemy.orm import Session
 
-from app.db import asker, despite_a_conflict, make_engine, make_sessions
+from app.db import asker, conflicted, make_engine, make_sessions, once_more_if
 from app.places import Bounds, Places
 
 T = TypeVar("T")
@@ -92,7 +92,9 @@ class Planner:
 
         async with self._places.place(asker.get() or ""):
             stop = _Stop()
-            done = asyncio.get_running_loop().run_in_executor(self._threads, despite_a_conflict, lambda: self._once(stop, whole))
+            done = asyncio.get_running_loop().run_in_executor(
+                self._threads, once_more_if, conflicted, lambda: self._once(stop, whole)
+            )
             try:
                 return await asyncio.shield(done)
             except asyncio.CancelledError:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 from sqlalchemy import func
@@ -20,6 +19,7 @@ from app.jobs import claims
 from app.jobs.claims import Lease, Reached
 from app.jobs.models import Job
 from app.jobs.transitions import Changes, Event, Superseded
+from app.moments import ahead
 from workers.process import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -225,7 +225,7 @@ def _reached(events: Sequence[Event], current: Phase | None) -> Reached:
         "progress_total": current.total,
         "progress_unit": current.unit,
         "stall_seconds": current.stall_seconds,
-        "eta_at": None if left is None else func.now() + timedelta(seconds=left),
+        "eta_at": None if left is None else ahead(seconds=left),
         "progress_at": func.now(),
     }
     return Reached(events, values)

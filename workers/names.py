@@ -8,7 +8,6 @@ and the other stops. The same holds for a node that was suspended, its host asle
 import os
 import socket
 import time
-from datetime import timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.devices.models import Worker
+from app.moments import ago
 from app.settings import LeaseSettings
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ def unless_living(settings: LeaseSettings, *, rounds: float) -> ColumnElement[bo
 
     Also true if the row has this process's pid and host, as in a restarted container: the predecessor has ended.
     """
-    silent = Worker.seen_at < func.now() - timedelta(seconds=rounds * settings.watch)
+    silent = Worker.seen_at < ago(seconds=rounds * settings.watch)
     return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import tallies
@@ -23,6 +23,7 @@ from app.jobs import endings, repository
 from app.jobs.models import IdempotencyKey, Job
 from app.jobs.states import State
 from app.models.proving import prove_when_idle
+from app.moments import ago
 from app.quotas import usage_repository as usage
 from app.settings import LeaseSettings
 from app.webhooks import repository as webhooks
@@ -131,13 +132,11 @@ class Reconciler:
             prove_when_idle(session, programs(), self._settings.idle)
 
     def _forget(self, session: Session) -> None:
-        week = text(f"now() - interval '{KEY_DAYS} days'")
-        session.execute(
-            delete(IdempotencyKey).where(IdempotencyKey.created_at < week).execution_options(synchronize_session=False)
-        )
+        old = IdempotencyKey.created_at < ago(days=KEY_DAYS)
+        session.execute(delete(IdempotencyKey).where(old).execution_options(synchronize_session=False))
         webhooks.forget(session, days=DELIVERY_DAYS)
-        silent = text(f"now() - interval '{FORGET_WORKER_AFTER} seconds'")
-        session.execute(delete(Worker).where(Worker.seen_at < silent).execution_options(synchronize_session=False))
+        silent = Worker.seen_at < ago(seconds=FORGET_WORKER_AFTER)
+        session.execute(delete(Worker).where(silent).execution_options(synchronize_session=False))
 
     def _ring(self, job_class: str) -> None:
         """Notifies workers again about jobs after a notification was lost or reached a worker too old for the job; at most once per idle

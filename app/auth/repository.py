@@ -1,13 +1,14 @@
 """Database statements for users, groups and keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Row, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.auth.models import ApiKey, Group, GroupMember, User
+from app.moments import ago
 
 UNSYNCHRONIZED = {"synchronize_session": False}
 """Options of a statement that changes rows in the database alone: rows that the session has loaded keep their old values."""
@@ -26,7 +27,7 @@ def usable_key(session: Session, key_id: str) -> ApiKey | None:
 
 def note_use(session: Session, key_id: str) -> None:
     """Stores the time of the key's last use, at most once a minute."""
-    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - timedelta(minutes=1))
+    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < ago(minutes=1))
     session.execute(
         update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=func.now()), execution_options=UNSYNCHRONIZED
     )

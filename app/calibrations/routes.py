@@ -13,9 +13,8 @@ from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, LabelQuery, Limit
 from app.http.problems import documented
-from app.jobs.asking import Asks, DryRun, Reuse
+from app.jobs.asking import Asks, DryRun, Reuse, creates_job
 from app.jobs.labels import Labels
-from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
@@ -47,16 +46,7 @@ CalibrationId = Annotated[
     "",
     operation_id="submitCalibration",
     summary="Submit a calibration",
-    status_code=202,
-    response_model=JobOut,
-    responses={
-        200: {
-            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
-            "model": CostOut | JobOut,
-        },
-        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422, 429),
-    },
+    **creates_job(413, 415, job="the job", cost=CostOut),
 )
 async def submit_calibration(
     body: Annotated[CalibrationRequest, Body(openapi_examples=EXAMPLES)],

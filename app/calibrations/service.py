@@ -37,20 +37,19 @@ from app.models.models import Model
 from app.models.reading import reading_of
 from app.models.running import check_fits, running
 from app.quotas.admission import admission
-from app.settings import Settings
 from app.text import check_text
 from binnacle.words.massive import SCHEMA_VERSION
 from terms.specs import CalibrationSpec
 
 
-def plan(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> Plan:
+def plan(session: Session, asker: Asker, request: CalibrationRequest) -> Plan:
     """Returns the plan of a request after every check that is possible without loading the model. Raises Problem 422."""
     check_text(request.model_dump(mode="json"))
-    limits.check_size(request, settings.limit)
+    limits.check_size(request, asker.settings.limit)
     model = models.usable(session, request.model)
     limits.check_model(request, model.facts if model.state == "ready" else {})
     check_fits(session, model, request.max_new_tokens)
-    after = edges_of(session, request, viewer, model.awaited)
+    after = edges_of(session, request, asker.viewer, model.awaited)
     return Plan("calibrate", "model", request.model, _spec(request, model), after)
 
 
@@ -75,10 +74,10 @@ def _spec(request: CalibrationRequest, model: Model) -> CalibrationSpec:
     return spec
 
 
-def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, settings: Settings) -> CostOut:
+def estimate(session: Session, asker: Asker, request: CalibrationRequest) -> CostOut:
     """Returns what the request would cost; writes nothing. Raises Problem as `submit` does."""
-    planned = plan(session, request, viewer, settings)
-    check_admissible(session, request, planned.after, viewer)
+    planned = plan(session, asker, request)
+    check_admissible(session, request, planned.after, asker.viewer)
     prompts = limits.prompt_count(request)
     tokens = prompts * request.max_new_tokens
     return CostOut(
@@ -88,10 +87,10 @@ def estimate(session: Session, request: CalibrationRequest, viewer: Viewer, sett
         max_new_tokens=request.max_new_tokens,
         generated_tokens=tokens,
         arithmetic=limits.arithmetic(request),
-        limit=settings.limit.tokens,
+        limit=asker.settings.limit.tokens,
         estimated_seconds=seconds_for(repository.tokens_and_seconds(session, request.model), tokens),
         waits_for=[edge.job for edge in planned.after],
-        admission=admission(session, viewer.owner, jobs=1),
+        admission=admission(session, asker.viewer.owner, jobs=1),
     )
 
 
@@ -105,7 +104,7 @@ def place(session: Session, asker: Asker, request: CalibrationRequest, reuse: bo
     earlier = promised(session, asker)
     if earlier is not None:
         return earlier
-    return submitted(session, asker, plan(session, request, asker.viewer, asker.settings), request, reuse=reuse)
+    return submitted(session, asker, plan(session, asker, request), request, reuse=reuse)
 
 
 def for_model(session: Session, asker: Asker, like: JobRequest, requested: str | None, model: Model) -> tuple[str, bool]:
@@ -123,15 +122,15 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
 
 
 def after_for_model(
-    session: Session, like: JobRequest, requested: str | None, model: Model, viewer: Viewer, settings: Settings, after: list[Edge]
+    session: Session, asker: Asker, like: JobRequest, requested: str | None, model: Model, after: list[Edge]
 ) -> tuple[list[Edge], int]:
     """Returns the edges `after` with the edge to the calibration, if one is needed, and the number of jobs that `for_model` would make.
 
     A dry run of `for_model`; raises the same Problems.
     """
-    existing = _existing(session, requested, model, viewer)
+    existing = _existing(session, requested, model, asker.viewer)
     if existing is None:
-        plan(session, _made_like(like, model), viewer, settings)
+        plan(session, asker, _made_like(like, model))
         return after, 1
     job, wait = existing
     return with_edge(after, job) if wait else after, 0

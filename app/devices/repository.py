@@ -1,12 +1,11 @@
 """Database statements for paused and drained devices."""
 
-from datetime import timedelta
-
 from sqlalchemy import ColumnElement, Float, cast, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.devices.models import DeviceHold, Worker
+from app.moments import ahead
 
 GONE_SECONDS = 86_400
 """Seconds after which the host of a silent worker counts as gone for good."""
@@ -41,7 +40,7 @@ def lock_worker(session: Session, worker_id: str) -> Worker | None:
 
 def hold(session: Session, worker_id: str, *, mode: str, reason: str | None, held_by: str, minutes: float | None) -> None:
     """Holds the node from claiming, for `minutes` or without end (None); replaces an earlier hold. `held_by` is the user who holds it."""
-    until = None if minutes is None else func.now() + timedelta(minutes=minutes)
+    until = None if minutes is None else ahead(minutes=minutes)
     row = {"mode": mode, "reason": reason, "held_by": held_by, "held_at": func.now(), "until": until}
     statement = insert(DeviceHold).values(worker_id=worker_id, **row)
     session.execute(statement.on_conflict_do_update(index_elements=["worker_id"], set_=row))

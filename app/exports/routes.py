@@ -9,18 +9,11 @@ from app.exports import calibrations, service
 from app.exports.calibrations import CalibrationExportRequest
 from app.exports.schemas import ExportRequest
 from app.http.access import keyed_router
-from app.http.problems import documented
-from app.jobs.asking import Asks
-from app.jobs.schemas import JobOut
-from terms.values import JsonField
+from app.jobs.asking import Asks, creates_job
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 of_calibrations = keyed_router(prefix="/v1/calibrations", tag="calibrations")
 
-RESPONSES: dict[int | str, JsonField] = {
-    202: {"headers": {"Location": {"description": "the job that writes the export", "schema": {"type": "string"}}}},
-    **documented(400, 403, 404, 409, 413, 415, 422, 429),
-}
 ExtractionId = Annotated[
     str,
     Path(
@@ -35,9 +28,7 @@ ExtractionId = Annotated[
     "/{extraction_id}/exports",
     operation_id="submitExport",
     summary="Export an extraction",
-    status_code=202,
-    response_model=JobOut,
-    responses=RESPONSES,
+    **creates_job(404, 413, 415, job="the job that writes the export"),
 )
 async def submit_export(
     extraction_id: ExtractionId,
@@ -53,9 +44,7 @@ async def submit_export(
     "/{calibration_id}/exports",
     operation_id="exportCalibrations",
     summary="Export calibrations",
-    status_code=202,
-    response_model=JobOut,
-    responses=RESPONSES,
+    **creates_job(404, 413, 415, job="the job that writes the export"),
 )
 async def submit_calibration_export(
     calibration_id: CalibrationId,

@@ -16,9 +16,8 @@ from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, LabelQuery, Limit, Place
 from app.http.problems import documented
-from app.jobs.asking import Asks, DryRun
+from app.jobs.asking import Asks, DryRun, creates_job
 from app.jobs.labels import Labels
-from app.jobs.schemas import JobOut
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
@@ -53,16 +52,7 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
     "",
     operation_id="submitExtraction",
     summary="Submit an extraction",
-    status_code=202,
-    response_model=JobOut,
-    responses={
-        200: {
-            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
-            "model": ExtractionCost | JobOut,
-        },
-        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422, 429),
-    },
+    **creates_job(413, 415, job="the job", cost=ExtractionCost),
 )
 async def submit_extraction(
     body: Annotated[ExtractionRequest, Body(openapi_examples=EXAMPLES)],

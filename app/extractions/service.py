@@ -36,7 +36,6 @@ from app.models.models import Model
 from app.models.reading import reading_of
 from app.models.running import check_fits, running
 from app.quotas.admission import admission
-from app.settings import Settings
 from app.text import check_text
 from app.traits import service as traits
 from app.traits import suitability
@@ -62,7 +61,8 @@ class _Checked:
         return any(method.needs_calibration or method.base == "lm_loss" for method in self.methods)
 
 
-def _check(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> _Checked:
+def _check(session: Session, asker: Asker, request: ExtractionRequest) -> _Checked:
+    viewer, limit = asker.viewer, asker.settings.limit
     check_text(request.model_dump(mode="json"))
     model = models.usable(session, request.model)
     facts = model.facts if model.state == "ready" else {}
@@ -75,7 +75,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     methods, positions = limits.methods_of(request), limits.positions_of(request)
     limits.check_components(request, methods, facts)
     layers = layers_of(request.layers, request.model, facts)
-    tokens = limits.new_tokens(request, positions, settings.limit)
+    tokens = limits.new_tokens(request, positions, limit)
     check_context(request.model, facts, tokens)
     check_fits(session, model, tokens)
     keys = [method.key for method in methods]
@@ -85,7 +85,7 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
     examples = trait.counts["positive"] + trait.counts["negative"]
     cost = limits.check_size(
         request, examples=examples, tokens=tokens, vectors=grid * len([*keys, *controls, *refits]), layers=count,
-        width=facts.get("hidden_size"), positions=len(positions), limits=settings.limit,
+        width=facts.get("hidden_size"), positions=len(positions), limits=limit,
     )  # fmt: skip
     spec: ExtractionSpec = {
         "kind": "extract",
@@ -106,12 +106,12 @@ def _check(session: Session, request: ExtractionRequest, viewer: Viewer, setting
         "validation_share": request.validation_share,
         "seed": request.seed,
         "resamples": request.resamples,
-        "keep_rows": request.keep_rows and cost["rows_bytes"] <= settings.limit.rows_bytes,
+        "keep_rows": request.keep_rows and cost["rows_bytes"] <= limit.rows_bytes,
         "vetting": vetting,
         "rows_from": None,
     }
     if not facts:
-        spec["limits"] = {"vectors": settings.limit.extracted_vectors, "rows_bytes": settings.limit.rows_bytes}
+        spec["limits"] = {"vectors": limit.extracted_vectors, "rows_bytes": limit.rows_bytes}
     if request.experiment is not None:
         spec["experiment"] = request.experiment
     if request.model_variant is not None:
@@ -152,9 +152,8 @@ def rows_key(spec: ExtractionSpec, facts: ModelFactsDocument) -> str | None:
 
 def plan(session: Session, asker: Asker, request: ExtractionRequest) -> Plan:
     """Plans the job, and submits the calibration that a method needs if there is none. Raises Problem 422."""
-    viewer, settings = asker.viewer, asker.settings
-    checked = _check(session, request, viewer, settings)
-    spec, after = checked.spec, edges_of(session, request, viewer, checked.model.awaited)
+    checked = _check(session, asker, request)
+    spec, after = checked.spec, edges_of(session, request, asker.viewer, checked.model.awaited)
     if request.calibration is not None or checked.needs_calibration:
         job, wait = calibrations.for_model(session, asker, request, request.calibration, checked.model)
         spec["calibration"] = {"job": job}
@@ -163,21 +162,21 @@ def plan(session: Session, asker: Asker, request: ExtractionRequest) -> Plan:
     return Plan("extract", "model", request.model, spec, after, warnings=checked.warnings)
 
 
-def estimate(session: Session, request: ExtractionRequest, viewer: Viewer, settings: Settings) -> ExtractionCost:
+def estimate(session: Session, asker: Asker, request: ExtractionRequest) -> ExtractionCost:
     """Returns the cost of the request; writes nothing. Raises Problem like `submit`."""
-    checked = _check(session, request, viewer, settings)
-    after, made, calibration = edges_of(session, request, viewer, checked.model.awaited), 0, None
+    checked = _check(session, asker, request)
+    after, made, calibration = edges_of(session, request, asker.viewer, checked.model.awaited), 0, None
     if request.calibration is not None or checked.needs_calibration:
-        after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
+        after, made = calibrations.after_for_model(session, asker, request, request.calibration, checked.model, after)
         calibration = request.calibration or "the newest calibration of the model, or a new one"
-    check_admissible(session, request, after, viewer)
+    check_admissible(session, request, after, asker.viewer)
     return ExtractionCost(
         **running(session, checked.model, checked.spec["max_new_tokens"]),
         spec=checked.spec,
         estimated_seconds=seconds_for(repository.examples_and_seconds(session, request.model), checked.cost["examples"]),
         calibration=calibration,
         warnings=checked.warnings,
-        admission=admission(session, viewer.owner, jobs=1 + made),
+        admission=admission(session, asker.viewer.owner, jobs=1 + made),
         **checked.cost,
     )
 

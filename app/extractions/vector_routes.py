@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.auth.sharing import ShareRequest
 from app.errors import invalid
+from app.etags import etag_of, names_etag
 from app.extractions import service
 from app.extractions.cosines import read_vectors
 from app.extractions.repository import VectorFilters
@@ -17,7 +18,6 @@ from app.http.access import Caller, Member, keyed_router
 from app.http.context import Shared
 from app.http.problems import documented
 from app.ids import id_pattern
-from app.jobs.responses import etag_of, named
 from app.storage.disposition import attachment
 
 router = keyed_router(prefix="/v1/vectors", tag="vectors")
@@ -106,6 +106,6 @@ async def download_vector(
     }
     if notes:
         headers["Binnacle-Notes"] = "; ".join(notes).encode("ascii", "replace").decode()
-    if named(request.headers.get("if-none-match"), etag):
+    if names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=media_type, headers=headers)

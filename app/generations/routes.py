@@ -10,8 +10,7 @@ from app.generations.schemas import GenerationOut, GenerationRequest, PricedGene
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.problems import documented
-from app.jobs.asking import Asks, Reuse
-from app.jobs.schemas import JobOut
+from app.jobs.asking import Asks, Reuse, creates_job
 
 router = keyed_router(prefix="/v1/generations", tag="generations")
 
@@ -33,16 +32,13 @@ JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", examples=["job_01k9zq
     "",
     operation_id="submitGeneration",
     summary="Submit a generation",
-    status_code=202,
-    response_model=JobOut,
-    responses={
-        200: {
-            "description": "dry_run: the number of answers. reuse: the finished job, named in Binnacle-Reused",
-            "model": PricedGeneration | JobOut,
-        },
-        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422, 429),
-    },
+    **creates_job(
+        413,
+        415,
+        job="the job",
+        cost=PricedGeneration,
+        answers_200="dry_run: the number of answers. reuse: the finished job, named in Binnacle-Reused",
+    ),
 )
 async def submit_generation(
     body: Annotated[GenerationRequest, Body(openapi_examples=EXAMPLES)],

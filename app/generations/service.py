@@ -18,7 +18,6 @@ from app.models.models import Model
 from app.models.reading import doubt, reading_of
 from app.models.running import check_fits, running
 from app.quotas.admission import admission
-from app.settings import Settings
 from app.steerings.vectors import as_named, vectors_by_id
 from app.text import check_not_blank, check_text
 from binnacle.words.counting import counted
@@ -49,17 +48,17 @@ def cost(request: GenerationRequest) -> GenerationCost:
     return GenerationCost(answers=answers, generated_tokens=answers * request.max_new_tokens, limit=MOST_ANSWERS, arithmetic=said)
 
 
-def estimate(session: Session, request: GenerationRequest, viewer: Viewer, settings: Settings) -> PricedGeneration:
+def estimate(session: Session, asker: Asker, request: GenerationRequest) -> PricedGeneration:
     """Returns the cost of the request after all checks of a submission; writes nothing. Raises Problem like `submit`."""
-    model, _ = _spec(session, request, viewer)
-    after, made = edges_of(session, request, viewer, model.awaited), 0
+    model, _ = _spec(session, request, asker.viewer)
+    after, made = edges_of(session, request, asker.viewer, model.awaited), 0
     if _needs_calibration(request):
-        after, made = calibrations.after_for_model(session, request, request.calibration, model, viewer, settings, after)
-    check_admissible(session, request, after, viewer)
+        after, made = calibrations.after_for_model(session, asker, request, request.calibration, model, after)
+    check_admissible(session, request, after, asker.viewer)
     return PricedGeneration(
         **cost(request).model_dump(),
         **running(session, model, request.max_new_tokens),
-        admission=admission(session, viewer.owner, jobs=1 + made),
+        admission=admission(session, asker.viewer.owner, jobs=1 + made),
     )
 
 

@@ -1,7 +1,7 @@
-"""Handles the requests that create jobs: checks the idempotency key, runs the dry run, and answers with the job."""
+"""What routes that create jobs share: their documentation, the check of the idempotency key, the dry run, and the answer with the job."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar, TypeVarTuple, Unpack
+from typing import Annotated, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -12,12 +12,14 @@ from app.auth.viewer import Viewer
 from app.db import AsyncDatabase
 from app.http.access import Member
 from app.http.context import Context, Shared
+from app.http.problems import documented
 from app.jobs.idempotency import IdempotencyHeader, idempotency, once
 from app.jobs.responses import job_response, submitted_response
+from app.jobs.schemas import JobOut
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer
 from app.planner import Planner
-from app.settings import Settings
+from terms.values import JsonField
 
 Body = TypeVar("Body", bound=BaseModel)
 More = TypeVarTuple("More")
@@ -29,6 +31,34 @@ Reuse = Annotated[
         description="return a finished job of the same calculation, if you may read one; the request's webhook is then notified at once"
     ),
 ]
+
+
+class JobRoute(TypedDict):
+    """Arguments of a route's decorator that say that the route creates a job."""
+
+    status_code: int
+    response_model: type[JobOut]
+    responses: dict[int | str, JsonField]
+
+
+def creates_job(
+    *problems: int,
+    job: str | None = None,
+    cost: type[BaseModel] | None = None,
+    answers_200: str = "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
+) -> JobRoute:
+    """Returns the arguments of the decorator of a route that creates a job: `@router.post("", summary="...", **creates_job(413, 415))`.
+
+    `problems`: statuses of errors beside those of every such route. `job` says which job the header Location names. `cost` is what a dry run
+    returns, if the route has one, and `answers_200` says when such a route answers 200.
+    """
+    responses: dict[int | str, JsonField] = {}
+    if cost is not None:
+        responses[200] = {"description": answers_200, "model": cost | JobOut}
+    if job is not None:
+        responses[202] = {"headers": {"Location": {"description": job, "schema": {"type": "string"}}}}
+    responses |= documented(403, 409, 422, 429, *problems)
+    return {"status_code": 202, "response_model": JobOut, "responses": responses}
 
 
 class Asking:
@@ -47,14 +77,13 @@ class Asking:
 
     async def priced(
         self,
-        estimate: Callable[[Session, Body, Viewer, Settings, Unpack[More]], BaseModel],
+        estimate: Callable[[Session, Asker, Body, Unpack[More]], BaseModel],
         body: Body,
         *more: *More,
         planned: bool = False,
     ) -> Response:
-        """Returns the estimate that `estimate(session, body, viewer, settings, *more)` computes; creates nothing."""
-        self._asker(body)  # an invalid key is refused in a dry run too
-        cost = await self._database(planned).run(estimate, body, self.viewer, self.context.settings, *more)
+        """Returns the estimate that `estimate(session, asker, body, *more)` computes; creates nothing. Also refuses an invalid key."""
+        cost = await self._database(planned).run(estimate, self._asker(body), body, *more)
         return JSONResponse(cost.model_dump(mode="json"))
 
     async def answer(

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from sqlalchemy import func, text, update
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from app.jobs import turns
 from app.jobs.models import Job
 from app.jobs.states import State
 from app.jobs.transitions import Changes, Event, Superseded, touch, transition
+from app.moments import ahead
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def claim(session: Session, claimer: Claimer, *, ttl: float, slice_seconds: floa
             session, picked, [State.QUEUED], State.RUNNING, event="started", data={"worker": claimer.worker_id},
             values={
                 "attempt": Job.attempt + 1, "lease_token": Job.lease_token + 1,
-                "lease_expires_at": func.now() + timedelta(seconds=ttl), "worker_id": claimer.worker_id,
-                "child_pid": claimer.child_pid, "started_at": text("now()"), "progress_at": text("now()"), "phase": "starting",
+                "lease_expires_at": ahead(seconds=ttl), "worker_id": claimer.worker_id,
+                "child_pid": claimer.child_pid, "started_at": func.now(), "progress_at": func.now(), "phase": "starting",
                 "progress_done": 0, "progress_total": 0, "progress_unit": "", "eta_at": None, "not_before": None, "overtaken": 0,
             },
         )  # fmt: skip
@@ -81,7 +81,7 @@ def renew(session: Session, job_id: str, token: int, ttl: float) -> Job:
     job = session.scalars(
         update(Job)
         .where(Job.id == job_id, Job.lease_token == token, Job.state.in_([State.RUNNING, State.CANCELLING]))
-        .values(lease_expires_at=func.now() + timedelta(seconds=ttl))
+        .values(lease_expires_at=ahead(seconds=ttl))
         .returning(Job)
         .execution_options(populate_existing=True, synchronize_session=False)
     ).one_or_none()

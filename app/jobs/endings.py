@@ -4,7 +4,6 @@ All raise Superseded when the lease is lost; the attempt then changes nothing.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -21,11 +20,11 @@ from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import HELD, State
 from app.jobs.transitions import Changes, Event, EventData, touch, transition
 from app.jobs.turns import charge
+from app.moments import ahead
 from app.storage.blobs import Blob, reference_lock
 from terms.documents.jobs import ErrorFacts
 from terms.values import JsonObject
 
-NOW = text("now()")
 NOTHING_NEW = Reached()
 _RELEASED: Changes = {"worker_id": None, "child_pid": None, "lease_expires_at": None, "eta_at": None}
 
@@ -40,7 +39,7 @@ def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Bl
     new = {cell: blob for cell, blob in cells.items() if kept.get(cell) != blob.digest}
     finished: list[Event] = [("cell", {"cell": cell, "size": blob.size}) for cell, blob in new.items()]
     events = [*reached.events, *finished]
-    values: Changes = {**reached.values, "progress_at": NOW, **({"losses": 0} if new else {})}
+    values: Changes = {**reached.values, "progress_at": func.now(), **({"losses": 0} if new else {})}
     job = touch(session, job_id, token=token, values=values, events=events)
     if new:
         reference_lock(session, *new.values())
@@ -138,8 +137,8 @@ def requeue(  # noqa: PLR0913 - the values of the row and of its event, each by 
     job = transition(
         session, job_id, [State.RUNNING], State.QUEUED, token=token, event=event, data=reason, before=reached.events,
         values={
-            **reached.values, "queued_at": NOW, "phase": "queued",
-            "not_before": func.now() + timedelta(seconds=delay) if delay else None, **_RELEASED,
+            **reached.values, "queued_at": func.now(), "phase": "queued",
+            "not_before": ahead(seconds=delay) if delay else None, **_RELEASED,
             **_measured(metrics or {}),
         },
     )  # fmt: skip
@@ -179,7 +178,7 @@ def lose(session: Session, job: Job, cause: JsonObject, *, max_losses: int, char
     transition(
         session, job.id, [State.RUNNING], State.QUEUED, token=job.lease_token, event="lost" if charged else "interrupted",
         data={**cause, "worker": job.worker_id, "losses": losses},
-        values={"losses": losses, "queued_at": NOW, "phase": "queued", **_RELEASED, **_measured(used)},
+        values={"losses": losses, "queued_at": func.now(), "phase": "queued", **_RELEASED, **_measured(used)},
     )  # fmt: skip
     charge(session, job, used.get("device_seconds", 0))
     ring_after_commit(session, job.job_class)
@@ -203,7 +202,7 @@ def _end(
     """Moves a held job to its final state, releases its worker, and writes unwritten progress; `values` take precedence."""
     return transition(
         session, job_id, [State.RUNNING, State.CANCELLING], target, token=token, event=target.value, data=data, before=reached.events,
-        values={"finished_at": NOW, **reached.values, "phase": target.value, **_RELEASED, **values},
+        values={"finished_at": func.now(), **reached.values, "phase": target.value, **_RELEASED, **values},
     )  # fmt: skip
 
 

@@ -20,10 +20,10 @@ from app.auth.keyring import RECHECK
 from app.auth.viewer import Viewer
 from app.db import AsyncDatabase, asker
 from app.errors import not_found
+from app.etags import etag_of, names_etag
 from app.http.access import unauthenticated
 from app.http.context import Context
 from app.jobs import repository
-from app.jobs.responses import etag_of, named
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED
 from app.jobs.views import WAITING, views
@@ -124,7 +124,7 @@ async def changed(
         job = await context.part(Reader).job(job_id, viewer)
         condition = request.headers.get("if-none-match")
         known = etag_of(job.model_dump_json().encode()) if condition is None else condition
-        while job.state not in FINISHED and (only_the_end or named(known, etag_of(job.model_dump_json().encode()))):
+        while job.state not in FINISHED and (only_the_end or names_etag(known, etag_of(job.model_dump_json().encode()))):
             left = ends - time.monotonic()
             if left <= 0 or context.part(Wakeups).closing.is_set():
                 break

@@ -3,7 +3,7 @@
 from collections import namedtuple
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ARRAY, ColumnElement, Select, String, any_, bindparam, func, literal_column, or_, select, text, tuple_
@@ -21,6 +21,7 @@ from app.jobs.schemas import Edge
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.submission import MOST_WARNINGS, WARNED
 from app.jobs.words import holds_words, narrowed
+from app.moments import ago
 from app.settled import settled
 
 IN_SHARED_CELL = text(SHARED_CELL)
@@ -217,7 +218,7 @@ def bells_wanted(session: Session, job_class: str, *, silent_after: float, every
         Worker.id.not_in(busy),
         Worker.id.not_in(held),
         Worker.blocked.is_(None),
-        Worker.seen_at > func.now() - timedelta(seconds=silent_after),
+        Worker.seen_at > ago(seconds=silent_after),
     )
     workers = session.scalar(idle) or 0
     jobs = len(session.scalars(_ready().where(Job.job_class == job_class).limit(workers)).all()) if workers else 0
@@ -234,8 +235,8 @@ def ready_for(session: Session, worker_id: str, job_class: str) -> str | None:
 
 def idle_for(session: Session, job_class: str, seconds: float) -> bool:
     """Returns whether a worker that may claim jobs of the class had no job for `seconds`, and no job waits for it."""
-    since = func.now() - timedelta(seconds=seconds)
-    heard = func.now() - timedelta(seconds=seconds + 30)  # a worker reports every few seconds
+    since = ago(seconds=seconds)
+    heard = ago(seconds=seconds + 30)  # a worker reports every few seconds
     of_class = Job.job_class == job_class
     busy = select(Job.id).where(of_class, (Job.state.in_(list(HELD))) & (Job.worker_id == Worker.id))
     held = select(DeviceHold.worker_id).where(DeviceHold.worker_id == Worker.id, in_force())

@@ -1,16 +1,10 @@
 """Builds HTTP answers with jobs: the body, its entity tag, and when to ask again."""
 
-import hashlib
-
 from fastapi import Request, Response
 
+from app.etags import etag_of, names_etag
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
-
-
-def etag_of(body: bytes) -> str:
-    """Returns an entity tag that identifies exactly these bytes."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def retry_after(job: JobOut) -> int | None:
@@ -23,13 +17,6 @@ def retry_after(job: JobOut) -> int | None:
     return 2
 
 
-def named(condition: str | None, etag: str) -> bool:
-    """Returns whether If-None-Match contains this entity tag; weak and strong tags compare alike here (RFC 9110, 13.1.2)."""
-    if condition is None:
-        return False
-    return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
-
-
 def job_response(job: JobOut, *, request: Request, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Returns the job as a response, or 304 when If-None-Match has the tag of the body (for a GET that would answer 200)."""
     body = job.model_dump_json().encode()
@@ -38,7 +25,7 @@ def job_response(job: JobOut, *, request: Request, status: int = 200, headers: d
     seconds = retry_after(job)
     if seconds is not None:
         all_headers["Retry-After"] = str(seconds)
-    if request.method in ("GET", "HEAD") and status == 200 and named(request.headers.get("if-none-match"), etag):
+    if request.method in ("GET", "HEAD") and status == 200 and names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=all_headers)
     return Response(body, status, headers=all_headers, media_type="application/json")
 

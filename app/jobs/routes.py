@@ -16,7 +16,7 @@ from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, Place
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.jobs import reading, repository, service
-from app.jobs.asking import Asks
+from app.jobs.asking import Asks, creates_job
 from app.jobs.editing import edit
 from app.jobs.labels import Labels
 from app.jobs.models import Artifact
@@ -41,7 +41,6 @@ EDITS = [
     {"visibility": "public"},
     {"visibility": "group", "group": "interp"},
 ]
-WHERE = {"Location": {"description": "the job", "schema": {"type": "string"}}}
 
 
 class EventPage(BaseModel):  # not a Listed: its cursor is an event's number
@@ -200,9 +199,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     "/{job_id}/retry",
     operation_id="retryJob",
     summary="Retry a failed or cancelled job",
-    status_code=202,
-    response_model=JobOut,
-    responses={202: {"headers": WHERE}, **documented(403, 404, 409, 422, 429)},
+    **creates_job(404, job="the job"),
 )
 async def retry_job(job_id: JobId, asks: Asks) -> Response:
     """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, text
+from sqlalchemy import ColumnElement, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
@@ -185,7 +185,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
     if job.state in FINISHED:
         raise Problem(409, "job_finished", f"{job_id} has ended ({job.state}); only a queued or running job can be cancelled.")
     note_other(session, viewer, job, "job.cancel")
-    asked: Changes = {"cancel_requested_at": text("now()"), "cancelled_by": viewer.owner}
+    asked: Changes = {"cancel_requested_at": func.now(), "cancelled_by": viewer.owner}
     if job.state == State.RUNNING:
         return transition(
             session, job_id, [State.RUNNING], State.CANCELLING, event="cancel_requested", data={"by": viewer.owner}, values=asked
@@ -196,7 +196,7 @@ def cancel(session: Session, job_id: str, viewer: Viewer) -> Job:
 def _cancel_queued(session: Session, job_id: str, viewer: Viewer, asked: Changes) -> Job:
     job = transition(
         session, job_id, [State.QUEUED], State.CANCELLED, event="cancelled", data={"by": viewer.owner},
-        values={"finished_at": text("now()"), "phase": "cancelled", **asked},
+        values={"finished_at": func.now(), "phase": "cancelled", **asked},
     )  # fmt: skip
     kind_named(job.kind).failed(session, job, {"code": "cancelled", "detail": f"It was cancelled by {viewer.owner}."})
     edges.settle(session, job)

@@ -8,18 +8,15 @@ from app.http.access import Admin, Caller, keyed_router
 from app.http.context import Shared
 from app.http.paging import Limit
 from app.http.problems import documented
+from app.jobs.asking import creates_job
 from app.jobs.responses import submitted_response
-from app.jobs.schemas import JobOut
+from app.jobs.submission import Asker
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
-from terms.values import JsonField
 
 router = keyed_router(prefix="/v1/models", tag="models")
 
 Name = Annotated[str, Path(pattern=NAME, examples=["demo-severe"])]
-WHERE: dict[int | str, JsonField] = {
-    202: {"headers": {"Location": {"description": "the inspect job", "schema": {"type": "string"}}}}
-}
 
 
 @router.get("", operation_id="listModels", summary="List models", responses=documented(422))
@@ -38,9 +35,7 @@ async def list_models(
     "",
     operation_id="registerModel",
     summary="Add a model",
-    status_code=202,
-    response_model=JobOut,
-    responses={**WHERE, **documented(400, 403, 409, 413, 415, 422, 429)},
+    **creates_job(413, 415, job="the inspect job"),
 )
 async def register_model(
     body: Annotated[ModelRequest, Body(examples=[{"name": "demo-severe", "source": "/models/demo-severe"}])],
@@ -49,9 +44,7 @@ async def register_model(
     context: Shared,
 ) -> Response:
     """Registers a folder on the workers, or a hub id with its commit, and makes the job that inspects it. Administrators only."""
-    job = await context.database.run(
-        service.register, body, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
-    )
+    job = await context.database.run(service.register, Asker(viewer, context.settings, request_id=request.state.request_id), body)
     return submitted_response(job, request=request)
 
 
@@ -65,16 +58,12 @@ async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     "/{name}/inspect",
     operation_id="inspectModel",
     summary="Inspect a model again",
-    status_code=202,
-    response_model=JobOut,
-    responses={**WHERE, **documented(403, 404, 409, 422, 429)},
+    **creates_job(404, job="the inspect job"),
 )
 async def inspect_model(name: Name, request: Request, viewer: Admin, context: Shared) -> Response:
     """Makes a job that inspects the model again, for files that were repaired or replaced; jobs that use the model wait until the inspection
     ends. Refused while the model is being inspected or proved. Administrators only."""
-    job = await context.database.run(
-        service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
-    )
+    job = await context.database.run(service.inspect, Asker(viewer, context.settings, request_id=request.state.request_id), name)
     return submitted_response(job, request=request)
 
 

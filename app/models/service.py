@@ -14,7 +14,7 @@ from app.errors import Problem, as_error, invalid, not_found
 from app.jobs import service as jobs
 from app.jobs.models import Job
 from app.jobs.schemas import Edge, JobOut
-from app.jobs.submission import Submission
+from app.jobs.submission import Asker, Submission
 from app.jobs.views import view as job_view
 from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
@@ -29,21 +29,21 @@ NAMED = 20
 """Most models that an error lists."""
 
 
-def register(session: Session, request: ModelRequest, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
+def register(session: Session, asker: Asker, request: ModelRequest) -> JobOut:
     """Adds the model to the allow-list and submits the job that inspects it.
 
     Raises Problem 422 for a source that is neither a folder nor a pinned hub model, 409 when the name is taken.
     """
     check_text(request.model_dump())
     _check_source(request)
-    if not repository.put(session, request.name, request.source, request.revision, viewer.owner):
+    if not repository.put(session, request.name, request.source, request.revision, asker.viewer.owner):
         detail = (
             f"A model {request.name} is already registered. To inspect it again, POST "
             f"/v1/models/{request.name}/inspect; to register another source, choose another name."
         )
         raise Problem(409, "model_exists", detail)
-    audit.record(session, viewer, "model.register", request.name, source=request.source, revision=request.revision)
-    return _inspected(session, request.name, viewer, request_id, slice_seconds)
+    audit.record(session, asker.viewer, "model.register", request.name, source=request.source, revision=request.revision)
+    return _inspected(session, asker, request.name)
 
 
 def _check_source(request: ModelRequest) -> None:
@@ -60,17 +60,18 @@ def _check_source(request: ModelRequest) -> None:
         raise invalid("/revision", "revision_missing", detail)
 
 
-def inspect(session: Session, name: str, viewer: Viewer, *, request_id: str, slice_seconds: float) -> JobOut:
+def inspect(session: Session, asker: Asker, name: str) -> JobOut:
     """Submits a job that inspects the model's files again, after a download of files missing from a hub model.
 
     Until it has ended, jobs that name the model wait for it. Raises Problem 404, and 409 while an inspection or its proofs have not ended:
     jobs wait for these.
     """
-    audit.record(session, viewer, "model.inspect", name)
-    return _inspected(session, name, viewer, request_id, slice_seconds)
+    audit.record(session, asker.viewer, "model.inspect", name)
+    return _inspected(session, asker, name)
 
 
-def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, slice_seconds: float) -> JobOut:
+def _inspected(session: Session, asker: Asker, name: str) -> JobOut:
+    owner, request_id = asker.viewer.owner, asker.request_id
     model = repository.listed(session, name, lock=True)
     if model is None:
         raise not_found("model", name)
@@ -84,9 +85,9 @@ def _inspected(session: Session, name: str, viewer: Viewer, request_id: str, sli
     after = []
     if model.revision is not None:
         download: DownloadSpec = {"kind": "download", "model": model.name, "source": model.source, "revision": model.revision}
-        after = [Edge(job=_job(session, download, viewer.owner, request_id).id)]
-    job = look_again(session, model, owner=viewer.owner, request_id=request_id, after=after)
-    return job_view(session, job, viewer, slice_seconds=slice_seconds)
+        after = [Edge(job=_job(session, download, owner, request_id).id)]
+    job = look_again(session, model, owner=owner, request_id=request_id, after=after)
+    return job_view(session, job, asker.viewer, slice_seconds=asker.settings.lease.slice)
 
 
 def look_again(

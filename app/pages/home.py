@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.etags import etag_of, names_etag
 from app.http.context import Context, Shared
 from app.http.paging import Place
 from app.jobs import repository, service
 from app.jobs.kinds import KINDS
 from app.jobs.repository import ABOUT_MODELS, JobFilters
-from app.jobs.responses import etag_of, named
 from app.jobs.routes import JobPage
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
@@ -116,7 +116,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
     shown = await _shown(context, viewer, asked)
     etag = etag_of(text_of(request, "jobs.jinja", **shown, etag="").encode())
     headers = {**HEADERS, "ETag": etag}
-    if named(request.headers.get("if-none-match"), etag):
+    if names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     answer_ = page(request, "jobs.jinja", **shown, etag=etag)
     answer_.headers["ETag"] = etag

@@ -7,10 +7,10 @@ from typing import Annotated, TypedDict
 from fastapi import Query, Request, Response
 
 from app.auth.viewer import Viewer
+from app.etags import etag_of, names_etag
 from app.http.context import Context, Shared
 from app.http.downloads import serve_file
 from app.jobs import reading, service
-from app.jobs.responses import etag_of, named
 from app.jobs.routes import JobId, artifact_of
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
@@ -99,7 +99,7 @@ async def job_part(job_id: JobId, request: Request, viewer: Reader, context: Sha
     etag = etag_of(job.model_dump_json().encode())
     if job.state in FINISHED:
         return Response(headers={**HEADERS, "HX-Refresh": "true"})
-    if named(request.headers.get("if-none-match"), etag):
+    if names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=HEADERS)
     return page(request, "standing.jinja", **await _standing(context, job, viewer))
 

@@ -16,6 +16,7 @@ from app.http.uploads import checked
 from app.ids import id_pattern
 from app.jobs import reading
 from app.jobs.asking import Asking
+from app.jobs.submission import Asker
 from app.pages.doors import Changer, page_router
 from app.pages.forms.again import form_of, request_again
 from app.pages.forms.choices import Choices, choices
@@ -100,7 +101,7 @@ async def dry_run(context: Context, viewer: Viewer, form: FormKind, body: JsonOb
     """Returns the result of the service's dry run. Raises Problem, RequestValidationError."""
     asked = checked(dict(body), form.request, strict=True)
     database = context.planner if form.planned else context.database
-    cost = await database.run(form.service.estimate, asked, viewer, context.settings)
+    cost = await database.run(form.service.estimate, Asker(viewer, context.settings), asked)
     return Cost.model_validate(cost, from_attributes=True)
 
 

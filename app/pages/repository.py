@@ -1,18 +1,18 @@
 """Database statements for sign-in tickets."""
 
 import hashlib
-from datetime import timedelta
 
 from sqlalchemy import delete, func, insert
 from sqlalchemy.orm import Session
 
+from app.moments import ahead
 from app.pages.models import SignInTicket
 
 
-def add_ticket(session: Session, ticket: str, key_id: str, *, lifetime: timedelta) -> None:
-    """Stores a new ticket and deletes expired tickets."""
+def add_ticket(session: Session, ticket: str, key_id: str, *, lifetime: float) -> None:
+    """Stores a new ticket that expires after `lifetime` seconds, and deletes expired tickets."""
     session.execute(delete(SignInTicket).where(SignInTicket.expires_at < func.now()))
-    session.execute(insert(SignInTicket).values(digest=_digest(ticket), key_id=key_id, expires_at=func.now() + lifetime))
+    session.execute(insert(SignInTicket).values(digest=_digest(ticket), key_id=key_id, expires_at=ahead(seconds=lifetime)))
 
 
 def take_ticket(session: Session, ticket: str) -> str | None:

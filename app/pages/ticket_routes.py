@@ -1,7 +1,6 @@
 """HTTP route of tickets: a caller with a key requests one, and the browser that shows it is signed in as that caller."""
 
 import secrets
-from datetime import timedelta
 
 from fastapi import Response
 from pydantic import BaseModel, Field
@@ -13,7 +12,8 @@ from app.pages import repository
 
 router = keyed_router(prefix="/v1", tag="access")
 
-LIFETIME = timedelta(seconds=60)
+LIFETIME = 60
+"""Seconds within which a ticket can be used."""
 
 
 class TicketOut(BaseModel):
@@ -30,4 +30,4 @@ async def create_ticket(viewer: Caller, context: Shared, response: Response) -> 
     ticket = secrets.token_urlsafe(32)
     await context.database.run(repository.add_ticket, ticket, viewer.key_id, lifetime=LIFETIME)
     response.headers["Cache-Control"] = "no-store"
-    return TicketOut(path=f"/sign-in#ticket={ticket}", seconds=int(LIFETIME.total_seconds()))
+    return TicketOut(path=f"/sign-in#ticket={ticket}", seconds=LIFETIME)

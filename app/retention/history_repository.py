@@ -1,7 +1,7 @@
 """Database statements that remove history: events of finished jobs, entries of the audit, finished jobs to choose from."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Row, delete, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from app.audit.models import AuditEntry
 from app.jobs.models import Job, JobEvent
 from app.jobs.states import FINISHED
 from app.jobs.submission import WARNED
+from app.moments import ago
 
 Place = tuple[datetime | None, str]
 """The end time and the id of the last job of a batch; the next batch begins after it."""
@@ -18,7 +19,7 @@ Place = tuple[datetime | None, str]
 def ended(session: Session, days: float, *, after: Place | None, most: int) -> Sequence[Row[str, str, bool, datetime | None]]:
     """Returns `(id, owner, kept, finished_at)` of at most `most` jobs that ended more than `days` days ago, oldest first, after a place."""
     statement = select(Job.id, Job.owner, Job.kept, Job.finished_at).where(
-        Job.finished_at < func.now() - timedelta(days=days), Job.state.in_(list(FINISHED))
+        Job.finished_at < ago(days=days), Job.state.in_(list(FINISHED))
     )
     if after is not None:
         statement = statement.where(tuple_(Job.finished_at, Job.id) > after)
@@ -36,7 +37,7 @@ def remove_audit(session: Session, days: float, *, most: int) -> int:
 
     Only entries are removed that happened more than `days` days ago; an entry of a repeated action counts by its last time.
     """
-    before = func.now() - timedelta(days=days)
+    before = ago(days=days)
     old = select(AuditEntry.id).where(AuditEntry.at < before, func.coalesce(AuditEntry.last_at, AuditEntry.at) < before)
     gone = delete(AuditEntry).where(AuditEntry.id.in_(old.order_by(AuditEntry.at, AuditEntry.id).limit(most)))
     return session.execute(gone.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined, no-any-return]

@@ -6,10 +6,10 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from app.auth.viewer import Viewer
 from app.errors import Problem, invalid
 from app.jobs.planned import job_of
 from app.jobs.specs import extraction_spec
+from app.jobs.submission import Asker
 from app.judges import service as judges
 from app.models import service as models
 from app.models.context import check_context, check_scope
@@ -17,7 +17,6 @@ from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.models.running import check_fits
-from app.settings import Settings
 from app.steerings import judging, limits
 from app.steerings.asked import Asked
 from app.steerings.extracted import Make, extraction_by
@@ -56,8 +55,9 @@ class _OffTarget:
     waits_for: list[str]
 
 
-def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings, make: Make) -> Checked:
+def check(session: Session, asker: Asker, request: SteeringRequest, make: Make) -> Checked:
     """Returns the request's spec and cost. `make` submits an extraction if none fits. Raises Problem 422."""
+    viewer, limit = asker.viewer, asker.settings.limit
     check_text(request.model_dump(mode="json"))
     model = models.usable(session, request.model)
     facts = model.facts if model.state == "ready" else {}
@@ -72,11 +72,11 @@ def check(session: Session, request: SteeringRequest, viewer: Viewer, settings: 
     vectors = chosen(session, asked, make)
     off_target = _off_target(session, asked)
     grid = _grid(asked, vectors, off_target.questions)
-    limits.check_size(request, grid, settings.limit)
+    limits.check_size(request, grid, limit)
     spec = _spec(asked, vectors, off_target.specs, judge)
     spec |= {"weight_hash": facts.get("weight_hash"), "reading_hash": reading_of(model)}
     if not facts:
-        spec["most_searched"] = limits.most_searched(request, grid, settings.limit)
+        spec["most_searched"] = limits.most_searched(request, grid, limit)
     if judging.responses_given(session, vectors):
         spec["responses_given"] = True
     waits_for = [*([vectors.wait_for] if vectors.wait_for else []), *off_target.waits_for]

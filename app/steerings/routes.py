@@ -10,9 +10,8 @@ from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, Limit
 from app.http.problems import documented
-from app.jobs.asking import Asks, DryRun, Reuse
+from app.jobs.asking import Asks, DryRun, Reuse, creates_job
 from app.jobs.measures import with_names
-from app.jobs.schemas import JobOut
 from app.steerings import rescoring, service
 from app.steerings.lines import Lines, Wanted
 from app.steerings.results import RunsOut, SteeringCost, SteeringOut, SteeringPage
@@ -52,16 +51,7 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
     "",
     operation_id="submitSteering",
     summary="Submit a steering",
-    status_code=202,
-    response_model=JobOut,
-    responses={
-        200: {
-            "description": "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
-            "model": SteeringCost | JobOut,
-        },
-        202: {"headers": {"Location": {"description": "the job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422, 429),
-    },
+    **creates_job(413, 415, job="the job", cost=SteeringCost),
 )
 async def submit_steering(
     body: Annotated[SteeringRequest, Body(openapi_examples=EXAMPLES)],
@@ -79,9 +69,7 @@ async def submit_steering(
     "/{steering_id}/rescore",
     operation_id="rescoreSteering",
     summary="Score a steering's texts with another judge",
-    status_code=202,
-    response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
+    **creates_job(404, 413, 415),
 )
 async def rescore_steering(
     steering_id: SteeringId,

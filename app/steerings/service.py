@@ -33,7 +33,6 @@ from app.models import repository as model_repository
 from app.models.models import Model
 from app.models.running import running
 from app.quotas.admission import admission
-from app.settings import Settings
 from app.settled import asked_once
 from app.steerings import limits, repository
 from app.steerings.checking import check
@@ -46,14 +45,13 @@ from terms.specs import ExtractionSpec, SteeringSpec
 
 def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
     """Plans the job, after the extraction and the calibration that it needs. Raises Problem 422."""
-    viewer, settings = asker.viewer, asker.settings
 
     def make(extraction: ExtractionRequest) -> Made:
         job = extractions.place(session, asker.for_another_job(), extraction).job
         return Made(job.id, extraction_spec(job))
 
-    checked = check(session, request, viewer, settings, make)
-    after: list[Edge] = edges_of(session, request, viewer, checked.model.awaited)
+    checked = check(session, asker, request, make)
+    after: list[Edge] = edges_of(session, request, asker.viewer, checked.model.awaited)
     made = checked.vectors.made
     shared = None if made is None else made.spec["calibration"]  # otherwise two calibrations would be submitted
     asked = request.calibration or (None if shared is None else shared["job"])
@@ -64,18 +62,18 @@ def plan(session: Session, asker: Asker, request: SteeringRequest) -> Plan:
     return Plan("steer", "model", request.model, spec, after, warnings=checked.warnings)
 
 
-def estimate(session: Session, request: SteeringRequest, viewer: Viewer, settings: Settings) -> SteeringCost:
+def estimate(session: Session, asker: Asker, request: SteeringRequest) -> SteeringCost:
     """Returns the cost of the request; writes nothing. Raises Problem like `submit`."""
 
     def make(extraction: ExtractionRequest) -> Made:
-        return Made(None, cast(ExtractionSpec, extractions.estimate(session, extraction, viewer, settings).spec))
+        return Made(None, cast(ExtractionSpec, extractions.estimate(session, asker, extraction).spec))
 
-    checked = check(session, request, viewer, settings, make)
-    after = edges_of(session, request, viewer, checked.model.awaited)
-    after, made = calibrations.after_for_model(session, request, request.calibration, checked.model, viewer, settings, after)
+    checked = check(session, asker, request, make)
+    after = edges_of(session, request, asker.viewer, checked.model.awaited)
+    after, made = calibrations.after_for_model(session, asker, request, request.calibration, checked.model, after)
     for needed in checked.waits_for:
         after = with_edge(after, needed)
-    check_admissible(session, request, after, viewer)
+    check_admissible(session, request, after, asker.viewer)
     total, said = limits.answers(request, checked.grid)
     return SteeringCost(
         **running(session, checked.model, request.max_new_tokens),
@@ -84,13 +82,13 @@ def estimate(session: Session, request: SteeringRequest, viewer: Viewer, setting
         answers=total,
         arithmetic="; ".join(filter(None, (said, checked.judge.arithmetic))),
         judge_answers=checked.judge.answers,
-        limit=settings.limit.answers,
+        limit=asker.settings.limit.answers,
         generated_tokens=(total + checked.judge.answers) * request.max_new_tokens,
         estimated_seconds=seconds_for(repository.answers_and_seconds(session, request.model), total),
         waits_for=checked.waits_for,
         warnings=checked.warnings,
         makes_extraction=checked.vectors.made is not None,
-        admission=admission(session, viewer.owner, jobs=1 + made + (checked.vectors.made is not None)),
+        admission=admission(session, asker.viewer.owner, jobs=1 + made + (checked.vectors.made is not None)),
     )
 
 

@@ -14,7 +14,7 @@ without references; `collect` and `adopt_orphans` find both. All ages are measur
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.schema import Column
 
 from app.db import Base
+from app.moments import ago
 from app.storage.base import Storage, StorageError, digest_of, key_of
 from app.storage.hashing import measure
 from app.storage.models import BlobRow
@@ -188,7 +189,7 @@ def _delete_row(session: Session, digest: str) -> bool:
 
 
 def _garbage(min_age_seconds: float) -> ColumnElement[bool]:
-    old = BlobRow.touched_at < func.now() - timedelta(seconds=min_age_seconds)
+    old = BlobRow.touched_at < ago(seconds=min_age_seconds)
     return and_(old, *(~exists().where(column == BlobRow.digest) for column in referencing_columns()))
 
 

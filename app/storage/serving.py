@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from app.errors import Problem
+from app.etags import names_etag
 from app.storage.base import ObjectCorrupt, ObjectMissing, Storage, StorageError, key_of
 from app.storage.disposition import attachment
 
@@ -40,7 +41,7 @@ async def serve_object(
     """
     etag = f'"sha256-{digest}"'
     headers = _headers(digest, etag, media_type, filename)
-    if _names(request.headers.get("if-none-match"), etag):
+    if names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(size)})
@@ -72,13 +73,6 @@ def _headers(digest: str, etag: str, media_type: str, filename: str) -> dict[str
         "Content-Type": media_type,
         "X-Content-Type-Options": "nosniff",
     }
-
-
-def _names(condition: str | None, etag: str) -> bool:
-    """Returns whether If-None-Match contains this entity tag; weak and strong tags compare alike here (RFC 9110, 13.1.2)."""
-    if condition is None:
-        return False
-    return condition.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in condition.split(","))
 
 
 def _wanted_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:

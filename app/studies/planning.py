@@ -21,7 +21,7 @@ from app.models import service as models
 from app.models.layers import in_order
 from app.models.models import Model
 from app.refusals import sentence
-from app.settings import LimitSettings, Settings
+from app.settings import LimitSettings
 from app.steerings import service as steerings
 from app.steerings.schemas import MOST_METHODS, SteeringRequest
 from app.studies.graph import ZEROED, Node, ablation, method_keys, middle, plan, resolved
@@ -71,12 +71,12 @@ def check_size(request: StudyRequest, limits: LimitSettings) -> None:
         raise invalid(pointer, "study_too_large", detail)
 
 
-def nodes_of(session: Session, request: StudyRequest, viewer: Viewer, limits: LimitSettings) -> list[Node]:
+def nodes_of(session: Session, asker: Asker, request: StudyRequest) -> list[Node]:
     """Returns the study's graph. Raises Problem 422 for too many jobs or methods, and for unknown models, traits and methods.
 
     With `skip_unregistered`, unknown models are skipped, unless all models are unknown.
     """
-    check_size(request, limits)
+    check_size(request, asker.settings.limit)
     check_text(request.model_dump(mode="json"))
     for field in ("models", "traits"):
         given = getattr(request, field)
@@ -94,7 +94,7 @@ def nodes_of(session: Session, request: StudyRequest, viewer: Viewer, limits: Li
     if not layers:
         detail = "None of the study's models is registered here, so there is nothing to measure."
         raise invalid("/models", "unknown_model", f"{detail} Register one of them: binnacle models add NAME SOURCE.")
-    traits_by_entry = {name: _trait(session, name, i, viewer) for i, name in enumerate(request.traits)}
+    traits_by_entry = {name: _trait(session, name, i, asker.viewer) for i, name in enumerate(request.traits)}
     _check_each_once(traits_by_entry)
     try:
         _check_methods(request)
@@ -150,21 +150,14 @@ def _layers(request: StudyRequest, model: Model, index: int) -> list[int]:
     return middle(count)
 
 
-def price(
-    session: Session, node: Node, known: Mapping[str, str], request: StudyRequest, viewer: Viewer, settings: Settings
-) -> JsonField:
+def price(session: Session, asker: Asker, node: Node, known: Mapping[str, str], request: StudyRequest) -> JsonField:
     """Returns the node's estimated cost. `known` maps the names of earlier nodes to their jobs' ids."""
-    cost = DOMAINS[node.kind].estimate(session, _body(node, known, request), viewer, settings)
+    cost = DOMAINS[node.kind].estimate(session, asker, _body(node, known, request))
     return cost.model_dump(mode="json", exclude={"spec", "waits_for", "calibration", "admission"})
 
 
 def place_node(
-    session: Session,
-    asker: Asker,
-    node: Node,
-    known: Mapping[str, str],
-    request: StudyRequest,
-    reuse: bool,
+    session: Session, asker: Asker, node: Node, known: Mapping[str, str], request: StudyRequest, reuse: bool
 ) -> Placed:
     """Submits the node's job. `known` maps the names of earlier nodes to their jobs' ids. Raises Problem that points to the study's fields."""
     body = _body(node, known, request)

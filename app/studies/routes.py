@@ -10,8 +10,7 @@ from app.http.context import Shared
 from app.http.downloads import serve_file
 from app.http.paging import Cursor, Limit
 from app.http.problems import documented
-from app.jobs.asking import Asks
-from app.jobs.schemas import JobOut
+from app.jobs.asking import Asks, creates_job
 from app.studies import service
 from app.studies.results import StudyCost, StudyOut, StudyPage
 from app.studies.schemas import LabelsIn, StudyRequest
@@ -50,16 +49,13 @@ of earlier versions draw and save their plots with scripts; those of today have 
     "",
     operation_id="submitStudy",
     summary="Submit a study",
-    status_code=202,
-    response_model=JobOut,
-    responses={
-        200: {
-            "description": "dry_run: every job it would run, with its estimated cost. reuse: the finished study's job",
-            "model": StudyCost | JobOut,
-        },
-        202: {"headers": {"Location": {"description": "the study's Job", "schema": {"type": "string"}}}},
-        **documented(400, 403, 409, 413, 415, 422, 429),
-    },
+    **creates_job(
+        413,
+        415,
+        job="the study's Job",
+        cost=StudyCost,
+        answers_200="dry_run: every job it would run, with its estimated cost. reuse: the finished study's job",
+    ),
 )
 async def submit_study(
     body: Annotated[StudyRequest, Body(openapi_examples=EXAMPLES)],
@@ -97,9 +93,7 @@ async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> Study
     "/{study_id}/retry",
     operation_id="retryStudy",
     summary="Retry the failed jobs of a study",
-    status_code=202,
-    response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 422, 429),
+    **creates_job(404),
 )
 async def retry_study(study_id: StudyId, asks: Asks) -> Response:
     """Makes a new study with new jobs for those that failed or were cancelled; jobs that succeeded are reused. The new jobs are yours.
@@ -111,9 +105,7 @@ async def retry_study(study_id: StudyId, asks: Asks) -> Response:
     "/{study_id}/labels",
     operation_id="labelStudy",
     summary="Send a person's labels of a study's texts",
-    status_code=202,
-    response_model=JobOut,
-    responses=documented(400, 403, 404, 409, 413, 415, 422, 429),
+    **creates_job(404, 413, 415),
 )
 async def label_study(study_id: StudyId, body: LabelsIn, asks: Asks) -> Response:
     """Makes a new study of the same jobs and a report with the judge's agreement with these labels. Below a rank correlation of 0.6 the

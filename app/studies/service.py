@@ -23,7 +23,6 @@ from app.jobs.submitting import Answer, Placed, answer, check_admissible, check_
 from app.models import repository as model_repository
 from app.planner import still_wanted
 from app.quotas.admission import admission
-from app.settings import Settings
 from app.settled import asked_once
 from app.studies import reports, repository
 from app.studies.graph import Node
@@ -40,20 +39,19 @@ NAMED = 3
 """Most jobs that an error names."""
 
 
-def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: Settings, reuse: bool = False) -> StudyCost:
+def estimate(session: Session, asker: Asker, request: StudyRequest, reuse: bool = False) -> StudyCost:
     """Returns what the study would run: every job is checked as at its submission and its cost estimated. Writes nothing."""
-    asker = Asker(viewer, settings)
     costs = []
     nodes: dict[str, StudyNode] = {}
     with planning(session) as made, asked_once(session):
-        check_admissible(session, request, check_edges(session, request, viewer), viewer)
+        check_admissible(session, request, check_edges(session, request, asker.viewer), asker.viewer)
         for node, known, placed in _placing(session, asker, request, reuse):
             nodes[node.name] = placed
-            cost = price(session, node, known, request, viewer, settings)
+            cost = price(session, asker, node, known, request)
             cost["warnings"] = [*node.warnings, *cost.get("warnings", ())]
             costs.append({"node": node.name, "kind": node.kind, "reused": placed["reused"], **cost})
         run = [node_cost for node_cost in costs if not node_cost["reused"]]
-        written = reuse and not run and _written(session, _report(asker, request, nodes), viewer) is not None
+        written = reuse and not run and _written(session, _report(asker, request, nodes), asker.viewer) is not None
     jobs = 0 if written else len(run) + 1
     seconds = [node_cost.get("estimated_seconds") for node_cost in run]
     left_out = len(request.models) - sum(node_cost["kind"] == "calibrate" for node_cost in costs)
@@ -65,8 +63,8 @@ def estimate(session: Session, request: StudyRequest, viewer: Viewer, settings: 
         estimated_seconds=None if None in seconds else round(sum(s for s in seconds if s is not None), 1),
         warnings=list(dict.fromkeys(warning for node_cost in costs for warning in node_cost["warnings"])),
         arithmetic=f"{arithmetic(request)[1]}; {jobs} of these jobs will run{unregistered}",
-        limit=settings.limit.study_jobs,
-        admission=admission(session, viewer.owner, jobs=len(made) + (not written)),
+        limit=asker.settings.limit.study_jobs,
+        admission=admission(session, asker.viewer.owner, jobs=len(made) + (not written)),
     )
 
 
@@ -96,7 +94,7 @@ def _placing(
     earlier jobs by node, and the node as the study stores it.
     """
     known: dict[str, str] = {}
-    for node in nodes_of(session, request, asker.viewer, asker.settings.limit):
+    for node in nodes_of(session, asker, request):
         still_wanted(session)
         made = place_node(session, asker, node, known, request, reuse)
         stored_node: StudyNode = {

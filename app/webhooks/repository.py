@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select, tuple_, update
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
 from app.jobs.repository import visible
+from app.moments import ago, ahead
 from app.webhooks.models import WebhookDelivery, WebhookTarget
 from terms.values import JsonObject
 
@@ -82,7 +83,7 @@ def take_due(session: Session, *, limit: int, lease_seconds: float) -> list[Due]
     taken = session.execute(
         update(WebhookDelivery)
         .where(WebhookDelivery.id.in_(due.scalar_subquery()), WebhookTarget.name == WebhookDelivery.target)
-        .values(attempts=WebhookDelivery.attempts + 1, next_at=func.now() + timedelta(seconds=lease_seconds))
+        .values(attempts=WebhookDelivery.attempts + 1, next_at=ahead(seconds=lease_seconds))
         .returning(
             WebhookDelivery.id, WebhookDelivery.attempts, WebhookDelivery.body, WebhookTarget.url, WebhookTarget.private,
             WebhookTarget.salt,
@@ -101,7 +102,7 @@ def settle(session: Session, due: Due, *, state: str, status: int | None, error:
             state=state,
             status=status,
             error=error,
-            next_at=func.now() + timedelta(seconds=again_in),
+            next_at=ahead(seconds=again_in),
             finished_at=None if state == "pending" else func.now(),
         )
         .execution_options(synchronize_session=False)
@@ -110,5 +111,5 @@ def settle(session: Session, due: Due, *, state: str, status: int | None, error:
 
 def forget(session: Session, *, days: float) -> None:
     """Removes the deliveries that ended more than `days` days ago."""
-    old = WebhookDelivery.finished_at < func.now() - timedelta(days=days)
+    old = WebhookDelivery.finished_at < ago(days=days)
     session.execute(delete_from(WebhookDelivery).where(old).execution_options(synchronize_session=False))

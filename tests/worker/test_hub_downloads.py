@@ -8,6 +8,7 @@ from huggingface_hub import constants
 
 from app.auth.viewer import Viewer
 from app.jobs.models import Job
+from app.jobs.submission import Asker
 from app.models import service as models
 from app.models.models import Model
 from app.models.schemas import ModelRequest
@@ -63,7 +64,7 @@ def register(live: Service, revision: str = COMMIT, source: str = REPOSITORY) ->
     """Registers the model `tiny`; returns the ids of its download and its inspection."""
     request = ModelRequest(name="tiny", source=source, revision=revision)
     with live.sessions.begin() as session:
-        inspect = models.register(session, request, ROOT, request_id="", slice_seconds=300)
+        inspect = models.register(session, Asker(ROOT, live.settings), request)
     [download] = inspect.waiting_for
     return download, inspect.id
 
@@ -111,7 +112,7 @@ def test_files_in_the_store_are_not_fetched_again(live: Service, hub: Hub, node:
     assert live.ended(download, 90).state == "succeeded"
     before = len(hub.requests("cdn"))
     with live.sessions.begin() as session:
-        again = models.inspect(session, "tiny", ROOT, request_id="", slice_seconds=300)
+        again = models.inspect(session, Asker(ROOT, live.settings), "tiny")
     live.cancel(again.id)
     [second] = again.waiting_for
     assert live.ended(second, 90).result["download"]["fetched_bytes"] == 0

@@ -14,9 +14,9 @@ from app.auth.viewer import Viewer
 from app.devices import service as devices
 from app.devices.schemas import HoldRequest
 from app.errors import Problem
+from app.etags import etag_of, names_etag
 from app.http.context import Context, Shared
 from app.http.uploads import checked
-from app.jobs.responses import etag_of, named
 from app.pages.doors import Administrator, page_router
 from app.pages.rendering import HEADERS, page, text_of
 from app.pages.sending import refusal, sent
@@ -84,7 +84,7 @@ async def fleet_part(request: Request, viewer: Administrator, context: Shared) -
     """Returns the part of the workers' page that changes; 304 when the browser has the current version."""
     shown = await _shown(context, viewer)
     etag = etag_of(text_of(request, "fleet_part.jinja", etag="", **shown).encode())
-    if named(request.headers.get("if-none-match"), etag):
+    if names_etag(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={**HEADERS, "ETag": etag})
     answer = page(request, "fleet_part.jinja", etag=etag, **shown)
     answer.headers["ETag"] = etag

@@ -17,6 +17,7 @@ from app.jobs import service as jobs
 from app.jobs.labels import Labels
 from app.jobs.repository import JobFilters
 from app.jobs.schemas import JobOut
+from app.jobs.submission import Asker
 from app.jobs.views import views
 from app.models import service
 from app.models.schemas import NAME, ModelOut, ModelPage, ModelRequest
@@ -69,7 +70,7 @@ async def register(request: Request, viewer: Administrator, context: Shared) -> 
             {name: value for name, value in values.items() if name in ModelRequest.model_fields}, ModelRequest, strict=True
         )
         job = await context.database.run(
-            service.register, asked, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
+            service.register, Asker(viewer, context.settings, request_id=request.state.request_id), asked
         )
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
@@ -108,7 +109,5 @@ def _sizes(facts: Mapping[str, Json]) -> list[tuple[str, str]]:
 @router.post("/models/{name}/inspect")
 async def inspect(name: Name, request: Request, viewer: Administrator, context: Shared) -> Response:
     """Submits a new inspection of the model's files and redirects to its job."""
-    job = await context.database.run(
-        service.inspect, name, viewer, request_id=request.state.request_id, slice_seconds=context.settings.lease.slice
-    )
+    job = await context.database.run(service.inspect, Asker(viewer, context.settings, request_id=request.state.request_id), name)
     return RedirectResponse(f"/jobs/{job.id}", 303, headers=HEADERS)
