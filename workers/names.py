@@ -8,6 +8,7 @@ and the other stops. The same holds for a node that was suspended, its host asle
 import os
 import socket
 import time
+from datetime import datetime
 
 import structlog
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -54,7 +55,7 @@ def unless_living(settings: LeaseSettings, *, rounds: float) -> ColumnElement[bo
     return or_(silent, and_(Worker.parent_pid == os.getpid(), Worker.host == socket.gethostname()))
 
 
-def _seen(sessions: sessionmaker[Session], worker_id: str) -> tuple[object, float]:
+def _seen(sessions: sessionmaker[Session], worker_id: str) -> tuple[datetime | None, float]:
     """The time of the node's last update, and how many seconds ago it was; None for a name without a node."""
     with sessions() as session:
         age = func.extract("epoch", func.now() - Worker.seen_at)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
+from workers.lm.structure.recording import Args, Passed
 from workers.science.directions.base import Fit
 
 DOSE = 0.8
@@ -107,7 +108,7 @@ def _mean_log_likelihood(
         [[*prompt, *answer] + [lm.pad_id] * (longest - len(prompt) - len(answer)) for prompt, answer in rows], device=lm.device
     )
 
-    def hook(_module: object, _inputs: object, output: object) -> object:
+    def hook(_module: nn.Module, _inputs: Args, output: Passed) -> Passed:
         hidden = output[0] if isinstance(output, tuple) else output
         assert isinstance(hidden, Tensor)
         pushed = hidden + push_D.to(hidden.dtype)

@@ -101,10 +101,10 @@ class RowsAndTokens:
 
 def _hook(
     layer: int, component: str, read: Reader, scale: float, shape: RowsAndTokens
-) -> Callable[[nn.Module, object, object], None]:
+) -> Callable[[nn.Module, Args, Passed], None]:
     """Returns a forward hook that calls `read` with the module's output, as [B, T, D] and multiplied by `scale`."""
 
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+    def hook(_module: nn.Module, _inputs: Args, output: Passed) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         assert isinstance(tensor, Tensor)
         tensor = shape(tensor)

@@ -23,8 +23,8 @@ class OutOfMemory(ModelFault):
         super().__init__("out_of_memory", sentence)
 
 
-def first_few(names: Iterable[object], limit: int = 4) -> str:
+def first_few(names: Iterable[str], limit: int = 4) -> str:
     """The first names and the number of the rest, so that errors stay readable for models with thousands of tensors."""
-    listed = [str(name) for name in names]
+    listed = list(names)
     shown = ", ".join(listed[:limit])
     return f"{shown} and {len(listed) - limit} more" if len(listed) > limit else shown

@@ -17,6 +17,7 @@ from terms.components import Component
 from workers.lm.capture import RowsAndTokens
 from workers.lm.interventions import Site
 from workers.lm.model import LanguageModel
+from workers.lm.structure.recording import Args, Passed
 
 Action = Callable[[Tensor], Tensor]
 """Returns the changed hidden states [B, T, D] of a site."""
@@ -83,11 +84,11 @@ def _place(site: Site) -> tuple[int, int]:
     return layer, IN_A_BLOCK.index(component)
 
 
-def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple[Callable[..., object], Callable[..., None]]:
+def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple[Callable[..., Passed], Callable[..., None]]:
     """The two hooks of a site. The pushed value is `scale` times the module's output; values without a push stay bit-identical."""
     before: list[Tensor] = []
 
-    def change(_module: nn.Module, _inputs: object, output: object) -> object:
+    def change(_module: nn.Module, _inputs: Args, output: Passed) -> Passed:
         action = hooks.actions.get(site)
         if action is None:
             return None  # another value would replace the module's output
@@ -99,7 +100,7 @@ def _pair(hooks: Hooks, site: Site, scale: float, shape: RowsAndTokens) -> tuple
         changed = changed.view_as(given) if given.ndim == 2 else changed
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    def read(_module: nn.Module, _inputs: object, output: object) -> None:
+    def read(_module: nn.Module, _inputs: Args, output: Passed) -> None:
         if not before:
             return
         h_BTD = before.pop()

@@ -10,7 +10,6 @@ N rows, T positions, C columns, H key-value heads, E width of a head, D hidden, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,8 @@ from workers.lm.masks import rows_at
 from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import Pass, Segment, groups_of
-from workers.lm.sharing import Forward, KeysValues, plan_for, run_plan
+from workers.lm.sharing import Forward, Inputs, KeysValues, plan_for, run_plan
+from workers.lm.structure.recording import Passed
 
 LEAST_ROOM = 64 << 20
 """Bytes of keys and values that may be kept for any model: as much as the logits held at the same time."""
@@ -124,7 +124,7 @@ class _Filling:
         self._last: dict[int, Tensor] = {}
         self._tokens = 0
 
-    def forward(self, pass_: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(self, pass_: Pass, inputs: Inputs) -> None:
         """Runs one pass and collects the keys and values of each segment. Keeps nothing of a pass that runs out of memory, which is repeated."""
         hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
         own: Mapping[int, KeysValues] = inputs["past_key_values"].own
@@ -179,7 +179,7 @@ class _RowsCache(Cache):  # type: ignore[misc]
         self._rows_N1 = torch.arange(len(before), device=positions_NT.device)[:, None]
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Passed, **_kwargs: Passed
     ) -> tuple[Tensor, Tensor]:
         """Called by the model's attention at each layer; returns the keys and values to attend to, [N, H, C, E]."""
         keys, values = self._layers[layer_idx]

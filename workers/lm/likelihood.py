@@ -16,7 +16,7 @@ types.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import PASS_TOKENS, Pass
-from workers.lm.sharing import fill, plan_for, run_plan
+from workers.lm.sharing import Inputs, fill, plan_for, run_plan
 
 PRECISION = 0.01
 MARGIN = 2e-5
@@ -128,7 +128,7 @@ class _Reading:
         self.totals = [0.0] * len(rows)
         self.done: set[int] = set()
 
-    def forward(self, pass_: Pass, inputs: Mapping[str, Any]) -> None:
+    def forward(self, pass_: Pass, inputs: Inputs) -> None:
         """Runs one pass and adds the scores of every token that a position in it predicts."""
         owners = self._predictions(pass_)
         if owners:
@@ -140,7 +140,7 @@ class _Reading:
         if self._on_rows is not None:
             self._on_rows(len(ended))
 
-    def _score(self, owners: Mapping[tuple[int, int], Sequence[int]], inputs: Mapping[str, Any]) -> None:
+    def _score(self, owners: Mapping[tuple[int, int], Sequence[int]], inputs: Inputs) -> None:
         """Runs the pass and adds each owner's score."""
         with torch.no_grad():
             hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state

@@ -8,6 +8,7 @@ decides which rule acts at which layer: a config entry that the class does not r
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from workers.lm.structure.recording import Passed
 
+Made = TypeVar("Made")
 _positions: ContextVar[Tensor | None] = ContextVar("positions", default=None)
 _generating: ContextVar[bool] = ContextVar("generating", default=False)
 
@@ -44,8 +46,8 @@ def in_engine() -> bool:
     return _positions.get() is not None or _generating.get()
 
 
-def _wrapped(library_maker: Callable[..., Passed]) -> Callable[..., Passed]:
-    def maker(*args: Passed, **kwargs: Passed) -> Passed:
+def _wrapped(library_maker: Callable[..., Made]) -> Callable[..., Made | Tensor]:
+    def maker(*args: Passed, **kwargs: Any) -> Made | Tensor:
         positions_NT = _positions.get()
         return library_maker(*args, **kwargs) if positions_NT is None else _additive(positions_NT, **kwargs)
 

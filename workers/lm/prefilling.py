@@ -110,9 +110,8 @@ class _Classes:
     ) -> None:
         self._lm, self._bank, self._prefixes, self._pushes = lm, bank, prefixes, pushes
         n_layers = lm.layout.n_layers
-        parting: list[dict[int, list[object]]] = [
-            {} for _ in range(n_layers + 1)
-        ]  # block -> row -> pushes first felt at its input
+        # block -> row -> pushes first felt at its input
+        parting: list[dict[int, list[tuple[int, str, Hashable]]]] = [{} for _ in range(n_layers + 1)]
         for row, program in enumerate(pushes):
             for push in program:
                 if push.acts_in("prompt"):

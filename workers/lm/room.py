@@ -10,8 +10,10 @@ N rows, T positions, L layers.
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from workers.lm.structure.decoders import find_decoder
 from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
+Made = TypeVar("Made")
 LOGITS = 3
 """Number of copies of a step's logits in memory at the same time: the model's, the float32 copy, and the copy for sorting."""
 SIZES = {"slots": ((1, 15), (1, 511), (4, 511), (1, 8191), (1, 65_535))}
@@ -115,32 +118,33 @@ def _ahead_and_step(model: nn.Module, engine: str, rows: int, tokens: int) -> Co
     decoder = find_decoder(model)
     ids = torch.zeros(rows, tokens, dtype=torch.long)
     alive = _Alive(model)
+    step: Named
+    stepping: AbstractContextManager[None]
     if engine == "slots":
-        given, step = _slots(decoder, rows, tokens)
-        with alive, rows_at(given["position_ids"]):
-            decoder(input_ids=ids, use_cache=True, **given)
-        given["past_key_values"].stepping(step["position_ids"][:, 0], tokens)
+        cache = _slots(decoder, rows, tokens)
+        positions_1T, positions_N1 = torch.arange(tokens)[None], torch.full((rows, 1), tokens - 1)
+        with alive, rows_at(positions_1T):
+            decoder(input_ids=ids, use_cache=True, position_ids=positions_1T, past_key_values=cache)
+        cache.stepping(positions_N1[:, 0], tokens)
+        step, stepping = {"position_ids": positions_N1, "past_key_values": cache}, rows_at(positions_N1)
     else:
-        cache = {cache_argument(decoder): DynamicCache(config=decoder.config)}
-        given, step = (cache | positions_argument(decoder, *at) for at in ((0, tokens), (tokens, 1)))
+        own = {cache_argument(decoder): DynamicCache(config=decoder.config)}
+        given, step = (own | positions_argument(decoder, *at) for at in ((0, tokens), (tokens, 1)))
         with alive, library_pass():
             decoder(input_ids=ids, use_cache=True, **given)
+        stepping = library_pass()
     kept, ahead = alive.now, alive.peak_until_now()
-    with alive, rows_at(step["position_ids"]) if engine == "slots" else library_pass():
+    with alive, stepping:
         _last_logits(model, ids[:, :1], use_cache=True, **step)
     return Counted(rows, tokens, kept, max(0, ahead - kept), max(0, alive.peak_until_now() - kept))
 
 
-def _slots(decoder: nn.Module, rows: int, tokens: int) -> tuple[Named, Named]:
-    """Arguments of a pass over prompts, and of a step, on slots."""
+def _slots(decoder: nn.Module, rows: int, tokens: int) -> SlotCache:
+    """The cache of slots for a pass over prompts."""
     cache = SlotCache(rows, tokens)
     n_layers: int = decoder.config.get_text_config().num_hidden_layers  # type: ignore[union-attr,operator,assignment]
     cache.prefilling(range(rows), [tokens] * rows, torch.ones(rows, tokens, dtype=torch.bool), [None] * n_layers)
-    pos_N1 = torch.full((rows, 1), tokens - 1)
-    return (
-        {"position_ids": torch.arange(tokens)[None], "past_key_values": cache},
-        {"position_ids": pos_N1, "past_key_values": cache},
-    )
+    return cache
 
 
 def _last_logits(model: nn.Module, ids: Tensor, **given: Passed) -> None:
@@ -159,8 +163,8 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._sizes = {held.untyped_storage()._cdata: 0 for held in (*model.parameters(), *model.buffers())}
 
     def __torch_dispatch__(
-        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
-    ) -> Passed:
+        self, func: Callable[..., Made], _types: Sequence[type], args: Args = (), kwargs: Named | None = None
+    ) -> Made:
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, (tuple, list)) else (made,):
             if isinstance(tensor, Tensor) and tensor.is_meta:
@@ -185,15 +189,20 @@ class _Fused(TorchFunctionMode):
     """Stands in for kernels that allocate only their output: fused attention keeps no scores, but the meta device would run kernels that do."""
 
     def __torch_function__(
-        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
-    ) -> Passed:
+        self, func: Callable[..., Made], _types: Sequence[type], args: Args = (), kwargs: Named | None = None
+    ) -> Made | Tensor:
         if func is torch.nn.functional.scaled_dot_product_attention:
             names = ("query", "key", "value", "attn_mask")
             query, _, value, mask = (*args, *((kwargs or {}).get(name) for name in names[len(args) :]))[:4]
-            if mask is not None and mask.shape[-1] % ALIGNED:
+            assert isinstance(query, Tensor)
+            assert isinstance(value, Tensor)
+            if isinstance(mask, Tensor) and mask.shape[-1] % ALIGNED:
                 mask.new_empty(mask.shape)
             if query.shape[-1] == value.shape[-1]:  # heads with two different widths have no fused kernel on some devices
                 return query.new_empty(*query.shape[:-1], value.shape[-1])
         if getattr(func, "__name__", "") in ("grouped_mm", "_grouped_mm"):
-            return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
+            left, right = args[:2]
+            assert isinstance(left, Tensor)
+            assert isinstance(right, Tensor)
+            return left.new_empty(left.shape[0], right.shape[-1])
         return func(*args, **(kwargs or {}))

@@ -7,12 +7,12 @@ picked. A module that receives a table of integers with one line for each token 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.lm.likelihood import right_padded
 from workers.lm.memory import free_memory, is_out_of_memory
 from workers.lm.model import LanguageModel
-from workers.lm.structure.recording import handles
+from workers.lm.structure.recording import Args, Named, handles
 
 SAMPLE = 4
 """Number of a job's rows that are computed again, together and alone; few, to keep the cost low."""
@@ -52,7 +52,7 @@ def _picks(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> dict[str, Tensor
     picks: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[..., None]:
-        def hook(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        def hook(_module: nn.Module, args: Args, kwargs: Named) -> None:
             tables = [argument for argument in (*args, *kwargs.values()) if isinstance(argument, Tensor) and argument.ndim == 2]
             for given in tables:
                 if given.dtype in (torch.int32, torch.int64) and len(given) == ids_BT.numel():

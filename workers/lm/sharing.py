@@ -7,6 +7,7 @@ memory runs out the pass is tried once more, in the same shape, after free memor
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -19,8 +20,17 @@ from workers.lm.prefixes import Pass, Plan, plan_of
 from workers.lm.structure.recording import Passed
 
 KeysValues = tuple[Tensor, Tensor]
-Inputs = Mapping[str, Passed]
-"""The arguments of a call of the decoder."""
+
+
+class Inputs(TypedDict):
+    """The arguments of a call of the decoder: ids and positions [B, T], and the cache where a prefix was computed before."""
+
+    input_ids: Tensor
+    use_cache: bool
+    position_ids: NotRequired[Tensor]
+    past_key_values: NotRequired[Cache]
+
+
 Forward = Callable[[Pass, Inputs], None]
 
 
@@ -95,7 +105,7 @@ class PathCache(Cache):  # type: ignore[misc]
         self.deepest: int | None = None
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Passed, **_kwargs: Passed
     ) -> tuple[Tensor, Tensor]:
         """Called by the model's attention at each layer; returns the keys and values to attend to."""
         if self._keeping:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from workers.lm.structure.recording import Passed
+
 
 class SlotCache(Cache):  # type: ignore[misc]
     """A cache for `slots` rows of at most `columns` tokens. Describe the next pass with `prefilling` or `stepping`, then run the model."""
@@ -47,7 +49,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._used[: len(pos_N)] = [max(used, longest) for used in self._used[: len(pos_N)]]
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Passed, **_kwargs: Passed
     ) -> tuple[Tensor, Tensor]:
         """Called by the model's attention at each layer: stores the new keys and values and returns those to attend to."""
         self._make_room(layer_idx, key_states, value_states)
@@ -61,7 +63,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         n = len(self._rows)
         return keys[:n, :, : self._width], values[:n, :, : self._width]
 
-    def _other_state(self, *_args: object, **_kwargs: object) -> NoReturn:
+    def _other_state(self, *_args: Passed, **_kwargs: Passed) -> NoReturn:
         raise TypeError("a layer keeps state other than keys and values, for which slots have no columns")
 
     get_conv_state = get_recurrent_state = update_conv_state = update_recurrent_state = _other_state

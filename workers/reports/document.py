@@ -18,7 +18,7 @@ from workers.reports.html import render
 from workers.reports.marks import marked, marks_of
 from workers.reports.once import Once
 from workers.reports.origins import origins
-from workers.reports.table import Section, Table, escaped, to_markdown
+from workers.reports.table import Row, Section, Table, escaped, to_markdown
 from workers.reports.tables import beside, elsewhere, massive_dims
 from workers.reports.tables.gains import method_name
 from workers.reports.tables.methods import methods as methods_table
@@ -201,21 +201,24 @@ def _forest(cell: Cell, methods: Table) -> PlotDocument:
 def _dose_response(cell: Cell) -> PlotDocument:
     assert cell.steering is not None
     chosen = {name for group in cell.steering["groups"] for name in [group["subject"]] if not is_ablation(group["method"])}
-    rows = [
+    rows: list[Row] = [
         {
             "r": point["r"],
             "method": method_name(subject, cell.steering),
             "layer": "+".join(map(str, subject["layers"])),
             "score": score,
-            "value": point[score],
-            "low": point.get(f"{score}_low"),
-            "high": point.get(f"{score}_high"),
+            "value": value,
+            "low": low,
+            "high": high,
         }
         for subject in cell.steering["subjects"]
         if subject["name"] in chosen and not subject["same_as"]
         for point in subject["curve"]
         if point["r"] and point["r"] > 0
-        for score in ("trait", "coherence")
+        for score, value, low, high in (
+            ("trait", point["trait"], point.get("trait_low"), point.get("trait_high")),
+            ("coherence", point["coherence"], point.get("coherence_low"), point.get("coherence_high")),
+        )
     ]
     note = "Mean scores over dose on the selection questions, at each method's chosen layer. The dashed line is the coherence threshold."
     plot = plots.dose_response(rows, cell.steering["coherence_threshold"])
@@ -223,13 +226,13 @@ def _dose_response(cell: Cell) -> PlotDocument:
 
 
 def _model_plots(data: Gathered) -> list[PlotDocument]:
-    heat = [
+    heat: list[Row] = [
         {"model": model, "layer": int(layer), "dim": int(dim), "ratio": max(1e-3, facts["ratio"])}
         for model, aggregate in data.calibrations.items()
         for layer, dims in aggregate["per_layer"].items()
         for dim, facts in dims.items()
     ]
-    norms = [
+    norms: list[Row] = [
         {"model": model, "layer": int(layer), "which": which, "norm": value}
         for model, aggregate in data.calibrations.items()
         for which, by_layer in (("full", aggregate["layer_norms"]), ("clean", aggregate["clean_norms"]))

@@ -15,12 +15,11 @@ from app.pages.results.parts import Card, Grid, Link, Part, kept
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Summary
 from terms.documents.study import TableDocument, TablesDocument
-from terms.values import JsonObject
+from terms.values import Json, JsonObject
 from workers.reports import matrices
 from workers.reports.examples import examples
 from workers.reports.gathered import Cell, Gathered
 from workers.reports.once import Once
-from workers.reports.table import Row
 from workers.reports.texts import CellTexts, Places, Read, collected
 
 FIRST_WAYS = ("best", "dose")
@@ -99,7 +98,7 @@ def _severity(aggregate: Aggregate | None) -> list[tuple[str, str]]:
 
 def _gains(document: TablesDocument, places: Places) -> Iterator[Group]:
     """The forest plots, by way of matching."""
-    rows: Sequence[Row] = next((table["rows"] for table in document["tables"] if table["id"] == "methods"), [])
+    rows: Sequence[JsonObject] = next((table["rows"] for table in document["tables"] if table["id"] == "methods"), [])
     for way, name in study.NAMES.items():
         note = f"{study.FOREST} {study.NOTES[way]}"
         yield Group(f"Gain of each method: {name}", note, study.forests(rows, way, "", places.of_source), way not in FIRST_WAYS)
@@ -182,7 +181,7 @@ def _split(table: TableDocument) -> Iterator[tuple[str, TableDocument]]:
         yield "", table
         return
     columns = [column for column in table["columns"] if column["key"] not in ("model", "trait")]
-    rows_of: dict[tuple[object, object], list[JsonObject]] = {pair: [] for pair in pairs}
+    rows_of: dict[tuple[Json, Json], list[JsonObject]] = {pair: [] for pair in pairs}
     for pair, row in zip(pairs, table["rows"], strict=True):  # rows of a pair may be apart: `published` keeps the user's order
         rows_of[pair].append(row)
     for (model, trait), rows in rows_of.items():

@@ -59,7 +59,8 @@ def marked(table: Table, marks: Sequence[Mark]) -> Table:
 
 
 def _named(values: Values, row: Row) -> str | None:
-    names = values.get((row["model"], row.get("trait"))) or values.get((row["model"], None))
+    model, trait = str(row["model"]), row.get("trait")
+    names = values.get((model, trait if isinstance(trait, str) else None)) or values.get((model, None))
     return " and ".join(sorted(names)) if names else None
 
 

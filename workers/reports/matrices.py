@@ -10,7 +10,7 @@ from terms.documents.steering import Group
 from terms.methods import UnknownMethod, is_ablation, parse_method
 from workers.reports import plots
 from workers.reports.gathered import Cell
-from workers.reports.table import Column, Section, Table
+from workers.reports.table import Column, Row, Section, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def sections(cell: Cell) -> Iterator[Section]:
         return
     names = comparison.names
     yield {"table": _table(cell, comparison)}
-    rows = [
+    rows: list[Row] = [
         {"a": names[i], "b": names[j], "cosine": round(float(matrix[i, j]), 4), "which": which}
         for which, matrix in (("before cleaning", comparison.before), ("after cleaning", comparison.after))
         for i in range(len(names))

@@ -7,12 +7,10 @@ import altair as alt
 from terms.values import JsonObject
 from workers.reports.table import Row
 
-Plot = JsonObject
-
 WIDTH, HEIGHT = 195, 180
 
 
-def massive_dims(rows: Sequence[Row]) -> Plot:
+def massive_dims(rows: Sequence[Row]) -> JsonObject:
     """Rows of model, layer, dim, ratio (ratio_to_median): a heat map on a log scale, one panel per model."""
     chart = (
         alt.Chart(alt.Data(values=list(rows)))
@@ -30,7 +28,7 @@ def massive_dims(rows: Sequence[Row]) -> Plot:
     return _spec(chart)
 
 
-def norms(rows: Sequence[Row]) -> Plot:
+def norms(rows: Sequence[Row]) -> JsonObject:
     """Rows of model, layer, norm, which (full | clean): the stream's norm with and without massive dims, log scale, one panel per model."""
     chart = (
         alt.Chart(alt.Data(values=list(rows)))
@@ -47,7 +45,7 @@ def norms(rows: Sequence[Row]) -> Plot:
     return _spec(chart)
 
 
-def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
+def dose_response(rows: Sequence[Row], threshold: float) -> JsonObject:
     """Rows of r, method, layer, score (trait | coherence), value, low, high (None without an interval): scores over dose, one panel per score
     and one line per method. `threshold`: the least coherence, as a dashed line.
 
@@ -73,10 +71,10 @@ def dose_response(rows: Sequence[Row], threshold: float) -> Plot:
     return _spec(layered.facet(facet=alt.Facet("score:N", title=None, sort=["trait", "coherence"]), columns=2))
 
 
-def forest(rows: Sequence[Row]) -> Plot:
+def forest(rows: Sequence[Row]) -> JsonObject:
     """Rows of row (method), kind (method | control), delta, low, high: gains on test questions with their 95 % intervals."""
     values = list(rows)
-    order = [row["row"] for row in values]
+    order = [str(row["row"]) for row in values]
     base = alt.Chart(alt.Data(values=values))
     y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
     color = alt.Color("kind:N", title=None, scale=alt.Scale(domain=["method", "control"], range=["#0369a1", "#9ca3af"]))
@@ -94,7 +92,7 @@ def forest(rows: Sequence[Row]) -> Plot:
     return _spec(alt.layer(*layers).properties(width=420, height=max(60, 22 * len(values))))
 
 
-def cosines(rows: Sequence[Row], names: Sequence[str]) -> Plot:
+def cosines(rows: Sequence[Row], names: Sequence[str]) -> JsonObject:
     """Rows of a, b, cosine, which (before | after cleaning): two heat maps in the order of `names`."""
     base = alt.Chart(alt.Data(values=list(rows)))
     x, y = alt.X("a:N", sort=list(names), title=None), alt.Y("b:N", sort=list(names), title=None)
@@ -112,7 +110,7 @@ def _has_intervals(rows: Sequence[Row]) -> bool:
     return any(row.get("low") is not None for row in rows)
 
 
-def _spec(chart: alt.TopLevelMixin) -> Plot:
-    spec: Plot = chart.configure_view(strokeOpacity=0).to_dict(validate=True)
+def _spec(chart: alt.TopLevelMixin) -> JsonObject:
+    spec: JsonObject = chart.configure_view(strokeOpacity=0).to_dict(validate=True)
     spec.pop("config", None)
     return spec

@@ -1,9 +1,9 @@
 """One table of a report: columns, rows, a note that defines its numbers. JSON, Markdown, HTML and the terminal all show the same table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, final
+from typing import TypedDict, final
 from urllib.parse import quote
 
 from binnacle.words.rounding import decimals, digits
@@ -11,8 +11,12 @@ from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
 from workers.science.verdicts import MARGINS
 
-Row = dict[str, Any]
-"""Values by key; the `kind` of its column defines the type of a value."""
+Value = str | int | float | Sequence[float | None] | None
+"""A value of a row: a text, a number, or several (dims, a dose at several layers); None where it is missing. The `kind` of its column says
+which."""
+Cells = dict[str, Value]
+"""Values by key, from which a row is put together."""
+Row = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ Section = OfATable | PlotDocument
 
 def source(column: Column, row: Row) -> str | None:
     """The address of the texts from which the value was computed; None if there is none."""
-    return row.get(column.key if column.kind == "link" else f"{column.key}_from")
+    address = row.get(column.key if column.kind == "link" else f"{column.key}_from")
+    return address if isinstance(address, str) else None
 
 
 def cell(column: Column, row: Row) -> str:
@@ -76,20 +81,25 @@ def cell(column: Column, row: Row) -> str:
     value = row.get(column.key)
     if value is None:
         return "–"
+    if column.kind == "link":
+        return "open"
+    if isinstance(value, int | float):
+        return _number(column, value, row)
+    return value if isinstance(value, str) else ", ".join(map(str, value)) or "none"
+
+
+def _number(column: Column, value: float, row: Row) -> str:
     if column.kind == "points":
         low, high = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
-        ends = () if low is None or high is None else (f"{end:+z.{decimals(end, MARGINS, 1)}f}" for end in (low, high))
+        numbers = (low, high) if isinstance(low, int | float) and isinstance(high, int | float) else ()
+        ends = [f"{end:+z.{decimals(end, MARGINS, 1)}f}" for end in numbers]
         interval = f" [{', '.join(ends)}]" if ends else ""
         return f"{value:+z.1f}{interval}"
     if column.kind == "number":
         # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21
         exact = not isinstance(value, float) or 10_000 - 0.5 <= abs(value) < 1e15
         return f"{value:z,.0f}" if exact else f"{value:z,.{digits(value, column.limits, 4)}g}"
-    if column.kind == "share":
-        return f"{100 * value:z.1f} %"
-    if column.kind == "dims":
-        return ", ".join(map(str, value)) or "none"
-    return "open" if column.kind == "link" else str(value)
+    return f"{100 * value:z.1f} %" if column.kind == "share" else str(value)
 
 
 def to_markdown(table: Table, note: str | None = None) -> str:

@@ -6,19 +6,27 @@ Selection and test share no cluster. A limit takes questions from the clusters i
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from terms.documents.judge import JudgedQuestion
-from terms.documents.trait import TraitDataset
+from terms.documents.trait import TraitDataset, TraitQuestion
 from terms.evidence import REFERENCE_QUESTIONS
-from terms.specs import SteeringSpec
+from terms.specs import AskedQuestion, SteeringSpec
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_prompt
 
 PROMPT_ONLY = "prompt only"
-Asked = Mapping[str, Any]
-"""`question`, and where present `system_prompt`, `cluster`, `split`, `answer`: an entry of a trait or of a request."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question of a trait or of a request, not yet encoded. `expected` is the right answer, for questions that have a right answer."""
+
+    question: str
+    system_prompt: str | None
+    cluster: str
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,18 +52,18 @@ def question_sets(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset) ->
     Raises ModelFault no_questions, prompt_too_long, chat_template_failed, each naming the question.
     """
     own = spec.get("questions")
-    listed: Sequence[Asked] = trait["steering"]["questions"]
-    selection: Sequence[Asked] = own["selection"] if own else [asked for asked in listed if asked["split"] == "selection"]
-    test: Sequence[Asked] = own["test"] if own else [asked for asked in listed if asked["split"] == "test"]
-    texts: dict[str, Sequence[Asked]] = {
+    selection = [_asked(entry) for entry in own["selection"]] if own else _of_split(trait, "selection")
+    test = [_asked(entry) for entry in own["test"]] if own else _of_split(trait, "test")
+    texts = {
         "selection": clusters_in_turn(selection, spec.get("selection_limit")),
         "test": clusters_in_turn(test, spec.get("test_limit")),
     }
-    texts |= {name: trait[name] for name in spec.get("extra_sets", ())}
+    for extra in spec.get("extra_sets", ()):
+        texts[extra] = [Asked(aside["question"], None, aside.get("cluster") or aside["question"]) for aside in trait[extra]]
     if capability := spec.get("capability"):
-        texts["capability"] = capability
+        texts["capability"] = [_asked(entry, entry["answer"]) for entry in capability]
     if spec.get("reference_protocol"):
-        texts["reference"] = listed[:REFERENCE_QUESTIONS]
+        texts["reference"] = [_asked(entry) for entry in trait["steering"]["questions"][:REFERENCE_QUESTIONS]]
     for name, questions in texts.items():
         if not questions:
             raise ModelFault("no_questions", f"There is no {name} question: neither the trait nor the request has any.")
@@ -77,10 +85,19 @@ def later_sets(
 
 def off_target_questions(lm: LanguageModel, spec: SteeringSpec, trait: TraitDataset, name: str) -> list[Question]:
     """Encodes the test questions of another trait, called `name`. Raises ModelFault no_questions, prompt_too_long, chat_template_failed."""
-    listed = [asked for asked in trait["steering"]["questions"] if asked["split"] == "test"]
+    listed = _of_split(trait, "test")
     if not listed:
         raise ModelFault("no_questions", f"{name}, a trait of off_target, has no test question.")
     return encode(lm, f"off_target:{name}", clusters_in_turn(listed, spec["test_limit"]), spec["max_new_tokens"])
+
+
+def _of_split(trait: TraitDataset, split: Literal["selection", "test"]) -> list[Asked]:
+    return [_asked(entry) for entry in trait["steering"]["questions"] if entry["split"] == split]
+
+
+def _asked(entry: AskedQuestion | TraitQuestion, expected: str | None = None) -> Asked:
+    """The question of an entry. A question without a cluster forms a cluster by itself."""
+    return Asked(entry["question"], entry.get("system_prompt"), entry.get("cluster") or entry["question"], expected)
 
 
 def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Asked]:
@@ -90,23 +107,21 @@ def clusters_in_turn(questions: Sequence[Asked], limit: int | None) -> list[Aske
     seen: dict[str, int] = defaultdict(int)
     turns = []
     for place, asked in enumerate(questions):
-        cluster = asked.get("cluster") or asked["question"]
-        turns.append((seen[cluster], place))
-        seen[cluster] += 1
+        turns.append((seen[asked.cluster], place))
+        seen[asked.cluster] += 1
     return [questions[place] for place in sorted(place for _, place in sorted(turns)[:limit])]
 
 
 def encode(lm: LanguageModel, name: str, questions: Sequence[Asked], new_tokens: int) -> list[Question]:
-    """Encodes one set as Questions. A question without a cluster forms a cluster by itself."""
+    """Encodes one set as Questions."""
     encoded = []
     for index, asked in enumerate(questions):
         try:
-            ids = tuple(encode_prompt(lm, asked["question"], asked.get("system_prompt")))
+            ids = tuple(encode_prompt(lm, asked.question, asked.system_prompt))
             lm.check_ids(ids, new_tokens)
         except ModelFault as fault:
             raise ModelFault(fault.code, f"Question {index} of the {name} set: {fault.sentence}") from fault
-        cluster = asked.get("cluster") or asked["question"]
-        encoded.append(Question(index, name, asked["question"], asked.get("system_prompt"), cluster, ids, asked.get("answer")))
+        encoded.append(Question(index, name, asked.question, asked.system_prompt, asked.cluster, ids, asked.expected))
     return encoded
 
 
@@ -120,11 +135,7 @@ def asking_for_the_trait(
     less = trait["steering"]["direction"] == "negative"
     system = f"In every answer be {'low' if less else 'high'} in {trait['name'].replace('_', ' ')}. {' '.join(trait['definition'].split())}"
     asked = [
-        {
-            "question": question.question,
-            "system_prompt": f"{question.system_prompt}\n{system}" if question.system_prompt else system,
-            "cluster": question.cluster,
-        }
+        Asked(question.question, f"{question.system_prompt}\n{system}" if question.system_prompt else system, question.cluster)
         for question in questions
     ]
     try:

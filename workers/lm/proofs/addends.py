@@ -10,7 +10,7 @@ sum is within 16 units in the last place of the sum of absolute terms, and the p
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.lm.architecture import Terms
 from workers.lm.capture import prefill, reading
@@ -18,7 +18,7 @@ from workers.lm.model import LanguageModel
 from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
-from workers.lm.structure.recording import first_tensor, handles, input_of
+from workers.lm.structure.recording import Args, Named, Passed, first_tensor, handles, input_of
 
 NAME = "addends"
 ULPS = 16
@@ -127,7 +127,7 @@ def _grouped(name: str) -> str:
 def _keeping(made: dict[tuple[int, int], Tensor], place: tuple[int, int]) -> Callable[..., None]:
     """A forward hook that stores a copy of the module's output at `place`, its layer and its place among the layer's modules."""
 
-    def hook(_module: object, _inputs: object, output: object) -> None:
+    def hook(_module: nn.Module, _inputs: Args, output: Passed) -> None:
         tensor = first_tensor(output)
         assert tensor is not None
         made[place] = tensor.clone()
@@ -138,7 +138,7 @@ def _keeping(made: dict[tuple[int, int], Tensor], place: tuple[int, int]) -> Cal
 def _keeping_input(given: list[Tensor]) -> Callable[..., None]:
     """A forward pre-hook that stores a copy of the block's input, in place of the previous block's."""
 
-    def hook(_module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+    def hook(_module: nn.Module, args: Args, kwargs: Named) -> None:
         given[:] = [input_of(args, kwargs).clone()]
 
     return hook

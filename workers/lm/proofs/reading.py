@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.lm.errors import ModelFault
 from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import PAIR, SYSTEM_PAIR, encode_prompt
+from workers.lm.structure.recording import Args, Named
 from workers.lm.tokenizing import PROBES, text_ids
 
 COLUMNS = 16
@@ -67,7 +68,7 @@ def _masks(lm: LanguageModel) -> list[list[tuple[int, str]]]:
 
 
 def _keeping(seen: list[Tensor | None]) -> Callable[..., None]:
-    def hook(_module: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def hook(_module: nn.Module, args: Args, kwargs: Named) -> None:
         masks = [value for value in (kwargs.get("attention_mask"), *args) if isinstance(value, Tensor) and value.ndim == 4]
         seen.append(masks[0] if masks else None)
 

@@ -7,7 +7,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PretrainedConfig
 
-from workers.lm.structure.recording import Args, Named, Passed, Recording, first_tensor, handles, record, replaced, with_input
+from workers.lm.structure.recording import (
+    Args,
+    Named,
+    Passed,
+    Recording,
+    first_tensor,
+    handles,
+    input_of,
+    record,
+    replaced,
+    with_input,
+)
 from workers.lm.structure.search import Sum
 from workers.lm.structure.twin import run, token_ids
 
@@ -111,9 +122,12 @@ class _Watched(DynamicCache):  # type: ignore[misc]
         super().__init__(config=config)
         self.given: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Passed, **kwargs: Passed) -> Passed:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Passed, **kwargs: Passed
+    ) -> tuple[Tensor, Tensor]:
         self.given[layer_idx] = key_states.clone(), value_states.clone()
-        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        attended: tuple[Tensor, Tensor] = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        return attended
 
 
 def _cached(twin: nn.Module, blocks: Sequence[nn.Module]) -> dict[int, tuple[Tensor, Tensor]]:
@@ -127,7 +141,7 @@ def _cached(twin: nn.Module, blocks: Sequence[nn.Module]) -> dict[int, tuple[Ten
 
 def _last_token_held(was: Recording) -> Callable[..., Passed]:
     def hook(_module: nn.Module, args: Args, kwargs: Named) -> tuple[Args, Named]:
-        h_BTD = (args[0] if args else kwargs["hidden_states"]).clone()
+        h_BTD = input_of(args, kwargs).clone()
         h_BTD[:, -1] = was.input_BTD[:, -1]  # type: ignore[index]
         return with_input(args, kwargs, h_BTD)
 
@@ -146,7 +160,7 @@ def _held(h_BTD: Tensor) -> Callable[..., Passed]:
     return lambda _module, _inputs, output: replaced(output, h_BTD.clone().view_as(first_tensor(output)))  # type: ignore[arg-type]
 
 
-def _shaken(_module: nn.Module, _inputs: object, output: Passed) -> Passed:
+def _shaken(_module: nn.Module, _inputs: Args, output: Passed) -> Passed:
     tensor = first_tensor(output)
     assert tensor is not None
     return replaced(output, tensor + torch.linspace(-1, 1, tensor.shape[-1], dtype=tensor.dtype).sin() * (1 + tensor.abs()))

@@ -6,14 +6,14 @@ B batch rows, T positions, D hidden size. Everything recorded is cloned: some bl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-Passed = Any
-"""Inputs and outputs of the library's modules: tensors, tuples, caches and flags, by each class's own convention."""
+Passed = Tensor | torch.dtype | str | float | Sequence["Passed"] | Mapping[str, "Passed"] | None
+"""Inputs and outputs of the library's modules: tensors, numbers, flags, and tuples of these, by each class's own convention. Its caches are
+passed too: mypy does not read the library, and accepts its classes as any type."""
 Args = tuple[Passed, ...]
 Named = dict[str, Passed]
 
@@ -38,7 +38,7 @@ class Recording:
         return {p: h for p, h in self.outputs.items() if self.calls[p] == 1 and h.shape == self.input_BTD.shape}
 
 
-def first_tensor(value: object) -> Tensor | None:
+def first_tensor(value: Passed) -> Tensor | None:
     """The tensor, or the first element of a tuple or list if that is a tensor; otherwise None."""
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
@@ -62,11 +62,12 @@ def handles(made: Sequence[RemovableHandle]) -> Iterator[None]:
 
 def input_of(args: Args, kwargs: Mapping[str, Passed]) -> Tensor:
     """The hidden state that a block receives."""
-    h_BTD: Tensor = args[0] if args else kwargs["hidden_states"]
+    h_BTD = args[0] if args else kwargs["hidden_states"]
+    assert isinstance(h_BTD, Tensor)
     return h_BTD
 
 
-def record(blocks: Sequence[nn.Module], run: Callable[[], object]) -> list[Recording]:
+def record(blocks: Sequence[nn.Module], run: Callable[[], Tensor | None]) -> list[Recording]:
     """Runs `run` and returns the recording of each block and its submodules."""
     made = [Recording() for _ in blocks]
     hooks = []
@@ -93,7 +94,7 @@ def _entering(seen: Recording) -> Callable[..., None]:
 
 
 def _leaving(seen: Recording) -> Callable[..., None]:
-    def hook(_module: nn.Module, _args: object, output: object) -> None:
+    def hook(_module: nn.Module, _args: Args, output: Passed) -> None:
         tensor = first_tensor(output)
         seen.output_BTD = None if tensor is None else tensor.clone()
 
@@ -101,7 +102,7 @@ def _leaving(seen: Recording) -> Callable[..., None]:
 
 
 def _inside(seen: Recording, path: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: Args, kwargs: Named, output: object) -> None:
+    def hook(_module: nn.Module, args: Args, kwargs: Named, output: Passed) -> None:
         seen.calls[path] = seen.calls.get(path, 0) + 1
         given = first_tensor(args[:1]) if args else first_tensor(list(kwargs.values())[:1])
         tensor = first_tensor(output)

@@ -8,6 +8,7 @@ layers of the model, up to the first block of the last new kind, and at least tw
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from transformers import Cache, PretrainedConfig
 from workers.lm.errors import ModelFault
 from workers.lm.shrinking import VOCABULARY, number, shrunk
 from workers.lm.structure.decoders import blocks_of, kind_of, text_config
-from workers.lm.structure.recording import Args, Named, Passed
+from workers.lm.structure.recording import Args, Named
 
+Made = TypeVar("Made")
 ROWS, TOKENS = 2, 20
 MOST_PARAMETERS = 300_000_000
 LEAST_FLOAT = 1e-3
@@ -77,12 +79,12 @@ def token_ids(twin: nn.Module, seed: int = 0) -> Tensor:
     return ids
 
 
-def run(twin: nn.Module, ids: Tensor, *, cache: Cache | None = None, **options: Passed) -> Tensor:
-    """The twin's final hidden states [B, T, D]."""
-    if cache is not None:
-        options |= {cache_argument(twin): cache, "use_cache": True}
+def run(twin: nn.Module, ids: Tensor, *, cache: Cache | None = None, **positions: Tensor) -> Tensor:
+    """The twin's final hidden states [B, T, D]. `positions`: `position_ids`, where they do not follow from the cache."""
+    caching = {} if cache is None else {cache_argument(twin): cache}
     with torch.no_grad(), _InDouble():
-        return twin(input_ids=ids, **{"use_cache": False, **options}).last_hidden_state  # type: ignore[no-any-return]
+        h_BTD: Tensor = twin(input_ids=ids, use_cache=bool(caching), **caching, **positions).last_hidden_state
+    return h_BTD
 
 
 def cache_argument(model: nn.Module) -> str:
@@ -104,9 +106,9 @@ class _InDouble(TorchFunctionMode):
     """Replaces float32 by float64 wherever a model requests it, so that norms and rotary factors keep all digits and match float64 weights."""
 
     def __torch_function__(
-        self, func: Callable[..., Passed], _types: object, args: Args = (), kwargs: Named | None = None
-    ) -> Passed:
-        run: Callable[..., Passed] = torch.Tensor.double if func is torch.Tensor.float else func
+        self, func: Callable[..., Made], _types: Sequence[type], args: Args = (), kwargs: Named | None = None
+    ) -> Made | Tensor:
+        run: Callable[..., Made | Tensor] = torch.Tensor.double if func is torch.Tensor.float else func
         named = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
         if func in (torch.tensor, torch.full) and args and isinstance(args[-1], float):
             named.setdefault("dtype", torch.float64)  # the lowest float64 does not fit in float32

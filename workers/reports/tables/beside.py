@@ -6,7 +6,7 @@ from binnacle.words.counting import counted
 from terms.methods import is_ablation
 from terms.specs import PublishedSpec
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Column, Row, Table
+from workers.reports.table import Cells, Column, Row, Table
 from workers.reports.tables.gains import EFFECT, method_name, points
 
 
@@ -28,9 +28,9 @@ def protocol(data: Gathered) -> Table:
                 {
                     "model": cell.model, "trait": cell.trait, "method": method_name(group, cell.steering), "c": tried["c"],
                     "reference": tried["delta"], "reference_from": cell.texts(tried), "coherence": tried["coherence"],
+                    **points(cell, "held_out", group["matched"].get("coefficient")),
+                    **points(cell, "equal_dose", group["matched"].get("dose")),
                 }
-                | points(cell, "held_out", group["matched"].get("coefficient"))
-                | points(cell, "equal_dose", group["matched"].get("dose"))
             )  # fmt: skip
     columns = [
         Column("model", "model"),
@@ -52,11 +52,11 @@ def protocol(data: Gathered) -> Table:
 def published(data: Gathered, numbers: Sequence[PublishedSpec]) -> Table:
     """Published numbers with their definitions, and this study's own for the same model, trait, method and position."""
     cells = {(cell.model, cell.trait.split("@")[0]): cell for cell in data.cells}
-    rows = []
+    rows: list[Row] = []
     for spec in numbers:
         cell = cells.get((spec["model"], spec["trait"].split("@")[0]))
         row = {key: spec[key] for key in ("model", "trait", "method", "position", "value", "coefficient", "definition", "source")}
-        rows.append(row | (_own(cell, spec) if cell else {}))
+        rows.append({**row, **(_own(cell, spec) if cell else {})})
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),
@@ -72,7 +72,7 @@ def published(data: Gathered, numbers: Sequence[PublishedSpec]) -> Table:
     return Table("published", "Published numbers", f"Others' numbers as they define them. {EFFECT}", columns, rows)
 
 
-def _own(cell: Cell, spec: PublishedSpec) -> Row:
+def _own(cell: Cell, spec: PublishedSpec) -> Cells:
     if cell.steering is None:
         return {}
     group = next(
@@ -83,4 +83,4 @@ def _own(cell: Cell, spec: PublishedSpec) -> Row:
     protocol = cell.steering.get("reference_protocol")
     tried = [] if protocol is None else protocol.get("rows", [])
     ours = next((row["delta"] for row in tried if row["group"] == group["group"]), None)
-    return points(cell, "own", group["best"]) | {"own_reference": ours}
+    return {**points(cell, "own", group["best"]), "own_reference": ours}

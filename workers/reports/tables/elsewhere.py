@@ -2,14 +2,14 @@
 
 from terms.methods import is_ablation
 from workers.reports.gathered import Gathered
-from workers.reports.table import Column, Row, Table
+from workers.reports.table import Cells, Column, Row, Table
 from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, change, method_name, points, steered
 
 
 def traits(data: Gathered) -> Table:
     """The same method on every trait, side by side."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str], Cells] = {}
     for cell, summary in steered(data):
         for group in summary["groups"]:
             if not is_ablation(group["method"]) and group["best"] is not None:
@@ -23,10 +23,18 @@ def traits(data: Gathered) -> Table:
 def off_target(data: Gathered) -> Table:
     """The effect of each method's vector on the scores of the other traits."""
     names = list(dict.fromkeys(cell.trait for cell in data.cells))
-    rows = [
-        {"model": cell.model, "trait": cell.trait, "method": method_name(group, summary)}
-        | points(cell, _key(cell.trait), change(group["best"], summary))
-        | {key: value for name, effect in group["off_target"].items() for key, value in points(cell, _key(name), effect).items()}
+    rows: list[Row] = [
+        {
+            "model": cell.model,
+            "trait": cell.trait,
+            "method": method_name(group, summary),
+            **points(cell, _key(cell.trait), change(group["best"], summary)),
+            **{
+                key: value
+                for name, effect in group["off_target"].items()
+                for key, value in points(cell, _key(name), effect).items()
+            },
+        }
         for cell, summary in steered(data)
         if summary.get("off_target")
         for group in summary["groups"]
@@ -53,21 +61,19 @@ def _key(trait: str) -> str:
 
 def extra_sets(data: Gathered) -> Table:
     """Paraphrases, unrelated questions and questions with right answers, at the chosen dose and at half of it."""
-    rows = []
+    rows: list[Row] = []
     for cell, summary in steered(data):
         for group in summary["groups"]:
             for name, runs in group["extra"].items():
                 for at, effect in runs.items():
-                    base = {
-                        "model": cell.model, "trait": cell.trait, "method": method_name(group, summary), "set": name, "at": at,
-                    }  # fmt: skip
-                    shares = {
-                        "unchanged": effect["unchanged"],
-                        "unchanged_from": cell.texts(effect),
-                        "coherence": effect["coherence"],
-                    }
-                    right = {key: effect.get(key) for key in ("right", "right_unsteered")} | {"right_from": cell.texts(effect)}
-                    rows.append(base | shares | right | points(cell, "delta", effect))
+                    rows.append(
+                        {
+                            "model": cell.model, "trait": cell.trait, "method": method_name(group, summary), "set": name, "at": at,
+                            "unchanged": effect["unchanged"], "unchanged_from": cell.texts(effect), "coherence": effect["coherence"],
+                            "right": effect.get("right"), "right_unsteered": effect.get("right_unsteered"),
+                            "right_from": cell.texts(effect), **points(cell, "delta", effect),
+                        }
+                    )  # fmt: skip
     columns = [
         Column("model", "model"),
         Column("trait", "trait"),

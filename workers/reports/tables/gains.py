@@ -6,7 +6,7 @@ from typing import Literal
 from app.pages.texts.places import at_place, of_model, places_of
 from terms.documents.steering import Contrast, Effect, GroupFacts, Subject, Summary
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Row
+from workers.reports.table import Cells
 
 EFFECT = (
     "Gains are in points of the judge's trait score (0-100) in the requested direction: steered minus unsteered, or the reverse where less "
@@ -29,16 +29,15 @@ def steered(data: Gathered) -> Iterator[tuple[Cell, Summary]]:
             yield cell, cell.steering
 
 
-def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Row:
+def points(cell: Cell, name: str, effect: Effect | None, source: GainKey = "delta") -> Cells:
     """A column of kind points with its interval and its source, from an effect of summary.json; empty where the effect is missing."""
     if not effect or effect.get(source) is None:
         return {}
-    return {
-        name: effect[source],
-        f"{name}_low": effect.get(f"{source}_low"),
-        f"{name}_high": effect.get(f"{source}_high"),
-        f"{name}_from": cell.texts(effect),
-    }
+    if source == "delta":
+        low, high = effect.get("delta_low"), effect.get("delta_high")
+    else:
+        low, high = effect.get("delta_joint_low"), effect.get("delta_joint_high")
+    return {name: effect[source], f"{name}_low": low, f"{name}_high": high, f"{name}_from": cell.texts(effect)}
 
 
 def change(effect: Effect, summary: Summary) -> Effect:

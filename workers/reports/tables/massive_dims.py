@@ -8,7 +8,7 @@ from terms.documents.calibration import Aggregate
 from terms.documents.steering import Summary
 from terms.methods import UnknownMethod, is_ablation, parse_method
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Column, Row, Table
+from workers.reports.table import Cells, Column, Table
 from workers.reports.tables.gains import DOSES, EFFECT, at_one_dose, method_name, points, steered
 
 
@@ -36,8 +36,10 @@ def cleaning(data: Gathered) -> Table:
     return Table("cleaning", "Cleaning ablation", note, columns, rows)
 
 
-def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Row]:
-    rows: dict[tuple[str, tuple[int, ...], int], Row] = {}  # by the base method at its place, its layers, and the number of dims
+def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) -> Iterator[Cells]:
+    rows: dict[
+        tuple[str, tuple[int, ...], int], Cells
+    ] = {}  # by the base method at its place, its layers, and the number of dims
     for group in summary["groups"]:
         try:
             method = parse_method(group["method"])
@@ -55,7 +57,7 @@ def _cleaning_rows(cell: Cell, summary: Summary, calibration: Aggregate | None) 
             row.update(points(cell, suffix, at_one_dose(group, summary)))
     for key in sorted(rows):
         if any(n > 0 for base, _, n in rows if base == key[0]):
-            yield {"model": cell.model, "trait": cell.trait} | rows[key]
+            yield {"model": cell.model, "trait": cell.trait, **rows[key]}
 
 
 def _massive_among_first(calibration: Aggregate | None, layers: Sequence[int], n: int) -> int | None:
@@ -73,7 +75,7 @@ def decomposition(data: Gathered) -> Table:
         for group in summary["groups"]:
             parts = group["decomposition"]
             if parts and not is_ablation(group["method"]):
-                row = {
+                row: Cells = {
                     "model": cell.model,
                     "trait": cell.trait,
                     "method": method_name(group, summary),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from terms.documents.steering import Contrast, Effect, Group, Summary
 from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
-from workers.reports.table import Column, Row, Table
+from workers.reports.table import Cells, Column, Table
 from workers.reports.tables.gains import EFFECT, compared, method_name, points, steered
 from workers.science.verdicts import BETTER, NOT_ENOUGH, TIES, WORSE
 
@@ -46,19 +46,19 @@ def methods(data: Gathered) -> Table:
     return Table("methods", "Methods", NOTE, COLUMNS, rows)
 
 
-def _rows(cell: Cell, summary: Summary, *, decides: bool) -> list[Row]:
+def _rows(cell: Cell, summary: Summary, *, decides: bool) -> list[Cells]:
     """The rows of one model and trait, without a verdict where the judge's scores decide nothing."""
-    of_the_cell = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
+    of_the_cell: Cells = {"model": cell.model, "trait": cell.trait, "link": cell.runs}
     rows = [of_the_cell | row for row in (*_baselines(cell, summary), *_methods(cell, summary), *_controls(cell, summary))]
     return rows if decides else [_undecided(row) for row in rows]
 
 
-def _undecided(row: Row) -> Row:
+def _undecided(row: Cells) -> Cells:
     """The row, with NOT_ENOUGH in place of a verdict that rests on the judge; a remark on a vector that was not compared stays."""
     return {**row, "verdict": f"{NOT_ENOUGH} (the judge)"} if row.get("verdict") in JUDGED else row
 
 
-def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
+def _baselines(cell: Cell, summary: Summary) -> Iterator[Cells]:
     """The model without a push, and with the trait requested in the prompt instead."""
     unsteered = summary["unsteered"]["test"]
     yield {
@@ -69,27 +69,27 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Row]:
         "trait_score": unsteered["trait"],
     }
     if summary["prompt_only"]:
-        yield {"method": "prompt only", "kind": "control"} | _effect(cell, summary["prompt_only"])
+        yield {"method": "prompt only", "kind": "control", **_effect(cell, summary["prompt_only"])}
 
 
-def _methods(cell: Cell, summary: Summary) -> Iterator[Row]:
+def _methods(cell: Cell, summary: Summary) -> Iterator[Cells]:
     """One row per method, except for methods of the cleaning ablation."""
     contrasts = {contrast["b"]: contrast for contrast in summary["contrasts"]["dose"] if contrast["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
             continue
         layers = "+".join(map(str, group["layers"]))
-        row: Row = {"method": method_name(group, summary), "kind": "method", "layer": layers, "group": group["group"]}
+        row: Cells = {"method": method_name(group, summary), "kind": "method", "layer": layers, "group": group["group"]}
         if group["best"] is not None:
             row |= _effect(cell, group["best"])
         for way in ("dose", "coherence", "coefficient"):
             row |= points(cell, f"at_{way}", group["matched"].get(way))
         if (contrast := contrasts.get(group["group"])) is not None:
             row |= _difference(contrast)
-        yield {"verdict": LEADER if group["group"] == summary["leader"] else _origin(group)} | row
+        yield {"verdict": LEADER if group["group"] == summary["leader"] else _origin(group), **row}
 
 
-def _difference(contrast: Contrast) -> Row:
+def _difference(contrast: Contrast) -> Cells:
     """The difference from the leader with its interval and its verdict."""
     difference, _ = compared(contrast)
     return {
@@ -100,26 +100,29 @@ def _difference(contrast: Contrast) -> Row:
     }
 
 
-def _controls(cell: Cell, summary: Summary) -> Iterator[Row]:
+def _controls(cell: Cell, summary: Summary) -> Iterator[Cells]:
     """Rows of the leader's random and shuffled vectors, numbered from 1, and of those that were not run, with the reason."""
     leader = next((group for group in summary["groups"] if group["group"] == summary["leader"]), None)
     if leader is None:
         return
     for kind, runs in leader["controls"].items():
         for number, run in enumerate(runs, 1):
-            yield {"method": f"{kind} control {number}", "kind": "control"} | _effect(cell, run)
+            yield {"method": f"{kind} control {number}", "kind": "control", **_effect(cell, run)}
     for name, why in leader.get("controls_left_out", {}).items():
         yield {"method": f"control {name}", "kind": "control", "verdict": f"not run: {why}"}
 
 
-def _effect(cell: Cell, effect: Effect) -> Row:
+def _effect(cell: Cell, effect: Effect) -> Cells:
     """The dose, coherence and both gains of a run."""
-    return (
-        {key: effect.get(key) for key in ("r", "c", "coherence", "run")}
-        | {"coherence_from": cell.texts(effect)}
-        | points(cell, "delta", effect)
-        | points(cell, "joint", effect, "delta_joint")
-    )
+    return {
+        "r": effect.get("r"),
+        "c": effect.get("c"),
+        "coherence": effect.get("coherence"),
+        "run": effect.get("run"),
+        "coherence_from": cell.texts(effect),
+        **points(cell, "delta", effect),
+        **points(cell, "joint", effect, "delta_joint"),
+    }
 
 
 def _origin(group: Group) -> str | None:

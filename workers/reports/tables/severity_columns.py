@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from binnacle.words.emergence import NOT_MEASURED, emergence_in_words
 from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
-from workers.reports.table import Column, Row
+from workers.reports.table import Cells, Column
 
 LOCATED = 3
 """The most dims with a location in one cell."""
@@ -28,7 +28,7 @@ NOTE = (
 )
 
 
-def severity_columns(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Row:
+def severity_columns(aggregate: Aggregate, provenance: CalibrationProvenance | None) -> Cells:
     """The cells of COLUMNS. `provenance` comes from the file, None where it is unknown."""
     tokens = None if provenance is None else provenance.get("response_tokens")
     return {

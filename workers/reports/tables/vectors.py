@@ -1,7 +1,7 @@
 """The table of vectors: each vector's massive part, its sampling noise, how stable it is and how well it separates the classes."""
 
 from workers.reports.gathered import Gathered
-from workers.reports.table import Column, Table
+from workers.reports.table import Column, Row, Table
 from workers.reports.tables.gains import method_name
 from workers.science.dose import NO_CLEAN_DOSE
 
@@ -9,7 +9,7 @@ from workers.science.dose import NO_CLEAN_DOSE
 def vectors(data: Gathered) -> Table:
     """One row per vector that a steering chose: its massive part, sampling noise, stability and separation. A method that was steered at several
     layers has no row."""
-    rows = []
+    rows: list[Row] = []
     for cell in data.cells:
         groups = {group["group"]: group for group in cell.steering["groups"]} if cell.steering else {}
         for facts in cell.extraction["vectors"] if cell.extraction else []:
