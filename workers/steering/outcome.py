@@ -1,4 +1,7 @@
-"""Builds the results of a finished steering: summary.json, the lines of its runs and answers, and the short summary shown in lists."""
+"""Builds the result and the files of a finished steering: puts summary.json together and makes of it the short summary shown in lists.
+
+Also decides whether a judge's failures and facts allow a conclusion, for rescores too.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,19 +16,13 @@ from workers.job import ArtifactBytes, JobFault, Outcome
 from workers.judges.base import Judge
 from workers.lm.routing import routing_flips
 from workers.steering.effects import effect_of, unsteered_of
-from workers.steering.results_file import reference_lines
+from workers.steering.lines import response_lines, run_lines
+from workers.steering.results_file import results_lines
 from workers.steering.roles import roles
 from workers.steering.runs import Run
 from workers.steering.setup import Setup
 from workers.steering.stages import Findings
-from workers.steering.summary import (
-    SCHEMA_VERSION,
-    contrasts,
-    group_facts,
-    response_lines,
-    run_lines,
-    subject_facts,
-)  # fmt: skip
+from workers.steering.summary import SCHEMA_VERSION, contrasts, group_facts, subject_facts
 
 MOST_FAILED = 0.2
 """The largest share of answers on which the judge may fail; above it no conclusion is drawn."""
@@ -34,7 +31,7 @@ MOST_FAILED = 0.2
 def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
     """Returns the job's result and files."""
     summary = _summary(setup, findings, judge)
-    lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
+    lines = results_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
     return Outcome(
         result={
             "steering": {
