@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from terms.documents import steering as documents
 from terms.documents.extraction import RespondedLine
+from terms.documents.judge import JudgeIdentity
 from terms.documents.reading import read_responses, read_trait
-from terms.documents.steering import JudgeIdentity
 from terms.specs import OffTargetSpec
 from workers.job import JobContext
 from workers.judges.material import Material

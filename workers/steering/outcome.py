@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
-from terms.documents.steering import Group, JudgeFacts, MethodRow, ShortSummary, SteeringProvenance, Summary
+from terms.documents.judge import JudgeFacts
+from terms.documents.steering import Group, MethodRow, ShortSummary, SteeringProvenance, Summary
 from terms.values import Json
 from workers.job import ArtifactBytes, JobFault, Outcome
 from workers.judges.base import Judge

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from terms.documents.judge import JudgeIdentity
 from terms.documents.reading import read_results
-from terms.documents.steering import JudgeIdentity
 from terms.documents.trait_interp import (
     HeaderJudge,
     ResultsBaseline,

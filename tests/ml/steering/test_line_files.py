@@ -4,7 +4,7 @@ from typing import cast
 
 import torch
 
-from terms.documents.steering import JudgeIdentity
+from terms.documents.judge import JudgeIdentity
 from terms.specs import SteeringSpec
 from workers.judges.base import Score
 from workers.lm.interventions import Push
