@@ -22,9 +22,10 @@ from workers.judges.waiting import Judging
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
+from workers.steering.judge_usable import can_tell, check_failures, facts_of
 from workers.steering.lines import rescored_run_lines, response_lines
 from workers.steering.offtarget import responses_of
-from workers.steering.outcome import can_tell, check_failures, facts_of, short_summary, summary_bytes
+from workers.steering.outcome import short_summary, summary_bytes
 from workers.steering.rescoring import rescored, scored_run, steered_in, stored_answers
 from workers.steering.results_file import rescored_results_lines
 from workers.steering.runs import Run

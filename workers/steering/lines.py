@@ -23,6 +23,11 @@ def rescored_run_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:
     return json_lines(_rescored_line(line, runs[line["run"]]) for line in read_runs(old) if line["run"] in runs)
 
 
+def response_lines(runs: Sequence[Run]) -> bytes:
+    """The bytes of responses.jsonl: every text with its scores, as they came."""
+    return json_lines(line for run in runs for line in _answer_lines(run))
+
+
 def _run_line(run: Run, roles: Sequence[str]) -> RunLine:
     return {
         **scores_of(run),
@@ -52,11 +57,6 @@ def _vector(subject: Subject | None) -> RunVector | None:
         "position": subject.position,
         "ids": list(subject.ids),
     }
-
-
-def response_lines(runs: Sequence[Run]) -> bytes:
-    """The bytes of responses.jsonl: every text with its scores, as they came."""
-    return json_lines(line for run in runs for line in _answer_lines(run))
 
 
 def _answer_lines(run: Run) -> Iterator[AnswerLine]:

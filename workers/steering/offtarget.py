@@ -18,8 +18,8 @@ from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
+from workers.steering.groups import Reported
 from workers.steering.runs import Run, RunSpec
-from workers.steering.sets import Reported
 from workers.steering.setup import Setup
 
 

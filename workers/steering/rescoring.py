@@ -1,7 +1,7 @@
 """Computes a finished steering's summary again from new scores of its texts: same runs, choices and doses; new gains, intervals and verdicts.
 
 Choices are kept: the doses come from the first judge's selection scores, because no other texts exist. The off-target matrix is left out,
-because its texts belong to other traits' judges.
+because its texts belong to other traits' judges. Pure functions: `handlers.rescore` has the texts scored and stores the files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,7 +111,7 @@ def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged:
         "reference_protocol": None,
         "groups": [again.group(old, stored[old["group"]].refits) for old in summary["groups"]],
         "off_target": [],
-        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, scale.seed, judged=judged),
+        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, judged=judged),
         "subjects": [{**old, "curve": [again.point(point) for point in old["curve"]]} for old in summary["subjects"]],
     }
 

@@ -18,8 +18,8 @@ from workers.science.intervals import Interval, mean_interval, paired_interval, 
 from workers.science.scores import mean
 from workers.science.verdicts import MARGINS, verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
+from workers.steering.groups import WAYS, Reported, Searched
 from workers.steering.runs import Run
-from workers.steering.sets import WAYS, Reported, Searched
 from workers.steering.subjects import Subject
 
 SCHEMA_VERSION = 1
@@ -144,7 +144,7 @@ class Compared(Protocol):
 
 
 def contrasts(
-    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int, *, judged: bool
+    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, *, judged: bool
 ) -> dict[str, list[Contrast]]:
     """Compares every method with the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
@@ -166,11 +166,11 @@ def contrasts(
         differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         apart = {name: gap for name, gap in differences.items() if name not in twins}
-        level = simultaneous_level(list(apart.values()), clusters, seed=seed)
-        intervals = simultaneous(apart, clusters, seed=seed)
+        level = simultaneous_level(list(apart.values()), clusters, seed=scale.seed)
+        intervals = simultaneous(apart, clusters, seed=scale.seed)
         same = Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters)))
         intervals |= {name: None if np.isnan(differences[name]).all() else same for name in twins}
-        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=seed) for name, gap_Q in differences.items()}
+        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=scale.seed) for name, gap_Q in differences.items()}
         by_way[way] = [
             _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
         ]
