@@ -1,10 +1,70 @@
-"""Types of a stored judge: the outcome of its fit, as JSON, the questions and responses that it reads, and the raw output of every judge."""
+"""Types of judges: the identity and the facts that results store, the outcome of a fit, the questions and responses that a judge reads, and its
+raw output."""
 
 from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from terms.documents.steering import Accuracy, JudgeFacts
+from terms.documents.provenance import Reading
+
+
+class JudgeIdentity(Reading):
+    """The identity of a judge: two judges are equal if these are; the keys after the first two differ by `kind`."""
+
+    name: str
+    version: NotRequired[int | str]
+    prompt_hash: NotRequired[str]
+    kind: NotRequired[str]
+    model: NotRequired[str | None]
+    weight_hash: NotRequired[str]
+    scale: NotRequired[str]
+
+
+class Accuracy(TypedDict):
+    """The share of `n` held-out texts in `clusters` clusters that are classified correctly, with its 95 % limits, all from 0 to 1."""
+
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+
+
+class Likelihoods(TypedDict):
+    """The mean log-likelihoods of a token, in nats, at which the reference judge's coherence is 100 (`base`) and 0 (`shuffled`)."""
+
+    base: float
+    shuffled: float
+
+
+class JudgeFacts(TypedDict, total=False):
+    """Facts about the judge that readers of its scores should know; empty if nothing was fitted.
+
+    `counts` are the labelled texts by class, `left_out` those of them that the classifier did not learn from. `baseline` is the percentage of
+    unsteered answers that show the trait, by set, with all sets together as "all". `kind`, `phrases` (their number) and `coherence_by` (the
+    judge of coherence) are of the judge by phrases.
+    """
+
+    held_out_accuracy: float | None
+    held_out: Accuracy | None
+    tells_apart: bool | None
+    counts: dict[str, int]
+    left_out: int
+    baseline: dict[str, float]
+    log_likelihood: Likelihoods
+    responses_elicited: bool
+    warnings: list[str]
+    kind: str
+    phrases: int
+    coherence_by: JudgeIdentity
+
+
+class ShortJudge(TypedDict):
+    """The keys of `JudgeFacts` that are shown on the job: how well a fitted judge tells the classes apart."""
+
+    held_out_accuracy: float | None
+    held_out: Accuracy | None
+    tells_apart: bool | None
 
 
 class ClassifierDocument(TypedDict):

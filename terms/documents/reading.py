@@ -12,6 +12,7 @@ from terms.documents.runs import AnswerLine, RunLine
 from terms.documents.steering import Summary
 from terms.documents.study import TablesDocument
 from terms.documents.trait import TraitDataset
+from terms.documents.trait_interp import ResultsBaseline, ResultsHeader, ResultsRun
 
 read_trait: Callable[[bytes], TraitDataset] = json.loads
 """Returns a trait's dataset from its stored bytes."""
@@ -44,3 +45,9 @@ def read_answers(data: bytes) -> Iterator[AnswerLine]:
 def read_responses(data: bytes) -> Iterator[RespondedLine]:
     """Yields the lines of an extraction's responses.jsonl."""
     return map(read_response, data.splitlines())
+
+
+def read_results(data: bytes) -> tuple[ResultsHeader, ResultsBaseline, list[ResultsRun]]:
+    """Returns the lines of results.jsonl: the header, the baseline, and the steered runs."""
+    header, baseline, *runs = map(json.loads, data.splitlines())
+    return header, baseline, runs

@@ -5,55 +5,10 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from terms.documents.judge import JudgeFacts, JudgeIdentity, ShortJudge
 from terms.documents.massive import PerDim
 from terms.documents.provenance import Reading
 from terms.specs import Sampling, TraitVersion
-
-
-class JudgeIdentity(Reading):
-    """The identity of a judge: two judges are equal if these are; the keys after the first two differ by `kind`."""
-
-    name: str
-    version: NotRequired[int | str]
-    prompt_hash: NotRequired[str]
-    kind: NotRequired[str]
-    model: NotRequired[str | None]
-    weight_hash: NotRequired[str]
-    scale: NotRequired[str]
-
-
-class Accuracy(TypedDict):
-    """A share of held-out texts with its 95 % limits, all from 0 to 1."""
-
-    accuracy: float
-    low: float
-    high: float
-    n: int
-    clusters: int
-
-
-class Likelihoods(TypedDict):
-    """The mean log-likelihoods of a token, in nats, at which the reference judge's coherence is 100 (`base`) and 0 (`shuffled`)."""
-
-    base: float
-    shuffled: float
-
-
-class JudgeFacts(TypedDict, total=False):
-    """Facts about the judge that readers of its scores should know; empty if nothing was fitted."""
-
-    held_out_accuracy: float | None
-    held_out: Accuracy | None
-    tells_apart: bool | None
-    counts: dict[str, int]
-    left_out: int
-    baseline: dict[str, float]
-    log_likelihood: Likelihoods
-    responses_elicited: bool
-    warnings: list[str]
-    kind: str
-    phrases: int
-    coherence_by: JudgeIdentity
 
 
 class Scores(TypedDict):
@@ -66,7 +21,10 @@ class Scores(TypedDict):
     failed: int
 
 
-class Spread(TypedDict):  # quantiles of the trait scores of a run, in points
+class Spread(TypedDict):
+    """Quantiles of the trait scores of a run's answers, in points to two decimals, linear between neighbouring scores; answers without a score
+    are left out."""
+
     min: float | None
     p10: float | None
     median: float | None
@@ -92,7 +50,8 @@ class Dose(TypedDict):
 
 
 class PushEffect(TypedDict, total=False):
-    """How often the hooks fired, and the mean change of the residual stream; empty without a push."""
+    """How often the hooks fired over all answers, the mean norm of the change at the site, and the number of answers with logits that are not
+    finite; empty without a push."""
 
     fires: int
     mean_change: float
@@ -100,7 +59,7 @@ class PushEffect(TypedDict, total=False):
 
 
 class Moved(TypedDict):
-    """Shares of questions by the direction in which their score moved."""
+    """Shares of scored questions, 0 to 1: with a gain of at least 10 points, of less than 10 either way, and of -10 or less."""
 
     wanted: float | None
     not_moved: float | None
@@ -128,7 +87,9 @@ class SideEffects(TypedDict):
     finite: float | None
 
 
-class SetSize(TypedDict):  # `n` questions in `clusters` clusters
+class SetSize(TypedDict):
+    """The number `n` of questions, and the number of clusters that they form: an interval needs 20 clusters."""
+
     n: int
     clusters: int
 
@@ -191,14 +152,18 @@ class Subject(OfASibling):
     stopped: str | None
 
 
-class Ends(TypedDict):  # of an interval, in points
+class Ends(TypedDict):
+    """The ends of a 95 % interval in points, over clusters of questions (docs/science.md, 4.5); None with fewer than 20 clusters of scored
+    questions."""
+
     low: float | None
     high: float | None
 
 
 class Refits(Ends):
-    """Gains of a method refitted on resampled extraction sets, and the mean over the `scored` ones, with its ends.
-    `draws` are the numbers of the resamples, 1 to n in files without it; files from before 2026-11-29 lack `scored` and `mean`."""
+    """Gains of a method refitted on resampled extraction sets, and the mean over the `scored` ones. The ends are over extraction sets too, and
+    also None with fewer than two scored refits. `draws` are the numbers of the resamples, 1 to n in files without it; files from before
+    2026-11-29 lack `scored` and `mean`."""
 
     n: int
     draws: NotRequired[list[int]]
@@ -245,7 +210,8 @@ class Group(GroupFacts):
 
 
 class Limits(Ends):
-    """The ends of an interval; `interval` names its method."""
+    """The ends of a contrast's interval, which hold together with those of all contrasts of one way of matching at 95 %. `interval` names the
+    method: exact, bca, two-level, or "same run" for two names of one run."""
 
     interval: str | None
 
@@ -355,14 +321,6 @@ class Summary(TypedDict):
     subjects: list[Subject]
     provenance: SteeringProvenance
     rescored_from: NotRequired[RescoredFrom]
-
-
-class ShortJudge(TypedDict):
-    """The keys of `JudgeFacts` that are shown on the job: how well a fitted judge tells the classes apart."""
-
-    held_out_accuracy: float | None
-    held_out: Accuracy | None
-    tells_apart: bool | None
 
 
 class MethodRow(TypedDict):

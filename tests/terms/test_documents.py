@@ -16,6 +16,7 @@ from terms.documents.runs import AnswerLine, RunLine
 from terms.documents.steering import Summary
 from terms.documents.study import StudyResult, TablesDocument
 from terms.documents.trait import TraitCounts, TraitDataset
+from terms.documents.trait_interp import ResultsBaseline, ResultsHeader, ResultsRun
 from tests.judges.endpoint import rating, serving
 from tests.ml.fake_context import FakeContext
 from tests.ml.handlers.test_extraction_handler import files, spec_of
@@ -102,6 +103,14 @@ def lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
+def check_results(data: bytes) -> None:
+    """Asserts that each line of results.jsonl is of its type."""
+    header, baseline, *runs = lines(data)
+    check(ResultsHeader, header)
+    check(ResultsBaseline, baseline)
+    check(ResultsRun, *runs)
+
+
 def check(shape: Any, *documents: Any) -> None:
     """Asserts that each document is of the type."""
     assert documents
@@ -142,6 +151,7 @@ def test_a_steering_writes_documents_of_their_types(steered: Outcome) -> None:
     check(Summary, summary)
     check(RunLine, *lines(written["runs.jsonl"]))
     check(AnswerLine, *lines(written["responses.jsonl"]))
+    check_results(written["results.jsonl"])
     check(SteeringOutcome, steered.result)
 
 
@@ -159,6 +169,7 @@ def test_a_steering_scored_again_and_a_report_of_both_write_documents_of_their_t
     check(Summary, summary)
     check(RunLine, *lines(files(found)["runs.jsonl"]))
     check(AnswerLine, *lines(files(found)["responses.jsonl"]))
+    check_results(files(found)["results.jsonl"])
     check(SteeringOutcome, found.result)
     study = {
         "models": ["demo-severe"], "traits": ["refusal"], "evidence": "quick", "coherence_threshold": 70.0, "published": [], "seed": 0,

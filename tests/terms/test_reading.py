@@ -1,4 +1,5 @@
-"""Each stored document has one reader, in terms.documents.reading: no other module of app and workers parses it."""
+"""Each stored document has one reader, in terms.documents.reading: no other module of app and workers parses it. Files of lines have one writer,
+in terms.documents.writing."""
 
 import ast
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from terms.documents import reading
 ROOT = Path(__file__).parents[2]
 READERS = {name: get_args(hint)[1].__name__ for name, hint in get_type_hints(reading).items()}
 """The type that a reader of a whole document or of a line returns, by its name."""
+DOCUMENTS = {*READERS.values(), "ResultsHeader", "ResultsBaseline", "ResultsRun"}
 FETCHES = {"artifact", "blob"}
 """The methods that give a job the bytes of a stored file or dataset."""
 
@@ -26,7 +28,7 @@ def faults(source: str) -> list[str]:
     """The statements that parse a stored file where they fetch it, or that give a parsed value the type of a document."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) in READERS.values() and any(parsed(node)):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) in DOCUMENTS and any(parsed(node)):
             found.append(ast.unparse(node))
         if isinstance(node, ast.Call | ast.ListComp | ast.GeneratorExp) and any(parsed(node)):
             called = {
@@ -57,8 +59,29 @@ def test_no_module_parses_a_stored_document_itself(package: str) -> None:
         'content = json.loads(context.artifact(job, "calibration.json"))',
         'lines = [json.loads(line) for line in context.artifact(job, "responses.jsonl").splitlines()]',
         "row: AnswerLine = json.loads(line)",
+        "header: ResultsHeader = json.loads(line)",
         'others = {one["name"]: json.loads(context.blob(one["version"])) for one in asked}',
     ],
 )
 def test_a_second_reader_is_seen(source: str) -> None:
     assert faults(source)
+
+
+def lines_written(source: str) -> list[str]:
+    """The expressions that end JSON with a line feed, as bytes."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.BinOp)
+        and ast.unparse(node.right) == ast.unparse(ast.Constant(b"\n"))
+        and "json.dumps" in ast.unparse(node)
+    ]
+
+
+def test_files_of_lines_have_one_writer() -> None:
+    files = {
+        path: lines_written(path.read_text(encoding="utf-8"))
+        for package in ("app", "terms", "workers")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert [str(path.relative_to(ROOT)) for path, written in files.items() if written] == ["terms/documents/writing.py"]

@@ -1,13 +1,14 @@
 """The examples of a trait, encoded, with their responses and their split (training or held out)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from terms.documents.extraction import RespondedLine
 from terms.documents.reading import read_responses
 from terms.documents.trait import TraitDataset
+from terms.documents.writing import json_lines
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.lm.prompts import encode_answer, encode_prompt
@@ -93,24 +94,21 @@ def given_ids(lm: LanguageModel, examples: Sequence[Prompted], most: int) -> lis
 
 def to_lines(examples: Sequence[Prompted]) -> bytes:
     """The bytes of responses.jsonl."""
-    return b"".join(
-        json.dumps(
-            {
-                "class": example.label,
-                "index": example.index,
-                "prompt": example.prompt,
-                "system_prompt": example.system_prompt,
-                "cluster": example.cluster,
-                "split": "train" if example.train else "validation",
-                "response": example.response,
-                "response_ids": list(example.response_ids),
-                "kept": example.kept,
-            },
-            ensure_ascii=False,
-        ).encode()
-        + b"\n"
-        for example in examples
-    )
+    return json_lines(_line(example) for example in examples)
+
+
+def _line(example: Prompted) -> RespondedLine:
+    return {
+        "class": example.label,
+        "index": example.index,
+        "prompt": example.prompt,
+        "system_prompt": example.system_prompt,
+        "cluster": example.cluster,
+        "split": "train" if example.train else "validation",
+        "response": example.response,
+        "response_ids": list(example.response_ids),
+        "kept": example.kept,
+    }
 
 
 def from_lines(lm: LanguageModel, data: bytes) -> list[Prompted]:

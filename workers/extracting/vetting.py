@@ -14,8 +14,8 @@ from terms.specs import Vetting
 from workers.extracting.examples import Prompted
 from workers.job import JobContext
 from workers.judges.base import JudgeItem
-from workers.judges.material import Material
-from workers.judges.opening import open_judge, response_of
+from workers.judges.material import Material, response_of
+from workers.judges.opening import open_judge
 from workers.judges.waiting import Judging
 from workers.lm.model import LanguageModel
 

@@ -22,11 +22,13 @@ from workers.judges.waiting import Judging
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
+from workers.steering.judge_usable import can_tell, check_failures, facts_of
+from workers.steering.lines import rescored_run_lines, response_lines
 from workers.steering.offtarget import responses_of
-from workers.steering.outcome import can_tell, check_failures, facts_of, short_summary, summary_bytes
-from workers.steering.rescoring import rescored, rescored_lines, rescored_reference_lines, scored_run, stored_answers
+from workers.steering.outcome import short_summary, summary_bytes
+from workers.steering.rescoring import rescored, scored_run, steered_in, stored_answers
+from workers.steering.results_file import rescored_results_lines
 from workers.steering.runs import Run
-from workers.steering.summary import response_lines
 
 
 def run(spec: RescoringSpec, context: JobContext) -> Outcome:
@@ -65,19 +67,17 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]
-    lines = rescored_lines(old_runs, runs)
+    old_results, steered = context.artifact(spec["job"], "results.jsonl"), steered_in(old_runs, runs, base)
     hashes = {name: spec.get(name) for name in ("weight_hash", "reading_hash")}  # of the texts, which do not change
     result = {**hashes, "judge": judge.identity["name"], "summary": short_summary(new_summary)}
     return Outcome(
         result={"steering": result},
         artifacts=[
             ArtifactBytes("summary.json", summary_bytes(new_summary), "application/json"),
-            ArtifactBytes("runs.jsonl", lines, "application/jsonl"),
+            ArtifactBytes("runs.jsonl", rescored_run_lines(old_runs, runs), "application/jsonl"),
             ArtifactBytes("responses.jsonl", response_lines(list(runs.values())), "application/jsonl"),
             ArtifactBytes(
-                "results.jsonl",
-                rescored_reference_lines(context.artifact(spec["job"], "results.jsonl"), old_runs, runs, base, judge.identity),
-                "application/jsonl",
+                "results.jsonl", rescored_results_lines(old_results, steered, base, judge.identity), "application/jsonl"
             ),
         ],
         metrics={"answers": sum(len(scored.answers) for scored in runs.values()), "runs": len(runs)},

@@ -21,10 +21,11 @@ from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
 from workers.steering.evaluator import Evaluator
+from workers.steering.intervention import Intervention
+from workers.steering.judge_usable import check_failures
 from workers.steering.offtarget import responses_of
-from workers.steering.outcome import check_failures, outcome_of
+from workers.steering.outcome import outcome_of
 from workers.steering.questions import Question, later_sets, question_sets
-from workers.steering.sets import Intervention
 from workers.steering.setup import Setup
 from workers.steering.stages import steer
 from workers.steering.units import units_for

@@ -9,8 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from terms.documents.judge import RawScore
-from terms.documents.steering import JudgeIdentity
+from terms.documents.judge import JudgeIdentity, RawScore
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from terms.documents.steering import Accuracy
+from terms.documents.judge import Accuracy
 from terms.evidence import LEAST_TOLD_APART
 from workers.science.clusters import Clustering
 from workers.science.exact import mid_p_limits

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from terms.documents.steering import JudgeIdentity
+from terms.documents.judge import JudgeIdentity
 from terms.documents.trait import TraitDataset
 from terms.judging import NUMBERS
 from workers.job import JobFault

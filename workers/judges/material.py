@@ -1,9 +1,11 @@
-"""The inputs from which a judge is opened: the trait and, for a fitted judge, an extraction's responses and the questions to be judged. Imports
-no torch."""
+"""Holds the inputs from which a judge is opened: the trait and, for a fitted judge, an extraction's responses and the questions to be judged.
+
+Chooses from them the prompts that the model answers unsteered. Imports no torch; reads no file and no model.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from terms.documents.judge import ClassResponse, JudgedQuestion
 from terms.documents.trait import TraitDataset
@@ -63,6 +65,35 @@ class Material:
             ]
         unrelated = spread(self.trait.get("unrelated") or (), MOST_UNRELATED)
         return asked + [(_prompted(question["question"], None, question.get("cluster")), "unrelated") for question in unrelated]
+
+
+class Responded(Protocol):
+    """An extraction example with its response."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def system_prompt(self) -> str | None: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def response(self) -> str: ...
+    @property
+    def response_ids(self) -> Sequence[int]: ...
+
+
+def response_of(example: Responded) -> ClassResponse:
+    """The example in the form of a line of responses.jsonl, with the fields that the reference judge uses."""
+    return {
+        "class": "positive" if example.positive else "negative",
+        "prompt": example.prompt,
+        "system_prompt": example.system_prompt,
+        "cluster": example.cluster,
+        "response": example.response,
+        "response_ids": list(example.response_ids),
+    }
 
 
 def labelled_rows(trait: TraitDataset) -> list[tuple[Prompted, str]]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
-from terms.documents.steering import JudgeIdentity
+from terms.documents.judge import JudgeIdentity
 from terms.documents.trait import TraitDataset
 from terms.judging import LETTERS, NUMBERS
 from workers.job import JobFault, TransientFault

@@ -1,9 +1,7 @@
 """Opens the judge that a job's spec describes, or fits it, ready to score the answers of one trait."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from terms.documents.judge import ClassResponse
 from terms.judging import FITTED, JudgeSpec
 from workers.job import JobContext, JobFault
 from workers.judges.base import Judge
@@ -15,35 +13,6 @@ if TYPE_CHECKING:
 
 MOST_PROMPT = 512
 """Prompt tokens for which the batch plan of the reference judge leaves room; for longer prompts, batches are halved when memory runs out."""
-
-
-class Responded(Protocol):
-    """An extraction example with its response."""
-
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def system_prompt(self) -> str | None: ...
-    @property
-    def cluster(self) -> str: ...
-    @property
-    def positive(self) -> bool: ...
-    @property
-    def response(self) -> str: ...
-    @property
-    def response_ids(self) -> Sequence[int]: ...
-
-
-def response_of(example: Responded) -> ClassResponse:
-    """The example in the form of a line of responses.jsonl, with the fields that the reference judge uses."""
-    return {
-        "class": "positive" if example.positive else "negative",
-        "prompt": example.prompt,
-        "system_prompt": example.system_prompt,
-        "cluster": example.cluster,
-        "response": example.response,
-        "response_ids": list(example.response_ids),
-    }
 
 
 def open_judge(

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
-from terms.documents.steering import JudgeFacts, JudgeIdentity
+from terms.documents.judge import JudgeFacts, JudgeIdentity
 from workers.judges.base import Judge, JudgeItem, Score, done
 
 NAME, VERSION = "refusal-phrases", "1"

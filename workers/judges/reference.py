@@ -16,8 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from terms.documents.judge import JudgeDocument, JudgeState, RawScore
-from terms.documents.steering import JudgeFacts, JudgeIdentity
+from terms.documents.judge import JudgeDocument, JudgeFacts, JudgeIdentity, JudgeState, RawScore
 from workers.job import JobFault
 from workers.judges.base import NO_SCALE, JudgeItem, Score, done
 from workers.judges.coherence import Reader, Reading, Scale, fit_scale
@@ -218,8 +217,7 @@ def _facts(fitted: Fitted, labelled: Sequence[AnsweredPrompt], scale: Scale, bas
         "tells_apart": told.tells_apart,
         "counts": dict(counts),
         "left_out": len(fitted.left_out),
-        # "all": over all sets. `or "all"` never applies, because sets have names
-        "baseline": {name or "all": round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},
+        "baseline": {name: round(100 * value, 2) for name, value in {"all": baseline.overall, **baseline.sets}.items()},
         "log_likelihood": {"base": scale.base, "shuffled": scale.shuffled},
         "responses_elicited": elicited,
         "warnings": warnings,

@@ -1,4 +1,7 @@
-"""Effects of a run against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects."""
+"""Computes a run's effect against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects.
+
+Pure functions of judged runs; `Scale` says how their scores are read.
+"""
 
 import math
 import re
@@ -53,6 +56,7 @@ def coherence_of(run: Run) -> float:
 
 
 def _scored(value: float | None, *runs: Run) -> float:
+    """The mean that was computed; without one, NaN where the judge failed on an answer of the runs, else 0."""
     if value is not None:
         return value
     return math.nan if any(run.failed for run in runs) else 0.0
@@ -109,6 +113,49 @@ def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
     }
 
 
+def _gain(gain: Column, interval: Interval | None, joint_gain: Column, joint_interval: Interval | None) -> Gain:
+    return {
+        "delta": _rounded(mean(gain)),
+        "delta_low": None if interval is None else _rounded(interval.low),
+        "delta_high": None if interval is None else _rounded(interval.high),
+        "delta_joint": _rounded(mean(joint_gain)),
+        "delta_joint_low": None if joint_interval is None else _rounded(joint_interval.low),
+        "delta_joint_high": None if joint_interval is None else _rounded(joint_interval.high),
+    }
+
+
+def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
+    """A run on an extra set: its effect, the share of unchanged texts and, where the questions have right answers, the share of right
+    answers."""
+    facts = cast("ExtraEffect", {**effect_of(run, base, scale), "unchanged": unchanged(run, base)})
+    if (right := answered_right(run)) is not None:
+        facts["right"] = right
+    if (right := answered_right(base)) is not None:
+        facts["right_unsteered"] = right
+    return facts
+
+
+def unchanged(run: Run, base: Run) -> float:
+    """The share of answers with the same text as without a push."""
+    return round(float(np.mean([answer.text == other.text for answer, other in zip(run.answers, base.answers, strict=True)])), 4)
+
+
+def answered_right(run: Run) -> float | None:
+    """The share of answers that contain the expected text as whole words, ignoring case; None where no answer was expected."""
+    pairs = [
+        (question.expected, answer.text)
+        for question, answer in zip(run.spec.questions, run.answers, strict=True)
+        if question.expected is not None
+    ]
+    if not pairs:
+        return None
+    return round(float(np.mean([_holds(text, expected) for expected, text in pairs])), 4)
+
+
+def _holds(text: str, expected: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text, re.IGNORECASE) is not None
+
+
 def dose_of_run(run: Run) -> Dose:
     """The dose of a run: r, c and r_raw. For a subject at several layers c and r_raw are lists, and the sum of r is stored.
 
@@ -152,48 +199,5 @@ def repeated_4grams(ids: Sequence[int]) -> float:
     return (total - len(grams)) / total if total > 1 else 0.0
 
 
-def _gain(gain: Column, interval: Interval | None, joint_gain: Column, joint_interval: Interval | None) -> Gain:
-    return {
-        "delta": _rounded(mean(gain)),
-        "delta_low": None if interval is None else _rounded(interval.low),
-        "delta_high": None if interval is None else _rounded(interval.high),
-        "delta_joint": _rounded(mean(joint_gain)),
-        "delta_joint_low": None if joint_interval is None else _rounded(joint_interval.low),
-        "delta_joint_high": None if joint_interval is None else _rounded(joint_interval.high),
-    }
-
-
 def _rounded(value: float | None, places: int = 2) -> float | None:
     return None if value is None or math.isnan(value) else round(value, places)
-
-
-def unchanged(run: Run, base: Run) -> float:
-    """The share of answers with the same text as without a push."""
-    return round(float(np.mean([answer.text == other.text for answer, other in zip(run.answers, base.answers, strict=True)])), 4)
-
-
-def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
-    """A run on an extra set: its effect, the share of unchanged texts and, where the questions have right answers, the share of right
-    answers."""
-    facts = cast("ExtraEffect", {**effect_of(run, base, scale), "unchanged": unchanged(run, base)})
-    if (right := answered_right(run)) is not None:
-        facts["right"] = right
-    if (right := answered_right(base)) is not None:
-        facts["right_unsteered"] = right
-    return facts
-
-
-def answered_right(run: Run) -> float | None:
-    """The share of answers that contain the expected text as whole words, ignoring case; None where no answer was expected."""
-    pairs = [
-        (question.expected, answer.text)
-        for question, answer in zip(run.spec.questions, run.answers, strict=True)
-        if question.expected is not None
-    ]
-    if not pairs:
-        return None
-    return round(float(np.mean([_holds(text, expected) for expected, text in pairs])), 4)
-
-
-def _holds(text: str, expected: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(expected.strip())}(?!\w)", text, re.IGNORECASE) is not None

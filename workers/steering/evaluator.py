@@ -1,5 +1,7 @@
 """Turns run specs into runs: generates the answers of several runs in shared batches, judges them, and stores each finished run as a cell.
 
+Uses the model, the judge and the job's cells: `run/` (runs), `part/` (answers of an unfinished run), `texts/` (answers that are not judged yet).
+
 Stored runs are reused, never generated or judged again. Runs are processed in waves, so that a kill loses at most one wave. In float32, where a
 text does not depend on the rest of its batch, a wave is small enough for a slow model to report progress within seconds. Where the judge does
 not use this device, one wave is judged while the next is generated, and texts are stored before they are judged, so that an unreachable judge

@@ -1,4 +1,7 @@
-"""Finds the doses at which vectors are compared besides their best doses: equal coherence, and equal divergence from the unsteered model."""
+"""Finds the doses at which vectors are compared besides their best doses: equal coherence, and equal divergence from the unsteered model.
+
+Coherence needs runs of the evaluator on the selection questions; divergence is read from the model's logits, without new answers.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,8 +10,8 @@ from dataclasses import dataclass, field
 from workers.lm.divergence import divergences
 from workers.science.matching import FIRST_TOKENS, CoherenceMatch, DivergenceMatch, p95
 from workers.steering.effects import coherence_of
+from workers.steering.groups import Searched
 from workers.steering.runs import Run
-from workers.steering.sets import Searched
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 from terms.documents import steering as documents
 from terms.documents.extraction import RespondedLine
+from terms.documents.judge import JudgeIdentity
 from terms.documents.reading import read_responses, read_trait
-from terms.documents.steering import JudgeIdentity
 from terms.specs import OffTargetSpec
 from workers.job import JobContext
 from workers.judges.material import Material
 from workers.judges.opening import open_judge
 from workers.steering.effects import Scale, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
+from workers.steering.groups import Reported
 from workers.steering.runs import Run, RunSpec
-from workers.steering.sets import Reported
 from workers.steering.setup import Setup
 
 

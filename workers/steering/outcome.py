@@ -1,40 +1,31 @@
-"""Builds the results of a finished steering: summary.json, the lines of its runs and answers, and the short summary shown in lists."""
+"""Builds the result and the files of a finished steering: puts summary.json together, and makes of it the short summary shown in lists."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
-from terms.documents.steering import Group, JudgeFacts, MethodRow, ShortSummary, SteeringProvenance, Summary
+from terms.documents.steering import Group, MethodRow, ShortSummary, SteeringProvenance, Summary
 from terms.values import Json
-from workers.job import ArtifactBytes, JobFault, Outcome
+from workers.job import ArtifactBytes, Outcome
 from workers.judges.base import Judge
 from workers.lm.routing import routing_flips
 from workers.steering.effects import effect_of, unsteered_of
-from workers.steering.results_file import reference_lines
+from workers.steering.judge_usable import can_tell, facts_of
+from workers.steering.lines import response_lines, run_lines
+from workers.steering.results_file import results_lines
 from workers.steering.roles import roles
-from workers.steering.runs import Run
 from workers.steering.setup import Setup
 from workers.steering.stages import Findings
-from workers.steering.summary import (
-    SCHEMA_VERSION,
-    contrasts,
-    group_facts,
-    response_lines,
-    run_lines,
-    subject_facts,
-)  # fmt: skip
-
-MOST_FAILED = 0.2
-"""The largest share of answers on which the judge may fail; above it no conclusion is drawn."""
+from workers.steering.summary import SCHEMA_VERSION, contrasts, group_facts, subject_facts
 
 
 def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
     """Returns the job's result and files."""
     summary = _summary(setup, findings, judge)
-    lines = reference_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
+    lines = results_lines(setup.spec, findings.runs, findings.bases["test"], judge.identity, summary["direction"])
     return Outcome(
         result={
             "steering": {
@@ -95,7 +86,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
             for group, reported in findings.reported.items()
         ],
         "off_target": [other.facts() for other in findings.off_target],
-        "contrasts": contrasts(findings.reported, findings.leader, test, scale, setup.spec["seed"], judged=judged),
+        "contrasts": contrasts(findings.reported, findings.leader, test, scale, judged=judged),
         "subjects": [subject_facts(candidate, bases["selection"], scale) for candidate in findings.searched],
         "provenance": _provenance(setup),
     }
@@ -116,31 +107,6 @@ def _provenance(setup: Setup) -> SteeringProvenance:
         "batch_plan": {"rows": setup.rows, "prefix": "not shared" if lm.layout.grouped else "shared"},
         "threads": torch.get_num_threads(),
     }
-
-
-def facts_of(judge: Judge) -> JudgeFacts:
-    """The judge's measurements of its own accuracy; empty for a judge without any."""
-    facts: JudgeFacts = getattr(judge, "facts", JudgeFacts())
-    return facts
-
-
-def can_tell(facts: JudgeFacts) -> bool:
-    """Whether verdicts may rest on a judge with these facts: False only if its measured accuracy shows that it cannot tell the classes apart."""
-    return facts.get("tells_apart") is not False
-
-
-def check_failures(runs: Sequence[Run]) -> None:
-    """Raises JobFault judge_unusable where the judge failed on too many answers for a conclusion. Where no answer has a coherence, this judge
-    scores the trait alone."""
-    answers = [answer for run in runs for answer in run.answers]
-    coherent = any(answer.coherence is not None for answer in answers)
-    failed = sum(answer.failed if coherent else answer.trait is None for answer in answers) / len(answers)
-    if failed > MOST_FAILED:
-        raise JobFault(
-            "judge_unusable",
-            f"The judge gave no score of trait or coherence for {failed:.0%} of {len(answers):,} answers (at most {MOST_FAILED:.0%} may "
-            "fail). The texts are kept: score them again with another judge.",
-        )
 
 
 def short_summary(summary: Summary) -> ShortSummary:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from terms.methods import base_of
 from terms.specs import EXTRA_SETS
+from workers.steering.groups import WAYS, Reported, Searched
+from workers.steering.intervention import clean_arm, massive_arm
 from workers.steering.matching import HALF, Divergences
-from workers.steering.protocol import RawCoefficient
+from workers.steering.reference_protocol import RawCoefficient
 from workers.steering.runs import Run, RunSpec
-from workers.steering.sets import WAYS, Reported, Searched, clean_arm, massive_arm
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject, random_subject
 from workers.steering.vectors import draw_of

@@ -1,10 +1,9 @@
-"""Computes a finished steering's files again from new scores of its texts: same runs, choices and doses; new gains, intervals and verdicts.
+"""Computes a finished steering's summary again from new scores of its texts: same runs, choices and doses; new gains, intervals and verdicts.
 
 Choices are kept: the doses come from the first judge's selection scores, because no other texts exist. The off-target matrix is left out,
-because its texts belong to other traits' judges.
+because its texts belong to other traits' judges. Pure functions: `handlers.rescore` has the texts scored and stores the files.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -12,11 +11,10 @@ from typing import TypeVar, cast
 from terms.documents.judge import RawScore
 from terms.documents.reading import read_answers, read_runs
 from terms.documents.runs import AnswerLine
-from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, JudgeIdentity, Refits, Summary
+from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, Refits, Summary
 from workers.judges.base import Score
-from workers.steering.effects import Scale, effect_of, extra_effect, scores_of, unsteered_of
+from workers.steering.effects import Scale, effect_of, extra_effect, unsteered_of
 from workers.steering.questions import Question
-from workers.steering.results_file import judge_method, reference_scores
 from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
 
@@ -94,6 +92,11 @@ def _read_of(raw: RawScore) -> RawScore:
     return evidence
 
 
+def steered_in(run_lines: bytes, runs: Mapping[str, Run], base: Run) -> list[Run]:
+    """The steered runs on the questions of `base`, in the order of their lines in runs.jsonl (`run_lines`) and so in results.jsonl."""
+    return [runs[line["run"]] for line in read_runs(run_lines) if line["vector"] is not None and line["set"] == base.spec.set]
+
+
 def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
     """Returns summary.json with every number that depends on scores recomputed from `runs`, by run id.
 
@@ -108,7 +111,7 @@ def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged:
         "reference_protocol": None,
         "groups": [again.group(old, stored[old["group"]].refits) for old in summary["groups"]],
         "off_target": [],
-        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, scale.seed, judged=judged),
+        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, judged=judged),
         "subjects": [{**old, "curve": [again.point(point) for point in old["curve"]]} for old in summary["subjects"]],
     }
 
@@ -170,27 +173,3 @@ class _Again:
 def _pushed_as(old: Mapping[str, object], new: Measured) -> Measured:
     """`new` with the parts that do not depend on the judge as they were stored."""
     return cast("Measured", {**new, **{name: value for name, value in old.items() if name in PUSHED}})
-
-
-def rescored_reference_lines(old: bytes, run_lines: bytes, runs: Mapping[str, Run], base: Run, judge: JudgeIdentity) -> bytes:
-    """results.jsonl with the new scores. `run_lines` are the runs.jsonl lines of the same steering, which has one line for each of its runs."""
-    header, baseline, *rest = [json.loads(line) for line in old.splitlines()]
-    steered = [line["run"] for line in read_runs(run_lines) if line["vector"] is not None and line["set"] == base.spec.set]
-    new = [
-        {**header, "eval": {"model": judge["name"], "method": judge_method(judge), "trait_judge": judge.get("prompt_hash")}},
-        {**baseline, **reference_scores(base, base, judge, header["direction"])},
-        *(
-            {**line, **reference_scores(runs[run], base, judge, header["direction"])}
-            for line, run in zip(rest, steered, strict=True)
-        ),
-    ]
-    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in new)
-
-
-def rescored_lines(old: bytes, runs: Mapping[str, Run]) -> bytes:
-    """runs.jsonl with the new scores, without the lines of other runs than `runs`: of the off-target matrix and the reference's protocol."""
-    return b"".join(
-        json.dumps({**line, **scores_of(runs[line["run"]])}, ensure_ascii=False).encode() + b"\n"
-        for line in read_runs(old)
-        if line["run"] in runs
-    )

@@ -1,4 +1,4 @@
-"""The roles of each run of a steering, by run id; one run may have several roles."""
+"""Names what each run of a steering was made for: its roles in runs.jsonl, such as `search`, `test` and `matched_dose`."""
 
 from collections.abc import Iterator
 

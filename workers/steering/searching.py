@@ -11,8 +11,8 @@ from terms.methods import is_ablation, is_control
 from workers.science.intervals import standard_error
 from workers.science.search import UNSCORED, Search
 from workers.steering.effects import Scale, clusters_of, coherence_of
+from workers.steering.groups import Searched, by_group
 from workers.steering.runs import Run
-from workers.steering.sets import Searched, by_group
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject
 

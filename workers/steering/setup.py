@@ -9,9 +9,9 @@ from terms.specs import SteeringSpec
 from workers.lm.model import LanguageModel
 from workers.steering.effects import Scale
 from workers.steering.evaluator import Evaluator
+from workers.steering.intervention import Intervention
 from workers.steering.questions import Question
 from workers.steering.runs import RunSpec
-from workers.steering.sets import Intervention
 from workers.steering.subjects import Subject
 
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from terms.documents.steering import ReferenceProtocol
 from workers.job import JobContext, JobFault
 from workers.science.search import UNSCORED
-from workers.steering import offtarget, protocol
+from workers.steering import offtarget, reference_protocol
+from workers.steering.groups import Reported, Searched
 from workers.steering.matching import Divergences, match_coherence, match_divergence
 from workers.steering.offtarget import OffTarget
-from workers.steering.protocol import raw_coefficient
 from workers.steering.questions import PROMPT_ONLY
+from workers.steering.reference_protocol import raw_coefficient
 from workers.steering.reporting import SAMPLED, Companions, Matched, report
 from workers.steering.runs import Run, RunSpec
 from workers.steering.searching import choose, leader_of, search
-from workers.steering.sets import Reported, Searched, unsteered
 from workers.steering.setup import Setup
 from workers.steering.vectors import Loaded
 
@@ -44,7 +44,7 @@ class Findings:
 
 def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect; and the judge's errors."""
-    bases = unsteered(setup.evaluator, setup.sets)
+    bases = _unsteered(setup)
     searched = search(setup, loaded.competing, bases["selection"])
     chosen = choose(searched, bases["selection"], setup.scale)
     leader = leader_of(chosen, bases["selection"], setup.scale)
@@ -61,11 +61,18 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     reported = report(setup, chosen, leader, matched, companions)
     reference = None
     if raw is not None and setup.spec.get("reference_protocol"):
-        reference = protocol.measure(setup, raw, bases["reference"])
+        reference = reference_protocol.measure(setup, raw, bases["reference"])
     off_target = [offtarget.measure(setup, asked, reported, context) for asked in setup.spec.get("off_target", ())]
     prompt_only = _prompt_only(setup)
     runs = [*setup.evaluator.runs, *(run for other in off_target for run in other.runs)]
     return Findings(bases, searched, leader, reported, matched.divergence.targets, reference, off_target, prompt_only, runs)
+
+
+def _unsteered(setup: Setup) -> dict[str, Run]:
+    """The runs of every question set without intervention, by the name of the set."""
+    setup.evaluator.begin("answering unsteered", sum(map(len, setup.sets.values())), share=0.05)
+    runs = setup.evaluator.evaluate([RunSpec(questions, "unsteered") for questions in setup.sets.values()])
+    return dict(zip(setup.sets, runs, strict=True))
 
 
 def check_scored(searched: Sequence[Searched]) -> None:

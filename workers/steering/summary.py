@@ -1,16 +1,14 @@
-"""Builds the parts of summary.json (`outcome` puts them together) and the lines of runs.jsonl and responses.jsonl: the comparisons with their
-doses, gains, intervals and verdicts.
+"""Builds the parts of summary.json from judged runs (`outcome` and `rescoring` put them together): the dose-response curves, the effects of each
+method, and the contrasts between methods with their intervals and verdicts. Pure functions.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from binnacle.words.rounding import decimals
 from terms.documents.massive import PerDim
-from terms.documents.runs import AnswerLine, RunVector
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
 from terms.methods import plain_of
@@ -20,8 +18,8 @@ from workers.science.intervals import Interval, mean_interval, paired_interval, 
 from workers.science.scores import mean
 from workers.science.verdicts import MARGINS, verdict
 from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
+from workers.steering.groups import WAYS, Reported, Searched
 from workers.steering.runs import Run
-from workers.steering.sets import WAYS, Reported, Searched
 from workers.steering.subjects import Subject
 
 SCHEMA_VERSION = 1
@@ -146,7 +144,7 @@ class Compared(Protocol):
 
 
 def contrasts(
-    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, seed: int, *, judged: bool
+    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, *, judged: bool
 ) -> dict[str, list[Contrast]]:
     """Compares every method with the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
@@ -168,11 +166,11 @@ def contrasts(
         differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         apart = {name: gap for name, gap in differences.items() if name not in twins}
-        level = simultaneous_level(list(apart.values()), clusters, seed=seed)
-        intervals = simultaneous(apart, clusters, seed=seed)
+        level = simultaneous_level(list(apart.values()), clusters, seed=scale.seed)
+        intervals = simultaneous(apart, clusters, seed=scale.seed)
         same = Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters)))
         intervals |= {name: None if np.isnan(differences[name]).all() else same for name in twins}
-        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=seed) for name, gap_Q in differences.items()}
+        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=scale.seed) for name, gap_Q in differences.items()}
         by_way[way] = [
             _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
         ]
@@ -243,69 +241,6 @@ def _ends(interval: Interval | None) -> Limits:
         "high": None if interval is None else round(interval.high, decimals(interval.high, MARGINS, 2)),
         "interval": None if interval is None else interval.method,
     }
-
-
-def run_lines(runs: Sequence[Run], roles: Mapping[str, Sequence[str]]) -> bytes:
-    """The bytes of runs.jsonl: one line per run, with its roles."""
-    return b"".join(
-        json.dumps(
-            {
-                **scores_of(run),
-                "roles": list(roles.get(run.spec.id, ())),
-                "set": run.spec.set,
-                "label": run.spec.label,
-                "vector": _vector(run.spec.subject),
-                **dose_of_run(run),
-                "effect": run.effect,
-                "tokens": sum(len(answer.ids) for answer in run.answers),
-            },
-            ensure_ascii=False,
-        ).encode()
-        + b"\n"
-        for run in runs
-    )
-
-
-def _vector(subject: Subject | None) -> RunVector | None:
-    if subject is None:
-        return None
-    return {
-        "name": subject.name,
-        "method": subject.method,
-        "layer": subject.layers[0] if len(subject.layers) == 1 else None,
-        "layers": list(subject.layers),
-        "component": subject.component,
-        "position": subject.position,
-        "ids": list(subject.ids),
-    }
-
-
-def response_lines(runs: Sequence[Run]) -> bytes:
-    """The bytes of responses.jsonl: every text with its scores, as they came."""
-    return b"".join(line for run in runs for line in _responses(run))
-
-
-def _responses(run: Run) -> Iterator[bytes]:
-    for question, answer in zip(run.spec.questions, run.answers, strict=True):
-        line: AnswerLine = {
-            "run": run.spec.id,
-            "set": run.spec.set,
-            "question": question.question,
-            "system_prompt": question.system_prompt,
-            "cluster": question.cluster,
-            "text": answer.text,
-            "trait": answer.trait,
-            "coherence": answer.coherence,
-            "relevance": answer.relevance,
-            "raw": answer.raw,
-            "ended": answer.ended,
-            "finite": answer.finite,
-            "ids": list(answer.ids),
-            "prompt_ids": list(question.prompt_ids),
-        }
-        if question.expected is not None:
-            line["expected"] = question.expected
-        yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
 def _round(value: float | None) -> float | None:

@@ -1,7 +1,7 @@
-"""The norms in which doses are measured (docs/science.md, 4.2), by component and layer.
+"""Finds the norms in which doses are measured (docs/science.md, 4.2), by component and layer.
 
 The residual stream and the contributions added to it: the calibration's clean_norms. Raw outputs, keys and values: the median norm of their own
-tokens over the selection prompts, measured here.
+tokens over the selection prompts, which the model reads here. Nothing is stored.
 """
 
 from collections.abc import Callable, Iterable, Sequence

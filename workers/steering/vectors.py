@@ -1,4 +1,7 @@
-"""Makes the subjects that a spec names: the vectors, their layers' units of dose, and the shuffled-label controls of each method."""
+"""Loads the vectors that a spec names from files of earlier jobs (`load_named`), and makes subjects of them (`load_subjects`).
+
+Vectors of a method on shuffled labels become controls of that method, unless the spec names them as vectors to steer with.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from workers.lm.interventions import check_pushes
 from workers.lm.model import LanguageModel
 from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples
-from workers.steering.sets import Intervention, clean_arm, massive_arm
+from workers.steering.intervention import Intervention, clean_arm, massive_arm
 from workers.steering.vectors import Named, load_subjects, massive_dims_at
 
 WIDTH = 64

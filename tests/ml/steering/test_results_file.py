@@ -8,7 +8,7 @@ import pytest
 from terms.specs import SteeringSpec
 from workers.steering.effects import Scale, effect_of
 from workers.steering.questions import Question
-from workers.steering.results_file import reference_lines
+from workers.steering.results_file import results_lines
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.subjects import Subject
 
@@ -25,7 +25,7 @@ def test_a_gain_is_in_the_requested_direction(direction: str, sign: int) -> None
     base, steered = run("unsteered", 80.0), run("steered", 20.0, Subject("a", "a", "probe", None, "residual", (1,), ()))
     spec = cast("SteeringSpec", {"trait": {"name": "refusal"}, "model": "m"})
     lines: list[dict[str, Any]] = [
-        json.loads(line) for line in reference_lines(spec, [steered], base, {"name": "reference"}, direction).splitlines()
+        json.loads(line) for line in results_lines(spec, [steered], base, {"name": "reference"}, direction).splitlines()
     ]
     gain = effect_of(steered, base, Scale(70.0, sign, 0))["delta"]
     assert [line["result"]["delta"] for line in lines[1:]] == [0.0, gain]

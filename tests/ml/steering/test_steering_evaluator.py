@@ -24,11 +24,11 @@ from workers.lm.model import LanguageModel
 from workers.lm.steered import SteeredRow, generate_steered
 from workers.steering.effects import Scale, effect_of
 from workers.steering.evaluator import Evaluator
+from workers.steering.lines import response_lines
 from workers.steering.questions import Question
 from workers.steering.rescoring import scored_run
 from workers.steering.runs import Run, RunSpec
 from workers.steering.subjects import Subject, part
-from workers.steering.summary import response_lines
 
 OPERATIONS: tuple[Operation, ...] = ("add", "ablate", "norm_match")
 

@@ -17,12 +17,12 @@ from workers.judges.base import NO_SCALE
 from workers.lm.model import LanguageModel
 from workers.science.search import UNSCORED
 from workers.steering.effects import Scale, coherence_of, effect_of
-from workers.steering.outcome import check_failures
-from workers.steering.protocol import best_of
+from workers.steering.groups import Searched
+from workers.steering.judge_usable import check_failures
 from workers.steering.questions import Question
+from workers.steering.reference_protocol import best_of
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.searching import choose, leader_of
-from workers.steering.sets import Searched
 from workers.steering.stages import check_scored
 from workers.steering.subjects import Subject, part
 

@@ -11,9 +11,10 @@ import numpy as np
 from terms.documents.steering import ReferenceProtocol, ReferenceRow
 from workers.science.scores import mean
 from workers.steering.effects import Scale, coherence_of, dose_of_run, scores_of
+from workers.steering.groups import Searched
+from workers.steering.intervention import Intervention
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec
-from workers.steering.sets import Intervention, Searched
 from workers.steering.setup import Setup
 from workers.steering.subjects import Subject
 
