@@ -46,7 +46,7 @@ CalibrationId = Annotated[
     "",
     operation_id="submitCalibration",
     summary="Submit a calibration",
-    **creates_job(413, 415, job="the job", cost=CostOut),
+    **creates_job(413, 415, cost=CostOut),
 )
 async def submit_calibration(
     body: Annotated[CalibrationRequest, Body(openapi_examples=EXAMPLES)],

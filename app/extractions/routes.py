@@ -52,7 +52,7 @@ FileName = Literal["extraction.json", "vectors.safetensors", "responses.jsonl", 
     "",
     operation_id="submitExtraction",
     summary="Submit an extraction",
-    **creates_job(413, 415, job="the job", cost=ExtractionCost),
+    **creates_job(413, 415, cost=ExtractionCost),
 )
 async def submit_extraction(
     body: Annotated[ExtractionRequest, Body(openapi_examples=EXAMPLES)],

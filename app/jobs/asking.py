@@ -43,7 +43,7 @@ class JobRoute(TypedDict):
 
 def creates_job(
     *problems: int,
-    job: str | None = None,
+    job: str = "the job",
     cost: type[BaseModel] | None = None,
     answers_200: str = "dry_run: the estimated cost. reuse: the finished job, named in Binnacle-Reused",
 ) -> JobRoute:
@@ -52,11 +52,9 @@ def creates_job(
     `problems`: statuses of errors beside those of every such route. `job` says which job the header Location names. `cost` is what a dry run
     returns, if the route has one, and `answers_200` says when such a route answers 200.
     """
-    responses: dict[int | str, JsonField] = {}
+    responses: dict[int | str, JsonField] = {202: {"headers": {"Location": {"description": job, "schema": {"type": "string"}}}}}
     if cost is not None:
         responses[200] = {"description": answers_200, "model": cost | JobOut}
-    if job is not None:
-        responses[202] = {"headers": {"Location": {"description": job, "schema": {"type": "string"}}}}
     responses |= documented(403, 409, 422, 429, *problems)
     return {"status_code": 202, "response_model": JobOut, "responses": responses}
 

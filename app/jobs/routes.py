@@ -199,7 +199,7 @@ async def cancel_job(job_id: JobId, request: Request, viewer: Member, context: S
     "/{job_id}/retry",
     operation_id="retryJob",
     summary="Retry a failed or cancelled job",
-    **creates_job(404, job="the job"),
+    **creates_job(404),
 )
 async def retry_job(job_id: JobId, asks: Asks) -> Response:
     """Makes a new job of yours with the same spec, and with `retry_of` naming this one. The old job is not changed. You need access to

@@ -51,7 +51,7 @@ FileName = Literal["summary.json", "runs.jsonl", "responses.jsonl", "results.jso
     "",
     operation_id="submitSteering",
     summary="Submit a steering",
-    **creates_job(413, 415, job="the job", cost=SteeringCost),
+    **creates_job(413, 415, cost=SteeringCost),
 )
 async def submit_steering(
     body: Annotated[SteeringRequest, Body(openapi_examples=EXAMPLES)],

@@ -58,6 +58,13 @@ def test_every_operation_has_a_name_a_summary_and_its_errors(document: dict[str,
                 assert set(answer["content"]) == {"application/problem+json"}, (method, path, status)
 
 
+def test_every_operation_that_makes_a_job_says_that_location_names_it(document: dict[str, Any]) -> None:
+    accepted = {told["operationId"]: told["responses"].get("202", {}) for _, _, told in operations(document)}
+    makers = {name: answer for name, answer in accepted.items() if "cancelJob" in answer.get("links", {})}
+    assert len(makers) > 10
+    assert {name for name, answer in makers.items() if "Location" not in answer.get("headers", {})} <= {"cancelJob"}
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     wanted = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
