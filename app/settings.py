@@ -168,7 +168,11 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on CUDA")
     threads: int = Field(0, ge=0, description="torch threads of a CPU worker; 0: one per core. Stored with each result")
     model_budget_bytes: int = Field(8 << 30, ge=0, description="memory for models that stay loaded between jobs")
-    batch_budget_bytes: int = Field(2 << 30, ge=0, description="memory for keys, values and activations of one batch on a CPU")
+    batch_budget_bytes: int = Field(
+        2 << 30,
+        ge=0,
+        description="memory of a job besides the weights, on a CPU or a GPU: batches, and prompts that a judge keeps",
+    )
     record_steps: bool = Field(
         True, description="on CUDA, generation replays its steps as CUDA graphs: 2 to 4 times as fast (tests/benchmarks)"
     )

@@ -1,4 +1,5 @@
-"""What computing shared prefixes once saves: an extraction's capture, and the reference judge's reading beside the generation it judges.
+"""What computing shared prefixes once saves: an extraction's capture, the reference judge's reading beside the generation it judges, and what
+it would save of a dose's prompts.
 
     python -m tests.benchmarks.bench_prefixes [--rounds 3] [--peers FOLDER] [--only PART] [--model toy]
 
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,9 @@ from tests.real.models import PEERS_FOLDER, SMOLLM2
 from workers.judges.coherence import Reader, fit_scale
 from workers.lm.capture import reading_once
 from workers.lm.gather import Example, gather_rows
-from workers.lm.generation import generate_greedy
+from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.interventions import Push
+from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import plan_of
@@ -229,13 +232,40 @@ def beginnings(lm: LanguageModel, seed: int, _peers: str) -> Timed:
     }
 
 
+def dose(lm: LanguageModel, seed: int, _peers: str) -> Timed:
+    """CPU seconds of one dose with 64 new tokens, its rows in one batch and none ending early: its prompts as the engine computes them, its
+    steps, and the same prompts with shared beginnings, all keys and values kept."""
+    prompts = one_dose(lm, seed)
+    endless = replace(lm, eos_ids=frozenset())
+    generate_greedy(endless, prompts[:2], max_new_tokens=2, batch_rows=2)  # warm, as the next line
+    KeptPrompts(lm, prompts[:2]).among(prompts[:2])
+    start = time.process_time()
+    ends = [start]
+
+    def stepped(counts: GenerationCounts) -> None:
+        if counts.tokens_done == 0:  # a pass over prompts
+            ends[0] = time.process_time()
+
+    with block_tokens(lm) as seen:
+        generate_greedy(endless, prompts, max_new_tokens=64, batch_rows=len(prompts), on_step=stepped)
+    stop = time.process_time()
+    found: Timed = {"dose": stop - start, "prompts": ends[0] - start, "steps": stop - ends[0], "block_tokens": sum(seen)}
+    prefixes = [prompt[:-1] for prompt in prompts]
+    kept = KeptPrompts(lm, prefixes, room=1 << 40)
+    with block_tokens(lm) as seen:
+        found["prompts that share beginnings"] = seconds(lambda: kept.among(prefixes))
+    found["saved"] = found["prompts"] - found["prompts that share beginnings"]
+    return found | {"block_tokens that share beginnings": sum(seen)}
+
+
 PARTS: dict[str, Callable[[LanguageModel, int, str], Timed]] = {
     "capture": capture,
     "depth": depth,
     "judge": judge,
     "beginnings": beginnings,
+    "dose": dose,
 }
-BASES = {"capture": "shared", "depth": "all", "judge": "generating", "beginnings": "dose"}
+BASES = {"capture": "shared", "depth": "all", "judge": "generating", "beginnings": "dose", "dose": "dose"}
 """The figure of each part to which its others are given as ratios."""
 
 

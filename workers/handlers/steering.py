@@ -15,7 +15,7 @@ from workers.handlers.calibration import model_of
 from workers.job import JobContext, JobFault, Outcome
 from workers.judges.base import Judge
 from workers.judges.material import Material
-from workers.judges.opening import open_judge
+from workers.judges.opening import bytes_left_by, open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
@@ -67,7 +67,8 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
     _check_competing(spec, loaded)
 
     longest = max(len(question.prompt_ids) for questions in (*sets.values(), *later.values()) for question in questions)
-    rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], context.batch_budget_bytes))
+    left = bytes_left_by(spec["judge"], context.batch_budget_bytes)
+    rows = min(MOST_ROWS, batch_rows_for(lm, longest, spec["max_new_tokens"], left))
     sign = -1 if trait["steering"]["direction"] == "negative" else 1
     with closing(_judge(spec, lm, trait, sets, _steered_answers(spec, sets, loaded), context)) as judge:
         setup = Setup(

@@ -26,7 +26,7 @@ from terms.documents.judge import ScaleDocument
 from workers.judges.preparing import Ids, Preparing, Row, Scores, likelihoods
 from workers.judges.ranking import CANDIDATES, OPENING, Ranking, is_beaten
 from workers.judges.words import repeated_share, shuffled
-from workers.lm.kept_prompts import KeptPrompts
+from workers.lm.kept_prompts import USUAL_ROOM, KeptPrompts
 from workers.lm.likelihood import PRECISION, OnRows
 from workers.lm.model import LanguageModel
 
@@ -122,11 +122,13 @@ def _spread(rows: Sequence[Row], count: int) -> list[Ids]:
 class Reader:
     """Reads texts after the prompts that give them the highest likelihood. Remembers earlier readings, which never changes a result."""
 
-    def __init__(self, lm: LanguageModel, scale: Scale, *, batch_rows: int, scores: Scores | None = None) -> None:
-        """`scores` computes likelihoods where the readings are to be stored."""
+    def __init__(
+        self, lm: LanguageModel, scale: Scale, *, batch_rows: int, room: int = USUAL_ROOM, scores: Scores | None = None
+    ) -> None:
+        """`room` is the largest number of bytes for kept prompts; `scores` computes likelihoods where the readings are to be stored."""
         self._lm, self._scale, self._batch_rows, self._scores = lm, scale, batch_rows, scores
         self._known: dict[Row, Reading] = {}
-        self._kept = KeptPrompts(lm, scale.prompts)
+        self._kept = KeptPrompts(lm, scale.prompts, room=room)
         self._ranking = Ranking(scale.prompts, self._score_fixed, self._fits)
         self._on_rows: OnRows | None = None
 
@@ -154,9 +156,9 @@ class Reader:
             self._known[row] = Reading(best[row][0], repeated[row], best[row][1]) if row in best else Reading(None, repeated[row])
         return [self._known.get(row, Reading(None, 0.0)) for row in rows]
 
-    def alone(self, rows: Sequence[Row]) -> list[float]:
-        """The likelihood of each text after its own prompt only."""
-        return self._score(rows)
+    def release(self) -> None:
+        """Frees the memory of the kept prompts until they are needed again."""
+        self._kept.release()
 
     def _whole(
         self, tried: Sequence[tuple[Row, int]], readers: Mapping[Row, Sequence[tuple[float, int]]], turn: int

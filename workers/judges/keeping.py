@@ -21,12 +21,18 @@ LAYOUT = 3
 
 
 def fitted(
-    fit: Callable[[str], ReferenceJudge], lm: LanguageModel, inputs: Sequence[Json], context: JobContext, *, batch_rows: int
+    fit: Callable[[str], ReferenceJudge],
+    lm: LanguageModel,
+    inputs: Sequence[Json],
+    context: JobContext,
+    *,
+    batch_rows: int,
+    room: int,
 ) -> ReferenceJudge:
     """Returns the stored judge of an equal fit, or fits a new judge with `fit(key)` and stores it.
 
-    `inputs` are the fit's inputs besides the model (`Material.to_list`); `batch_rows` is the judge's largest batch. A model that is not
-    proved has no `reading_hash`; its judge is neither stored nor taken from other jobs.
+    `inputs` are the fit's inputs besides the model (`Material.to_list`); `batch_rows` is the judge's largest batch, `room` that of its
+    `Reader`. A model that is not proved has no `reading_hash`; its judge is neither stored nor taken from other jobs.
     """
     key = key_of(lm, inputs)
     if lm.facts.reading_hash is None:
@@ -34,7 +40,7 @@ def fitted(
     name = SHARED + key
     stored = context.shared_cell(name)
     if stored is not None:
-        return ReferenceJudge.from_json(json.loads(stored), lm, batch_rows=batch_rows)
+        return ReferenceJudge.from_json(json.loads(stored), lm, batch_rows=batch_rows, room=room)
     judge = fit(key)
     context.commit_cell(name, json.dumps(judge.to_json(), separators=(",", ":")).encode())
     return judge

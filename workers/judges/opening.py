@@ -15,6 +15,13 @@ MOST_PROMPT = 512
 """Prompt tokens for which the batch plan of the reference judge leaves room; for longer prompts, batches are halved when memory runs out."""
 
 
+def bytes_left_by(described: JudgeSpec, budget_bytes: int) -> int:
+    """The part of a job's memory for batches that are generated or read while the judge is open: a fitted judge keeps prompts in the rest."""
+    from workers.lm.memory import kept_bytes
+
+    return budget_bytes - kept_bytes(budget_bytes) if described["kind"] in FITTED else budget_bytes
+
+
 def open_judge(
     described: JudgeSpec,
     lm: "LanguageModel | None",
@@ -55,14 +62,18 @@ def open_judge(
         from workers.judges.phrases import PhraseJudge
         from workers.judges.preparing import Preparing
         from workers.judges.reference import ReferenceJudge
-        from workers.lm.memory import batch_rows_for
+        from workers.lm.kept_prompts import release_kept
+        from workers.lm.memory import batch_rows_for, kept_bytes
 
-        rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), material.max_new_tokens, context.batch_budget_bytes)
+        budget = context.batch_budget_bytes
+        room = kept_bytes(budget)
+        rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), material.max_new_tokens, bytes_left_by(described, budget))
+        release_kept(lm)  # of another judge of the job: the model may now answer in batches of the whole budget
 
         def fit(key: str) -> ReferenceJudge:
             preparing = Preparing(context, str(material.trait.get("name") or "the trait"), key, share)
-            return ReferenceJudge.fit(lm, material, batch_rows=rows, preparing=preparing)
+            return ReferenceJudge.fit(lm, material, batch_rows=rows, room=room, preparing=preparing)
 
-        judge = fitted(fit, lm, material.to_list(), context, batch_rows=rows)
+        judge = fitted(fit, lm, material.to_list(), context, batch_rows=rows, room=room)
         return PhraseJudge(judge) if described["kind"] == "phrases" else judge
     raise JobFault("unknown_judge", f"This job cannot open the judge {described['name']!r} of the kind {described['kind']!r}.")

@@ -31,6 +31,7 @@ from workers.judges.elicited import (
 from workers.judges.material import CLASSES, Material
 from workers.judges.preparing import Preparing
 from workers.judges.trait_classifier import NEGATIVE, NEITHER, POSITIVE, Example, Fitted, TraitClassifier, fit, neither_of
+from workers.lm.kept_prompts import USUAL_ROOM
 from workers.lm.model import LanguageModel
 
 NAME, VERSION = "reference", "1"
@@ -51,20 +52,25 @@ class ReferenceJudge:
         *,
         baseline: Baseline,
         facts: JudgeFacts,
-        batch_rows: int = BATCH_ROWS,
+        reader: Reader | None,
     ) -> None:
         self._lm, self._classifier, self._scale = lm, classifier, scale
-        self._baseline, self.facts = baseline, facts
-        self._reader = None if lm is None else Reader(lm, scale, batch_rows=batch_rows)
+        self._baseline, self.facts, self._reader = baseline, facts, reader
         self._tally: Counter[str] = Counter()
         state = json.dumps(self._state(), sort_keys=True, separators=(",", ":"))
         self._hash = hashlib.sha256(state.encode()).hexdigest()
 
     @classmethod
     def fit(
-        cls, lm: LanguageModel, material: Material, *, batch_rows: int = BATCH_ROWS, preparing: Preparing | None = None
+        cls,
+        lm: LanguageModel,
+        material: Material,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        room: int = USUAL_ROOM,
+        preparing: Preparing | None = None,
     ) -> "ReferenceJudge":
-        """Fits the judge of the material's trait on `lm`. `preparing` stores partial results.
+        """Fits the judge of the material's trait on `lm`. `preparing` stores partial results; `room` is that of `Reader`.
 
         The judge learns the trait from the kept responses, or from the model's own answers if there are no responses or they are shorter than
         the answers to be judged. The model's own answers set the scale of coherence where responses were given with the dataset; its answers to
@@ -92,7 +98,8 @@ class ReferenceJudge:
             ) from error
         baseline = _baseline(fitted.classifier, own, material)
         facts = _facts(fitted, labelled, scale, baseline, elicited=elicited)
-        return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, batch_rows=batch_rows)
+        reader = Reader(lm, scale, batch_rows=batch_rows, room=room)
+        return cls(lm, fitted.classifier, scale, baseline=baseline, facts=facts, reader=reader)
 
     @property
     def identity(self) -> JudgeIdentity:
@@ -118,7 +125,9 @@ class ReferenceJudge:
         return done(self.score(items))
 
     def close(self) -> None:
-        """Does nothing: the judge has no running requests."""
+        """Frees the memory of the kept prompts."""
+        if self._reader is not None:
+            self._reader.release()
 
     def rescore(self, items: Sequence[JudgeItem], raws: Sequence[RawScore]) -> list[Score]:
         """Recomputes scores of the same items from the `raw` of their earlier scores by a judge of the same model; needs no model."""
@@ -131,13 +140,12 @@ class ReferenceJudge:
 
     @classmethod
     def from_json(
-        cls, stored: JudgeDocument, lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS
+        cls, stored: JudgeDocument, lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS, room: int = USUAL_ROOM
     ) -> "ReferenceJudge":
         """Restores a judge from the result of `to_json`."""
         classifier, scale = TraitClassifier.from_json(stored["classifier"]), Scale.from_json(stored["scale"])
-        return cls(
-            lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], batch_rows=batch_rows
-        )
+        reader = None if lm is None else Reader(lm, scale, batch_rows=batch_rows, room=room)
+        return cls(lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], reader=reader)
 
     def _state(self) -> JudgeState:
         return {

@@ -1,44 +1,46 @@
 """Keeps the keys and values of prompts that many texts follow, so that each prompt is computed once, for this call and later calls.
 
-All prompts are computed at the first need, by one plan that depends on their ids alone, so that a kept prompt has the same bytes whichever text
-came first. A prompt that does not fit in the memory limit is not kept, and is computed with each reading like any other prompt. Rows after
-different prompts stand side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made for each row's
-own positions (`masks`). A prompt's last hidden state predicts a text's first token, which needs no pass. Nothing is kept for models that do not
-generate on slots.
+All prompts are computed at the first need, by one plan that depends on their ids and the memory limit alone, so that a kept prompt has the same
+bytes whichever text came first. A prompt that does not fit in the limit is not kept, and is computed with each reading like any other prompt.
+Rows after different prompts stand side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made
+for each row's own positions (`masks`). A prompt's last hidden state predicts a text's first token, which needs no pass. Nothing is kept for
+models that do not generate on slots. Of each model, the prompts of a single reader are kept at any time, so that the memory limit holds for a
+job with several.
 
 N rows, T positions, C columns, H key-value heads, E width of a head, D hidden, K tokens that are kept.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from weakref import WeakKeyDictionary, ref
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache
 
 from workers.lm.errors import OutOfMemory
 from workers.lm.masks import rows_at
-from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory
+from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory, room_for
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import Pass, Segment, groups_of
+from workers.lm.prefixes import PASS_TOKENS, Pass, Segment, groups_of
 from workers.lm.sharing import Forward, Inputs, KeysValues, plan_for, run_plan
 from workers.lm.structure.recording import Passed
 
-LEAST_ROOM = 64 << 20
-"""Bytes of keys and values that may be kept for any model: as much as the logits held at the same time."""
-ROOM_SHARE = 1 / 16
-"""Share of the weights' bytes that may be kept instead, where that is more."""
+USUAL_ROOM = 512 << 20
+"""Bytes for keys and values where a caller states none: those of the default setting (`memory.kept_bytes`)."""
 
 Ids = tuple[int, ...]
+_keeping: WeakKeyDictionary[nn.Module, "ref[KeptPrompts]"] = WeakKeyDictionary()  # the reader with kept prompts, by model
 
 
 class KeptPrompts:
     """The kept prompts of one reader."""
 
-    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, room: int | None = None) -> None:
+    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, room: int = USUAL_ROOM) -> None:
         """`room` is the largest number of bytes for keys and values."""
         self._lm = lm
         self._prompts = tuple(dict.fromkeys(map(tuple, prompts)))
-        self._room = max(LEAST_ROOM, int(ROOM_SHARE * lm.resident_bytes)) if room is None else room
+        self._room = room
         self._kept: _Filled | None = None
         self._given_up = lm.layout.grouped
 
@@ -47,11 +49,19 @@ class KeptPrompts:
         `LanguageModel.check_ids`. If computing them runs out of memory, nothing is kept."""
         asked = set(map(tuple, prompts)).intersection(self._prompts)
         if asked and self._kept is None and not self._given_up:
+            release_kept(self._lm)
+            _keeping[self._lm.model] = ref(self)
             try:
                 self._kept = self._computed()
             except OutOfMemory:
                 self.forget()
         return {} if self._kept is None else {prompt: self._kept.last[prompt] for prompt in asked if prompt in self._kept.columns}
+
+    def release(self) -> None:
+        """Frees the memory until the prompts are needed again."""
+        if self._kept is not None:
+            self._kept = None
+            free_memory()
 
     def forget(self) -> None:
         """Frees the memory permanently: later calls keep nothing."""
@@ -101,9 +111,20 @@ class KeptPrompts:
         for prompt in self._prompts:
             self._lm.check_ids(prompt)
         filling = _Filling(self._lm, self._prompts, self._room)
-        with torch.no_grad():
-            run_plan(self._lm, plan_for(self._lm, self._prompts), self._prompts, filling.forward, keeping=True)
+        room = room_for(self._lm)
+        # a pass holds its keys and values at every layer until they are kept: no more of them than may be kept in all
+        most = PASS_TOKENS if room is None else max(1, min(PASS_TOKENS, self._room // max(1, room.column)))
+        plan = plan_for(self._lm, self._prompts, pass_tokens=most)
+        with torch.no_grad(), suppress(_Full):
+            run_plan(self._lm, plan, self._prompts, filling.forward, keeping=True)
         return filling.filled()
+
+
+def release_kept(lm: LanguageModel) -> None:
+    """Frees the memory of the reader of `lm` that keeps prompts, until that reader needs them again."""
+    keeper = _keeping.pop(lm.model, lambda: None)()
+    if keeper is not None:
+        keeper.release()
 
 
 class _Filled:
@@ -112,6 +133,10 @@ class _Filled:
 
     def __init__(self, layers: Mapping[int, KeysValues], columns: Mapping[Ids, list[int]], last: Mapping[Ids, Tensor]) -> None:
         self.layers, self.columns, self.last = layers, columns, last
+
+
+class _Full(Exception):
+    """Ends a plan at the memory limit: nothing of a later pass could be kept."""
 
 
 class _Filling:
@@ -125,7 +150,8 @@ class _Filling:
         self._tokens = 0
 
     def forward(self, pass_: Pass, inputs: Inputs) -> None:
-        """Runs one pass and collects the keys and values of each segment. Keeps nothing of a pass that runs out of memory, which is repeated."""
+        """Runs one pass and collects the keys and values of each segment. Keeps nothing of a pass that runs out of memory, which is repeated.
+        Raises _Full at the memory limit."""
         hidden_BTD = self._lm.layout.decoder(**inputs).last_hidden_state
         own: Mapping[int, KeysValues] = inputs["past_key_values"].own
         room, last, collected = self._room, dict[int, Tensor](), list[tuple[Segment, dict[int, KeysValues]]]()
@@ -145,6 +171,8 @@ class _Filling:
             for row in segment.rows:
                 self._columns[row] += range(self._tokens, self._tokens + len(segment))
             self._tokens += len(segment)
+        if self._room < 0:
+            raise _Full
 
     def filled(self) -> _Filled:
         """The prompts with all tokens collected."""

@@ -27,6 +27,12 @@ Result = TypeVar("Result")
 MAX_ROWS = 256
 SPARE = 1.1
 """Factor on a batch's estimated memory, for gaps in the allocator's blocks and for the kernels' own workspace."""
+KEPT_PART = 4
+"""A judge keeps the keys and values of its prompts in at most a quarter of a job's memory, and batches beside it are planned for the rest.
+
+Of the default 2 GiB that is 512 MiB: 11,650 tokens of SmolLM2-135M in float32 (2 x 30 layers x 3 heads x 64 x 4 bytes = 46,080 bytes a token),
+or 4,096 of Llama-3.1-8B in bfloat16 (2 x 32 x 8 x 128 x 2 = 131,072). A judge has 32 prompts, with their shared beginnings stored once.
+"""
 _ALLOCATORS = (
     *("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     # the device is full, which CUDA or another library reported instead of torch's allocator; the CUDA context is still usable
@@ -62,6 +68,11 @@ def planned_bytes(lm: LanguageModel, rows: int, prompt_tokens: int, new_tokens: 
     """The smallest budget in bytes under which `rows` rows form one batch: their peak times SPARE."""
     needed = bytes_needed(lm, rows, prompt_tokens, new_tokens)
     return None if needed is None else math.ceil(SPARE * needed)
+
+
+def kept_bytes(budget_bytes: int) -> int:
+    """The bytes of a job's memory for prompts that a judge keeps."""
+    return budget_bytes // KEPT_PART
 
 
 def batch_rows_for(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:

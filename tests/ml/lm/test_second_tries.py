@@ -35,6 +35,8 @@ def test_prompts_are_kept_as_if_memory_had_not_run_out(tiny_lm: Callable[..., La
     undisturbed = KeptPrompts(lm, prompts)
     with out_of_memory_at_copy(-1) as copies:
         expected = undisturbed.among(prompts)
+    assert undisturbed._kept is not None
+    columns = undisturbed._kept.columns
     disturbed = KeptPrompts(lm, prompts)
     with out_of_memory_at_copy(round(part * copies[0])) as repeated:
         found = disturbed.among(prompts)
@@ -42,8 +44,7 @@ def test_prompts_are_kept_as_if_memory_had_not_run_out(tiny_lm: Callable[..., La
     assert found.keys() == expected.keys() == set(map(tuple, prompts))
     assert all(torch.equal(found[prompt], expected[prompt]) for prompt in found)
     assert disturbed._kept is not None
-    assert undisturbed._kept is not None
-    assert disturbed._kept.columns == undisturbed._kept.columns
+    assert disturbed._kept.columns == columns
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
