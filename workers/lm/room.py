@@ -8,6 +8,7 @@ kernels' own workspace is not counted; on a CPU it is less than a fifth (tests/f
 N rows, T positions, L layers.
 """
 
+import json
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class Counted:
 def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
     """The memory numbers of this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not
     run."""
-    key = type(model), model.config.to_json_string(use_diff=False), engine, dtype, context_length
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config.pop("_name_or_path", None)  # where its files are changes no number
+    key = type(model), json.dumps(config), engine, dtype, context_length
     if key not in _known:
         try:
             _known[key] = _room(engine, counted(model, engine, dtype, context_length))
