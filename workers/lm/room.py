@@ -8,7 +8,6 @@ kernels' own workspace is not counted; on a CPU it is less than a fifth (tests/f
 N rows, T positions, L layers.
 """
 
-import json
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from workers.lm.checkpoint import open_model, quiet, read_config
 from workers.lm.facts import ModelFacts
 from workers.lm.masks import library_pass, rows_at
 from workers.lm.slots import SlotCache
-from workers.lm.structure.decoders import find_decoder
+from workers.lm.structure.decoders import described, find_decoder
 from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
@@ -59,9 +58,7 @@ class Counted:
 def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
     """The memory numbers of this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not
     run."""
-    config = json.loads(model.config.to_json_string(use_diff=False))
-    config.pop("_name_or_path", None)  # where its files are changes no number
-    key = type(model), json.dumps(config), engine, dtype, context_length
+    key = type(model), described(model.config), engine, dtype, context_length
     if key not in _known:
         try:
             _known[key] = _room(engine, counted(model, engine, dtype, context_length))
