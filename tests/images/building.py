@@ -1,7 +1,7 @@
 """Builds the stages of the Dockerfile as folders on this machine, without Docker: runs their COPY and pip lines.
 
-Not tested: the base image, its apt packages, users, file modes, and the download of pinned packages. Those packages are taken from the
-running environment, which is last on the path; Binnacle itself is importable only from where the image has it.
+Not tested: the base image, its apt packages, users, file modes, and the download of pinned packages. Those packages, pip among them, are
+taken from the running environment, which is last on the path; Binnacle itself is importable only from where the image has it.
 """
 
 import os
@@ -17,6 +17,8 @@ from tests.images.dockerfile import Stage
 VENV = "/opt/venv"
 APT = "apt-get update"
 """The beginning of the only RUN line that is left out."""
+QUICKER = {f"python -m venv {VENV}": f"python -m venv --without-pip {VENV}", f"{VENV}/bin/pip ": f"{VENV}/bin/python -m pip "}
+"""Commands that the running environment's pip serves: unpacking another into each virtual environment takes six seconds."""
 
 
 class Image:
@@ -109,7 +111,10 @@ class Builder:
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip reads this one as the value of "build isolation"
         }
-        here = line.replace(VENV, str(image.at(VENV)))
+        here = line
+        for written, quicker in QUICKER.items():
+            here = here.replace(written, quicker)
+        here = here.replace(VENV, str(image.at(VENV)))
         done = subprocess.run(
             ["sh", "-ec", here], cwd=image.at("."), env=environment, capture_output=True, text=True, check=False
         )

@@ -17,7 +17,7 @@ def test_a_node_does_not_start_under_the_name_of_a_live_node(live: Service) -> N
     first = live.node("light-0")
     job_id = live.submit(steps=30, seconds=0.2)
     live.running(job_id, cells=1)
-    twin = Node("light-0", live.environment(), live.folder / "twin.log")
+    twin = Node("light-0", live.environment(), live.folder / "twin.log", forking=live.forking)
     live.nodes.append(twin)
     assert twin.process.wait(120) == 1
     assert "Another node runs as light-0@here" in twin.log.read_text()
@@ -28,7 +28,7 @@ def test_a_node_does_not_start_under_the_name_of_a_live_node(live: Service) -> N
 
 def test_of_two_nodes_that_start_under_one_name_at_once_one_stays(live: Service) -> None:
     """As two hosts with the same name when the power returns: at first neither finds the row of the other."""
-    twins = [Node("light-0", live.environment(), live.folder / f"{n}.log") for n in range(2)]
+    twins = [Node("light-0", live.environment(), live.folder / f"{n}.log", forking=live.forking) for n in range(2)]
     live.nodes += twins
     jobs = [live.submit(steps=3, seconds=0.2) for _ in range(20)]
     ended = [live.ended(job) for job in jobs]

@@ -28,7 +28,7 @@ from workers.lm.checkpoint import open_model, quiet, read_config
 from workers.lm.facts import ModelFacts
 from workers.lm.masks import library_pass, rows_at
 from workers.lm.slots import SlotCache
-from workers.lm.structure.decoders import find_decoder
+from workers.lm.structure.decoders import described, find_decoder
 from workers.lm.structure.recording import Args, Named, Passed
 from workers.lm.structure.twin import cache_argument, positions_argument
 
@@ -61,7 +61,7 @@ class Counted:
 def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
     """The memory numbers of this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not
     run."""
-    key = type(model), model.config.to_json_string(use_diff=False), engine, dtype, context_length
+    key = type(model), described(model.config), engine, dtype, context_length
     if key not in _known:
         try:
             _known[key] = _room(engine, counted(model, engine, dtype, context_length))

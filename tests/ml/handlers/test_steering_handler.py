@@ -269,9 +269,8 @@ def test_changed_weights_are_refused(severe: LanguageModel, extracted: Files) ->
 
 def test_the_comparison_at_the_probe_s_raw_coefficient_is_reported(severe: LanguageModel, extracted: Files) -> None:
     """At equal c mean_diff has a smaller dose, by its share outside the massive dims, and a smaller gain."""
-    spec = steer_spec(
-        severe, matched=["dose", "coherence", "coefficient"], reference_protocol=True, decomposition=False, controls=NO_CONTROLS
-    )
+    matched = ["dose", "coherence", "coefficient"]
+    spec = steer_spec(severe, matched=matched, reference_protocol=True, decomposition=False, controls=NO_CONTROLS, test_limit=12)
     written = files(steering.run(spec, context(severe, extracted)))
     summary = json.loads(written["summary.json"])
     groups = {one["method"]: one for one in summary["groups"]}
@@ -316,11 +315,14 @@ def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extr
 
 def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe: LanguageModel, extracted: Files) -> None:
     other = shipped_datasets()[TRAIT_NAMES.index("sycophancy")]
+    content = json.loads(other.data)
+    fewer = content | {name: content[name][::3] for name in ("positive", "negative")}  # enough to fit its judge
     spec = spec_of(
         severe, trait={"name": "sycophancy", "version": other.version}, layers=[3], methods=["probe"], controls=[], refits=[]
     )
     calibrated = extracted["job_cal", "calibration.json"]
-    own = FakeContext(severe, blobs={other.version: other.data}, artifacts={("job_cal", "calibration.json"): calibrated})
+    calibration = {("job_cal", "calibration.json"): calibrated}
+    own = FakeContext(severe, blobs={other.version: json.dumps(fewer).encode()}, artifacts=calibration)
     answers = files(extraction.run(spec | {"max_new_tokens": 24}, own))["responses.jsonl"]
     spec = steer_spec(
         severe,

@@ -67,6 +67,15 @@ def test_the_numbers_stored_by_an_inspection_are_used() -> None:
     assert batch_rows_for(replace(lm, facts=facts), 100, 20, 10 << 20) < batch_rows_for(lm, 100, 20, 10 << 20)
 
 
+def test_a_model_of_the_same_shape_in_another_folder_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_family("llama")
+    numbers = room_of(lm.model, "slots", lm.dtype, lm.context_length)
+    assert numbers is not None
+    monkeypatch.setattr(lm.model.config, "_name_or_path", "/another/folder")
+    monkeypatch.delattr("workers.lm.room.counted")
+    assert room_of(lm.model, "slots", lm.dtype, lm.context_length) == numbers
+
+
 CARD = ((256, 20, 128, 22.15), (64, 512, 8, 78.96), (32, 2048, 8, 293.6))
 """Rows, prompt tokens, new tokens; MiB a row at the peak on an H100 (part `room` of the card, November 2026)."""
 

@@ -19,6 +19,7 @@ from tests.ml.tiny_models import tiny_model
 from workers.lm.architecture import find_layout
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
+from workers.lm.structure.finding import find_structure
 from workers.lm.structure.values import structure_from_dict
 
 SIZES: dict[str, Any] = {
@@ -171,3 +172,13 @@ def test_a_structure_stored_as_json_is_used_without_a_search(hybrid: LanguageMod
     assert stored == hybrid.layout.structure
     monkeypatch.setattr("workers.lm.architecture.find_structure", lambda _decoder: pytest.fail("searched again"))
     assert find_layout(hybrid.model, stored).structure == stored
+
+
+def test_the_structure_of_a_model_of_the_same_shape_in_another_folder_is_not_searched_again(
+    hybrid: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = hybrid.layout.decoder
+    known = find_structure(decoder)
+    monkeypatch.setattr(decoder.config, "_name_or_path", "/another/folder")
+    monkeypatch.delattr("workers.lm.structure.finding.structure_of_twin")
+    assert find_structure(decoder) is known

@@ -65,7 +65,9 @@ def test_every_field_equals_the_reference_and_the_planted_dim_is_found_where_it_
         assert all(place[case.replace("delimiters", "first_delimiter")] > 0.7 for place in places)
 
 
-reference_of_two_dims = cache(reference_of)  # the same for every rule below
+# the same for every rule, and for every choice of layers, below
+once = cache(reference_of)
+calibrated_once = cache(calibrate)
 
 
 @pytest.mark.parametrize("rule", ["peeling", "peel:0.3", "ratio10-3layers", "top5-3layers", "all", "sun", "ratio:3"])
@@ -73,8 +75,8 @@ def test_each_rule_lists_what_the_reference_lists_and_leaves_clean_norms_and_sco
     """Two planted dims, one of them only at the first token; `sun` lists both, `peeling` one."""
     lm = tiny_lm("llama", planted=(Planted(DIM, 3000.0, "every_token", 0.2), Planted(OTHER, 900.0, "first_token")))
     found = calibrate(lm, rule=rule)["aggregate"]
-    assert_agrees(found, reference_of_two_dims(lm).aggregate(rule))
-    default = calibrate(lm)["aggregate"]
+    assert_agrees(found, once(lm).aggregate(rule))
+    default = calibrated_once(lm)["aggregate"]
     assert found["clean_norms"] == default["clean_norms"]
     assert found["severity"] == default["severity"]
     assert default["massive_dims"] == {"rule": "peeling", "dims": [DIM]}
@@ -85,7 +87,8 @@ def test_a_subset_of_layers_equals_the_reference_on_those_layers(tiny_lm: TINY, 
     lm = tiny_lm("qwen3", planted=(Planted(DIM, 70.0),))
     content = calibrate(lm, layers=layers)
     assert content["provenance"]["layers"] == sorted(layers)
-    assert_agrees(content["aggregate"], reference_of(lm, layers=sorted(layers)).aggregate("peeling"))
+    answers = [answer for _, answer in once(lm).rows]
+    assert_agrees(content["aggregate"], reference_of(lm, layers=sorted(layers), answers=answers).aggregate("peeling"))
 
 
 def test_a_chat_template_is_applied_once_and_named_as_the_variant(tiny_lm: TINY) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from tests.ml.fake_context import FakeContext
 from tests.ml.handlers.test_extraction_handler import TRAIT, files
-from tests.ml.steering_jobs import Files, extracted, severe, steer_spec
+from tests.ml.steering_jobs import Files, _fitted_once, extracted, severe, steer_spec
 from workers.handlers import rescore, steering
 from workers.lm.model import LanguageModel
 
-__all__ = ["extracted", "severe"]
+__all__ = ["_fitted_once", "extracted", "severe"]
 
 NOT_ENOUGH = "not enough evidence"
 

@@ -4,6 +4,7 @@ Also works inside wrappers for images or audio, because their towers hold no tok
 """
 
 import hashlib
+import json
 
 from torch import nn
 from transformers import PretrainedConfig
@@ -41,6 +42,13 @@ def blocks_of(decoder: nn.Module) -> list[nn.Module]:
 def text_config(model: nn.Module) -> PretrainedConfig:
     """The text model's config, also when it lies inside a wrapper."""
     return model.config.get_text_config()  # type: ignore[union-attr,operator]
+
+
+def described(config: PretrainedConfig) -> str:
+    """The config as JSON without the path of its files: equal for models of the same shape."""
+    values = json.loads(config.to_json_string(use_diff=False))
+    values.pop("_name_or_path", None)
+    return json.dumps(values)
 
 
 def kind_of(block: nn.Module) -> str:

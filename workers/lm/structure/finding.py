@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from workers.lm.errors import ModelFault, first_few
 from workers.lm.structure import engines
-from workers.lm.structure.decoders import blocks_of, kind_of, text_config
+from workers.lm.structure.decoders import blocks_of, described, kind_of, text_config
 from workers.lm.structure.mixing import keys_and_values, mixers, raw_of
 from workers.lm.structure.recording import Recording, record
 from workers.lm.structure.search import FITS, Sum, find_sum
@@ -19,7 +19,7 @@ _structures: dict[tuple[type[nn.Module], str], Structure] = {}
 
 def find_structure(decoder: nn.Module) -> Structure:
     """The structure of `decoder`, which may be on the meta device; computed once for each class and config in a process."""
-    key = type(decoder), text_config(decoder).to_json_string(use_diff=False)
+    key = type(decoder), described(text_config(decoder))
     if key not in _structures:
         blocks = blocks_of(decoder)
         structure = structure_of_twin(twin := decoder_twin(decoder, blocks))
