@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,20 +22,13 @@ from terms.documents.jobs import JobStanding
 from terms.documents.model import SourcedFacts
 from terms.documents.passport import PassportDocument
 from workers.heartbeat import Heartbeat, Phase
-from workers.job import SHARED, JobCancelled, JobFault, JobYielded, LeaseLost
+from workers.job import COMPUTED_WITH, SHARED, THREADS, JobCancelled, JobFault, JobYielded, LeaseLost
 from workers.outages import through_outages, through_storage_errors
 from workers.process import WorkerProcess
-from workers.steering.retries import HOW_COMPUTED, may_take
+from workers.steering.retries import may_take
 
 if TYPE_CHECKING:
     from workers.lm.model import LanguageModel
-
-
-KIND, THREADS = HOW_COMPUTED
-"""The cells that hold the kind of device and the dtype with which a job began, and the number of threads.
-
-Sums depend on all three. A worker of the same kind computes the rest with as many threads, whatever its setting. A worker of another kind keeps
-its own cells beside the first, under names that begin with its kind: a result never mixes two kinds, and what each has finished is kept."""
 
 
 class ServiceContext:
@@ -51,9 +43,9 @@ class ServiceContext:
         self._done_share = 0.0
         self._share = 0.0
         self._finished: dict[str, bytes] = {}
-        self._threads: bytes | None = None
-        self._threads_kept = False
-        self._kind: bytes | None = None
+        self._threads: int | None = None
+        self._apart: str | None = None
+        self._how: dict[str, bytes] = {}
         self._kept_at = self._began
         self._keeping = threading.RLock()
 
@@ -83,8 +75,8 @@ class ServiceContext:
         if name not in shelf.names():
             self.phase("loading model", 1, "models", stall_seconds=max(600, self._process.settings.lease.stall))
         if self.device == "cpu" and self._threads is None:
-            self._threads = self._first_threads() or str(shelf.threads).encode()
-            shelf.compute_with(int(self._threads))
+            self._threads = int(self._threads_to_use(shelf.threads))
+            shelf.compute_with(self._threads)
         return through_outages(lambda: shelf.take(name, unproven=self._proves), lambda: self._heartbeat.lost)
 
     def model_facts(self, name: str) -> SourcedFacts:
@@ -188,45 +180,51 @@ class ServiceContext:
         self._check_lease()  # not `check`: a node that is stopping still stores finished cells
         place = self._place(name)
         with self._keeping:
-            self._finished[place] = data
-            if self._kind is not None:
-                self._finished[KIND], self._kind = self._kind, None
-            if self._threads is not None and not self._threads_kept:
-                self._finished[self._place(THREADS)], self._threads_kept = self._threads, True
+            self._finished |= {place: data, **self._how}
+            self._how = {}
             if time.monotonic() - self._kept_at >= self._process.settings.lease.at_risk:
                 self._keep_finished()
         self._heartbeat.move(None)
 
-    def _first_threads(self) -> bytes | None:
-        """The number of threads with which an earlier attempt, or the job that this one retries, made its cells."""
-        first = self.cell(THREADS) if self._may_have_cells else None
-        self._threads_kept = first is not None
-        return first
-
-    @property
-    def _may_have_cells(self) -> bool:
-        return self._lease.job.attempt > 1 or self._lease.job.retry_of is not None
-
     def _place(self, name: str) -> str:
-        """The name under which a worker of this kind keeps a cell. The name of a shared cell already holds device and dtype."""
-        return name if name.startswith(SHARED) else f"{self._apart}{name}"
+        """The name under which this worker keeps a cell.
 
-    @cached_property
-    def _apart(self) -> str:
-        """What the names of this attempt's cells begin with: nothing where the job's first cells were made by a worker of this kind."""
-        if self._lease.job.job_class != "model":
-            return ""
+        A worker of another kind of device or dtype than that of the job's first cells keeps its own beside them, under names that begin with
+        its kind. So a result never mixes two kinds, and neither loses what it has finished. The name of a shared cell holds both already.
+        """
+        if name.startswith(SHARED) or self._lease.job.job_class != "model":
+            return name
+        if self._apart is None:
+            self._apart = self._compare_kinds()
+        return f"{self._apart}{name}"
+
+    def _compare_kinds(self) -> str:
+        """Returns the prefix of the names of this worker's cells, empty if it is of the kind of the job's first cells. Each job keeps that kind
+        itself, because the job that it retries may be deleted."""
         own = f"{self.device.partition(':')[0]} {self.dtype}"
-        digest = (
-            through_outages(lambda: self._own_digest(KIND, KIND), lambda: self._heartbeat.lost) if self._may_have_cells else None
-        )
-        first = own if digest is None else self._read(digest).decode()
-        if digest is None:
-            self._kind = own.encode()
+        first = (self._earlier(COMPUTED_WITH, COMPUTED_WITH) or own.encode()).decode()
+        self._how[COMPUTED_WITH] = first.encode()
         if first == own:
             return ""
-        self._heartbeat.tell(("computed_apart", {"finished_parts": first, "this_worker": own}))
-        return f"{own}/"
+        prefix = f"{own}/"
+        marker = f"{prefix}{COMPUTED_WITH}"
+        if self._earlier(COMPUTED_WITH, marker) is None:
+            self._heartbeat.tell(("computed_apart", {"finished_parts": first, "this_worker": own}))
+        self._how[marker] = own.encode()
+        return prefix
+
+    def _threads_to_use(self, usual: int) -> bytes:
+        """The number of threads with which an earlier attempt, or the job that this one retries, made its cells; otherwise `usual`."""
+        place = self._place(THREADS)
+        self._how[place] = threads = self._earlier(THREADS, place) or str(usual).encode()
+        return threads
+
+    def _earlier(self, name: str, place: str) -> bytes | None:
+        """The cell `name`, kept as `place`, of an earlier attempt or of a job that this one retries; None without either."""
+        if self._lease.job.attempt == 1 and self._lease.job.retry_of is None:
+            return None
+        digest = through_outages(lambda: self._own_digest(name, place), lambda: self._heartbeat.lost)
+        return None if digest is None else self._read(digest)
 
     def _keep_finished(self) -> None:
         """Commits the cells finished since the last commit, in one transaction."""

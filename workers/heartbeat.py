@@ -139,7 +139,8 @@ class Heartbeat:
         """Records that the handler entered a phase."""
         with self._lock:
             self._phase = phase
-        self.tell(("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}))
+            self._unwritten.append(("phase", {"phase": phase.name, "total": phase.total, "unit": phase.unit}))
+        self._wake.set()
 
     def tell(self, event: Event) -> None:
         """Records an event for the job's history."""

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 SHARED = "judge:"
-"""What the names of cells begin with that other jobs may take (`shared_cell`): a hash of all their inputs follows."""
+"""Prefix of the names of cells that other jobs may take (`shared_cell`); a hash of all their inputs follows."""
+COMPUTED_WITH, THREADS = HOW_COMPUTED = ("computed_with", "threads")
+"""Names of the cells that hold the kind of device and the dtype with which a job began, and the number of threads. Sums depend on all three."""
 
 
 class Interruption(BaseException):

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.jobs.models import SHARED_CELL
 from tests.judges.world import World
 from tests.ml.fake_context import FakeContext
+from workers.job import SHARED
 from workers.judges.base import Judge, JudgeItem
 from workers.judges.keeping import key_of
 from workers.judges.material import Material
@@ -17,6 +19,10 @@ from workers.judges.reference import ReferenceJudge
 from workers.lm.model import LanguageModel
 
 REFERENCE = {"name": "reference", "kind": "reference", "model": None, "url": None, "key_env": None, "options": {}}
+
+
+def test_the_cells_that_are_shared_are_those_that_the_database_finds_by_an_index() -> None:
+    assert f"cell LIKE '{SHARED}%'" == SHARED_CELL
 
 
 def proved(lm: LanguageModel, **changes: Any) -> LanguageModel:

@@ -21,10 +21,9 @@ from app.storage.local import LocalStorage
 from tests.counting import Proxy
 from workers import heartbeat, runner
 from workers.handlers import HANDLERS
-from workers.job import JobContext, JobFault, Outcome
+from workers.job import HOW_COMPUTED, JobContext, JobFault, Outcome
 from workers.lanes import GenerationsFirst
 from workers.process import WorkerProcess
-from workers.steering.retries import HOW_COMPUTED
 
 
 class Child:

@@ -23,11 +23,11 @@ from tests.forked import Forking
 from tests.ml.tiny_models import tiny_model_folder
 from tests.worker.conftest import LEASE, Service
 from tests.worker.test_held_devices import hold, resume
+from workers.job import HOW_COMPUTED
 from workers.lm.inspection import inspect_folder
 from workers.lm.proofs.outcome import VERSION
 from workers.lm.proofs.passport import PROOFS
 from workers.shelf import Shelf
-from workers.steering.retries import HOW_COMPUTED
 
 
 class Lab:

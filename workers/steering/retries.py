@@ -8,11 +8,10 @@ Imports no torch, because jobs call this before a model is loaded.
 
 from collections.abc import Mapping
 
+from workers.job import HOW_COMPUTED
+
 TEXTS = "texts/"
 """Prefix of the cells that hold a model's texts before they are scored."""
-
-HOW_COMPUTED = ("computed_with", "threads")
-"""The cells that say how a job's first cells were computed (`workers.context`)."""
 
 SCORING = ("judge", "coherence_threshold")
 """Fields of a spec that change the scores of texts, but never the texts of a run."""

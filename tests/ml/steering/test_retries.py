@@ -2,7 +2,8 @@
 
 import pytest
 
-from workers.steering.retries import HOW_COMPUTED, may_take, texts_cell
+from workers.job import HOW_COMPUTED
+from workers.steering.retries import may_take, texts_cell
 
 SPEC = {"model": "m", "judge": {"provider": "reference"}, "coherence_threshold": 70, "layers": [3]}
 
