@@ -6,13 +6,13 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from app.embedded.broker import answers
+from app.embedded.broker import Broker, answers
 from app.embedded.processes import working_in
 from tests.embedded.running import CODE, READY, Up, until
 from tests.services import make_folder
@@ -204,52 +204,52 @@ def test_a_broker_that_does_not_answer_is_warned_of_before_ready() -> None:
         shutil.rmtree(folder)
 
 
-def test_without_keys_it_prints_a_secret_and_keeps_it_where_the_command_line_finds_it() -> None:
-    folder = make_folder()
-    up = Up(folder / "home", {"BINNACLE_AUTH": "off"})
-    up.start()
-    try:
-        file = up.home / "local.secret"
-        secret = file.read_text()
-        assert secret in up.output()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert not (up.home / "admin.key").exists()
-        environment = {name: value for name, value in os.environ.items() if name not in {"BINNACLE_URL", "BINNACLE_KEY"}}
-        command = [sys.executable, "-m", "app.cli", "status"]
-        asked = subprocess.run(
-            command, cwd=CODE, env=environment | {"BINNACLE_HOME": str(up.home)}, capture_output=True, text=True, timeout=120
-        )
-        assert "keys off" in asked.stdout, asked.stderr
-        api = {Path(f"/proc/{pid}/environ").read_text() for pid in up.processes("app.server")}
-        workers = {Path(f"/proc/{pid}/environ").read_text() for pid in up.processes("celery")}
-        assert api
-        assert workers
-        assert all(secret in text for text in api)
-        assert not any(secret in text for text in workers), "workers do not need it"
-    finally:
-        assert up.stop() == 0
-    assert not file.exists()
-    assert secret not in (up.home / "logs" / "api.log").read_text()
-    shutil.rmtree(folder)
-
-
-def test_given_servers_are_used_instead_of_the_embedded_ones(database_url: str, broker_url: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def elsewhere(postgres_url_factory: Callable[[], str], broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A service without keys that uses servers started elsewhere."""
     folder = make_folder()
     up = Up(
         folder / "home",
         {
-            "DATABASE_URL": database_url,
-            "BROKER_URL": broker_url,
-            "STORAGE_URL": f"file://{tmp_path}",
+            "BINNACLE_AUTH": "off",
+            "DATABASE_URL": postgres_url_factory(),
+            "BROKER_URL": broker.url,
+            "STORAGE_URL": f"file://{tmp_path_factory.mktemp('objects')}",
             "BINNACLE_BROKER_PREFIX": "up:",
         },
     )
     up.start()
-    try:
-        assert up.get("/readyz")[0] == 200
-        assert not (up.home / "postgres").exists()
-        assert not (up.home / "broker").exists()
-        assert not (up.home / "objects").exists()
-    finally:
-        assert up.stop() == 0
-        shutil.rmtree(folder)
+    yield up
+    if up.process and up.process.poll() is None:
+        assert up.stop() == 0, up.output()
+    shutil.rmtree(folder)
+
+
+def test_given_servers_are_used_instead_of_the_embedded_ones(elsewhere: Up) -> None:
+    assert elsewhere.get("/readyz", (elsewhere.home / "local.secret").read_text())[0] == 200
+    assert not (elsewhere.home / "postgres").exists()
+    assert not (elsewhere.home / "broker").exists()
+    assert not (elsewhere.home / "objects").exists()
+
+
+def test_without_keys_it_prints_a_secret_and_keeps_it_where_the_command_line_finds_it(elsewhere: Up) -> None:
+    file = elsewhere.home / "local.secret"
+    secret = file.read_text()
+    assert secret in elsewhere.output()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not (elsewhere.home / "admin.key").exists()
+    environment = {name: value for name, value in os.environ.items() if name not in {"BINNACLE_URL", "BINNACLE_KEY"}}
+    command = [sys.executable, "-m", "app.cli", "status"]
+    asked = subprocess.run(
+        command, cwd=CODE, env=environment | {"BINNACLE_HOME": str(elsewhere.home)}, capture_output=True, text=True, timeout=120
+    )
+    assert "keys off" in asked.stdout, asked.stderr
+    api = {Path(f"/proc/{pid}/environ").read_text() for pid in elsewhere.processes("app.server")}
+    workers = {Path(f"/proc/{pid}/environ").read_text() for pid in elsewhere.processes("celery")}
+    assert api
+    assert workers
+    assert all(secret in text for text in api)
+    assert not any(secret in text for text in workers), "workers do not need it"
+    assert elsewhere.stop() == 0
+    assert not file.exists()
+    assert secret not in (elsewhere.home / "logs" / "api.log").read_text()
