@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func
 
+TimeAndId = tuple[datetime, str]
+"""The time and the id of an entry: its place in a list that is sorted by both."""
+
 
 def ago(*, days: float = 0, minutes: float = 0, seconds: float = 0) -> ColumnElement[datetime]:
     """Returns the moment so long before the start of the transaction, by the database's clock, as an SQL expression."""

@@ -10,9 +10,10 @@ from app.audit import service
 from app.audit.repository import AuditFilters
 from app.http.access import Admin, keyed_router
 from app.http.context import Shared
-from app.http.paging import Cursor, Limit, Moment, Place
+from app.http.paging import Cursor, Limit, Moment
 from app.http.problems import documented
 from app.http.renamed import either
+from app.moments import TimeAndId
 
 router = keyed_router(prefix="/v1/audit", tag="access")
 
@@ -45,12 +46,12 @@ async def list_audit(  # one parameter for each filter of the query string
     by_key = either("key_id", key_id, "key", key)
     filters = AuditFilters(actor=actor, key=by_key, action=action, object=object, outcome=outcome, since=since, until=until)
 
-    def page(session: Session, before: Place | None, count: int) -> list[AuditOut]:
+    def page(session: Session, before: TimeAndId | None, count: int) -> list[AuditOut]:
         entries = service.listing(session, filters, limit=count, before=before)
         return [AuditOut.model_validate(entry, from_attributes=True) for entry in entries]
 
     return await AuditPage.newest(context, page, scope=f"audit {filters}", limit=limit, cursor=cursor, key=_place)
 
 
-def _place(entry: AuditOut) -> Place:
+def _place(entry: AuditOut) -> TimeAndId:
     return entry.at, entry.id

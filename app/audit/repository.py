@@ -9,10 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEntry
+from app.moments import TimeAndId
 from terms.values import JsonObject
-
-Place = tuple[datetime, str]
-"""`(at, id)` of an entry."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def add(session: Session, row: JsonObject, same: str | None) -> None:
     session.execute(statement.on_conflict_do_update(index_elements=[AuditEntry.slot], set_=again))
 
 
-def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None) -> Sequence[AuditEntry]:
+def listing(session: Session, filters: AuditFilters, *, limit: int, before: TimeAndId | None) -> Sequence[AuditEntry]:
     """Returns a page of entries, newest first by the time of their first act; `before` is the place of the previous page's last entry."""
     statement = select(AuditEntry).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
     for column, value in (

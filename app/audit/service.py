@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.audit import repository
 from app.audit.models import AuditEntry
-from app.audit.repository import AuditFilters, Place
+from app.audit.repository import AuditFilters
 from app.ids import new_id
+from app.moments import TimeAndId
 from terms.values import Json
 
 
@@ -56,6 +57,6 @@ def record(
     repository.add(session, row, same)
 
 
-def listing(session: Session, filters: AuditFilters, *, limit: int, before: Place | None = None) -> Sequence[AuditEntry]:
+def listing(session: Session, filters: AuditFilters, *, limit: int, before: TimeAndId | None = None) -> Sequence[AuditEntry]:
     """Returns a page of entries, newest first."""
     return repository.listing(session, filters, limit=limit, before=before)

@@ -14,10 +14,11 @@ from app.extractions.schemas import ExtractionRequest
 from app.http.access import Caller, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, LabelQuery, Limit, Place
+from app.http.paging import Cursor, LabelQuery, Limit
 from app.http.problems import documented
 from app.jobs.asking import Asks, DryRun, creates_job
 from app.jobs.labels import Labels
+from app.moments import TimeAndId
 
 router = keyed_router(prefix="/v1/extractions", tag="extractions")
 
@@ -87,7 +88,7 @@ async def list_extractions(  # one parameter for each filter of the query string
     """Returns the extractions that you can see, newest first."""
     labels = Labels(experiment, model_variant)
 
-    def page(session: Session, before: Place | None, count: int) -> Sequence[ExtractionOut]:
+    def page(session: Session, before: TimeAndId | None, count: int) -> Sequence[ExtractionOut]:
         return service.listing(session, viewer, model=model, trait=trait, labels=labels, limit=count, before=before)
 
     return await ExtractionPage.newest(

@@ -8,6 +8,7 @@ import json
 from datetime import datetime
 
 from app.errors import Problem
+from app.moments import TimeAndId
 
 SIGNATURE = 16
 """Bytes of the signature, which come before the body."""
@@ -24,7 +25,7 @@ class Cursors:
         body = json.dumps([at.isoformat(), identifier]).encode()
         return base64.urlsafe_b64encode(self._sign(scope, body) + body).decode().rstrip("=")
 
-    def read(self, scope: str, cursor: str) -> tuple[datetime, str]:
+    def read(self, scope: str, cursor: str) -> TimeAndId:
         """Returns the cursor's time and id. Raises Problem 422 for a cursor that this server did not make for this list."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

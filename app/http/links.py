@@ -22,8 +22,8 @@ class Link(TypedDict):
     parameters: dict[str, str]
 
 
-class Answer(TypedDict):
-    """An answer of an operation."""
+class AnswerLinks(TypedDict):
+    """The part of an operation's answer in the OpenAPI document that holds its links."""
 
     links: NotRequired[dict[str, Link]]
 
@@ -33,7 +33,7 @@ class Operation(TypedDict):
 
     operationId: str
     parameters: list[Parameter]
-    responses: dict[str, Answer]
+    responses: dict[str, AnswerLinks]
 
 
 OF_A_JOB = ("getJob", "getJobEvents", "editJob", "cancelJob", "retryJob")

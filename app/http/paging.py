@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Generic, Self, TypeVar
 
 from fastapi import Query
@@ -10,12 +9,11 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from sqlalchemy.orm import Session
 
 from app.http.context import Context
+from app.moments import TimeAndId
 from binnacle.words.layout import FOLDER
 
 Item = TypeVar("Item")
 Sent = TypeVar("Sent")
-Place = tuple[datetime, str]
-"""The time and id of an entry, by which lists are sorted, newest first."""
 LARGEST = 200
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -62,12 +60,12 @@ class Listed(BaseModel, Generic[Item]):
     async def newest(
         cls,
         context: Context,
-        fetch: Callable[[Session, Place | None, int], Sequence[Item]],
+        fetch: Callable[[Session, TimeAndId | None, int], Sequence[Item]],
         *,
         scope: str,
         limit: int,
         cursor: str | None,
-        key: Callable[[Item], Place],
+        key: Callable[[Item], TimeAndId],
     ) -> Self:
         """Returns a page of a list, newest first; `fetch(session, before, count)` returns entries after the entry with key `before`.
 

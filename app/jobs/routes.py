@@ -12,7 +12,7 @@ from app.errors import Problem, not_found
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Shared
 from app.http.downloads import serve_file
-from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page, Place
+from app.http.paging import Cursor, LabelQuery, Limit, Moment, Page
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.jobs import reading, repository, service
@@ -29,6 +29,7 @@ from app.jobs.streams import stream
 from app.jobs.submitting import retried
 from app.jobs.views import view, views
 from app.jobs.waiting import Wakeups
+from app.moments import TimeAndId
 
 router = keyed_router(prefix="/v1/jobs", tag="jobs")
 
@@ -86,7 +87,7 @@ async def list_jobs(  # one parameter for each filter of the query string
         created_before=created_before,
     )
 
-    def page(session: Session, before: Place | None, count: int) -> list[JobOut]:
+    def page(session: Session, before: TimeAndId | None, count: int) -> list[JobOut]:
         rows = service.listing(session, viewer, filters, limit=count, before=before)
         return views(session, rows, viewer, slice_seconds=context.settings.lease.slice)
 

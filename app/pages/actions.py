@@ -20,7 +20,7 @@ from app.jobs.submitting import retried
 from app.pages import sentences
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
-from app.pages.sending import asking, sent
+from app.pages.sending import api_request, sent
 from app.pages.wording import size
 from binnacle.words.counting import counted
 from terms.values import JsonObject
@@ -54,7 +54,7 @@ async def ask_retry(job_id: JobId, request: Request, viewer: Changer, context: S
 @router.post("/jobs/{job_id}/retry")
 async def retry(job_id: JobId, request: Request, viewer: Changer, context: Shared) -> Response:
     """Submits the new job and redirects to it."""
-    asks = asking(request, viewer, context, await sent(request), f"/v1/jobs/{job_id}/retry")
+    asks = api_request(request, viewer, context, await sent(request), f"/v1/jobs/{job_id}/retry")
     planned = await context.database.run(service.retries_a_graph, job_id, viewer)
     return _to((await asks.answer(retried, job_id, planned=planned)).job.id)
 

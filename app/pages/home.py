@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from app.auth.viewer import Viewer
 from app.etags import etag_of, names_etag
 from app.http.context import Context, Shared
-from app.http.paging import Place
 from app.jobs import repository, service
 from app.jobs.kinds import KINDS
 from app.jobs.repository import ABOUT_MODELS, JobFilters
@@ -20,6 +19,7 @@ from app.jobs.routes import JobPage
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
 from app.jobs.views import views
+from app.moments import TimeAndId
 from app.pages import sentences
 from app.pages.answers import Answer, answer
 from app.pages.devices import devices_in_words
@@ -126,7 +126,7 @@ async def jobs_part(request: Request, viewer: Reader, context: Shared, asked: Vi
 async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Listing:
     filters = asked.filters(viewer)
 
-    def fetch(session: Session, before: Place | None, count: int) -> list[JobOut]:
+    def fetch(session: Session, before: TimeAndId | None, count: int) -> list[JobOut]:
         jobs = service.listing(session, viewer, filters, limit=count, before=before)
         return views(session, jobs, viewer, slice_seconds=context.settings.lease.slice)
 

@@ -20,7 +20,7 @@ from app.jobs.schemas import JobOut
 from app.pages import sentences, sessions
 from app.pages.doors import Changer, page_router
 from app.pages.rendering import HEADERS, page
-from app.pages.sending import Values, asking, refusal, sent
+from app.pages.sending import Values, api_request, refusal, sent
 from app.pages.stored import content
 from app.studies import service
 from app.studies.schemas import LabelsIn
@@ -56,7 +56,7 @@ async def label(job_id: JobId, request: Request, viewer: Changer, context: Share
     values = await sent(request)
     try:
         asked = checked({"labels": _labels(values)}, LabelsIn, strict=True)
-        answer = await asking(request, viewer, context, values, f"/v1/studies/{job_id}/labels").answer(
+        answer = await api_request(request, viewer, context, values, f"/v1/studies/{job_id}/labels").answer(
             service.label, job_id, asked
         )
     except (Problem, RequestValidationError) as error:

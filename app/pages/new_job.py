@@ -26,7 +26,7 @@ from app.pages.forms.labels import labelled
 from app.pages.forms.prices import Cost, Price, price
 from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
-from app.pages.sending import Values, asking, refusal, sent
+from app.pages.sending import Values, api_request, refusal, sent
 from terms.values import JsonObject
 
 router = page_router()
@@ -82,7 +82,7 @@ async def submit(kind: Kind, request: Request, viewer: Changer, context: Shared)
     if values.get("do") == ["check"]:
         return page(request, "form.jinja", **await _shown(request, context, viewer, form, values, check=True), source=None)
     try:
-        job = await submitted(asking(request, viewer, context, values, form.path), form, form.body(values))
+        job = await submitted(api_request(request, viewer, context, values, form.path), form, form.body(values))
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         shown = await _shown(request, context, viewer, form, values, problem=problem)

@@ -1,4 +1,4 @@
-"""Reads what a person sent with a form of a page, and submits the job that it asks for."""
+"""Reads what a person sent with a form of a page, as the request to the API that the form stands for."""
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -28,7 +28,7 @@ def refusal(error: Problem | RequestValidationError) -> Problem:
     return problem
 
 
-def asking(request: Request, viewer: Viewer, context: Context, values: Values, path: str) -> Asking:
+def api_request(request: Request, viewer: Viewer, context: Context, values: Values, path: str) -> Asking:
     """Returns the request to the API's `path` that the form stands for. Its idempotency key is in the form, so a form that is sent twice makes
     one job."""
     return Asking(request, viewer, context, values.get("once", [""])[0] or None, f"POST {path}")

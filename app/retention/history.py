@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.audit import service as audit
 from app.deletion.service import delete_finished
 from app.retention import history_repository as repository
-from app.retention.history_repository import Place
+from app.retention.history_repository import LastEnded
 from app.retention.service import ITSELF
 from app.settings import RetentionSettings
 from terms.values import JsonField
@@ -54,7 +54,7 @@ def _events(sessions: sessionmaker[Session], days: float) -> int:
 def _jobs(sessions: sessionmaker[Session], days: float) -> int:
     """Deletes old jobs as a user would and returns how many. Jobs that are kept or in use stay until a later run, and so do those they need."""
     gone, more = 0, True
-    place: Place | None = None
+    place: LastEnded | None = None
     while more:
         with sessions.begin() as session:
             jobs = repository.ended(session, days, after=place, most=JOBS)

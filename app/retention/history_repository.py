@@ -12,11 +12,11 @@ from app.jobs.states import FINISHED
 from app.jobs.submission import WARNED
 from app.moments import ago
 
-Place = tuple[datetime | None, str]
+LastEnded = tuple[datetime | None, str]
 """The end time and the id of the last job of a batch; the next batch begins after it."""
 
 
-def ended(session: Session, days: float, *, after: Place | None, most: int) -> Sequence[Row[str, str, bool, datetime | None]]:
+def ended(session: Session, days: float, *, after: LastEnded | None, most: int) -> Sequence[Row[str, str, bool, datetime | None]]:
     """Returns `(id, owner, kept, finished_at)` of at most `most` jobs that ended more than `days` days ago, oldest first, after a place."""
     statement = select(Job.id, Job.owner, Job.kept, Job.finished_at).where(
         Job.finished_at < ago(days=days), Job.state.in_(list(FINISHED))

@@ -13,6 +13,7 @@ from app.jobs.locks import lock_jobs
 from app.jobs.models import Artifact, Job, JobCell
 from app.jobs.states import FINISHED
 from app.jobs.uses import uses
+from app.moments import TimeAndId
 from app.steerings.models import Steering
 from app.studies.models import Study
 
@@ -36,9 +37,6 @@ WHERE j.state = ANY(:finished) AND j.results_removed_at IS NULL AND j.finished_a
     AND (CAST(:at AS timestamptz) IS NULL OR (j.finished_at, j.id) > (CAST(:at AS timestamptz), CAST(:id AS text)))
 ORDER BY j.finished_at, j.id LIMIT CAST(:most AS bigint)""")
 
-Place = tuple[datetime, str]
-"""The end time and the id of the last job of a batch; the next batch begins after it."""
-
 
 @dataclass(frozen=True)
 class OldResult:
@@ -56,8 +54,8 @@ class OldResult:
 
 
 def old_results(
-    session: Session, days: float, *, lock: bool = False, after: Place | None = None, most: int | None = None
-) -> tuple[list[OldResult], Place | None]:
+    session: Session, days: float, *, lock: bool = False, after: TimeAndId | None = None, most: int | None = None
+) -> tuple[list[OldResult], TimeAndId | None]:
     """Returns results of at most `most` jobs that ended so long ago, oldest first: not kept, and not needed by an unfinished job; and the place
     after which the next ones come, None if there are no more.
 

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.audit import service as audit
 from app.auth.viewer import Viewer
+from app.moments import TimeAndId
 from app.retention import repository
-from app.retention.repository import OldResult, Place
+from app.retention.repository import OldResult
 from app.retention.schemas import OldResultOut, RetentionOut
 from app.storage.base import Storage
 from app.storage.blobs import Collected, collect
@@ -34,12 +35,12 @@ class Removal:
 
     days: float
     viewer: Viewer
-    after: Place | None = None
+    after: TimeAndId | None = None
     told: RetentionOut | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of every object counted so far, by digest."""
 
-    def batch(self, session: Session) -> tuple[RetentionOut, dict[str, int], Place | None]:
+    def batch(self, session: Session) -> tuple[RetentionOut, dict[str, int], TimeAndId | None]:
         """Removes the next results in the caller's transaction and records that in the audit; the collector deletes their bytes later."""
         results, last = repository.old_results(session, self.days, lock=True, after=self.after, most=BATCH)
         told, sizes = _told(session, results, self.days, removed=True)
@@ -50,7 +51,7 @@ class Removal:
             )
         return told, sizes, last
 
-    def committed(self, told: RetentionOut, sizes: dict[str, int], last: Place | None) -> bool:
+    def committed(self, told: RetentionOut, sizes: dict[str, int], last: TimeAndId | None) -> bool:
         """Counts a batch after its transaction was committed; returns whether there may be more."""
         self.sizes |= sizes
         self.after = last

@@ -7,9 +7,10 @@ from sqlalchemy.orm import Session
 
 from app.http.access import Admin, Caller, keyed_router
 from app.http.context import Shared
-from app.http.paging import Cursor, Limit, Page, Place
+from app.http.paging import Cursor, Limit, Page
 from app.http.problems import documented
 from app.ids import id_pattern
+from app.moments import TimeAndId
 from app.webhooks import repository, service
 from app.webhooks.repository import DeliveryFilters
 from app.webhooks.schemas import NAME, DeliveryOut, WebhookList, WebhookMade, WebhookRequest
@@ -87,7 +88,7 @@ async def list_deliveries(
     """Returns the messages about jobs that you can see, newest first. They are kept for 30 days."""
     filters = DeliveryFilters(webhook, job, state)
 
-    def page(session: Session, before: Place | None, count: int) -> list[DeliveryOut]:
+    def page(session: Session, before: TimeAndId | None, count: int) -> list[DeliveryOut]:
         rows = repository.deliveries(session, viewer, filters, limit=count, before=before)
         return [service.delivery_view(row) for row in rows]
 

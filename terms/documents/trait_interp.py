@@ -40,10 +40,11 @@ class ResultsHeader(TypedDict):
 
 
 class RunScores(TypedDict):
-    """Scores of a run over its `n` answers with a score of the trait, in points from 0 to 100; None without such an answer.
+    """Scores of a run, in points from 0 to 100; each is None without an answer that has it. `n` counts the answers with a trait score.
 
-    `trait_std` is the standard deviation over the answers. `success_rate` is the share of answers, 0 to 1, with a trait score above 50. `delta`
-    is the mean gain over the baseline in the requested direction, in points; trait-interp lacks it.
+    The trait's mean, minimum and maximum are over these answers, as are `trait_std`, their standard deviation, and `success_rate`, the share
+    (0 to 1) above 50. `coherence_mean` is over the answers with a coherence, so it may be a number where `n` is 0. `delta` is the mean gain over
+    the baseline in the requested direction, over the questions with a trait score in both runs; trait-interp lacks it.
     """
 
     trait_mean: float | None

@@ -106,6 +106,15 @@ def test_each_bad_file_is_refused_by_its_name_and_line(ada: httpx2.Client) -> No
 
 
 @pytest.mark.usefixtures("nothing_stored")
+def test_half_a_surrogate_pair_in_a_table_is_refused_by_the_line_of_its_class(ada: httpx2.Client) -> None:
+    rows = [{"prompt": f"q {row}", "positive": "yes \ud800" if row == 3 else "yes", "negative": "no"} for row in range(9)]
+    table = ("pairs.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    [error] = problem(ada.post("/v1/traits", data={"name": "bad"}, files=[("files", table)]), 422)["errors"]
+    assert error["code"] == "string_unicode"
+    assert "positive.jsonl, line" in error["detail"]
+
+
+@pytest.mark.usefixtures("nothing_stored")
 def test_bad_forms_and_bodies_are_refused(ada: httpx2.Client) -> None:
     files = [("files", (name, data)) for name, data in GOOD.items()]
     assert problem(ada.post("/v1/traits", files=files), 422)["errors"][0]["pointer"] == "/name"

@@ -1,4 +1,5 @@
-"""One setting bounds the memory of a job: what a judge keeps and what is computed beside it stay within it, and no score depends on it."""
+"""One setting bounds the memory of a job: what a judge keeps and what is computed beside it stay within it, and no score in float32
+depends on it."""
 
 import gc
 import weakref
@@ -6,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from app.settings import Settings
 from tests.judges.test_keeping import REFERENCE, proved
 from tests.judges.world import NEW_TOKENS, World
 from tests.ml.fake_context import FakeContext
+from tests.ml.live_tensors import Alive
 from workers.judges.base import JudgeItem
 from workers.judges.coherence import Reader
 from workers.judges.material import Material
@@ -21,32 +22,6 @@ from workers.lm.kept_prompts import USUAL_ROOM, KeptPrompts
 from workers.lm.memory import batch_rows_for, kept_bytes, planned_bytes
 
 USUAL: int = Settings.model_fields["batch_budget_bytes"].default
-
-
-class Alive(TorchDispatchMode):
-    """Counts the bytes of the tensors made within the block that are still alive, and their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {tensor.untyped_storage()._cdata for tensor in args if isinstance(tensor, Tensor)}
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, (tuple, list)) else (made,):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self._sizes and storage._cdata not in given:
-                    self._sizes[storage._cdata] = storage.nbytes()
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._gone, storage._cdata)
-        return made
-
-    def _gone(self, key: int) -> None:
-        self.now -= self._sizes.pop(key)
-
 
 _cells: dict[str, bytes] = {}
 

@@ -55,6 +55,20 @@ def test_a_ratio_of_a_report_gets_an_exponent_only_beyond_the_digits_of_a_float(
     assert cell(Column("ratio", "ratio", "number"), {"ratio": value}) == shown
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "shown"),
+    [
+        ("number", [1.23456, 2.0], "1.235, 2"),
+        ("number", [None, 2.0], "–, 2"),
+        ("share", [0.5, None], "50.0 %, –"),
+        ("dims", [3, 447], "3, 447"),
+        ("number", [], "none"),
+    ],
+)
+def test_several_values_of_a_cell_are_each_formatted_as_one(kind: str, values: list[float | None], shown: str) -> None:
+    assert cell(Column("c", "coefficient", kind), {"c": values}) == shown
+
+
 @pytest.mark.parametrize("value", [-0.0, -1e-4])
 def test_nothing_is_shown_as_minus_zero(value: float) -> None:
     """A limit that is not 0 has digits enough to differ from it."""
@@ -108,7 +122,8 @@ def test_only_holds_of_running_workers_that_could_run_the_job_are_its_reason() -
 def test_a_ratio_that_misses_the_limit_of_its_verdict_is_not_shown_as_that_limit() -> None:
     """In the report's table, the page's, the tables of the command line, and the sentence of a calibration."""
     found = gathered({})
-    found.calibrations["m"]["severity"] |= {"verdict": "mild", "ratios": {"ratio_to_median": 99.997}}
+    found.calibrations["m"]["severity"]["verdict"] = "mild"
+    found.calibrations["m"]["severity"]["ratios"]["ratio_to_median"] = 99.997
     table = severity(found, {})
     assert "99.997" in [text for text, _ in table.cells()[0]]
     shown = grid_of(table.to_dict(), "m")

@@ -31,8 +31,8 @@ def fitted(
 ) -> ReferenceJudge:
     """Returns the stored judge of an equal fit, or fits a new judge with `fit(key)` and stores it.
 
-    `inputs` are the fit's inputs besides the model (`Material.to_list`); `batch_rows` is the judge's largest batch, `room` that of its
-    `Reader`. A model that is not proved has no `reading_hash`; its judge is neither stored nor taken from other jobs.
+    `inputs` are the fit's inputs besides the model (`Material.to_list`); `batch_rows` is the judge's largest batch; `room` is the most bytes for
+    the prompts that its `Reader` keeps. A model that is not proved has no `reading_hash`; its judge is neither stored nor taken from other jobs.
     """
     key = key_of(lm, inputs)
     if lm.facts.reading_hash is None:

@@ -68,7 +68,8 @@ def open_judge(
         budget = context.batch_budget_bytes
         room = kept_bytes(budget)
         rows = batch_rows_for(lm, min(lm.context_length, MOST_PROMPT), material.max_new_tokens, bytes_left_by(described, budget))
-        release_kept(lm)  # of another judge of the job: the model may now answer in batches of the whole budget
+        # Frees the prompts of another judge of the job. The model may now answer in batches of the whole budget.
+        release_kept(lm)
 
         def fit(key: str) -> ReferenceJudge:
             preparing = Preparing(context, str(material.trait.get("name") or "the trait"), key, share)

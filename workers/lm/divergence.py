@@ -3,7 +3,8 @@
     KL_t = sum over the vocabulary of p_t (log p_t - log q_t),  p steered, q base, both after prompt + answer[:t]
 
 Teacher-forced: the steered and the base model read the same ids, so the numbers measure the push and not how the texts diverge
-(docs/science.md, 4.5). float64 sums of log-softmax. N distinct rows of a pass, T positions, A answer tokens, V vocabulary.
+(docs/science.md, 4.5). float64 sums of log-softmax, a few positions at a time, so that memory does not grow with vocabulary x tokens. N distinct
+rows of a pass, T positions, A answer tokens, M pairs of a steered and a base position, D hidden, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +17,16 @@ from workers.lm.errors import ModelFault
 from workers.lm.head import logits_of
 from workers.lm.hooks import Hooks, hooked
 from workers.lm.interventions import Push, Site, check_pushes
-from workers.lm.likelihood import right_padded
+from workers.lm.likelihood import HEAD_BYTES, right_padded
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
 from workers.lm.site_actions import VectorBank, framed_actions
 
 Texted = tuple[Sequence[int], Sequence[int], tuple[Push, ...]]
 """(prompt ids, answer ids, pushes)."""
+BYTES_A_LOGIT = 32
+"""Bytes for a vocabulary entry of a pair: both logits in float32, both log-probabilities in float64, and a float64 copy of a logit. At most
+HEAD_BYTES are held at the same time."""
 
 
 def divergences(
@@ -63,29 +67,33 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
     for prompt, answer, _ in rows:
         bases.setdefault((tuple(prompt), tuple(answer)), len(rows) + len(bases))
     whole: list[Texted] = [*rows, *((prompt, answer, ()) for prompt, answer in bases)]
-    logits = _logits(lm, hooks, bank, whole)
-    kls = []
-    for row, (prompt, answer, _) in enumerate(rows):
-        base = logits[bases[tuple(prompt), tuple(answer)]]
-        if not torch.isfinite(base).all():
-            raise ModelFault(
-                "activations_not_finite", "The unsteered model's logits are not finite, so there is nothing to compare with."
-            )
-        kls.append(_kl(logits[row], base))
-    return kls
+    hidden = _predicting(lm, hooks, bank, whole)
+    steered_MD = torch.cat(hidden[: len(rows)])
+    base_MD = torch.cat([hidden[bases[tuple(prompt), tuple(answer)]] for prompt, answer, _ in rows])
+    most = max(1, HEAD_BYTES // (BYTES_A_LOGIT * lm.vocab_size))
+    kl_M = np.concatenate(
+        [_kl(lm, *parts) for parts in zip(torch.split(steered_MD, most), torch.split(base_MD, most), strict=True)]
+    )
+    return np.split(kl_M, np.cumsum([len(answer) for _, answer, _ in rows])[:-1])
 
 
-def _kl(steered_AV: Tensor, base_AV: Tensor) -> np.ndarray:
-    log_p_AV, log_q_AV = (logits.double().log_softmax(-1) for logits in (steered_AV, base_AV))
+def _kl(lm: LanguageModel, steered_MD: Tensor, base_MD: Tensor) -> np.ndarray:
+    """The KL [M] at each pair of final hidden states. Raises ModelFault activations_not_finite."""
+    steered_MV, base_MV = logits_of(lm, torch.cat([steered_MD, base_MD])).chunk(2)
+    if not torch.isfinite(base_MV).all():
+        raise ModelFault(
+            "activations_not_finite", "The unsteered model's logits are not finite, so there is nothing to compare with."
+        )
+    log_p_MV, log_q_MV = (logits.double().log_softmax(-1) for logits in (steered_MV, base_MV))
+    terms_MV = log_q_MV.neg_().add_(log_p_MV).mul_(log_p_MV.exp_())  # in place, for their memory
     # clamped, because rounding may give -1e-17 where the distributions are equal
-    kl_A = (log_p_AV.exp() * (log_p_AV - log_q_AV)).sum(-1).clamp(min=0)
-    values: np.ndarray = kl_A.nan_to_num(nan=float("inf")).cpu().numpy()
+    values: np.ndarray = terms_MV.sum(-1).clamp(min=0).nan_to_num(nan=float("inf")).cpu().numpy()
     return values
 
 
-def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> list[Tensor]:
-    """For each row the logits [A, V] at the positions that predict its answer. Rows are padded on the right, where pads affect no token of the
-    row, not even through a recurrent state."""
+def _predicting(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Texted]) -> list[Tensor]:
+    """For each row the final hidden states [A, D] at the positions that predict its answer. Rows are padded on the right, where pads affect no
+    token of the row, not even through a recurrent state."""
     fed = [[*prompt, *answer[:-1]] for prompt, answer, _ in rows]
     first_N1 = torch.tensor([[len(prompt)] for prompt, _, _ in rows], device=lm.device)
     end_N1 = torch.tensor([[len(ids)] for ids in fed], device=lm.device)
@@ -96,8 +104,7 @@ def _logits(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Te
     with hooks.during(framed_actions(lm, bank, pushes, in_prompt_NT, in_response_NT)):
         hidden_NTD = lm.layout.decoder(input_ids=ids_NT, use_cache=False).last_hidden_state
     _check_fired(lm, pushes, hooks.fired)
-    predicting = [hidden_NTD[row, len(prompt) - 1 : len(fed[row])] for row, (prompt, _, _) in enumerate(rows)]
-    return list(torch.split(logits_of(lm, torch.cat(predicting)), [len(answer) for _, answer, _ in rows]))
+    return [hidden_NTD[row, len(prompt) - 1 : len(fed[row])] for row, (prompt, _, _) in enumerate(rows)]
 
 
 def _check_fired(lm: LanguageModel, pushes: Sequence[Sequence[Push]], fired: set[Site]) -> None:

@@ -1,7 +1,9 @@
 """Keeps the keys and values of prompts that many texts follow, so that each prompt is computed once, for this call and later calls.
 
-All prompts are computed at the first need, by one plan that depends on their ids and the memory limit alone, so that a kept prompt has the same
-bytes whichever text came first. A prompt that does not fit in the limit is not kept, and is computed with each reading like any other prompt.
+All prompts are computed at the first need, by one plan that depends on their ids, the memory limit and the model's bytes for a token, so that a
+kept prompt has the same bytes whichever text came first. Under another limit they differ by rounding, which may change scores in 16-bit types;
+in float32 `likelihood.settled` removes it. A prompt that does not fit in the limit is not kept, and is computed with each reading like any
+other prompt.
 Rows after different prompts stand side by side in a pass: token t of a row is in column t, as in the slots of generation, and masks are made
 for each row's own positions (`masks`). A prompt's last hidden state predicts a text's first token, which needs no pass. Nothing is kept for
 models that do not generate on slots. Of each model, the prompts of a single reader are kept at any time, so that the memory limit holds for a

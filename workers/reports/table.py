@@ -17,6 +17,8 @@ which."""
 Cells = dict[str, Value]
 """Values by key, from which a row is put together."""
 Row = Mapping[str, Value]
+MISSING = "–"
+"""What people see in place of a missing value."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def cell(column: Column, row: Row) -> str:
     """One value formatted for people; an en dash for a missing value."""
     value = row.get(column.key)
     if value is None:
-        return "–"
+        return MISSING
     if column.kind == "link":
         return "open"
+    if isinstance(value, str):
+        return value
     if isinstance(value, int | float):
         return _number(column, value, row)
-    return value if isinstance(value, str) else ", ".join(map(str, value)) or "none"
+    return ", ".join(MISSING if entry is None else _number(column, entry, row) for entry in value) or "none"
 
 
 def _number(column: Column, value: float, row: Row) -> str:

@@ -28,7 +28,7 @@ from app.pages.jobs import WAIT_SECONDS, Standing, standing_of
 from app.pages.new_job import submitted
 from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import requests
-from app.pages.sending import asking, refusal, sent
+from app.pages.sending import api_request, refusal, sent
 from app.pages.trying.cliffs import Cliff, cliffs
 from app.pages.trying.columns import Column, Push, columns
 from terms.values import JsonObject
@@ -137,7 +137,7 @@ async def attempt(request: Request, viewer: Changer, context: Shared) -> Respons
     if values.get("do") == ["vectors"]:
         return page(request, "try.jinja", **await _shown(request, context, viewer, asked))
     try:
-        job = await submitted(asking(request, viewer, context, values, FORM.path), FORM, asked.body)
+        job = await submitted(api_request(request, viewer, context, values, FORM.path), FORM, asked.body)
     except (Problem, RequestValidationError) as error:
         problem = refusal(error)
         return page(request, "try.jinja", problem.status, **await _shown(request, context, viewer, asked, problem))

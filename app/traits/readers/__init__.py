@@ -74,4 +74,5 @@ def _steering(taken: Taken, sources: list[Source]) -> bytes:
 
 
 def _lines(rows: list[Row]) -> bytes:
+    """The rows as a file of a trait folder, which is read at once and not stored; escaped, so that its reader refuses a lone surrogate."""
     return "\n".join(json.dumps(row) for row in rows).encode()

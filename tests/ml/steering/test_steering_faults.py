@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.ml.fake_context import FakeContext
-from tests.ml.steering_jobs import NO_CONTROLS, Files, extracted, severe, steer_spec
+from tests.ml.steering_jobs import NO_CONTROLS, Files, context, extracted, severe, steer_spec
 from tests.ml.steering_jobs import TRAIT as REFUSAL
 from tests.ml.tiny_models import CONTEXT, HIDDEN, LAYERS
 from workers.handlers import steering
@@ -147,3 +147,28 @@ def test_questions_of_the_last_stages_that_do_not_fit_are_named_before_any_answe
         steering.run(spec, asked)
     assert fault.value.code == "prompt_too_long"
     assert not asked.cells
+
+
+class Planned(Exception):
+    """Ends a job at its plan of batches; holds the planned rows."""
+
+
+def test_batches_are_planned_for_the_memory_that_the_judge_leaves(
+    severe: LanguageModel, extracted: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fitted judge keeps prompts in a quarter of a job's memory; a judge at an endpoint keeps nothing."""
+    plan, budget = steering.batch_rows_for, 4 << 20
+
+    def planned(lm: LanguageModel, prompt_tokens: int, new_tokens: int, budget_bytes: int) -> int:
+        raise Planned(*(plan(lm, prompt_tokens, new_tokens, size) for size in (budget_bytes, budget)))
+
+    monkeypatch.setattr(steering, "batch_rows_for", planned)
+    rows: dict[str, tuple[int, int]] = {}
+    for kind in ("reference", "phrases", "openai"):
+        judge = steer_spec(severe)["judge"] | {"kind": kind}
+        with pytest.raises(Planned) as stopped:
+            steering.run(steer_spec(severe, judge=judge), context(severe, extracted, batch_budget_bytes=budget))
+        rows[kind] = stopped.value.args
+    assert rows["openai"][0] == rows["openai"][1]
+    for left, whole in (rows["reference"], rows["phrases"]):
+        assert whole / 2 < left < whole
