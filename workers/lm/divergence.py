@@ -25,8 +25,10 @@ from workers.lm.site_actions import VectorBank, framed_actions
 Texted = tuple[Sequence[int], Sequence[int], tuple[Push, ...]]
 """(prompt ids, answer ids, pushes)."""
 BYTES_A_LOGIT = 32
-"""Bytes for a vocabulary entry of a pair: both logits in float32, both log-probabilities in float64, and a float64 copy of a logit. At most
-HEAD_BYTES are held at the same time."""
+"""Bytes for a vocabulary entry of a pair: both logits in float32, both log-probabilities in float64, and a float64 copy of a logit."""
+MOST_BYTES = 3 * HEAD_BYTES
+"""The most bytes of logits and their copies held at the same time, as where texts are read (`likelihood`). On a CPU, the C library maps tensors
+above 32 MiB by themselves and returns them; smaller pieces left gaps in its heap, which grew with their number."""
 
 
 def divergences(
@@ -70,7 +72,7 @@ def _batch(lm: LanguageModel, hooks: Hooks, bank: VectorBank, rows: Sequence[Tex
     hidden = _predicting(lm, hooks, bank, whole)
     steered_MD = torch.cat(hidden[: len(rows)])
     base_MD = torch.cat([hidden[bases[tuple(prompt), tuple(answer)]] for prompt, answer, _ in rows])
-    most = max(1, HEAD_BYTES // (BYTES_A_LOGIT * lm.vocab_size))
+    most = max(1, MOST_BYTES // (BYTES_A_LOGIT * lm.vocab_size))
     kl_M = np.concatenate(
         [_kl(lm, *parts) for parts in zip(torch.split(steered_MD, most), torch.split(base_MD, most), strict=True)]
     )
