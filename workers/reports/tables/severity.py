@@ -19,7 +19,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
     """
     rows: list[Row] = []
     for model, aggregate in data.calibrations.items():
-        facts, ratios = aggregate["severity"], aggregate["severity"]["ratios"]
+        facts = aggregate["severity"]
         rows.append(
             {
                 "model": model,
@@ -30,10 +30,7 @@ def severity(data: Gathered, verdicts: Mapping[str, Mapping[str, str]]) -> Table
                 "rule": rule_of(aggregate),
                 "share": facts["share_of_squared_norm"],
                 "alignment": facts["mean_alignment"],
-                "ratio_to_median": ratios["ratio_to_median"],
-                "ratio_to_mean": ratios["ratio_to_mean"],
-                "max_to_median": ratios["max_to_median"],
-                "max_to_entry_median": ratios["max_to_entry_median"],
+                **{name: ratio for name, ratio in facts["ratios"].items() if isinstance(ratio, int | float)},
                 **severity_columns(aggregate, data.provenance.get(model)),
                 "link": data.sources.get(model),
                 **verdicts.get(model, NOT_STEERED),
