@@ -3,9 +3,8 @@
     [{"question": "...\\n\\nChoices:\\n (A) ...\\n (B) ...", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)"}]
 
 The question is the prompt of both classes and the answer is their given response. Steering questions are asked without the choices: from
-`test_dataset_open_ended.json`, else from `test_dataset_ab.json`, else (also where every file is named so) from
-questions kept out of the extraction. Questions are grouped by
-content: the choices, and words that most questions share, do not count.
+`test_dataset_open_ended.json`, else from `test_dataset_ab.json`, else (also where every file is named so) from questions kept out of the
+extraction. Questions are grouped by content: the choices, and words that most questions share, do not count.
 """
 
 import re
