@@ -298,21 +298,6 @@ def test_the_comparison_at_the_probe_s_raw_coefficient_is_reported(severe: Langu
     assert None not in {role for _, role in roles}
 
 
-def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extracted: Files) -> None:
-    changed = dict(extracted)
-    vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
-    vectors["response[:5]/residual/mean_diff_cleaned/3"] = vectors["response[:5]/residual/probe/3"]
-    changed["job_ext", "vectors.safetensors"] = to_bytes(vectors, {})
-    spec = steer_spec(severe, decomposition=False, controls=NO_CONTROLS, **FEW)
-    outcome = files(steering.run(spec, context(severe, changed)))
-    summary = json.loads(outcome["summary.json"])
-    groups = {one["method"]: one for one in summary["groups"]}
-    assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
-    assert groups["probe"]["best"]["run"] == groups["mean_diff_cleaned"]["best"]["run"]
-    runs = [json.loads(line) for line in outcome["runs.jsonl"].splitlines()]
-    assert {one["label"].split("/")[-2] for one in runs if one["vector"]} == {"mean_diff", "mean_diff_cleaned"}
-
-
 def test_vectors_are_tried_on_other_traits_under_those_traits_own_judges(severe: LanguageModel, extracted: Files) -> None:
     other = shipped_datasets()[TRAIT_NAMES.index("sycophancy")]
     content = json.loads(other.data)

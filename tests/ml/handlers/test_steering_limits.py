@@ -1,7 +1,12 @@
-"""A steering job runs no more answers than its request was priced at, and refuses a search that the service's limit does not allow."""
+"""A steering job runs no more answers than its request was priced at, an equal vector once, and refuses a search that the service's limit does
+not allow."""
+
+import json
 
 import pytest
+from safetensors.numpy import load as load_safetensors
 
+from app.formats.tensorfile import to_bytes
 from app.steerings.limits import Grid, answers
 from app.steerings.schemas import SteeringRequest
 from tests.ml.fake_context import FakeContext
@@ -41,3 +46,18 @@ def test_a_job_generates_no_more_answers_than_its_stated_cost(severe: LanguageMo
     # matched at equal dose there is one more run at the dose, and none for the whole vector beside its parts
     at_dose = request.model_copy(update={"matched": ["dose"]})
     assert answers(at_dose, Grid(1, 1, selection, test)) == answers(request, Grid(1, 1, selection, test))
+
+
+def test_the_same_vector_under_two_names_is_run_once(severe: LanguageModel, extracted: Files) -> None:
+    changed = dict(extracted)
+    vectors = load_safetensors(extracted["job_ext", "vectors.safetensors"])
+    vectors["response[:5]/residual/mean_diff_cleaned/3"] = vectors["response[:5]/residual/probe/3"]
+    changed["job_ext", "vectors.safetensors"] = to_bytes(vectors, {})
+    spec = steer_spec(severe, decomposition=False, controls=NO_CONTROLS, **FEW)
+    outcome = files(steering.run(spec, context(severe, changed)))
+    summary = json.loads(outcome["summary.json"])
+    groups = {one["method"]: one for one in summary["groups"]}
+    assert groups["probe"]["same_as"] == groups["mean_diff_cleaned"]["subject"]
+    assert groups["probe"]["best"]["run"] == groups["mean_diff_cleaned"]["best"]["run"]
+    runs = [json.loads(line) for line in outcome["runs.jsonl"].splitlines()]
+    assert {one["label"].split("/")[-2] for one in runs if one["vector"]} == {"mean_diff", "mean_diff_cleaned"}
