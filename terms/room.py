@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from terms.values import Json
-
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number, by dtype."""
 
 
-Rooms = Mapping[str, Json]
+Rooms = Mapping[str, Mapping[str, int | str]]
 """Results of `Room.to_dict` by dtype; a newer version may have further keys."""
+Engine = Literal["slots", "library", "whole"]
+ENGINES: tuple[Engine, ...] = ("slots", "library", "whole")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Room:
     rows.
     """
 
-    engine: Literal["slots", "library", "whole"]
+    engine: Engine
     row: int = 0
     column: int = 0
     pass_row: int = 0
@@ -60,7 +60,8 @@ class Room:
 
 def room_in(rooms: Rooms | None, dtype: str) -> Room | None:
     """Returns the numbers for weights of `dtype` from a model's facts, or None if unknown; ignores keys of newer versions."""
-    stored = (rooms or {}).get(dtype)
-    if not isinstance(stored, Mapping):
+    stored = (rooms or {}).get(dtype) or {}
+    engine = stored.get("engine")
+    if engine not in ENGINES:
         return None
-    return Room(**{item.name: stored[item.name] for item in fields(Room) if item.name in stored})
+    return Room(engine, **{item.name: number for item in fields(Room) if isinstance(number := stored.get(item.name), int)})

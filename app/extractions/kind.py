@@ -15,10 +15,10 @@ from app.jobs.repository import made_by_visible
 from app.jobs.specs import extraction_spec
 from terms.documents.extraction import VectorFacts
 from terms.documents.outcomes import ExtractionOutcome
-from terms.values import JsonObject
+from terms.values import Json
 
 
-def _columns(facts: VectorFacts) -> JsonObject:
+def _columns(facts: VectorFacts) -> dict[str, Json | VectorFacts]:
     separation, massive = facts["separation"], facts["massive"]
     return {
         "id": new_id("vec"), "position": facts["position"], "component": facts["component"], "method": facts["method"],
@@ -78,7 +78,7 @@ class Extract(Kind[ExtractionOutcome]):
                 "trait_version": trait["version"],
                 "digest": digest,
             }
-            session.execute(insert(Vector), [common | _columns(facts) for facts in vectors])
+            session.execute(insert(Vector), [{**common, **_columns(facts)} for facts in vectors])
         return {"extraction": {"id": row.id, **extraction}}
 
     def links(self, job: Job) -> dict[str, str]:

@@ -33,7 +33,7 @@ class Reads:
     models: set[str] = field(default_factory=set)
 
 
-def reads_of(spec: Json, model: str | None = None) -> Reads:
+def reads_of(spec: JsonObject, model: str | None = None) -> Reads:
     """Returns everything that a spec names in a field from which its handler reads."""
     reads = Reads(models=set() if model is None else {model})
     for part in _objects(spec):

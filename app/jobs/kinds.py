@@ -39,10 +39,12 @@ Usable = tuple[InstrumentedAttribute[str], Callable[[Viewer], ColumnElement[bool
 
 
 Result = TypeVar("Result", default=JsonObject)
-"""What the Job shows as `result`, and what its handler returns: the same without the ids of rows."""
+"""What the Job shows as `result`."""
+Outcome = TypeVar("Outcome", default=Result)
+"""What the kind's handler returns; by default the result without the ids of rows."""
 
 
-class Kind(ABC, Generic[Result]):
+class Kind(ABC, Generic[Result, Outcome]):
     """A kind of job. The methods here suit most kinds; a kind that differs overrides them."""
 
     name: str
@@ -58,7 +60,7 @@ class Kind(ABC, Generic[Result]):
     """Whether a retry plans the whole graph of jobs again, which may take seconds."""
 
     @abstractmethod
-    def record(self, session: Session, job: Job, outcome: Result) -> Result:
+    def record(self, session: Session, job: Job, outcome: Outcome) -> Result:
         """Stores a handler's result as rows, in the transaction that finishes the job; returns what the Job shows as `result`."""
 
     @abstractmethod

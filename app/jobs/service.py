@@ -26,6 +26,7 @@ from app.jobs.planned import planned
 from app.jobs.references import check as check_references
 from app.jobs.renewal import renewed, with_names
 from app.jobs.repository import JobFilters, Warned
+from app.jobs.specs import as_json
 from app.jobs.states import FINISHED, State
 from app.jobs.submission import Asker, Idempotency, Submission, Submitted
 from app.jobs.transitions import Changes, transition
@@ -81,7 +82,7 @@ READ_JOBS_ALONE = ("export", "report")
 
 def _hold(session: Session, submission: Submission) -> None:
     """Protects everything that the job refers to from deletion. A report does not need the results of every node."""
-    reads = reads_of(submission.spec, submission.model if submission.job_class == "model" else None)
+    reads = reads_of(as_json(submission.spec), submission.model if submission.job_class == "model" else None)
     if submission.kind in READ_JOBS_ALONE:
         reads = Reads(jobs=reads.jobs)
     others = [edge.job for edge in submission.after] + ([] if submission.retry_of is None else [submission.retry_of])

@@ -5,7 +5,7 @@ import json
 from typing import Protocol, cast
 
 from terms.specs import ExtractionSpec, GenerationSpec, OnAModel, ReportSpec, RescoringSpec, Spec, SteeringSpec
-from terms.values import Json, JsonObject
+from terms.values import JsonObject
 
 MAKE_STEERINGS = ("steer", "rescore")
 """Kinds of jobs that produce a steering."""
@@ -20,10 +20,15 @@ class Specified(Protocol):
     def spec(self) -> JsonObject: ...
 
 
-def spec_hash(kind: str, spec: Json | Spec) -> str:
+def spec_hash(kind: str, spec: Spec | JsonObject) -> str:
     """Returns the SHA-256 of the canonical spec: equal hashes mean the same calculation."""
     canonical = json.dumps({"kind": kind, "spec": spec}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def as_json(spec: Spec | JsonObject) -> JsonObject:
+    """Returns the spec as the JSON object that is stored, without copying it."""
+    return cast(JsonObject, spec)
 
 
 def model_spec(job: Specified) -> OnAModel | None:

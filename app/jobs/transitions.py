@@ -35,7 +35,7 @@ CHANNEL = "binnacle_jobs"
 COLUMNS = [job_column for job_column in Job.__table__.columns if job_column.computed is None]
 """The columns with which a statement returns a job."""
 
-Value = Json | datetime | ClauseElement
+Value = Json | ErrorFacts | datetime | ClauseElement
 """A value of a column: plain, or an SQL expression."""
 Changes = dict[str, Value]
 """Columns of a job with their new values."""

@@ -1,20 +1,22 @@
 """Stores the outcome of `download`, `inspect` and `prove` jobs: a model's facts and proofs, or the fault for which its jobs are refused."""
 
-from typing import cast
+from typing import Literal, get_args
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from app.jobs.kinds import Kind
+from app.jobs.kinds import Kind, Outcome, Result
 from app.jobs.models import Job
 from app.models import proving, repository, service
 from app.models.models import Model
 from terms.documents.jobs import ErrorFacts
-from terms.documents.model import ModelFactsDocument
-from terms.documents.passport import ProvedOutcome
+from terms.documents.model import InspectedOutcome
+from terms.documents.passport import ProvedOutcome, ProvedResult
 from terms.values import JsonObject
 
-SHOWN = ("architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash")
+Shown = Literal["architecture", "layers", "hidden_size", "context_length", "vocab_size", "dtype", "n_parameters", "weight_hash"]
+SHOWN: tuple[Shown, ...] = get_args(Shown)
+"""The facts that an inspection's result shows."""
 
 
 def _inspected_by(session: Session, job: Job) -> Model | None:
@@ -26,7 +28,7 @@ def _inspected_by(session: Session, job: Job) -> Model | None:
     return model
 
 
-class _AheadOfUsers(Kind):
+class _AheadOfUsers(Kind[Result, Outcome]):
     """A kind that jobs naming the model wait for."""
 
     def awaited(self, session: Session, job: Job) -> str | None:
@@ -35,20 +37,20 @@ class _AheadOfUsers(Kind):
         return job.id if model is None or model.state == "faulty" else model.awaited
 
 
-class Inspect(_AheadOfUsers):
+class Inspect(_AheadOfUsers[JsonObject, InspectedOutcome]):
     """Inspection of a model: stores its facts and submits a job that proves it."""
 
     name = "inspect"
     handler_version = 1
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        facts = cast(ModelFactsDocument, outcome["facts"])
+    def record(self, session: Session, job: Job, outcome: InspectedOutcome) -> JsonObject:
+        facts = outcome["facts"]
         model = _inspected_by(session, job)
         if model is not None:
             model.facts, model.passport, model.updated_at = facts, None, func.now()
             proving.follow(session, model, job)
             session.flush()
-        return {"model": {"name": job.model, **{name: value for name, value in facts.items() if name in SHOWN}}}
+        return {"model": {"name": job.model, **{name: facts[name] for name in SHOWN if name in facts}}}
 
     def failed(self, session: Session, job: Job, error: ErrorFacts) -> None:
         model = _inspected_by(session, job)
@@ -60,7 +62,7 @@ class Inspect(_AheadOfUsers):
         return {"result": f"/v1/models/{job.model}"}
 
 
-class Prove(_AheadOfUsers):
+class Prove(_AheadOfUsers[ProvedResult, ProvedOutcome]):
     """Proofs of a model: stores its passport."""
 
     name = "prove"
@@ -70,10 +72,9 @@ class Prove(_AheadOfUsers):
         """Records why the model is unproven."""
         proving.not_proved(session, job, error)
 
-    def record(self, session: Session, job: Job, outcome: JsonObject) -> JsonObject:
-        proved = cast(ProvedOutcome, outcome)
-        proving.proved(session, job, proved)
-        passport = proved["passport"]
+    def record(self, session: Session, job: Job, outcome: ProvedOutcome) -> ProvedResult:
+        proving.proved(session, job, outcome)
+        passport = outcome["passport"]
         return {
             "model": {
                 "name": job.model,
@@ -81,7 +82,7 @@ class Prove(_AheadOfUsers):
                 "reading_hash": passport["reading_hash"],
                 "proofs": passport["proofs"],
                 "proofs_version": passport["version"],
-                "stored": proved["stored"],
+                "stored": outcome["stored"],
             }
         }
 

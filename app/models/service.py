@@ -20,8 +20,8 @@ from app.models import fitting, proving, repository
 from app.models.models import Model, Passport
 from app.models.schemas import ModelOut, ModelRequest, ProofOut
 from app.text import check_text
+from terms.documents.passport import ProvedContent
 from terms.specs import DownloadSpec, ModelSpec
-from terms.values import JsonObject
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 DAY = 86_400.0
@@ -182,16 +182,17 @@ def view(model: Model, workers: Sequence[Worker], passport: Passport | None) -> 
         if (job := getattr(model, name)) is not None:
             links[name] = f"/v1/jobs/{job}"
     known = model.inspected and "n_parameters" in model.facts
-    made: JsonObject = {"weights_bytes": None, "fits": None, "outcome": "unproven", "proofs": [], "proved_with": None}
-    if known:
-        made |= {"weights_bytes": fitting.sizes(model.facts["n_parameters"]), "fits": fitting.fits(model.facts, workers)}
-    if passport is not None:
-        content = passport.content
-        made |= {
-            "outcome": passport.outcome,
-            "proofs": [ProofOut.model_validate(proof) for proof in passport.passport["proofs"]],
-            "proved_with": {**content["programs"], "dtype": content["dtype"], "device": content["device"]},
-        }
-    made |= {"state": "proving" if model.proving else model.state}
+    made = {
+        "state": "proving" if model.proving else model.state,
+        "weights_bytes": fitting.sizes(model.facts["n_parameters"]) if known else None,
+        "fits": fitting.fits(model.facts, workers) if known else None,
+        "outcome": "unproven" if passport is None else passport.outcome,
+        "proofs": [] if passport is None else [ProofOut.model_validate(proof) for proof in passport.passport["proofs"]],
+        "proved_with": None if passport is None else _proved_with(passport.content),
+    }
     own = {name: getattr(model, name) for name in ModelOut.model_fields if name not in {"links", *made}}
     return ModelOut(**own, **made, links=links)
+
+
+def _proved_with(content: ProvedContent) -> dict[str, int | str]:
+    return {**content["programs"], "dtype": content["dtype"], "device": content["device"]}

@@ -11,7 +11,7 @@ from app.jobs.models import Job
 from app.jobs.references import check as check_references
 from app.jobs.renewal import renewed, with_names
 from app.jobs.schemas import Edge
-from app.jobs.specs import MAKE_STEERINGS, scored_spec, steering_spec
+from app.jobs.specs import MAKE_STEERINGS, as_json, scored_spec, steering_spec
 from app.jobs.states import State
 from app.jobs.submission import Asker
 from app.jobs.submitting import Answer, Plan, answer, check_edges, promised, submitted
@@ -89,6 +89,7 @@ def _continued(session: Session, identifier: str, request: RescoreRequest, viewe
     first = steering_spec(old)
     threshold = first["coherence_threshold"] if request.coherence_threshold is None else request.coherence_threshold
     edges, names = renewed(session, old, viewer)
-    named, after = with_names({**old.spec, "judge": judge, "coherence_threshold": threshold}, names), [*edges, *request.after]
+    spec: SteeringSpec = {**first, "judge": judge, "coherence_threshold": threshold}
+    named, after = with_names(as_json(spec), names), [*edges, *request.after]
     check_references(session, viewer, old.id, named, [edge.job for edge in after])
     return Plan("steer", old.job_class, first["model"], named, after, retry_of=old.id)

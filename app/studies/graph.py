@@ -9,6 +9,8 @@ loads each model once.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import TypeAliasType
+
 from app.studies.schemas import StudyRequest
 from terms.documents.trait import TraitCounts
 from terms.methods import method, parse_method
@@ -28,6 +30,10 @@ class Ref:
     node: str
 
 
+Body = TypeAliasType("Body", "Json | Ref | Sequence[Body] | Mapping[str, Body]")
+"""A JSON value that may contain references to jobs."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A job of the study. `body` is the request that a user would post by hand; `warnings` say what the study left out of it."""
@@ -36,7 +42,7 @@ class Node:
     kind: str
     model: str
     trait: str | None
-    body: Mapping[str, Json | Ref]
+    body: Mapping[str, Body]
     warnings: tuple[str, ...] = ()
 
 
@@ -139,14 +145,16 @@ def _steering(request: StudyRequest, model: str, trait: str, calibration: Ref, c
     )
 
 
-def resolved(body: Mapping[str, Json | Ref], jobs: Mapping[str, str]) -> JsonObject:
+def resolved(body: Mapping[str, Body], jobs: Mapping[str, str]) -> JsonObject:
     """Returns the body with every Ref replaced by its job's id, and without fields that are None."""
     return {name: _resolved(value, jobs) for name, value in body.items() if value is not None}
 
 
-def _resolved(value: Json | Ref, jobs: Mapping[str, str]) -> Json:
+def _resolved(value: Body, jobs: Mapping[str, str]) -> Json:
     if isinstance(value, Ref):
         return jobs[value.node]
     if isinstance(value, Mapping):
         return {name: _resolved(field, jobs) for name, field in value.items()}
-    return [_resolved(entry, jobs) for entry in value] if isinstance(value, list) else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_resolved(entry, jobs) for entry in value]
+    return value

@@ -8,11 +8,12 @@ A .jsonl takes precedence over a .txt of the same class. Fields of trait-interp 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypeAliasType
 
 from app.errors import Problem, invalid
 from app.http.problems import pointer
@@ -31,6 +32,8 @@ WHOLE = {"positive", "negative", "steering"}
 SHOWN = 20
 """Most errors or fields listed in one sentence."""
 T = TypeVar("T")
+Content = TypeAliasType("Content", "Json | BaseModel | Sequence[Content] | Mapping[str, Content]")
+"""A JSON value that may contain parts which were checked already."""
 
 
 class Split(BaseModel):
@@ -119,7 +122,7 @@ def _jsonl(data: bytes, file: str, part: str, notes: list[str]) -> list[Prompt]:
     return rows
 
 
-def _steering(files: Mapping[str, bytes], notes: list[str]) -> JsonObject:
+def _steering(files: Mapping[str, bytes], notes: list[str]) -> Mapping[str, Content]:
     """Returns the content of steering.json: a list of questions or an object with them; each question is a string or an object."""
     file = "steering.json"
     if file not in files:
@@ -233,7 +236,7 @@ def _note_left_out(file: str, left_out: set[str], notes: list[str]) -> None:
         notes.append(f"{file}: the fields {shown} are not used here and were left out.")
 
 
-def _checked(adapter: TypeAdapter[T], value: Json, at: str, where: str) -> T:
+def _checked(adapter: TypeAdapter[T], value: Content, at: str, where: str) -> T:
     """Returns the value as its type. Raises Problem 422 with pointers below `at`; the sentence begins with `where`."""
     try:
         return adapter.validate_python(value)

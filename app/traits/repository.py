@@ -13,6 +13,7 @@ from app.auth.viewer import Viewer
 from app.auth.visibility import seen
 from app.settled import settled
 from app.traits.models import Trait
+from terms.documents.trait import TraitCounts
 from terms.values import Json
 
 
@@ -73,6 +74,6 @@ def visibilities(session: Session, owner: str, name: str) -> dict[str, str]:
     return {row.version: row.visibility for row in session.execute(statement.order_by(Trait.created_at.desc(), Trait.id.desc()))}
 
 
-def add(session: Session, values: Mapping[str, Json]) -> bool:
+def add(session: Session, values: Mapping[str, Json | TraitCounts]) -> bool:
     """Inserts a row with these columns; returns False when its owner already has the same content under the same name."""
     return session.scalar(insert(Trait).values(**values).on_conflict_do_nothing().returning(Trait.id)) is not None

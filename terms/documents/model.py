@@ -74,6 +74,12 @@ class ModelFactsDocument(TypedDict, total=False):
     room: Rooms | None
 
 
+class InspectedOutcome(TypedDict):
+    """What an inspect job gives."""
+
+    facts: ModelFactsDocument
+
+
 class SourcedFacts(ModelFactsDocument):
     """A model's facts with where its files come from: a folder or a hub's name, and the commit of a hub model."""
 

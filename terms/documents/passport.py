@@ -47,3 +47,20 @@ class ProvedOutcome(TypedDict):
     content: ProvedContent
     passport: PassportDocument
     stored: bool
+
+
+class ProvedModel(TypedDict):
+    """A model's passport as its prove job shows it."""
+
+    name: str | None
+    outcome: Outcome
+    reading_hash: str
+    proofs: list[ProofDocument]
+    proofs_version: int
+    stored: bool
+
+
+class ProvedResult(TypedDict):
+    """A prove job's stored result."""
+
+    model: ProvedModel

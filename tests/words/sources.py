@@ -22,8 +22,9 @@ NOT_PROSE = {
     "cast",
     "search",
     "sub",
+    "TypeAliasType",
 }
-"""Calls that take SQL or a pattern."""
+"""Calls that take SQL, a pattern or a type."""
 SQL = re.compile(r"\b(SELECT|NULL|ON DELETE|NO ACTION|FROM jobs|CAST|j\.state|job_class =|state =)\b|<@|[a-z_]+ IN \('")
 CODE = re.compile(
     r"^(np\.|import json|bold |from binnacle|with Client|local all|port {port}|Wheel-Version|blob |text/|"
@@ -56,7 +57,7 @@ class _Strings(ast.NodeVisitor):
         self.visit(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Keeps descriptions and help texts of any length; passes over SQL and patterns."""
+        """Keeps descriptions and help texts of any length; passes over SQL, patterns and types."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in NOT_PROSE:
             return

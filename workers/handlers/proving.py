@@ -6,10 +6,12 @@ refused is stored as a cell, so that a job that was killed or yielded continues 
 
 import json
 from collections.abc import Callable
+from typing import cast
 
 from app.models.reading import REFUSED
+from terms.documents.passport import ProvedOutcome
 from terms.specs import ModelSpec
-from terms.values import Json
+from terms.values import JsonObject
 from workers.job import JobContext, JobFault, Outcome
 from workers.lm.errors import ModelFault
 from workers.lm.facts import facts_from_dict
@@ -36,10 +38,10 @@ def run(spec: ModelSpec, context: JobContext) -> Outcome:
         passport = _prove(lm, key_of(content), context)
     except ModelFault as fault:
         raise JobFault(fault.code, fault.sentence) from fault
-    proved: dict[str, Json] = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
+    proved: ProvedOutcome = {"key": key_of(content), "content": content, "passport": passport.to_dict(), "stored": False}
     if passport.outcome == "refused":
         sentences = " ".join(f"{proof.name}: {proof.sentence}" for proof in passport.proofs if proof.outcome == "refused")
-        raise JobFault(REFUSED, sentences, **proved)
+        raise JobFault(REFUSED, sentences, **cast(JsonObject, proved))
     return Outcome(result=proved)
 
 

@@ -6,13 +6,13 @@ The judge is a cell of the job that fitted it. The same job finds it after a kil
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 
 import torch
 
-from terms.values import Json
 from workers.job import SHARED, JobContext
+from workers.judges.material import Inputs
 from workers.judges.reference import VERSION, ReferenceJudge
 from workers.lm.model import LanguageModel
 
@@ -23,7 +23,7 @@ LAYOUT = 3
 def fitted(
     fit: Callable[[str], ReferenceJudge],
     lm: LanguageModel,
-    inputs: Sequence[Json],
+    inputs: Inputs,
     context: JobContext,
     *,
     batch_rows: int,
@@ -46,7 +46,7 @@ def fitted(
     return judge
 
 
-def key_of(lm: LanguageModel, inputs: Sequence[Json]) -> str:
+def key_of(lm: LanguageModel, inputs: Inputs) -> str:
     """Returns the SHA-256 over all inputs of a fit: the model's weights and how it reads texts, the dtype, device and threads, the versions of
     libraries and judge, and `inputs`."""
     model = {

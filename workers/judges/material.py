@@ -3,17 +3,18 @@
 Chooses from them the prompts that the model answers unsteered. Imports no torch; reads no file and no model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from terms.documents.judge import ClassResponse, JudgedQuestion
 from terms.documents.trait import TraitDataset
 from terms.judging import MOST_QUESTIONS, MOST_UNRELATED
-from terms.values import Json
 
 Row = TypeVar("Row")
 CLASSES: tuple[Literal["positive", "negative"], ...] = ("positive", "negative")
+Inputs = Sequence[TraitDataset | Sequence[ClassResponse] | Mapping[str, int | Sequence[JudgedQuestion] | None] | None]
+"""What the fit of a judge depends on besides the model (`Material.to_list`)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Material:
     given: bool = False
     questions: Sequence[JudgedQuestion] | None = None
 
-    def to_list(self) -> list[Json]:
+    def to_list(self) -> Inputs:
         """All inputs as JSON values, for the hash under which a fitted judge is stored."""
         limits = {"max_new_tokens": self.max_new_tokens, "given": self.given, "questions": self.questions}
         return [self.trait, self.responses, limits]

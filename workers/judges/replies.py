@@ -49,13 +49,12 @@ def expectation(probabilities: Mapping[str, float], values: Mapping[str, float])
 
 def parse(body: Json, values: Mapping[str, float]) -> Parsed:
     """The score in a chat completion with logprobs. Tokens count with and without a space around them."""
-    choices = body.get("choices") if isinstance(body, Mapping) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = _at(body, "choices", 0)
     message = (choice.get("message") or {}) if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         return Parsed(None, 0.0, {}, failure="no_choices")
     words = str(message.get("content") or "")[:MOST_SHOWN]
-    top = _top_of(choice.get("logprobs"))
+    top = _top_of(_at(choice, "logprobs", "content", 0, "top_logprobs"))
     if not top:
         return Parsed(None, 0.0, {}, words, "no_logprobs")
     if not all(math.isfinite(logprob) and logprob <= 0.01 for logprob in top.values()):
@@ -68,15 +67,24 @@ def parse(body: Json, values: Mapping[str, float]) -> Parsed:
     return Parsed(score, mass, kept, words, None if score is not None else "low_mass")
 
 
-def _top_of(logprobs: Json) -> dict[str, float]:
+def _at(value: Json, *path: str | int) -> Json:
+    """The value at a path of keys and places, or None if there is none."""
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+    return value
+
+
+def _top_of(alternatives: Json) -> dict[str, float]:
     """The first token's alternatives with their log-probabilities; tokens that a server floors at -9999 or -inf are left out. {} when
     malformed."""
-    if not isinstance(logprobs, Mapping):
+    if not isinstance(alternatives, list):
         return {}
     try:
-        listed = logprobs["content"][0]["top_logprobs"]
-        top = {str(alternative["token"])[:50]: float(alternative["logprob"]) for alternative in listed[:50]}
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        top = {str(alternative["token"])[:50]: float(alternative["logprob"]) for alternative in alternatives[:50]}
+    except (KeyError, TypeError, ValueError, OverflowError):
         return {}
     return {token: logprob for token, logprob in top.items() if not logprob < -1000}
 

@@ -1,14 +1,12 @@
 """Builds the result and the files of a finished steering: puts summary.json together, and makes of it the short summary shown in lists."""
 
 import json
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from binnacle.words.massive import listed, rule_of
 from terms.documents.steering import Group, MethodRow, ShortSummary, SteeringProvenance, Summary
-from terms.values import Json
 from workers.job import ArtifactBytes, Outcome
 from workers.judges.base import Judge
 from workers.lm.routing import routing_flips
@@ -146,14 +144,5 @@ def _row(group: Group) -> MethodRow:
 
 def summary_bytes(summary: Summary) -> bytes:
     """summary.json as bytes. NaN and infinities, which JSON lacks, become null."""
-    return (json.dumps(_plain(summary), indent=1, allow_nan=False) + "\n").encode()
-
-
-def _plain(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+    finite = json.loads(json.dumps(summary, default=np.floating.item), parse_constant=lambda _constant: None)
+    return (json.dumps(finite, indent=1, allow_nan=False) + "\n").encode()
