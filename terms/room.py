@@ -6,7 +6,7 @@ numbers are measured: `workers.lm.room`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number, by dtype."""
@@ -15,7 +15,7 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 Rooms = Mapping[str, Mapping[str, int | str]]
 """Results of `Room.to_dict` by dtype; a newer version may have further keys."""
 Engine = Literal["slots", "library", "whole"]
-ENGINES: tuple[Engine, ...] = ("slots", "library", "whole")
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Room:
 
 
 def room_in(rooms: Rooms | None, dtype: str) -> Room | None:
-    """Returns the numbers for weights of `dtype` from a model's facts, or None if unknown; ignores keys of newer versions."""
+    """Returns the numbers for weights of `dtype` from a model's facts, or None if they or the engine are unknown; ignores keys of newer
+    versions."""
     stored = (rooms or {}).get(dtype) or {}
     engine = stored.get("engine")
     if engine not in ENGINES:

@@ -1,10 +1,9 @@
 """Describes the engine that generates a model's text, as found by its inspection; shown in the estimate of a request."""
 
-from typing import Literal
-
 from pydantic import BaseModel, Field
 
 from terms.documents.model import ModelFactsDocument
+from terms.room import Engine
 
 SENTENCES = {
     "slots": "Prompts of all lengths are generated together; a waiting prompt enters as another answer ends.",
@@ -17,7 +16,7 @@ SENTENCES = {
 class EngineOut(BaseModel):
     """What text is generated on, and what that means for the time."""
 
-    name: Literal["slots", "library", "whole"]
+    name: Engine
     slower: bool = Field(description="whether jobs take longer than those of an equally large model with the engine `slots`")
     sentence: str
 

@@ -1,11 +1,10 @@
 """Types of a model's stored inspection: `workers.lm.facts.ModelFacts` as JSON."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from typing_extensions import TypedDict
 
-from terms.room import Rooms
+from terms.room import Engine, Rooms
 
 
 class StampDocument(TypedDict):
@@ -42,7 +41,7 @@ class StructureDocument(TypedDict):
 
     blocks: dict[str, BlockDocument]
     final_norm: str | None
-    engine: Literal["slots", "library", "whole"]
+    engine: Engine
     slots_residue: float | str
     library_residue: float | str | None
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache, PreTrainedModel
 
-from terms.room import WIDTHS, Room, Rooms
+from terms.room import WIDTHS, Engine, Room, Rooms
 from workers.lm.checkpoint import open_model, quiet, read_config
 from workers.lm.facts import ModelFacts
 from workers.lm.masks import library_pass, rows_at
@@ -58,7 +58,7 @@ class Counted:
     step: int
 
 
-def room_of(model: PreTrainedModel, engine: str, dtype: torch.dtype, context_length: int) -> Room | None:
+def room_of(model: PreTrainedModel, engine: Engine, dtype: torch.dtype, context_length: int) -> Room | None:
     """The memory numbers of this model and engine; None where the model cannot be run without values. `model` may be on any device, and is not
     run."""
     key = type(model), described(model.config), engine, dtype, context_length
@@ -79,7 +79,7 @@ def rooms(folder: Path, facts: ModelFacts) -> Rooms | None:
     return {name: room.to_dict() for name, width in WIDTHS.items() if (room := by_width[width]) is not None} or None
 
 
-def _room(engine: str, counts: Sequence[Counted]) -> Room:
+def _room(engine: Engine, counts: Sequence[Counted]) -> Room:
     """The smallest numbers that never predict less than the counted bytes."""
     kept = _least([(c.rows, c.rows * c.tokens) for c in counts], [c.kept for c in counts])
     shared = engine == "slots"  # one mask for all rows of a pass; other engines may pad each row to a whole chunk
@@ -88,7 +88,7 @@ def _room(engine: str, counts: Sequence[Counted]) -> Room:
         [c.ahead for c in counts],
     )
     step = _least([(c.rows, c.rows * c.tokens) for c in counts], [c.step for c in counts])
-    return Room(engine, *kept, *ahead, *step)  # type: ignore[arg-type]
+    return Room(engine, *kept, *ahead, *step)
 
 
 def _least(terms: Sequence[tuple[int, ...]], bytes_: Sequence[int]) -> list[int]:

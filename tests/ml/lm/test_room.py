@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from terms.room import Room, room_in
 from tests.families.models import tiny_family
 from tests.gpu.card.models import random_lm
 from tests.gpu.card.record import Setup
@@ -65,6 +66,12 @@ def test_the_numbers_stored_by_an_inspection_are_used() -> None:
     assert bytes_needed(replace(lm, facts=facts), 3, 50, 10) == counted_now
     facts = replace(lm.facts, room={"float32": stored | {"column": 100 * numbers.column}})  # needs 100 times as much a token
     assert batch_rows_for(replace(lm, facts=facts), 100, 20, 10 << 20) < batch_rows_for(lm, 100, 20, 10 << 20)
+
+
+def test_numbers_of_an_engine_that_this_version_does_not_know_are_unknown() -> None:
+    assert room_in({"float32": {"engine": "slots", "row": 7}}, "float32") == Room("slots", row=7)
+    assert room_in({"float32": {"engine": "of a newer version", "row": 7}}, "float32") is None
+    assert room_in({"float32": {"engine": "slots"}}, "bfloat16") is None
 
 
 def test_a_model_of_the_same_shape_in_another_folder_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,11 @@ the real model's and not the twin's. An empty product is 1.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from terms.documents.model import StructureDocument
+from terms.room import Engine
 
 Factor = str | float
-Engine = Literal["slots", "library", "whole"]
 
 
 @dataclass(frozen=True)
