@@ -21,7 +21,7 @@ from workers.lm.hooks import Hooks
 from workers.lm.interventions import Push, Site
 from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import ATTENDED_TOKENS, PASS_COST, Segment, plan_of
+from workers.lm.prefixes import PASS_COST, Segment, plan_of
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
 from workers.lm.slots import SlotCache
 
@@ -91,7 +91,8 @@ def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]]) -> list[list[
 def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[Segment]]:
     """Divides the prefixes into segments, and these into passes in the order in which they run, each with its longest segment first. Pads are
     few, or fewer than the tokens that another pass costs. Each row of a segment counts in full against the `most` tokens of a pass, because
-    pushes may part it from the others; so a segment of many rows may be in several passes."""
+    pushes may part it from the others, and with the tokens before the segment, to which it attends: so a pass takes no more memory than one over
+    `most` tokens of whole rows. A segment of many rows may be in several passes."""
     rows = [row for row, prefix in enumerate(prefixes) if prefix]
     plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=pass_cost, spare_pads=pass_cost)
     return [part for pass_ in plan.passes for part in _cut(pass_.segments, rows, most)]
@@ -101,8 +102,7 @@ def _cut(segments: Sequence[Segment], rows: Sequence[int], most: int) -> Iterato
     """Divides a pass where it has too many rows, and names these by their number in `rows`."""
     pairs = [(segment, rows[number]) for segment in segments for number in segment.rows]
     while pairs:
-        widest, _ = pairs[0]
-        count = max(1, min(most // len(widest), ATTENDED_TOKENS // widest.stop))
+        count = max(1, most // pairs[0][0].stop)
         here, pairs = pairs[:count], pairs[count:]
         yield [Segment(tuple(row for _, row in same), at.start, at.stop) for at, same in groupby(here, key=itemgetter(0))]
 

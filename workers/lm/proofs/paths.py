@@ -2,8 +2,8 @@
 
 Rows of several lengths with a common beginning are generated in one batch with the engine (slots, masks, cache; the beginning is computed once);
 then each row, prompt and answer, is run alone without a cache by capture's prefill and by the whole model; and such rows are read after prefixes
-computed once (`shared_prefix`). On a small random twin of the same config in float32 all must be equal to 1e-4 of their size at every layer and token. On the real weights the
-difference is reported; in 16-bit types it has no limit.
+computed once (`shared_prefix`). On a small random twin of the same config in float32 all must be equal to 1e-4 of their size at every layer and
+token. On the real weights the difference is reported; in 16-bit types it has no limit.
 """
 
 from collections.abc import Callable, Sequence
