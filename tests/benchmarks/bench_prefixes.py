@@ -1,5 +1,5 @@
-"""What computing shared prefixes once saves: an extraction's capture, the reference judge's reading beside the generation it judges, and what
-it would save of a dose's prompts.
+"""What computing shared prefixes once saves: an extraction's capture, the reference judge's reading beside the generation it judges, and of a
+dose's prompts.
 
     python -m tests.benchmarks.bench_prefixes [--rounds 3] [--peers FOLDER] [--only PART] [--model toy]
 
@@ -23,6 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -31,11 +32,11 @@ from tests.benchmarks.bench_steering import SIZE
 from tests.ml.tiny_models import tiny_model_folder
 from tests.real.models import PEERS_FOLDER, SMOLLM2
 from workers.judges.coherence import Reader, fit_scale
+from workers.lm import prefilling
 from workers.lm.capture import reading_once
 from workers.lm.gather import Example, gather_rows
 from workers.lm.generation import GenerationCounts, generate_greedy
 from workers.lm.interventions import Push
-from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.loading import load
 from workers.lm.model import LanguageModel
 from workers.lm.prefixes import plan_of
@@ -211,61 +212,45 @@ def doses(lm: LanguageModel, draw: random.Random, examples: Sequence[Example], s
     ]
 
 
-def one_dose(lm: LanguageModel, seed: int) -> list[list[int]]:
-    """The prompts of one dose: 40 questions in the model's template."""
-    draw = random.Random(seed)
-    return [encode_prompt(lm, sentence(draw, 8, 16)) for _ in range(40)]
-
-
-def beginnings(lm: LanguageModel, seed: int, _peers: str) -> Timed:
-    """Block-tokens of one dose with 64 new tokens, and of a calibration with 128, which reads every row twice: all of them, those of the
-    prompts, and those that sharing the prompts' beginnings would save."""
-    prompts = one_dose(lm, seed)
-    whole = sum(map(len, prompts))
-    saved = whole - plan_of(prompts).block_tokens
-    return {
-        "dose": whole + 64 * len(prompts),
-        "prompts of the dose": whole,
-        "saved of the dose": saved,
-        "calibration": 2 * (whole + 128 * len(prompts)),
-        "saved of the calibration": saved,
-    }
-
-
 def dose(lm: LanguageModel, seed: int, _peers: str) -> Timed:
-    """CPU seconds of one dose with 64 new tokens, its rows in one batch and none ending early: its prompts as the engine computes them, its
-    steps, and the same prompts with shared beginnings, all keys and values kept."""
-    prompts = one_dose(lm, seed)
+    """CPU seconds and block-tokens of one dose with 64 new tokens, its 40 questions in one batch and none ending early: its prompts computed
+    whole, and their common beginnings once, unsteered and steered at the middle layer."""
+    draw = random.Random(seed)
     endless = replace(lm, eos_ids=frozenset())
-    generate_greedy(endless, prompts[:2], max_new_tokens=2, batch_rows=2)  # warm, as the next line
-    KeptPrompts(lm, prompts[:2]).among(prompts[:2])
+    prompts = [encode_prompt(lm, sentence(draw, 8, 16)) for _ in range(40)]
+    push = Push(lm.layout.n_layers // 2, "residual", torch.randn(lm.layout.hidden_size), 1.0)
+    rows = {"unsteered": [SteeredRow(ids, ()) for ids in prompts], "steered": [SteeredRow(ids, (push,)) for ids in prompts]}
+    generate_steered(endless, rows["steered"][:2], max_new_tokens=2, batch_rows=2)  # warm
+    found: Timed = {}
+    for name, asked in rows.items():
+        for way, shared in (("whole", False), ("shared", True)):
+            with patch.object(prefilling, "plan_of", partial(plan_of, shared=shared)):
+                seconds_of = one_batch(endless, asked)
+            found |= {f"{name} {way}{part}": figure for part, figure in seconds_of.items()}
+    return found
+
+
+def one_batch(lm: LanguageModel, rows: Sequence[SteeredRow]) -> Timed:
+    """The figures of one batch: its seconds, those of its prompts, and their block-tokens."""
     start = time.process_time()
-    ends = [start]
+    ends, tokens = [start], [0]
 
     def stepped(counts: GenerationCounts) -> None:
         if counts.tokens_done == 0:  # a pass over prompts
-            ends[0] = time.process_time()
+            ends[0], tokens[0] = time.process_time(), sum(seen)
 
     with block_tokens(lm) as seen:
-        generate_greedy(endless, prompts, max_new_tokens=64, batch_rows=len(prompts), on_step=stepped)
-    stop = time.process_time()
-    found: Timed = {"dose": stop - start, "prompts": ends[0] - start, "steps": stop - ends[0], "block_tokens": sum(seen)}
-    prefixes = [prompt[:-1] for prompt in prompts]
-    kept = KeptPrompts(lm, prefixes, room=1 << 40)
-    with block_tokens(lm) as seen:
-        found["prompts that share beginnings"] = seconds(lambda: kept.among(prefixes))
-    found["saved"] = found["prompts"] - found["prompts that share beginnings"]
-    return found | {"block_tokens that share beginnings": sum(seen)}
+        generate_steered(lm, rows, max_new_tokens=64, batch_rows=len(rows), on_step=stepped)
+    return {"": time.process_time() - start, ", prompts": ends[0] - start, ", tokens of prompts": tokens[0]}
 
 
 PARTS: dict[str, Callable[[LanguageModel, int, str], Timed]] = {
     "capture": capture,
     "depth": depth,
     "judge": judge,
-    "beginnings": beginnings,
     "dose": dose,
 }
-BASES = {"capture": "shared", "depth": "all", "judge": "generating", "beginnings": "dose", "dose": "dose"}
+BASES = {"capture": "shared", "depth": "all", "judge": "generating", "dose": "unsteered whole"}
 """The figure of each part to which its others are given as ratios."""
 
 

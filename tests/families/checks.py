@@ -21,7 +21,7 @@ from workers.lm.proofs.addends import ULPS, addends
 from workers.lm.proofs.rows import random_rows
 from workers.lm.steered import SteeredRow, generate_steered
 
-LENGTHS, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 4, 4
+LENGTHS, SHARED, NEW, TOGETHER = (12, 12, 12, 12, 5, 5), 4, 4, 4
 """Six rows in a batch of four: on slots waiting rows enter as others leave; on the library's cache four rows step together, one leaves early."""
 
 
@@ -133,12 +133,18 @@ def check_states(lm: LanguageModel) -> None:
 
 
 def rows_alone(lm: LanguageModel) -> tuple[LanguageModel, list[SteeredRow], list[list[int]]]:
-    """Six steered rows, their answers by the naive loop, and the model with an id that ends one of them early."""
-    prompts = random_rows(lm, LENGTHS, seed=6)
+    """Six steered rows with a common beginning, their answers by the naive loop, and the model with an id that ends one of them early. Passes
+    cost nothing there, so that the engine shares the beginning."""
+    first, *others = random_rows(lm, LENGTHS, seed=6)
+    prompts = [first, *([*first[:SHARED], *ids[SHARED:]] for ids in others)]
     rows = [SteeredRow(prompt, (_push(lm, number),)) for number, prompt in enumerate(prompts)]
     answers = [naive(lm, row, NEW) for row in rows]
     end = answers[0][2]
-    return replace(lm, eos_ids=frozenset({end})), rows, [ids[: ids.index(end)] if end in ids else ids for ids in answers]
+    return (
+        replace(lm, eos_ids=frozenset({end}), pass_cost=0),
+        rows,
+        [ids[: ids.index(end)] if end in ids else ids for ids in answers],
+    )
 
 
 def _push(lm: LanguageModel, number: int) -> Push:

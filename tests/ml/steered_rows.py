@@ -127,11 +127,13 @@ def some_push(lm: LanguageModel, draw: random.Random, *, strong: bool = False) -
 
 
 def some_rows(lm: LanguageModel, seed: int, rows: int, *, longest: int = 16, sampled: bool = True) -> list[SteeredRow]:
-    """Random rows, some unsteered, drawn from few prompts and few pushes, so that rows share them."""
+    """Random rows, some unsteered, drawn from few prompts and few pushes, so that rows share them; prompts share beginnings."""
     draw = random.Random(seed)
-    prompts = [
-        [BOS, *(draw.randrange(len(SPECIAL), VOCAB) for _ in range(draw.randrange(longest)))] for _ in range(max(1, rows // 3))
-    ]
+    prompts: list[list[int]] = []
+    for _ in range(max(1, rows // 3)):
+        earlier = draw.choice(prompts) if prompts and draw.random() < 0.6 else [BOS]
+        shared = earlier[: draw.randrange(1, len(earlier) + 1)]
+        prompts.append([*shared, *(draw.randrange(len(SPECIAL), VOCAB) for _ in range(draw.randrange(longest)))][:longest])
     pushes = [some_push(lm, draw) for _ in range(max(2, rows // 2))]
     made = []
     for _ in range(rows):

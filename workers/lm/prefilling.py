@@ -1,14 +1,18 @@
-"""Computes the first tokens of rows that enter a batch. Equal prompts are computed once, up to the layer where their pushes differ.
+"""Computes the first tokens of rows that enter a batch. What prompts share at their beginnings is computed once, up to the layer where their
+pushes differ.
 
-N rows, T positions, L layers, D hidden. A row's prefix is its prompt without the last token. Two rows with the same prefix have the same hidden
-states at the input of a block when the same pushes act on their prompts before it; such rows are one class there. The pass begins with one row
-per distinct prefix and grows: where a class splits, the hook on the block before it copies the class's hidden states to the new classes and then
-pushes. The keys and values of each layer go to the slots of all rows of the class. So five doses of one vector at layer 15 share the blocks 0 to
-15, and rows that are steered only in their response, or not at all, share the whole prompt.
+N rows, T positions, L layers, D hidden. A row's prefix is its prompt without the last token. The prefixes form a tree (`prefixes`), and a pass
+computes some of its segments side by side, after the same earlier tokens, which lie in the rows' slots. Two rows with the same segment have the
+same hidden states at the input of a block when the same pushes act on their prompts before it; such rows are one class there. The pass begins
+with one row per segment and grows: where a class splits, the hook on the block before it copies the class's hidden states to the new classes and
+then pushes. The keys and values of each layer go to the slots of all rows of the class. So five doses of one vector at layer 15 share the blocks
+0 to 15, and rows that are steered only in their response, or not at all, share the whole prompt.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,13 +21,13 @@ from workers.lm.hooks import Hooks
 from workers.lm.interventions import Push, Site
 from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import PASS_COST
+from workers.lm.prefixes import PASS_COST, Segment, plan_of
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
 from workers.lm.slots import SlotCache
 
+Made = TypeVar("Made")
 MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
 MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
-PADDING = 0.1
 LAUNCH_COST = 2048
 """Tokens that a pass costs on a GPU: while the host launches the kernels of a pass (26 ms at the 1.5B shape, see `recorded`), an H100 can
 compute about so many tokens. Estimated from its speed, not measured."""
@@ -51,21 +55,22 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
 ) -> set[Site]:
     """Fills the rows' slots with their prefixes and returns the sites at which hooks fired. An empty prefix clears its slot. `on_pass()` is
     called after each pass and may raise."""
+    empty = [slot for slot, prefix in zip(slots, prefixes, strict=True) if not prefix]
+    if empty:
+        cache.clear(empty)
     fired: set[Site] = set()
     for part in parts_of(lm, prefixes):
-        lengths = [len(prefixes[row]) for row in part]
-        width = max(lengths)
-        if width == 0:
-            cache.clear([slots[row] for row in part])
-            continue
-        classes = _Classes(lm, bank, [prefixes[row] for row in part], [pushes[row] for row in part])
+        classes = _Classes(lm, bank, part, pushes)
+        start, width = part[0].start, len(part[0])
+        lengths = [len(segment) for segment in part for _ in segment.rows]
         real_NT = torch.arange(width, device=lm.device) < torch.tensor(lengths, device=lm.device)[:, None]
-        cache.prefilling([slots[row] for row in part], lengths, real_NT, classes.of_rows())
-        ids = [list(prefix) + [lm.pad_id] * (width - len(prefix)) for prefix in classes.prefixes()]
-        positions_1T = torch.arange(width, device=lm.device)[None]
+        taken = torch.tensor([slots[row] for segment in part for row in segment.rows], device=lm.device)
+        cache.prefilling(taken.tolist(), lengths, real_NT, classes.of_rows(), start, classes.slots(taken) if start else ())
+        ids = [prefixes[segment.rows[0]][start : segment.stop] for segment in classes.segments()]
+        positions_1T = torch.arange(start, start + width, device=lm.device)[None]
         with hooks.during(classes.actions()), rows_at(positions_1T):
             lm.layout.decoder(
-                input_ids=torch.tensor(ids, device=lm.device),
+                input_ids=torch.tensor([[*own, *[lm.pad_id] * (width - len(own))] for own in ids], device=lm.device),
                 position_ids=positions_1T,
                 past_key_values=cache,
                 use_cache=True,
@@ -75,50 +80,56 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     return fired
 
 
-def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The rows of each pass over these prefixes on this model's device."""
-    return passes_of(prefixes, pass_tokens(lm), PASS_COST if lm.device.type == "cpu" else LAUNCH_COST)
+def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]]) -> list[list[Segment]]:
+    """The segments of each pass over these prefixes on this model's device."""
+    pass_cost = lm.pass_cost
+    if pass_cost is None:
+        pass_cost = PASS_COST if lm.device.type == "cpu" else LAUNCH_COST
+    return passes_of(prefixes, pass_tokens(lm), pass_cost)
 
 
-def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[int]]:
-    """Divides the rows into passes of at most `most` tokens each, longest rows first. The pads of a pass are at most PADDING of it, or fewer
-    than the tokens that another pass costs. Equal rows count once, because they are computed once."""
-    parts: list[list[int]] = []
-    width = distinct = pads = 0
-    before: tuple[int, ...] | None = None
-    for row, prefix in sorted(enumerate(map(tuple, prefixes)), key=lambda pair: (-len(pair[1]), pair[1], pair[0])):
-        fresh = prefix != before
-        before = prefix
-        pads += fresh * (width - len(prefix))
-        distinct += fresh
-        if not parts or (len(parts[-1]) + 1) * width > most or pads > max(PADDING * distinct * width, pass_cost):
-            parts.append([])
-            width, distinct, pads = len(prefix), 1, 0
-        parts[-1].append(row)
-    return parts
+def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[Segment]]:
+    """Divides the prefixes into segments, and these into passes in the order in which they run, each with its longest segment first. Pads are
+    few, or fewer than the tokens that another pass costs. Each row of a segment counts in full against the `most` tokens of a pass, because
+    pushes may part it from the others, and with the tokens before the segment, to which it attends: so a pass takes no more memory than one over
+    `most` tokens of whole rows. A segment of many rows may be in several passes."""
+    rows = [row for row, prefix in enumerate(prefixes) if prefix]
+    plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=pass_cost, spare_pads=pass_cost)
+    return [part for pass_ in plan.passes for part in _cut(pass_.segments, rows, most)]
+
+
+def _cut(segments: Sequence[Segment], rows: Sequence[int], most: int) -> Iterator[list[Segment]]:
+    """Divides a pass where it has too many rows, and names these by their number in `rows`."""
+    pairs = [(segment, rows[number]) for segment in segments for number in segment.rows]
+    while pairs:
+        count = max(1, most // pairs[0][0].stop)
+        here, pairs = pairs[:count], pairs[count:]
+        yield [Segment(tuple(row for _, row in same), at.start, at.stop) for at, same in groupby(here, key=itemgetter(0))]
 
 
 class _Classes:
-    """Divides the rows into classes, at the input of each block and after the last block. Rows of one class are computed as one row.
+    """Divides the rows of a pass into classes, at the input of each block and after the last block. Rows of one class are computed as one row.
 
     `_levels[block][row]` is the number of the row's class. A push inside a block splits classes at the input of that block; a push on the
     residual stream, which is the output of a block, splits them at the input of the next block.
     """
 
     def __init__(
-        self, lm: LanguageModel, bank: VectorBank, prefixes: Sequence[Sequence[int]], pushes: Sequence[Sequence[Push]]
+        self, lm: LanguageModel, bank: VectorBank, segments: Sequence[Segment], pushes: Sequence[Sequence[Push]]
     ) -> None:
-        self._lm, self._bank, self._prefixes, self._pushes = lm, bank, prefixes, pushes
+        self._lm, self._bank = lm, bank
+        self._segments = [segment for segment in segments for _ in segment.rows]  # of each row
+        self._pushes = [pushes[row] for segment in segments for row in segment.rows]
         n_layers = lm.layout.n_layers
         # block -> row -> pushes first felt at its input
         parting: list[dict[int, list[tuple[int, str, Hashable]]]] = [{} for _ in range(n_layers + 1)]
-        for row, program in enumerate(pushes):
+        for row, program in enumerate(self._pushes):
             for push in program:
                 if push.acts_in("prompt"):
                     for layer, component in push.sites(n_layers):
                         felt = layer + 1 if component == "residual" else layer
                         parting[felt].setdefault(row, []).append((layer, component, bank.identity(push)))
-        first = [(tuple(prefix), tuple(parting[0].get(row, ()))) for row, prefix in enumerate(prefixes)]
+        first = [(segment, tuple(parting[0].get(row, ()))) for row, segment in enumerate(self._segments)]
         self._levels = [_numbered(first)]
         for parted in parting[1:]:
             before = self._levels[-1]
@@ -126,17 +137,27 @@ class _Classes:
                 _numbered([(at, tuple(parted.get(row, ()))) for row, at in enumerate(before)]) if parted else before
             )
 
-    def prefixes(self) -> list[Sequence[int]]:
-        """The prefix of each class at the input of the first block."""
-        return [self._prefixes[row] for row in _first_rows(self._levels[0])]
+    def segments(self) -> list[Segment]:
+        """The segment of each class at the input of the first block."""
+        return [self._segments[row] for row in _first_rows(self._levels[0])]
 
     def of_rows(self) -> list[Tensor | None]:
         """For each layer the class of each row there; None where every row is a class by itself."""
-        made: dict[int, Tensor | None] = {}
+
+        def numbers(level: Sequence[int]) -> Tensor | None:
+            return None if max(level) + 1 == len(level) else torch.tensor(level, device=self._lm.device)
+
+        return self._by_layer(numbers)
+
+    def slots(self, slots_N: Tensor) -> list[Tensor]:
+        """For each layer a slot of each class there, from the slots of the rows."""
+        return self._by_layer(lambda level: slots_N[_first_rows(level)])
+
+    def _by_layer(self, made_of: Callable[[Sequence[int]], Made]) -> list[Made]:
+        made: dict[int, Made] = {}
         for level in self._levels:
             if id(level) not in made:
-                alone = max(level) + 1 == len(level)
-                made[id(level)] = None if alone else torch.tensor(level, device=self._lm.device)
+                made[id(level)] = made_of(level)
         return [made[id(level)] for level in self._levels[:-1]]
 
     def actions(self) -> dict[Site, SiteAction]:

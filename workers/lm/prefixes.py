@@ -87,21 +87,29 @@ class Plan:
         }
 
 
-def plan_of(rows: Sequence[Sequence[int]], *, shared: bool = True, pass_tokens: int = PASS_TOKENS) -> Plan:
-    """The plan for rows of at least one token each. Without `shared` every distinct row is computed whole."""
+def plan_of(
+    rows: Sequence[Sequence[int]],
+    *,
+    shared: bool = True,
+    pass_tokens: int = PASS_TOKENS,
+    pass_cost: int = PASS_COST,
+    spare_pads: int = 0,
+) -> Plan:
+    """The plan for rows of at least one token each. Without `shared` every distinct row is computed whole. A pass costs as much as `pass_cost`
+    tokens, and may hold `spare_pads` pads where PADDING of it is less."""
     passes: list[Pass] = []
     if shared:
-        _shared_passes(passes, Branching(rows, PASS_COST), pass_tokens)
+        _shared_passes(passes, Branching(rows, pass_cost), pass_tokens, spare_pads)
     else:
         equal: dict[tuple[int, ...], list[int]] = {}
         for number, row in enumerate(rows):
             equal.setdefault(tuple(row), []).append(number)
         whole = [Segment(tuple(numbers), 0, len(ids)) for ids, numbers in equal.items()]
-        passes += [Pass(None, group) for group in _groups(whole, pass_tokens)]
+        passes += [Pass(None, group) for group in _groups(whole, pass_tokens, spare_pads)]
     return Plan(tuple(passes), sum(map(len, rows)), shared)
 
 
-def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> None:
+def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int, spare_pads: int) -> None:
     """Appends each shared stretch, then the tails that follow it, then the stretches below it with all of their passes."""
     todo: list[tuple[int | None, int, Node]] = [(None, 0, tree.root)]
     while todo:
@@ -110,7 +118,8 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int) -> Non
             passes.append(Pass(after, (Segment(node.rows(), start, node.stop),), kept=True))
             after, start = len(passes) - 1, node.stop
         tails, inner = tree.below(node)
-        passes += [Pass(after, group) for group in _groups([Segment(rows, start, stop) for stop, rows in tails], pass_tokens)]
+        segments = [Segment(rows, start, stop) for stop, rows in tails]
+        passes += [Pass(after, group) for group in _groups(segments, pass_tokens, spare_pads)]
         todo += [(after, start, inner_node) for inner_node in reversed(inner)]
 
 
@@ -131,7 +140,7 @@ def groups_of(segments: Sequence[Segment], *, most_rows: int) -> list[tuple[Segm
     return [tuple(group) for group in groups]
 
 
-def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, ...]]:
+def _groups(tails: Sequence[Segment], pass_tokens: int, spare_pads: int) -> list[tuple[Segment, ...]]:
     """Groups the tails by length, as many side by side as the limits allow."""
     groups: list[list[Segment]] = []
     real = 0
@@ -140,7 +149,7 @@ def _groups(tails: Sequence[Segment], pass_tokens: int) -> list[tuple[Segment, .
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
         fits = size <= pass_tokens and count * groups[-1][0].stop <= ATTENDED_TOKENS if groups else False
-        if fits and size - real <= PADDING * size:
+        if fits and size - real <= max(PADDING * size, spare_pads):
             groups[-1].append(tail)
         else:
             groups.append([tail])

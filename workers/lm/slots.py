@@ -28,18 +28,30 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._stale = 0
         self._real: Tensor | None = None
         self._from: Sequence[Tensor | None] = ()
+        self._start = 0
+        self._before: Sequence[Tensor] = ()
         self._pos = torch.zeros(0, dtype=torch.long)
         self._rows = torch.zeros(0, dtype=torch.long)
         self._width = 0
 
-    def prefilling(self, slots: Sequence[int], lengths: Sequence[int], real_NT: Tensor, from_L: Sequence[Tensor | None]) -> None:
-        """The next pass computes the first tokens of the rows of `slots`. `real_NT` marks the positions that belong to a row; at layer l row i
-        is computed as row `from_L[l][i]` of the pass (None: as row i)."""
+    def prefilling(
+        self,
+        slots: Sequence[int],
+        lengths: Sequence[int],
+        real_NT: Tensor,
+        from_L: Sequence[Tensor | None],
+        start: int = 0,
+        before_L: Sequence[Tensor] = (),
+    ) -> None:
+        """The next pass computes `lengths` tokens of the rows of `slots`, from column `start` on. `real_NT` marks the positions that belong to
+        a row; at layer l row i is computed as row `from_L[l][i]` of the pass (None: as row i). With a `start`, the slots `before_L[l]` hold the
+        earlier tokens of the pass's rows at layer l."""
         self._stale = max(self._used[slot] for slot in slots)
         for slot, length in zip(slots, lengths, strict=True):
-            self._used[slot] = length
+            self._used[slot] = start + length
         self._into = torch.tensor(slots, device=real_NT.device)
         self._real, self._from = real_NT, from_L
+        self._start, self._before = start, before_L
 
     def stepping(self, pos_N: Tensor, longest: int) -> None:
         """The next pass computes one token of each of slots 0..N-1, at columns `pos_N`, all below `longest`."""
@@ -54,9 +66,13 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Called by the model's attention at each layer: stores the new keys and values and returns those to attend to."""
         self._make_room(layer_idx, key_states, value_states)
         if self._into is not None:
-            for store, states in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
+            stores = self._stores[layer_idx]
+            for store, states in zip(stores, (key_states, value_states), strict=True):
                 self._fill(store, states, self._from[layer_idx])
-            return key_states, value_states
+            if not self._start:
+                return key_states, value_states
+            before_keys, before_values = (store[self._before[layer_idx], :, : self._start] for store in stores)
+            return torch.cat([before_keys, key_states], dim=2), torch.cat([before_values, value_states], dim=2)
         keys, values = self._stores[layer_idx]
         keys[self._rows, :, self._pos] = key_states[:, :, 0]
         values[self._rows, :, self._pos] = value_states[:, :, 0]
@@ -94,16 +110,16 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Number of columns of the next pass's masks, and the number of the first column."""
-        return (query_length if self._into is not None else self._width), 0
+        return (self._start + query_length if self._into is not None else self._width), 0
 
     def _fill(self, store: Tensor, states: Tensor, origin: Tensor | None) -> None:
         assert self._into is not None
         assert self._real is not None
         states = states if origin is None else states[origin]
-        width = self._real.shape[1]
-        store[self._into, :, :width] = states.masked_fill(~self._real[:, None, :, None], 0)
-        if self._stale > width:
-            store[self._into, :, width : self._stale] = 0
+        stop = self._start + self._real.shape[1]
+        store[self._into, :, self._start : stop] = states.masked_fill(~self._real[:, None, :, None], 0)
+        if self._stale > stop:
+            store[self._into, :, stop : self._stale] = 0
 
     def _make_room(self, layer_idx: int, *states: Tensor) -> None:
         while len(self._stores) <= layer_idx:

@@ -1,52 +1,86 @@
-"""How the first tokens of rows are divided into passes: few pads, few passes, equal rows together. Needs no model."""
+"""How the first tokens of rows are divided into passes: common beginnings once, few pads, few passes; and what a model then computes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.lm.prefilling import LAUNCH_COST, PADDING, passes_of
-from workers.lm.prefixes import PASS_COST
+from tests.ml.tiny_models import BOS
+from workers.lm.capture import reading
+from workers.lm.interventions import Push
+from workers.lm.model import LanguageModel
+from workers.lm.prefilling import LAUNCH_COST, passes_of
+from workers.lm.prefixes import PADDING, PASS_COST, Segment
+from workers.lm.steered import SteeredRow, generate_steered
 
 PREFIXES = st.lists(st.lists(st.integers(0, 2), max_size=200), min_size=1, max_size=40)
 
 
-def lengths(parts: list[list[int]], prefixes: Sequence[Sequence[int]]) -> list[list[int]]:
-    return [[len(prefixes[row]) for row in part] for part in parts]
+def widths(parts: Sequence[Sequence[Segment]]) -> list[list[int]]:
+    return [[len(segment) for segment in part] for part in parts]
 
 
-@given(PREFIXES, st.integers(200, 4000))
-def test_every_row_is_in_one_pass_and_passes_keep_their_limits(prefixes: list[list[int]], most: int) -> None:
-    parts = passes_of(prefixes, most, PASS_COST)
-    assert sorted(row for part in parts for row in part) == list(range(len(prefixes)))
+@given(PREFIXES, st.integers(200, 4000), st.sampled_from([0, PASS_COST, LAUNCH_COST]))
+def test_every_token_is_in_one_pass_and_passes_keep_their_limits(prefixes: list[list[int]], most: int, pass_cost: int) -> None:
+    parts = passes_of(prefixes, most, pass_cost)
+    reached = [0] * len(prefixes)
     for part in parts:
-        width = max(len(prefixes[row]) for row in part)
-        distinct = {tuple(prefixes[row]) for row in part}
-        computed = len(distinct) * width
-        assert len(part) * width <= most
-        assert computed - sum(map(len, distinct)) <= max(PADDING * computed, PASS_COST)
+        width, start = len(part[0]), part[0].start
+        for segment in part:
+            assert segment.start == start
+            for row in segment.rows:
+                assert reached[row] == start, "what comes before a segment was computed in an earlier pass"
+                assert prefixes[row][: segment.stop] == prefixes[segment.rows[0]][: segment.stop]
+                reached[row] = segment.stop
+        assert sum(len(segment.rows) for segment in part) * (start + width) <= most
+        assert len(part) * width - sum(map(len, part)) <= max(PADDING * len(part) * width, pass_cost)
+    assert reached == [len(prefix) for prefix in prefixes]
 
 
 def test_rows_of_other_lengths_go_to_a_pass_of_their_own() -> None:
     prefixes = [[1] * 20, [2] * 60, [3] * 20, [4] * 60]
-    assert lengths(passes_of(prefixes, 2048, PASS_COST), prefixes) == [[60, 60], [20, 20]]
+    assert widths(passes_of(prefixes, 2048, PASS_COST)) == [[60, 60], [20, 20]]
 
 
 def test_pads_that_cost_less_than_a_pass_are_computed() -> None:
     """Two rows of 4 tokens take 8 pads beside one of 8: fewer than another pass costs."""
     prefixes = [[1] * 4, [2] * 8, [3] * 4]
-    assert lengths(passes_of(prefixes, 2048, PASS_COST), prefixes) == [[8, 4, 4]]
-    assert lengths(passes_of(prefixes, 2048, 0), prefixes) == [[8], [4, 4]]
+    assert widths(passes_of(prefixes, 2048, PASS_COST)) == [[8, 4, 4]]
+    assert widths(passes_of(prefixes, 2048, 0)) == [[8], [4, 4]]
 
 
 def test_equal_rows_are_together_and_pad_once() -> None:
     """Ten equal rows of 30 tokens are computed as one, with 30 pads."""
     prefixes = [[1] * 60, *[[2] * 30] * 10]
     assert len(passes_of(prefixes, 2048, PASS_COST)) == 1
-    assert passes_of([[1], [2], [1]], 2, PASS_COST) == [[0, 2], [1]]
+    assert passes_of([[1], [2], [1]], 2, PASS_COST) == [[Segment((0, 2), 0, 1)], [Segment((1,), 0, 1)]]
 
 
 def test_a_gpu_takes_rows_of_other_lengths_in_one_pass() -> None:
-    """There the launches of another pass cost more than these pads."""
+    """There the launches of another pass cost more than these pads, or than a beginning that is computed for each of a few rows."""
     prefixes = [[1] * 20, [2] * 60, [3] * 20, [4] * 60]
     assert len(passes_of(prefixes, 8192, LAUNCH_COST)) == 1
+    assert len(passes_of([[*range(50), 50 + row] for row in range(40)], 8192, LAUNCH_COST)) == 1
+    assert len(passes_of([[*range(50), 50 + row] for row in range(140)], 8192, LAUNCH_COST)) == 2
+
+
+@pytest.mark.parametrize("steered", [None, 0, 2])
+def test_a_common_beginning_is_computed_once_up_to_the_pushed_layer(
+    steered: int | None, tiny_lm: Callable[..., LanguageModel]
+) -> None:
+    """Six prompts share 24 of 29 to 34 tokens. Where three of them are steered, the beginning is computed twice above the pushed layer."""
+    lm = replace(tiny_lm("llama"), eos_ids=frozenset())
+    push = Push(steered or 0, "residual", torch.ones(lm.layout.hidden_size), 1.0)
+    rows = [
+        SteeredRow([BOS, *range(10, 33), *range(40 + row, 45 + 2 * row)], (push,) if steered is not None and row % 2 else ())
+        for row in range(6)
+    ]
+    shapes: list[list[tuple[int, ...]]] = [[] for _ in range(lm.layout.n_layers)]
+    with reading(lm, {"attn_out": lambda layer, _component, h_BTD: shapes[layer].append(tuple(h_BTD.shape[:2]))}):
+        generate_steered(lm, rows, max_new_tokens=2, batch_rows=6)
+    once, twice = [[(beginnings, 24), (6, 9), (6, 1), (6, 1)] for beginnings in (1, 2)]
+    pushed = lm.layout.n_layers if steered is None else steered + 1
+    assert shapes == [once] * pushed + [twice] * (lm.layout.n_layers - pushed)

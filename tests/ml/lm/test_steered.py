@@ -31,8 +31,8 @@ def memory_for(lm: LanguageModel, rows: int) -> Iterator[OutOfMemoryAbove]:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_row_in_a_batch_equals_the_row_alone(arch: str, tiny_lm: Callable[..., LanguageModel]) -> None:
-    """All operations, components and scopes mixed, rows that end at different steps, more rows than slots."""
-    endless = replace(tiny_lm(arch), eos_ids=frozenset())
+    """All operations, components and scopes mixed, rows that end at different steps, more rows than slots, every common beginning shared."""
+    endless = replace(tiny_lm(arch), eos_ids=frozenset(), pass_cost=0)
     rows = some_rows(endless, 1, 11, longest=24)
     whole = [naive(endless, row, 14) for row in rows]
     by_prompt = {(tuple(row.prompt_ids), row.sampling): replace(row, pushes=()) for row in rows}
@@ -59,6 +59,7 @@ def test_every_row_in_a_batch_equals_the_row_alone(arch: str, tiny_lm: Callable[
     longest=st.integers(1, 30),
     new=st.integers(1, 9),
     endless=st.booleans(),
+    pass_cost=st.sampled_from([None, 0, 8]),
 )
 def test_text_depends_neither_on_the_batch_plan_nor_on_memory_running_out(
     arch: str,
@@ -70,9 +71,11 @@ def test_text_depends_neither_on_the_batch_plan_nor_on_memory_running_out(
     longest: int,
     new: int,
     endless: bool,
+    pass_cost: int | None,
 ) -> None:
-    """Random rows and lengths. `fits` below `batch` forces halving."""
-    lm = replace(tiny_lm(arch), eos_ids=frozenset()) if endless else tiny_lm(arch)
+    """Random rows and lengths. `fits` below `batch` forces halving; the less a pass costs, the more beginnings are shared."""
+    lm = replace(tiny_lm(arch), pass_cost=pass_cost)
+    lm = replace(lm, eos_ids=frozenset()) if endless else lm
     mix = some_rows(lm, seed, rows, longest=longest)
     counts, done = GenerationCounts(), dict[int, list[int]]()
     with memory_for(lm, fits) as forward:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from terms.documents.passport import Outcome, ProofDocument
 
-VERSION = 3
+VERSION = 4
 """Version of the proofs: passports of different versions contain different checks."""
 
 

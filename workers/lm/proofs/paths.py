@@ -1,9 +1,9 @@
 """The proof that paths agree: generation, activation capture and a plain run of the model give the same hidden states.
 
-Rows of several lengths are generated in one batch with the engine (slots, masks, cache); then each row, prompt and answer, is run alone without
-a cache by capture's prefill and by the whole model; and rows with common beginnings are read after prefixes computed once (`shared_prefix`). On
-a small random twin of the same config in float32 all must be equal to 1e-4 of their size at every layer and token. On the real weights the
-difference is reported; in 16-bit types it has no limit.
+Rows of several lengths with a common beginning are generated in one batch with the engine (slots, masks, cache; the beginning is computed once);
+then each row, prompt and answer, is run alone without a cache by capture's prefill and by the whole model; and such rows are read after prefixes
+computed once (`shared_prefix`). On a small random twin of the same config in float32 all must be equal to 1e-4 of their size at every layer and
+token. On the real weights the difference is reported; in 16-bit types it has no limit.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from workers.lm.generation import generate_greedy
 from workers.lm.masks import in_engine
 from workers.lm.model import LanguageModel
 from workers.lm.prefilling import parts_of
+from workers.lm.prefixes import Segment
 from workers.lm.proofs.figures import larger
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.rows import random_rows
@@ -60,8 +61,11 @@ def paths_agree(lm: LanguageModel, on_step: Callable[[], None] = lambda: None) -
 
 
 def _difference(lm: LanguageModel, rows: Sequence[Sequence[int]], new_tokens: int, on_step: Callable[[], None]) -> float:
-    difference = largest_difference(lm, rows, new_tokens, on_step)
-    return difference if lm.layout.grouped else larger(difference, largest_shared_difference(lm, related_rows(rows), on_step))
+    if lm.layout.grouped:
+        return largest_difference(lm, rows, new_tokens, on_step)
+    related = related_rows(rows)
+    generated = related[1 : 1 + len(rows)]  # the first row, and the others after a part of it
+    return larger(largest_difference(lm, generated, new_tokens, on_step), largest_shared_difference(lm, related, on_step))
 
 
 def largest_difference(
@@ -79,27 +83,32 @@ def largest_difference(
         if in_engine():
             passes[layer].append(h_BTD.float().clone())
 
-    endless = replace(lm, eos_ids=frozenset())
+    endless = replace(lm, eos_ids=frozenset(), pass_cost=0)  # shares every common beginning, on any device
     with reading(lm, {"residual": keep}):
         answers = generate_greedy(endless, rows, max_new_tokens=new_tokens, batch_rows=len(rows), on_step=lambda _: on_step())
     worst = 0.0
-    filled = [part for part in parts_of(lm, [prompt[:-1] for prompt in rows]) if len(rows[part[0]]) > 1]
+    filled = parts_of(endless, [prompt[:-1] for prompt in rows])
     for number, (prompt, answer) in enumerate(zip(rows, answers, strict=True)):
         ids = [*prompt, *answer[:-1]]
         for reference in (_captured(lm, ids), _plain(lm, ids)):
             on_step()
             for layer, states in enumerate(passes):
                 whole = lm.layout.structure.engine == "whole"
-                made_TD = states[-1][number] if whole else _of_row(states, filled, number, len(prompt) - 1)
+                made_TD = states[-1][number] if whole else _of_row(states, filled, number)
                 sizes_T = reference[layer].norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
                 worst = larger(worst, float(((made_TD - reference[layer]).norm(dim=-1) / sizes_T).max()))
     return worst
 
 
-def _of_row(states: Sequence[Tensor], parts: Sequence[Sequence[int]], number: int, prefix: int) -> Tensor:
-    """One row's hidden states [T, D] at one layer: its prefix from the pass of its part, then one token from each step. Rows are distinct."""
-    first = [states[place][part.index(number), :prefix] for place, part in enumerate(parts) if number in part]
-    return torch.cat([*first, *(step[number, :1] for step in states[len(parts) :])])
+def _of_row(states: Sequence[Tensor], passes: Sequence[Sequence[Segment]], number: int) -> Tensor:
+    """One row's hidden states [T, D] at one layer: its segments from the passes over prompts, then one token from each step."""
+    segments = [
+        states[place][of_pass, : len(segment)]
+        for place, segments in enumerate(passes)
+        for of_pass, segment in enumerate(segments)
+        if number in segment.rows
+    ]
+    return torch.cat([*segments, *(step[number, :1] for step in states[len(passes) :])])
 
 
 def _captured(lm: LanguageModel, ids: list[int]) -> list[Tensor]:

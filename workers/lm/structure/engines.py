@@ -1,12 +1,12 @@
 """Measures whether a twin's text can be generated on slots of keys and values, or on the library's own cache, by running it on each.
 
-On the slots, two rows of different length share a pass (right-padded, each at its own positions); on the library's cache, two rows of equal
-length do. Both then take two steps, and each step's last hidden states must equal those of the whole rows run plainly. `finding` tries the
-slots first, then the library's cache; if neither agrees, each step computes whole rows.
+On the slots, two rows of different length share a pass (right-padded, each at its own positions), once from their first token and once after
+an earlier pass; on the library's cache, two rows of equal length do. Both then take two steps, and each step's last hidden states must equal
+those of the whole rows run plainly. `finding` tries the slots first, then the library's cache; if neither agrees, each step computes whole rows.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ from workers.lm.structure.twin import positions_argument, run, token_ids
 
 AGREES = 1e-5
 """The residue below which an engine agrees with the plain run."""
-STEPS, LENGTHS = 2, (17, 11)
-"""The number of steps, and the tokens of the two rows before them."""
+STEPS, LENGTHS, DIVIDED = 2, (17, 11), 5
+"""The number of steps, the tokens of the two rows before them, and those of the first of two passes."""
 
 
 def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | str:
@@ -38,14 +38,21 @@ def works(residue: float | str) -> bool:
 
 def on_slots(twin: nn.Module) -> float:
     """The residue on slots (see `residue_of`)."""
-    ids = token_ids(twin)
-    width = max(LENGTHS)
-    cache = SlotCache(len(LENGTHS), width + STEPS)
-    real_NT = torch.arange(width) < torch.tensor(LENGTHS)[:, None]
-    positions = torch.arange(width)[None]
-    cache.prefilling(range(len(LENGTHS)), LENGTHS, real_NT, [None] * len(blocks_of(twin)))
-    with rows_at(positions):
-        run(twin, ids[:, :width], position_ids=positions, cache=cache)
+    return max(_on_slots(twin, starts) for starts in ([0], [0, DIVIDED]))
+
+
+def _on_slots(twin: nn.Module, starts: Sequence[int]) -> float:
+    """The residue where the passes over the rows before the steps begin at `starts`."""
+    ids, n_layers = token_ids(twin), len(blocks_of(twin))
+    cache = SlotCache(len(LENGTHS), max(LENGTHS) + STEPS)
+    slots = torch.arange(len(LENGTHS))
+    for start, stop in zip(starts, [*starts[1:], max(LENGTHS)], strict=True):
+        positions = torch.arange(start, stop)[None]
+        lengths = [min(length, stop) - start for length in LENGTHS]
+        real_NT = positions < torch.tensor(LENGTHS)[:, None]
+        cache.prefilling(slots.tolist(), lengths, real_NT, [None] * n_layers, start, [slots] * n_layers)
+        with rows_at(positions):
+            run(twin, ids[:, start:stop], position_ids=positions, cache=cache)
     worst = 0.0
     for step in range(STEPS):
         pos_N = torch.tensor(LENGTHS) + step
