@@ -23,6 +23,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
+from app.retrying import retried
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -148,12 +149,8 @@ def in_transaction(
 
 def once_more_if(undone: Callable[[DBAPIError], bool], once: Callable[[], T]) -> T:
     """Calls `once`, which is one whole transaction, and calls it a second time if `undone` accepts its error."""
-    try:
-        return once()
-    except DBAPIError as error:
-        if not undone(error):
-            raise
-    return once()
+    pauses = iter([0.0])
+    return retried(once, DBAPIError, lambda error: next(pauses, None) if undone(error) else None)
 
 
 def conflicted(error: DBAPIError) -> bool:

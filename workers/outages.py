@@ -2,20 +2,24 @@
 the object store a few seconds, since computing again costs more than waiting; after that the job is postponed.
 """
 
-import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, NotSupportedError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from app.retrying import retried
 from app.storage.base import ObjectMissing, StorageDenied, StorageError, StorageFull
 from workers.job import LeaseLost
 
 T = TypeVar("T")
 
-STORAGE_TRIES = 4
+DATABASE_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
+"""Seconds between tries while the database is unreachable; the last is repeated."""
+STORAGE_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between tries after a storage error."""
 
 log = structlog.get_logger(__name__)
 
@@ -25,31 +29,34 @@ def through_outages(work: Callable[[], T], lost: Callable[[], bool]) -> T:
 
     Raises LeaseLost once `lost()`, and any other error of `work` at once.
     """
-    pause = 0.1
-    while not lost():
-        try:
-            return work()
-        except SQLAlchemyError as error:
-            if not is_outage(error):
-                raise
-            log.warning("database.away", error=type(error).__name__)
-        time.sleep(pause)
-        pause = min(2.0, pause * 2)
-    raise LeaseLost
+    pauses = chain(DATABASE_PAUSES, repeat(DATABASE_PAUSES[-1]))
+
+    def unless_lost() -> T:
+        if lost():
+            raise LeaseLost
+        return work()
+
+    def pause_after(error: SQLAlchemyError) -> float | None:
+        if not is_outage(error):
+            return None
+        log.warning("database.away", error=type(error).__name__)
+        return next(pauses)
+
+    return retried(unless_lost, SQLAlchemyError, pause_after)
 
 
 def through_storage_errors(work: Callable[[], T], lost: Callable[[], bool]) -> T:
     """Returns the result of `work()`, tried again after a temporary storage error. Raises the last StorageError, and what `through_outages`
     raises."""
-    for tried in range(1, STORAGE_TRIES + 1):
-        try:
-            return through_outages(work, lost)
-        except StorageError as error:
-            if tried == STORAGE_TRIES or lost() or isinstance(error, (StorageFull, StorageDenied, ObjectMissing)):
-                raise
-            log.warning("storage.retry", error=str(error))
-            time.sleep(2.0 ** (tried - 2))
-    raise AssertionError("unreachable")
+    pauses = iter(STORAGE_PAUSES)
+
+    def pause_after(error: StorageError) -> float | None:
+        if lost() or isinstance(error, (StorageFull, StorageDenied, ObjectMissing)) or (pause := next(pauses, None)) is None:
+            return None
+        log.warning("storage.retry", error=str(error))
+        return pause
+
+    return retried(lambda: through_outages(work, lost), StorageError, pause_after)
 
 
 def is_outage(error: SQLAlchemyError) -> bool:

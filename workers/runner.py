@@ -19,6 +19,7 @@ from app.jobs import claims, endings, repository
 from app.jobs.claims import Claimer, Lease, Reached
 from app.jobs.transitions import Superseded
 from app.jobs.turns import Locked
+from app.retrying import retried
 from app.storage.base import StorageError
 from app.storage.blobs import Blob, stage, staging_again
 from app.storage.space import shortage
@@ -86,24 +87,26 @@ def _claim(process: WorkerProcess) -> tuple[float, Lease | None]:
         process.worker_id, process.job_class, os.getpid(), process.versions, process.loaded(), process.generations.goes_first()
     )
     outages, locked = iter(OUTAGE_PAUSES), iter(LOCKED_PAUSES)
-    while True:
+
+    def claim() -> tuple[float, Lease | None]:
         asked = time.monotonic()
-        try:
-            with process.sessions.begin() as session:
-                held = devices.mode_for_claiming(session, process.worker_id)
-                if held is not None:
-                    raise MayNotClaim(f"the device is {held}")
-                lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
-        except Locked:
-            if (pause := next(locked, None)) is None:
-                return asked, None
-        except SQLAlchemyError as error:
-            if not is_outage(error) or (pause := next(outages, None)) is None:
-                raise
-            log.warning("claim.retry", error=type(error).__name__)
-        else:
-            return asked, lease
-        time.sleep(pause)
+        with process.sessions.begin() as session:
+            held = devices.mode_for_claiming(session, process.worker_id)
+            if held is not None:
+                raise MayNotClaim(f"the device is {held}")
+            lease = claims.claim(session, claimer, ttl=process.settings.lease.ttl, slice_seconds=process.settings.lease.slice)
+        return asked, lease
+
+    def after_outage(error: SQLAlchemyError) -> float | None:
+        if not is_outage(error) or (pause := next(outages, None)) is None:
+            return None
+        log.warning("claim.retry", error=type(error).__name__)
+        return pause
+
+    try:
+        return retried(lambda: retried(claim, Locked, lambda _: next(locked, None)), SQLAlchemyError, after_outage)
+    except Locked:
+        return time.monotonic(), None
 
 
 def ring_on(process: WorkerProcess) -> None:

@@ -27,4 +27,5 @@ class AuditOut(BaseModel):
     details: JsonField
 
 
-AuditPage = Page[AuditOut]
+class AuditPage(Page[AuditOut]):
+    """Entries of the audit log, newest first."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Name
 from app.auth.viewer import Role, Scope
-from app.http.paging import Listed, Page
+from app.http.paging import Page
 from app.text import Line
 
 Label = Annotated[Line, StringConstraints(min_length=1, max_length=100)]
@@ -73,7 +73,8 @@ class NewKeyOut(KeyOut):
     key: str = Field(description="the key itself: no other answer contains it")
 
 
-KeyPage = Page[KeyOut]
+class KeyPage(Page[KeyOut]):
+    """Keys, newest first."""
 
 
 class UserRequest(BaseModel):
@@ -104,7 +105,7 @@ class UserOut(BaseModel):
     links: dict[str, str]
 
 
-class UserPage(Listed[UserOut]):
+class UserPage(Page[UserOut]):
     """Users by name."""
 
 

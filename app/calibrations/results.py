@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import AliasChoices, BaseModel, Field
 
 from app.calibrations.models import Calibration
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.http.renamed import RenamedAnswer
 from app.jobs.labels import Labels
 from app.models.models import Model
@@ -35,7 +35,7 @@ class CalibrationOut(BaseModel):
     links: dict[str, str]
 
 
-class CalibrationPage(Listed[CalibrationOut]):
+class CalibrationPage(Page[CalibrationOut]):
     """Calibrations, newest first."""
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from app.embedded.accounts import Account
 from app.embedded.errors import EmbeddedError
 from app.embedded.logs import LogPipe
+from app.retrying import comes_true
 
 PR_SET_PDEATHSIG = 1
 LOG_BYTES = 20_000_000
@@ -136,16 +137,17 @@ class Child:
 
     def wait_ready(self, timeout: float, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Waits until the child is ready. Raises EmbeddedError, with the end of its log, when it exits or `timeout` s pass."""
-        deadline = time.monotonic() + timeout
-        while not interrupted():
+
+        def ready() -> bool:
+            if interrupted():
+                return True
             if not self.alive:
                 code = self._process.returncode if self._process else None
                 raise EmbeddedError(f"{self.spec.name}_ended", f"{exit_reason(code)} before it was ready. {self.log_tail()}")
-            if self.spec.ready is None or self.spec.ready():
-                return
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"{self.spec.name}_not_ready", f"not ready after {timeout:g} s. {self.log_tail()}")
-            time.sleep(0.02)
+            return self.spec.ready is None or self.spec.ready()
+
+        if not comes_true(ready, timeout, every=0.02):
+            raise EmbeddedError(f"{self.spec.name}_not_ready", f"not ready after {timeout:g} s. {self.log_tail()}")
 
     def stop(self) -> None:
         """Sends the stop signal, waits for the grace period, then kills the rest of the process group."""

@@ -15,7 +15,6 @@ postgres/ broker/ objects/ logs/
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from typing import TextIO
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.private import private_folder, secret_file, write_private
+from app.retrying import comes_true
 
 ALREADY_RUNNING = 3
 NO_KEY = "the account admin is disabled: ask another administrator for a key"
@@ -126,11 +126,12 @@ class Home:
 
 def _taken(handle: TextIO) -> bool:
     """Takes the lock if it is free within half a second and returns whether it did: `running` of another process holds it for a moment."""
-    for _ in range(10):
+
+    def take() -> bool:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
+            return False
+        return True
+
+    return comes_true(take, 0.5, every=0.05)

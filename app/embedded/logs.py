@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.embedded import log_writer
+from app.retrying import comes_true
 
 DRAIN_SECONDS = 2.0
 
@@ -43,9 +44,7 @@ class LogPipe:
 
     def drain(self) -> None:
         """Waits until all output so far is written, at most two seconds."""
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while self._ends is not None and _unread(self._ends[0]) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        comes_true(lambda: self._ends is None or not _unread(self._ends[0]), DRAIN_SECONDS, every=0.005)
         time.sleep(0.01)  # time between the writer's read and its write
 
     def close(self) -> None:

@@ -2,9 +2,10 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from app.retrying import comes_true
 
 
 def working_in(folder: Path, program: str | None = None) -> list[int]:
@@ -62,9 +63,6 @@ def end_all(find: Callable[[], list[int]], signals: Sequence[tuple[signal.Signal
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if not find():
-                return True
-            time.sleep(0.05)
-    return not find()
+        if comes_true(lambda: not find(), wait, every=0.05):
+            return True
+    return False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.auth.visibility import Visibility
 from app.extractions.models import Extraction, Vector
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.jobs.labels import Labels
 from app.models.models import Model
 from app.models.reading import DOUBT, READING, doubt, refusal
@@ -109,11 +109,11 @@ class ExtractionOut(BaseModel):
     links: dict[str, str]
 
 
-class ExtractionPage(Listed[ExtractionOut]):
+class ExtractionPage(Page[ExtractionOut]):
     """Extractions, newest first."""
 
 
-class VectorPage(Listed[VectorOut]):
+class VectorPage(Page[VectorOut]):
     """Vectors."""
 
 

@@ -32,7 +32,7 @@ async def list_vectors(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="next_cursor of the page before")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="`next_cursor` of the page before")] = 0,
     model: Text = None,
     trait: Text = None,
     method: Text = None,

@@ -21,7 +21,7 @@ UINT32, INT32 = 4, 5
 
 
 @dataclass(frozen=True)
-class Place:
+class Extent:
     """Float32 numbers within the file: the byte at which they begin, and their count."""
 
     begin: int
@@ -34,7 +34,7 @@ class Layout:
 
     numbers: dict[str, int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    tensors: dict[str, Place] = field(default_factory=dict)
+    tensors: dict[str, Extent] = field(default_factory=dict)
 
 
 class Cursor:
@@ -87,9 +87,9 @@ def layout(data: bytes, most: int) -> Layout:
     alignment = DEFAULT_ALIGNMENT
     for _ in range(fields):
         alignment = _field(cursor, contents, alignment)
-    places = [_tensor(cursor) for _ in range(tensors)]
+    claimed = [_tensor(cursor) for _ in range(tensors)]
     start = -(-cursor.at // alignment) * alignment
-    for name, offset, count in places:
+    for name, offset, count in claimed:
         if name in contents.tensors:
             raise Unreadable(f"The GGUF file holds the tensor {name[:80]!r} twice.")
         begin = start + offset
@@ -97,8 +97,8 @@ def layout(data: bytes, most: int) -> Layout:
             raise Unreadable(
                 f"Tensor {name[:80]!r} of {count:,} numbers ends at byte {begin + 4 * count:,}; the GGUF file has {len(data):,}."
             )
-        contents.tensors[name] = Place(begin, count)
-    if 4 * sum(place.count for place in contents.tensors.values()) > len(data):
+        contents.tensors[name] = Extent(begin, count)
+    if 4 * sum(extent.count for extent in contents.tensors.values()) > len(data):
         raise Unreadable("The GGUF file's tensors overlap: together they are larger than the file.")
     return contents
 

@@ -44,11 +44,11 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 """A time in a query, with its offset from UTC."""
 
 
-class Listed(BaseModel, Generic[Item]):
+class Page(BaseModel, Generic[Item]):
     """A page of a list; `next_cursor` is null on the last one. A class for each list names it in the schema."""
 
     items: list[Item]
-    next_cursor: str | None
+    next_cursor: str | None = Field(description="send this as `cursor`, with the same filters; null on the last page")
 
     @classmethod
     def of(cls, entries: Sequence[Item], limit: int, cursor_at: Callable[[Item], str]) -> Self:
@@ -75,9 +75,3 @@ class Listed(BaseModel, Generic[Item]):
         before = None if cursor is None else context.cursors.read(scope, cursor)
         entries = await context.database.read(fetch, before, limit + 1)
         return cls.of(entries, limit, lambda last: context.cursors.make(scope, *key(last)))
-
-
-class Page(Listed[Item], Generic[Item]):
-    """A page of a list that has no name of its own in the schema."""
-
-    next_cursor: str | None = Field(description="send this as `cursor`, with the same filters")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from app.jobs.schemas import WaitReason
-from app.jobs.turns import Place
+from app.jobs.turns import JobsAhead
 from binnacle.words import counting
 
 NAMED = 2
@@ -82,7 +82,7 @@ def comes_after(jobs: Sequence[Before], count: int) -> WaitReason:
     return WaitReason(code="after_jobs", detail=f"It waits for {counting.counted(count, 'job')} to end{now}.")
 
 
-def reason(job: WaitingJob, place: Place | None, scene: Scene, *, counted: bool) -> WaitReason:
+def reason(job: WaitingJob, ahead: JobsAhead | None, scene: Scene, *, counted: bool) -> WaitReason:
     """Returns the first obstacle to the start of a job without unfinished predecessors. Shows counts only if `counted`."""
     job_class, owner = job.job_class, job.owner
     if job.not_before is not None and job.not_before > scene.now:
@@ -100,9 +100,9 @@ def reason(job: WaitingJob, place: Place | None, scene: Scene, *, counted: bool)
         )
         detail = f"{owner} has {so_many}; one of these jobs must end or yield first."
         return WaitReason(code="quota_running", detail=detail)
-    if place is None or place.position == 1:
+    if ahead is None or ahead.position == 1:
         return _is_next(job_class, fleet, lost=job.losses > 0)
-    return _others_first(place, counted=counted)
+    return _others_first(ahead, counted=counted)
 
 
 @lru_cache(maxsize=64)  # one sentence for all jobs of a page
@@ -139,15 +139,15 @@ def _is_next(job_class: str, fleet: Fleet, *, lost: bool) -> WaitReason:
     )
 
 
-def _others_first(place: Place, *, counted: bool) -> WaitReason:
+def _others_first(ahead: JobsAhead, *, counted: bool) -> WaitReason:
     parts = [
-        (place.others, f"{place.others} of other users with an earlier turn"),
-        (place.own, f"{place.own} of the same user"),
-        (place.generations, counting.counted(place.generations, "generation")),
+        (ahead.others, f"{ahead.others} of other users with an earlier turn"),
+        (ahead.own, f"{ahead.own} of the same user"),
+        (ahead.generations, counting.counted(ahead.generations, "generation")),
     ]
     first = f": {', '.join(said for count, said in parts if count)}" if counted else ""
-    code = "turn_of_others" if place.others or place.generations else "own_jobs_first"
-    return WaitReason(code=code, detail=f"{counting.counted(place.position - 1, 'job')} before it{first}.")
+    code = "turn_of_others" if ahead.others or ahead.generations else "own_jobs_first"
+    return WaitReason(code=code, detail=f"{counting.counted(ahead.position - 1, 'job')} before it{first}.")
 
 
 def _are(count: int) -> str:

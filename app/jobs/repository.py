@@ -162,6 +162,14 @@ def events(session: Session, job_id: str, after_seq: int, limit: int) -> Sequenc
     ).all()
 
 
+def early_end(session: Session, job_id: str) -> JobEvent | None:
+    """Returns the newest event that returned the job to the queue; None if no attempt ended so, or its event was removed."""
+    returned = JobEvent.type.in_(["lost", "interrupted", "yielded", "drained", "deferred"])
+    return session.scalars(
+        select(JobEvent).where(JobEvent.job_id == job_id, returned).order_by(JobEvent.seq.desc()).limit(1)
+    ).one_or_none()
+
+
 def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
     """Returns the warnings of these jobs' submissions, by job."""
     return dict(session.execute(select(Job.id, _WARNED).where(Job.id.in_(job_ids))).all())

@@ -35,7 +35,6 @@ router = keyed_router(prefix="/v1/jobs", tag="jobs")
 
 JobId = Annotated[str, Path(pattern=id_pattern("job"), examples=["job_01k9zq3m4e8v6t2y5w7x9abcde"])]
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
-JobPage = Page[JobOut]
 SENT = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}}}
 EDITS = [
     {"name": "layer sweep, the good one", "tags": ["paper"], "keep": True},
@@ -44,7 +43,11 @@ EDITS = [
 ]
 
 
-class EventPage(BaseModel):  # not a Listed: its cursor is an event's number
+class JobPage(Page[JobOut]):
+    """Jobs, newest first."""
+
+
+class EventPage(BaseModel):  # not a Page: its cursor is an event's number, sent as `after`
     """A job's history in order; `next_cursor` is the `after` of the next page, null when there is nothing more for now."""
 
     items: list[EventOut]

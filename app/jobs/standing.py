@@ -14,7 +14,7 @@ from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_af
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
-from app.jobs.turns import Place
+from app.jobs.turns import JobsAhead
 from app.quotas.limits import limit_of
 
 SILENT_SECONDS = 90.0
@@ -74,12 +74,12 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
         by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
     for job_class in sorted({job.job_class for job in ready}):
         some = [job for job in ready if job.job_class == job_class]
-        places, scene = _placed(session, job_class, some, slice_seconds)
+        queue, scene = _queue(session, job_class, some, slice_seconds)
         for job in some:
-            place = places.get(job.id)
+            ahead = queue.get(job.id)
             counted = viewer is not None and viewer.manages(job.owner)
-            why = reason(job, place, scene, counted=counted)
-            by_job[job.id] = Standing(None if place is None else place.position, why)
+            why = reason(job, ahead, scene, counted=counted)
+            by_job[job.id] = Standing(None if ahead is None else ahead.position, why)
     return by_job
 
 
@@ -97,10 +97,10 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
     return by_job
 
 
-def _placed(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, Place], Scene]:
-    """Returns the places of jobs of a class in its queue, and the other facts behind their reasons to wait, in one statement."""
+def _queue(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
+    """Returns how many jobs of a class are ahead of each, and the other facts behind their reasons to wait, in one statement."""
     facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
     row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
-    return {id_: Place(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)
+    return {id_: JobsAhead(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)

@@ -164,7 +164,7 @@ ON CONFLICT (owner, day, job_class) DO UPDATE SET
 
 
 @dataclass(frozen=True)
-class Place:
+class JobsAhead:
     """Numbers of jobs ahead of a job: its owner's earlier jobs, other owners' jobs, generations."""
 
     own: int

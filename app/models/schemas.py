@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.models.fitting import FitOut
 from app.text import Line
 from terms.documents.passport import Outcome
@@ -74,5 +74,5 @@ class ModelOut(BaseModel):
     links: dict[str, str]
 
 
-class ModelPage(Listed[ModelOut]):
+class ModelPage(Page[ModelOut]):
     """Models by name."""

@@ -10,7 +10,7 @@ from app.auth.viewer import Viewer
 from app.etags import etag_of, names_etag
 from app.http.context import Context, Shared
 from app.http.downloads import serve_file
-from app.jobs import reading, service
+from app.jobs import reading, repository, service
 from app.jobs.routes import JobId, artifact_of
 from app.jobs.schemas import JobOut
 from app.jobs.states import FINISHED, State
@@ -21,7 +21,7 @@ from app.pages.doors import Reader, page_router
 from app.pages.finding import sections
 from app.pages.forms.again import form_of
 from app.pages.forms.labels import labelled
-from app.pages.histories import entries
+from app.pages.histories import early_end, entries
 from app.pages.rendering import HEADERS, base_of, page
 from app.pages.repeats import MOST, repeats, specification
 from app.pages.results.study import View
@@ -74,6 +74,7 @@ async def job_page(
     drawn = await sections(context, job, View(way, model, table))
     nodes = await _nodes(context, job, viewer)
     events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
+    ended = await context.database.read(repository.early_end, job_id)
     return page(
         request,
         "job.jinja",
@@ -88,6 +89,7 @@ async def job_page(
         shown=MOST,
         whole=len(specification(job)),
         history=entries(events),
+        early_end=early_end(job, ended) if ended is not None else "",
         most=EVENTS,
     )
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.http.renamed import RenamedAnswer
 from app.jobs.measures import with_names
 from app.models.models import Model
@@ -34,11 +34,11 @@ class SteeringOut(BaseModel):
     links: dict[str, str]
 
 
-class SteeringPage(Listed[SteeringOut]):
+class SteeringPage(Page[SteeringOut]):
     """Steerings, newest first."""
 
 
-class RunsOut(Listed[JsonField]):
+class RunsOut(Page[JsonField]):
     """Runs of a steering: one set of questions under one intervention each, with mean scores."""
 
 

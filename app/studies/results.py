@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.jobs.models import Job
 from app.jobs.reuse import read_as
 from app.jobs.states import FINISHED, State
@@ -50,7 +50,7 @@ class StudyOut(BaseModel):
     links: dict[str, str]
 
 
-class StudyPage(Listed[StudyOut]):
+class StudyPage(Page[StudyOut]):
     """Studies, newest first."""
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.auth.sharing import Sharing
 from app.auth.visibility import Visibility
-from app.http.paging import Listed
+from app.http.paging import Page
 from app.jobs.prompts import short_for
 from app.text import Line
 from terms.values import JsonField
@@ -116,5 +116,5 @@ class TraitDetail(TraitOut):
     versions: list[TraitVersion] = Field(description="newest first, 100 at most")
 
 
-class TraitPage(Listed[TraitOut]):
+class TraitPage(Page[TraitOut]):
     """Traits, newest first."""

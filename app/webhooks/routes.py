@@ -18,8 +18,11 @@ from app.webhooks.schemas import NAME, DeliveryOut, WebhookList, WebhookMade, We
 router = keyed_router(prefix="/v1", tag="webhooks")
 
 Name = Annotated[str, Path(pattern=NAME, examples=["lab-slack"])]
-DeliveryPage = Page[DeliveryOut]
 EXAMPLE = {"name": "lab-slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
+
+
+class DeliveryPage(Page[DeliveryOut]):
+    """Deliveries, newest first."""
 
 
 @router.get("/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=documented())

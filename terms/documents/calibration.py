@@ -37,7 +37,7 @@ class Emergence(TypedDict):
     falls: int | None
 
 
-class Place(TypedDict):
+class DimLocation(TypedDict):
     """Where a dim is largest, over all tokens of the prompts.
 
     `largest`: its largest absolute value. `above_30x`: the share of prompts with a max_to_entry_median above 30. The other fields: the shares of
@@ -106,7 +106,7 @@ class Aggregate(TypedDict):
     emergence: NotRequired[dict[str, Emergence]]
     margin: NotRequired[dict[str, float]]
     clean_norms: dict[str, float]
-    location: dict[str, dict[str, Place]]
+    location: dict[str, dict[str, DimLocation]]
     severity: Severity
 
 

@@ -20,7 +20,7 @@ from tests.api.extracted import store_extraction
 from tests.api.world import GROUP, OWNER, World
 from tests.hostile.routes import operations, schema_of, strings
 
-Place = tuple[Any, ...]
+FieldPath = tuple[Any, ...]
 Situation = Literal["private", "group", "public", "unshared", "a disabled user's, public", "a deleted user's, private"]
 SITUATIONS: dict[Situation, tuple[str, Visibility]] = {
     "private": (OWNER, "private"),
@@ -57,7 +57,7 @@ class Reference:
 
     operation: str
     schema: dict[str, Any]
-    place: Place
+    place: FieldPath
     kind: str
 
     @property
@@ -75,12 +75,12 @@ class Reference:
         )
 
 
-def plain(place: Place) -> str:
+def plain(place: FieldPath) -> str:
     """The place without indices: `off_target/trait`."""
     return "/".join(part for part in place if part != 0)
 
 
-def all_strings() -> Iterator[tuple[str, dict[str, Any], Place]]:
+def all_strings() -> Iterator[tuple[str, dict[str, Any], FieldPath]]:
     """Every string of every body: its operation, the body's schema, its place."""
     for method, path, told in operations():
         if "requestBody" in told:

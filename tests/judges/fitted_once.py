@@ -13,7 +13,7 @@ import pytest
 from transformers import PreTrainedModel
 
 from workers.judges import reference
-from workers.judges.coherence import Scale, fit_scale
+from workers.judges.coherence import CoherenceScale, fit_scale
 from workers.judges.material import Material
 from workers.judges.preparing import Row
 from workers.judges.reference import ReferenceJudge
@@ -21,7 +21,7 @@ from workers.lm.model import LanguageModel
 
 _FIT = ReferenceJudge.fit
 _MADE: dict[tuple[PreTrainedModel, str, str], ReferenceJudge] = {}
-_SCALES: dict[tuple[PreTrainedModel, tuple[Row, ...], tuple[Row, ...], int], Scale] = {}
+_SCALES: dict[tuple[PreTrainedModel, tuple[Row, ...], tuple[Row, ...], int], CoherenceScale] = {}
 
 
 @contextmanager
@@ -36,7 +36,9 @@ def fitted_once() -> Iterator[None]:
             _MADE[key] = _FIT(lm, material, preparing=preparing, **options)
         return _MADE[key]
 
-    def scale(lm: LanguageModel, positive: Sequence[Row], negative: Sequence[Row], *, seed: int, **options: Any) -> Scale:
+    def scale(
+        lm: LanguageModel, positive: Sequence[Row], negative: Sequence[Row], *, seed: int, **options: Any
+    ) -> CoherenceScale:
         key = lm.model, tuple(positive), tuple(negative), seed
         if key not in _SCALES:
             _SCALES[key] = fit_scale(lm, positive, negative, seed=seed, **options)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.judges.world import World
 from workers.judges import coherence
-from workers.judges.coherence import FIXED_PROMPTS, OWN, Reader, Reading, Row, Scale, fit_scale
+from workers.judges.coherence import FIXED_PROMPTS, OWN, CoherenceScale, Reader, Reading, Row, fit_scale
 from workers.lm.likelihood import log_likelihood_alone
 from workers.lm.model import LanguageModel
 
@@ -16,7 +16,7 @@ Worlds = Callable[..., World]
 
 
 @pytest.fixture(scope="module")
-def scale(world: Worlds) -> Scale:
+def scale(world: Worlds) -> CoherenceScale:
     """A scale fitted on the responses of both classes."""
     w = world("refusal", step=3)
     return fit_scale(w.lm, rows_of(w, "positive"), rows_of(w, "negative"), batch_rows=96)
@@ -35,12 +35,14 @@ def texts(world: Worlds) -> list[Row]:
     return [(tuple(item.prompt_ids), tuple(item.ids)) for item in items if item.ids]
 
 
-def best_of_all(lm: LanguageModel, scale: Scale, row: Row) -> float:
+def best_of_all(lm: LanguageModel, scale: CoherenceScale, row: Row) -> float:
     """The highest log-likelihood of the text after any prompt, each read on its own."""
     return max(log_likelihood_alone(lm, prompt, row[1]) for prompt in (row[0], *scale.prompts))
 
 
-def test_the_search_comes_close_to_the_best_of_all_prompts_and_not_above(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+def test_the_search_comes_close_to_the_best_of_all_prompts_and_not_above(
+    world: Worlds, scale: CoherenceScale, texts: list[Row]
+) -> None:
     """At most 0.5 points below in the mean, and 1 point where coherence is over 60, the range of thresholds. Measured over 104 texts: 0.2 and
     0.2, and 5.4 at most, on a destroyed text. Half a step of PRECISION is 0.05 points here, so the search may seem that much higher."""
     some = texts[::2]
@@ -55,7 +57,9 @@ def test_the_search_comes_close_to_the_best_of_all_prompts_and_not_above(world: 
     assert sum(under) / len(under) < 0.5
 
 
-def test_readings_do_not_depend_on_batch_size_order_or_other_texts(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+def test_readings_do_not_depend_on_batch_size_order_or_other_texts(
+    world: Worlds, scale: CoherenceScale, texts: list[Row]
+) -> None:
     lm = world("refusal", step=3).lm
     some = texts[::5]
     whole = Reader(lm, scale, batch_rows=96).read(some)
@@ -66,7 +70,9 @@ def test_readings_do_not_depend_on_batch_size_order_or_other_texts(world: Worlds
     assert reader.read(some) == whole
 
 
-def test_a_refusal_of_a_harmless_request_is_read_after_a_prompt_that_elicits_refusals(world: Worlds, scale: Scale) -> None:
+def test_a_refusal_of_a_harmless_request_is_read_after_a_prompt_that_elicits_refusals(
+    world: Worlds, scale: CoherenceScale
+) -> None:
     w = world("refusal", step=3)
     refusal = next(one for one in w.answered if one.label == "positive")
     harmless = next(one for one in w.answered if one.label == "negative")
@@ -77,7 +83,7 @@ def test_a_refusal_of_a_harmless_request_is_read_after_a_prompt_that_elicits_ref
     assert found.log_likelihood > own + 0.2
 
 
-def test_half_of_the_fixed_prompts_are_of_each_class(world: Worlds, scale: Scale) -> None:
+def test_half_of_the_fixed_prompts_are_of_each_class(world: Worlds, scale: CoherenceScale) -> None:
     w = world("refusal", step=3)
     positive, negative = ({prompt for prompt, _ in rows_of(w, label)} for label in ("positive", "negative"))
     assert len(set(scale.prompts)) == FIXED_PROMPTS
@@ -85,14 +91,14 @@ def test_half_of_the_fixed_prompts_are_of_each_class(world: Worlds, scale: Scale
 
 
 def test_coherence_of_readings_computed_by_hand() -> None:
-    scale = Scale(base=-1.0, shuffled=-9.0, prompts=())
+    scale = CoherenceScale(base=-1.0, shuffled=-9.0, prompts=())
     assert scale.coherence(Reading(-1.0, 0.0)) == 100
     assert scale.coherence(Reading(-0.2, 0.0)) == 100
     assert scale.coherence(Reading(-5.0, 0.0)) == 50
     assert scale.coherence(Reading(-5.0, 0.5)) == 25
     assert scale.coherence(Reading(-11.0, 0.0)) == 0
     assert scale.coherence(Reading(None, 0.0)) is None
-    assert Scale(-1.0, -1.0, ()).coherence(Reading(-1.0, 0.0)) is None
+    assert CoherenceScale(-1.0, -1.0, ()).coherence(Reading(-1.0, 0.0)) is None
 
 
 def test_texts_are_read_where_shuffling_changes_nothing(world: Worlds) -> None:
@@ -106,14 +112,14 @@ def test_texts_are_read_where_shuffling_changes_nothing(world: Worlds) -> None:
     assert {scale.coherence(one) for one in found} == {None}
 
 
-def test_a_scale_survives_being_stored(scale: Scale) -> None:
-    assert Scale.from_json(json.loads(json.dumps(scale.to_json()))) == scale
+def test_a_scale_survives_being_stored(scale: CoherenceScale) -> None:
+    assert CoherenceScale.from_json(json.loads(json.dumps(scale.to_json()))) == scale
 
 
-def test_a_prompt_that_does_not_fit_with_the_text_is_not_tried(world: Worlds, scale: Scale) -> None:
+def test_a_prompt_that_does_not_fit_with_the_text_is_not_tried(world: Worlds, scale: CoherenceScale) -> None:
     lm = world("refusal", step=3).lm
     text = (5,) * (lm.context_length - 3)  # leaves room for less than any prompt
-    reader = Reader(lm, Scale(scale.base, scale.shuffled, scale.prompts[:2]), batch_rows=2)
+    reader = Reader(lm, CoherenceScale(scale.base, scale.shuffled, scale.prompts[:2]), batch_rows=2)
     [found, empty] = reader.read([(scale.prompts[0], text), (scale.prompts[0], ())])
     assert found == Reading(None, 1.0)
     assert empty == Reading(None, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.judges.test_coherence import scale, texts
 from tests.judges.world import World
-from workers.judges.coherence import Reader, Scale
+from workers.judges.coherence import CoherenceScale, Reader
 from workers.judges.preparing import Ids, Row
 from workers.judges.ranking import CANDIDATES, OPENING, Ranking, is_beaten
 from workers.lm.likelihood import PRECISION
@@ -94,7 +94,7 @@ def test_openings_that_cannot_be_among_the_best_are_not_read() -> None:
     assert asked == []
 
 
-def test_readings_of_a_model_are_those_of_reading_all_openings(world: Worlds, scale: Scale, texts: list[Row]) -> None:
+def test_readings_of_a_model_are_those_of_reading_all_openings(world: Worlds, scale: CoherenceScale, texts: list[Row]) -> None:
     """Compared with a reader that reads every opening after every prompt and keeps nothing."""
     lm = world("refusal", step=3).lm
     some = texts[1::6]

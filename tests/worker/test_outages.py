@@ -6,18 +6,18 @@ from psycopg.types.string import StrDumper
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from app import retrying
 from app.jobs import endings, repository
 from app.storage.base import ObjectCorrupt, ObjectMissing, StorageDenied, StorageError, StorageFull, StorageUnavailable
 from app.storage.blobs import stage
 from app.storage.factory import open_storage
 from tests.worker.conftest import Service
-from workers import outages
-from workers.outages import STORAGE_TRIES, is_outage, through_storage_errors
+from workers.outages import STORAGE_PAUSES, is_outage, through_storage_errors
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(retrying.time, "sleep", lambda _seconds: None)
 
 
 def failing(times: int, error: StorageError) -> tuple[list[int], object]:
@@ -35,13 +35,13 @@ def failing(times: int, error: StorageError) -> tuple[list[int], object]:
 
 @pytest.mark.parametrize("error", [StorageUnavailable("503"), ObjectCorrupt("changed")])
 def test_a_transient_storage_error_is_retried_a_few_times(error: StorageError) -> None:
-    calls, work = failing(STORAGE_TRIES - 1, error)
+    calls, work = failing(len(STORAGE_PAUSES), error)
     assert through_storage_errors(work, lambda: False) == "done"
-    assert len(calls) == STORAGE_TRIES
-    calls, work = failing(STORAGE_TRIES, error)
+    assert len(calls) == len(STORAGE_PAUSES) + 1
+    calls, work = failing(len(STORAGE_PAUSES) + 1, error)
     with pytest.raises(type(error)):
         through_storage_errors(work, lambda: False)
-    assert len(calls) == STORAGE_TRIES
+    assert len(calls) == len(STORAGE_PAUSES) + 1
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), StorageDenied("no"), ObjectMissing("gone")])

@@ -21,7 +21,7 @@ from workers.judges.opening import open_judge
 from workers.judges.waiting import Judging
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
-from workers.steering.effects import Scale
+from workers.steering.effects import Scoring
 from workers.steering.judge_usable import can_tell, check_failures, facts_of
 from workers.steering.lines import rescored_run_lines, response_lines
 from workers.steering.offtarget import responses_of
@@ -57,13 +57,13 @@ def run(spec: RescoringSpec, context: JobContext) -> Outcome:
             if len(runs) < len(kept):
                 context.may_yield()
     check_failures(list(runs.values()))
-    scale = Scale(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
+    scoring = Scoring(spec["coherence_threshold"], -1 if summary["direction"] == "negative" else 1, spec["seed"])
     facts = facts_of(judge)
     new_summary: Summary = {
-        **rescored(summary, runs, scale, judged=can_tell(facts)),
+        **rescored(summary, runs, scoring, judged=can_tell(facts)),
         "judge": judge.identity,
         "judge_facts": facts,
-        "coherence_threshold": scale.threshold,
+        "coherence_threshold": scoring.threshold,
         "rescored_from": {"job": spec["job"], "judge": summary["judge"]},
     }
     old_runs, base = context.artifact(spec["job"], "runs.jsonl"), runs[summary["unsteered"]["test"]["run"]]

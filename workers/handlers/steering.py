@@ -19,7 +19,7 @@ from workers.judges.opening import bytes_left_by, open_judge
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.memory import batch_rows_for
 from workers.lm.model import LanguageModel
-from workers.steering.effects import Scale
+from workers.steering.effects import Scoring
 from workers.steering.evaluator import Evaluator
 from workers.steering.intervention import Intervention
 from workers.steering.judge_usable import check_failures
@@ -81,7 +81,7 @@ def _run(spec: SteeringSpec, context: JobContext) -> Outcome:
                 lm, context, judge, max_new_tokens=spec["max_new_tokens"], batch_rows=rows, sampling=spec["sampling"]
             ),
             how=Intervention(spec["operation"], spec["scope"], sign, spec["ablate_plain"]),
-            scale=Scale(spec["coherence_threshold"], sign, spec["seed"]),
+            scoring=Scoring(spec["coherence_threshold"], sign, spec["seed"]),
             rows=rows,
             massive=massive,
             aggregate=calibration["aggregate"],

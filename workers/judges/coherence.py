@@ -48,7 +48,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Scale:
+class CoherenceScale:
     """The likelihoods that score 0 and 100, and the fixed prompts."""
 
     base: float
@@ -77,7 +77,7 @@ class Scale:
         return {"base": self.base, "shuffled": self.shuffled, "prompts": [list(ids) for ids in self.prompts]}
 
     @classmethod
-    def from_json(cls, stored: ScaleDocument) -> "Scale":
+    def from_json(cls, stored: ScaleDocument) -> "CoherenceScale":
         """Restores a scale from the result of `to_json`."""
         return cls(stored["base"], stored["shuffled"], tuple(tuple(ids) for ids in stored["prompts"]))
 
@@ -90,7 +90,7 @@ def fit_scale(
     batch_rows: int,
     seed: int = 0,
     preparing: Preparing | None = None,
-) -> Scale:
+) -> CoherenceScale:
     """Fits the scale to the model's own answers of both classes. Raises ValueError without answers."""
     rows = [row for row in (*positive, *negative) if row[1]]
     if not rows:
@@ -102,9 +102,9 @@ def fit_scale(
     scores = scores or partial(likelihoods, lm, batch_rows)
     base = round(median(scores(rows)), 6)
     # no lower end yet: below base every text counts as 0, so that all candidates are read
-    reader = Reader(lm, Scale(base, -math.inf, fixed), batch_rows=batch_rows, scores=scores)
+    reader = Reader(lm, CoherenceScale(base, -math.inf, fixed), batch_rows=batch_rows, scores=scores)
     log_likelihoods = [reading.log_likelihood for reading in reader.read(mixed)]
-    return Scale(base, round(median(value for value in log_likelihoods if value is not None), 6), fixed)
+    return CoherenceScale(base, round(median(value for value in log_likelihoods if value is not None), 6), fixed)
 
 
 def _most_tokens(rows: Sequence[Row], mixed: Sequence[Row], prompts: int) -> int:
@@ -123,7 +123,7 @@ class Reader:
     """Reads texts after the prompts that give them the highest likelihood. Remembers earlier readings, which never changes a result."""
 
     def __init__(
-        self, lm: LanguageModel, scale: Scale, *, batch_rows: int, room: int = USUAL_ROOM, scores: Scores | None = None
+        self, lm: LanguageModel, scale: CoherenceScale, *, batch_rows: int, room: int = USUAL_ROOM, scores: Scores | None = None
     ) -> None:
         """`room` is the largest number of bytes for kept prompts; `scores` computes likelihoods where the readings are to be stored."""
         self._lm, self._scale, self._batch_rows, self._scores = lm, scale, batch_rows, scores

@@ -16,12 +16,12 @@ from terms.judging import LETTERS, NUMBERS
 from workers.job import JobFault, TransientFault
 from workers.judges.base import JudgeItem, Score
 from workers.judges.endpoint import Endpoint, RequestRefused
-from workers.judges.prompts import ENGAGES, Kind, Scale, messages, probe, prompt_hash
+from workers.judges.prompts import ENGAGES, Kind, ReplyScale, messages, probe, prompt_hash
 from workers.judges.replies import Parsed, combined, parse
 
 VERSION = "1"
-PROBED: Mapping[Scale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"), "letters": ("A", "F", "K")}
-VALUES: Mapping[Scale, Mapping[str, float]] = {"numbers": NUMBERS, "letters": LETTERS}
+PROBED: Mapping[ReplyScale, Sequence[str]] = {"numbers": ("0", "7", "42", "85", "100"), "letters": ("A", "F", "K")}
+VALUES: Mapping[ReplyScale, Mapping[str, float]] = {"numbers": NUMBERS, "letters": LETTERS}
 MOST_FAILURES = 0.3
 JUDGED_AFTER = 20
 """Number of replies after which a share of failures above MOST_FAILURES ends the job."""
@@ -141,7 +141,7 @@ class OpenAIJudge:
             )
         return parsed
 
-    def _find_scale(self) -> Scale:
+    def _find_scale(self) -> ReplyScale:
         for scale, words in PROBED.items():
             if all(self._has_token(word, scale) for word in words):
                 return scale
@@ -151,7 +151,7 @@ class OpenAIJudge:
             "probabilities, so no score can be read from it. A judge must return logprobs with 20 top_logprobs; name another judge.",
         )
 
-    def _has_token(self, word: str, scale: Scale) -> bool:
+    def _has_token(self, word: str, scale: ReplyScale) -> bool:
         """Whether the word is among the alternatives when requested. A model that splits the word cannot offer it as a token."""
         asked = f"the number {word}" if scale == "numbers" else f"the letter {word}"
         try:

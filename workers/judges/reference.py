@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from terms.documents.judge import JudgeDocument, JudgeFacts, JudgeIdentity, JudgeState, RawScore
 from workers.job import JobFault
 from workers.judges.base import NO_SCALE, JudgeItem, Score, done
-from workers.judges.coherence import Reader, Reading, Scale, fit_scale
+from workers.judges.coherence import CoherenceScale, Reader, Reading, fit_scale
 from workers.judges.elicited import (
     AnsweredPrompt,
     Baseline,
@@ -48,7 +48,7 @@ class ReferenceJudge:
         self,
         lm: LanguageModel | None,
         classifier: TraitClassifier,
-        scale: Scale,
+        scale: CoherenceScale,
         *,
         baseline: Baseline,
         facts: JudgeFacts,
@@ -143,7 +143,7 @@ class ReferenceJudge:
         cls, stored: JudgeDocument, lm: LanguageModel | None = None, *, batch_rows: int = BATCH_ROWS, room: int = USUAL_ROOM
     ) -> "ReferenceJudge":
         """Restores a judge from the result of `to_json`."""
-        classifier, scale = TraitClassifier.from_json(stored["classifier"]), Scale.from_json(stored["scale"])
+        classifier, scale = TraitClassifier.from_json(stored["classifier"]), CoherenceScale.from_json(stored["scale"])
         reader = None if lm is None else Reader(lm, scale, batch_rows=batch_rows, room=room)
         return cls(lm, classifier, scale, baseline=Baseline.from_json(stored["baseline"]), facts=stored["facts"], reader=reader)
 
@@ -209,7 +209,9 @@ def _fit_classifier(labelled: Sequence[AnsweredPrompt], unrelated: Sequence[str]
     return fitted
 
 
-def _facts(fitted: Fitted, labelled: Sequence[AnsweredPrompt], scale: Scale, baseline: Baseline, *, elicited: bool) -> JudgeFacts:
+def _facts(
+    fitted: Fitted, labelled: Sequence[AnsweredPrompt], scale: CoherenceScale, baseline: Baseline, *, elicited: bool
+) -> JudgeFacts:
     """The facts of the fit that a reader of the scores needs."""
     counts = Counter(str(answer.label) for answer in labelled if answer.text.strip())
     warnings = []

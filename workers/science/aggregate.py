@@ -5,7 +5,7 @@ JSON object keys are strings; layers and dims come in ascending order, so that t
 
 import numpy as np
 
-from terms.documents.calibration import Aggregate, DimAtLayer, Emergence, Place
+from terms.documents.calibration import Aggregate, DimAtLayer, DimLocation, Emergence
 from terms.methods import RANKED_DIMS
 from workers.science.massive import (
     baseline,
@@ -159,11 +159,11 @@ def _clean_norms(stats: Statistics, tokens: TokenValues) -> dict[str, float]:
     return {str(layer): significant(median, 4) for layer, median in zip(stats.layers, medians, strict=True)}
 
 
-def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place]]:
+def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, DimLocation]]:
     """At each layer, for every listed dim and every dim that is massive at some token (`located`), over all tokens: how large it is, in how many
     prompts, and at which token. A layer without such dims has no entry."""
     located_LD = located(stats)
-    places: dict[str, dict[str, Place]] = {}
+    places: dict[str, dict[str, DimLocation]] = {}
     for row, layer in enumerate(stats.layers):
         dims = sorted({*listed, *(int(dim) for dim in np.flatnonzero(located_LD[row]))})
         if dims:
@@ -171,7 +171,7 @@ def _location(stats: Statistics, listed: list[int]) -> dict[str, dict[str, Place
     return places
 
 
-def _place(stats: Statistics, row: int, dim: int) -> Place:
+def _place(stats: Statistics, row: int, dim: int) -> DimLocation:
     first, delimiter, prompts = int(stats.at_first[row, dim]), int(stats.at_delimiter[row, dim]), stats.prompts
     return {
         "largest": decimals(stats.largest[row, dim], 3),

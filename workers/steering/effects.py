@@ -1,6 +1,6 @@
 """Computes a run's effect against the unsteered answers to the same questions: gains with intervals, joint gains, shares moved, side effects.
 
-Pure functions of judged runs; `Scale` says how their scores are read.
+Pure functions of judged runs; `Scoring` says how their scores are read.
 """
 
 import math
@@ -22,7 +22,7 @@ Column = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Scale:
+class Scoring:
     """How scores are read: the coherence threshold, the requested direction (-1: less of the trait), and the seed of intervals."""
 
     threshold: float
@@ -62,9 +62,9 @@ def _scored(value: float | None, *runs: Run) -> float:
     return math.nan if any(run.failed for run in runs) else 0.0
 
 
-def gains_of(runs: Sequence[Run], base: Run, scale: Scale) -> Column:
+def gains_of(runs: Sequence[Run], base: Run, scoring: Scoring) -> Column:
     """Gains of several runs over `base` on the same questions, [runs, questions]."""
-    return np.stack([scale.gain(run, base) for run in runs])
+    return np.stack([scoring.gain(run, base) for run in runs])
 
 
 def clusters_of(run: Run) -> list[str]:
@@ -92,18 +92,18 @@ def unsteered_of(run: Run) -> UnsteeredScores:
     return {**scores_of(run), "spread": {"min": least, "p10": p10, "median": median, "p90": p90, "max": most}}
 
 
-def effect_of(run: Run, base: Run, scale: Scale) -> Effect:
+def effect_of(run: Run, base: Run, scoring: Scoring) -> Effect:
     """The effect of a run on test questions, as tables show it. Every interval is over clusters; with too few clusters it is null."""
     clusters = clusters_of(run)
-    gain, joint_gain = scale.gain(run, base), scale.joint_gain(run, base)
-    interval = paired_interval(gain, clusters, seed=scale.seed)
+    gain, joint_gain = scoring.gain(run, base), scoring.joint_gain(run, base)
+    interval = paired_interval(gain, clusters, seed=scoring.seed)
     scored = [cluster for cluster, value in zip(clusters, gain, strict=True) if not math.isnan(value)]
     shares = {name: _rounded(share, 4) for name, share in moved(gain).items()}
     return {
         **scores_of(run),
         **dose_of_run(run),
-        **_gain(gain, interval, joint_gain, paired_interval(joint_gain, clusters, seed=scale.seed)),
-        "delta_bounds": [_rounded(bound) for bound in bounds(run.trait, base.trait, scale.sign)],
+        **_gain(gain, interval, joint_gain, paired_interval(joint_gain, clusters, seed=scoring.seed)),
+        "delta_bounds": [_rounded(bound) for bound in bounds(run.trait, base.trait, scoring.sign)],
         "interval": None if interval is None else interval.method,
         "clusters": len(set(clusters)),
         "scored": {"n": len(scored), "clusters": len(set(scored))},
@@ -124,10 +124,10 @@ def _gain(gain: Column, interval: Interval | None, joint_gain: Column, joint_int
     }
 
 
-def extra_effect(run: Run, base: Run, scale: Scale) -> ExtraEffect:
+def extra_effect(run: Run, base: Run, scoring: Scoring) -> ExtraEffect:
     """A run on an extra set: its effect, the share of unchanged texts and, where the questions have right answers, the share of right
     answers."""
-    facts = cast("ExtraEffect", {**effect_of(run, base, scale), "unchanged": unchanged(run, base)})
+    facts = cast("ExtraEffect", {**effect_of(run, base, scoring), "unchanged": unchanged(run, base)})
     if (right := answered_right(run)) is not None:
         facts["right"] = right
     if (right := answered_right(base)) is not None:

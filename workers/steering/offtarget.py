@@ -16,7 +16,7 @@ from terms.specs import OffTargetSpec
 from workers.job import JobContext
 from workers.judges.material import Material
 from workers.judges.opening import open_judge
-from workers.steering.effects import Scale, effect_of, scores_of
+from workers.steering.effects import Scoring, effect_of, scores_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.groups import Reported
 from workers.steering.runs import Run, RunSpec
@@ -41,9 +41,9 @@ class OffTarget:
             "unsteered": scores_of(self.base),
         }
 
-    def effect(self, group: str, scale: Scale) -> documents.Effect:
+    def effect(self, group: str, scoring: Scoring) -> documents.Effect:
         """The change of this trait's score under the group's vector; positive means more of it, also in a job that suppresses."""
-        return effect_of(self.by_group[group], self.base, Scale(scale.threshold, 1, scale.seed))
+        return effect_of(self.by_group[group], self.base, Scoring(scoring.threshold, 1, scoring.seed))
 
 
 def measure(setup: Setup, asked: OffTargetSpec, reported: Mapping[str, Reported], context: JobContext) -> OffTarget:

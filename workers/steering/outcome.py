@@ -49,7 +49,7 @@ def outcome_of(setup: Setup, findings: Findings, judge: Judge) -> Outcome:
 
 
 def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
-    bases, scale = findings.bases, setup.scale
+    bases, scoring = findings.bases, setup.scoring
     test = bases["test"]
     facts = facts_of(judge)
     judged = can_tell(facts)
@@ -63,7 +63,7 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         "scope": setup.how.scope,
         "judge": judge.identity,
         "judge_facts": facts,
-        "coherence_threshold": scale.threshold,
+        "coherence_threshold": scoring.threshold,
         "massive_dims": listed(setup.aggregate),
         "massive_rule": rule_of(setup.aggregate),
         "massive_by_layer": {str(layer): list(dims) for layer, dims in setup.massive.items()},
@@ -73,19 +73,19 @@ def _summary(setup: Setup, findings: Findings, judge: Judge) -> Summary:
         },
         "leader": findings.leader,
         "unsteered": {name: unsteered_of(run) for name, run in bases.items()},
-        "prompt_only": None if findings.prompt_only is None else effect_of(findings.prompt_only, test, scale),
+        "prompt_only": None if findings.prompt_only is None else effect_of(findings.prompt_only, test, scoring),
         "divergence_nats": {name: round(nats, 4) for name, nats in findings.targets.items()},
         "reference_protocol": findings.reference,
         "groups": [
             {
-                **group_facts(group, reported, test, bases, scale, judged=judged),
-                "off_target": {other.trait: other.effect(group, scale) for other in findings.off_target},
+                **group_facts(group, reported, test, bases, scoring, judged=judged),
+                "off_target": {other.trait: other.effect(group, scoring) for other in findings.off_target},
             }
             for group, reported in findings.reported.items()
         ],
         "off_target": [other.facts() for other in findings.off_target],
-        "contrasts": contrasts(findings.reported, findings.leader, test, scale, judged=judged),
-        "subjects": [subject_facts(candidate, bases["selection"], scale) for candidate in findings.searched],
+        "contrasts": contrasts(findings.reported, findings.leader, test, scoring, judged=judged),
+        "subjects": [subject_facts(candidate, bases["selection"], scoring) for candidate in findings.searched],
         "provenance": _provenance(setup),
     }
 

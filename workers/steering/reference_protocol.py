@@ -10,7 +10,7 @@ import numpy as np
 
 from terms.documents.steering import ReferenceProtocol, ReferenceRow
 from workers.science.scores import mean
-from workers.steering.effects import Scale, coherence_of, dose_of_run, scores_of
+from workers.steering.effects import Scoring, coherence_of, dose_of_run, scores_of
 from workers.steering.groups import Searched
 from workers.steering.intervention import Intervention
 from workers.steering.questions import Question
@@ -55,10 +55,10 @@ def raw_coefficient(searched: Sequence[Searched], chosen: Mapping[str, Searched]
     return RawCoefficient(group, best.spec.pushes[0].coefficient, subjects)
 
 
-def best_of(runs: Sequence[Run], scale: Scale, base: Run) -> Run:
+def best_of(runs: Sequence[Run], scoring: Scoring, base: Run) -> Run:
     """Applies the reference's rule: the largest gain among runs with a mean coherence at or above the threshold, else the most coherent run."""
-    coherent = [run for run in runs if coherence_of(run) >= scale.threshold]
-    gains = {run.spec.id: gain for run in coherent if (gain := mean(scale.gain(run, base))) is not None}
+    coherent = [run for run in runs if coherence_of(run) >= scoring.threshold]
+    gains = {run.spec.id: gain for run in coherent if (gain := mean(scoring.gain(run, base))) is not None}
     if gains:
         return max((run for run in coherent if run.spec.id in gains), key=lambda run: gains[run.spec.id])
     return max(runs, key=lambda run: np.nan_to_num(coherence_of(run), nan=-1.0))
@@ -69,20 +69,20 @@ def measure(setup: Setup, raw: RawCoefficient, base: Run) -> ReferenceProtocol:
     rounds = [raw.specs(setup.sets["reference"], setup.how, times) for times in AROUND]
     setup.evaluator.begin("the reference's protocol", len(AROUND) * len(raw.subjects) * len(base.answers))
     runs = iter(setup.evaluator.evaluate([specs[group] for group in raw.subjects for specs in rounds]))
-    return _table(raw, {group: [next(runs) for _ in rounds] for group in raw.subjects}, base, setup.scale)
+    return _table(raw, {group: [next(runs) for _ in rounds] for group in raw.subjects}, base, setup.scoring)
 
 
-def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scale: Scale) -> ReferenceProtocol:
+def _table(raw: RawCoefficient, runs: Mapping[str, Sequence[Run]], base: Run, scoring: Scoring) -> ReferenceProtocol:
     """The protocol's own table: one number per group, without an interval."""
     rows: list[ReferenceRow] = []
     for group, tried in runs.items():
-        best = best_of(tried, scale, base)
-        gain = mean(scale.gain(best, base))
+        best = best_of(tried, scoring, base)
+        gain = mean(scoring.gain(best, base))
         rows.append({"group": group, "delta": None if gain is None else round(gain, 2), **dose_of_run(best), **scores_of(best)})
     return {
         "questions": len(base.answers),
         "around": {"group": raw.group, "c": round(raw.c, 4), "times": list(AROUND)},
-        "threshold": scale.threshold,
+        "threshold": scoring.threshold,
         "unsteered": scores_of(base),
         "rows": rows,
     }

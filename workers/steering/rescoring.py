@@ -13,7 +13,7 @@ from terms.documents.reading import read_answers, read_runs
 from terms.documents.runs import AnswerLine
 from terms.documents.steering import CurvePoint, Decomposition, Effect, ExtraEffect, Group, Refits, Summary
 from workers.judges.base import Score
-from workers.steering.effects import Scale, effect_of, extra_effect, unsteered_of
+from workers.steering.effects import Scoring, effect_of, extra_effect, unsteered_of
 from workers.steering.questions import Question
 from workers.steering.runs import Run, RunSpec, judged
 from workers.steering.summary import contrasts, curve_point, decomposition_facts, refit_facts
@@ -97,12 +97,12 @@ def steered_in(run_lines: bytes, runs: Mapping[str, Run], base: Run) -> list[Run
     return [runs[line["run"]] for line in read_runs(run_lines) if line["vector"] is not None and line["set"] == base.spec.set]
 
 
-def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged: bool) -> Summary:
+def rescored(summary: Summary, runs: Mapping[str, Run], scoring: Scoring, *, judged: bool) -> Summary:
     """Returns summary.json with every number that depends on scores recomputed from `runs`, by run id.
 
     `judged`: whether the new judge can tell the classes apart; if not, every verdict is `not enough evidence`.
     """
-    again = _Again(summary, runs, scale, judged)
+    again = _Again(summary, runs, scoring, judged)
     stored = {old["group"]: again.compared(old) for old in summary["groups"]}
     return {
         **summary,
@@ -111,7 +111,7 @@ def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged:
         "reference_protocol": None,
         "groups": [again.group(old, stored[old["group"]].refits) for old in summary["groups"]],
         "off_target": [],
-        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scale, judged=judged),
+        "contrasts": contrasts(stored, summary["leader"], again.bases["test"], scoring, judged=judged),
         "subjects": [{**old, "curve": [again.point(point) for point in old["curve"]]} for old in summary["subjects"]],
     }
 
@@ -119,21 +119,21 @@ def rescored(summary: Summary, runs: Mapping[str, Run], scale: Scale, *, judged:
 class _Again:
     """Recomputes the parts of summary.json about runs, from the same runs with new scores."""
 
-    def __init__(self, summary: Summary, runs: Mapping[str, Run], scale: Scale, judged: bool) -> None:
-        self._runs, self._scale, self._judged = runs, scale, judged
+    def __init__(self, summary: Summary, runs: Mapping[str, Run], scoring: Scoring, judged: bool) -> None:
+        self._runs, self._scoring, self._judged = runs, scoring, judged
         self.bases = {name: runs[unsteered["run"]] for name, unsteered in summary["unsteered"].items()}
 
     def effect(self, old: Effect) -> Effect:
         """Recomputes an effect on test questions."""
-        return _pushed_as(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scale))
+        return _pushed_as(old, effect_of(self._runs[old["run"]], self.bases["test"], self._scoring))
 
     def extra(self, old: ExtraEffect, questions: str) -> ExtraEffect:
         """Recomputes an effect on an extra set."""
-        return _pushed_as(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scale))
+        return _pushed_as(old, extra_effect(self._runs[old["run"]], self.bases[questions], self._scoring))
 
     def point(self, old: CurvePoint) -> CurvePoint:
         """Recomputes one dose of a dose-response curve."""
-        return _pushed_as(old, curve_point(self._runs[old["run"]], self.bases["selection"], self._scale))
+        return _pushed_as(old, curve_point(self._runs[old["run"]], self.bases["selection"], self._scoring))
 
     def group(self, old: Group, refits: Mapping[int, Run]) -> Group:
         """Recomputes all of one method's effects. Effects on other traits are left out."""
@@ -146,7 +146,7 @@ class _Again:
             "extra": {
                 name: {at: self.extra(effect, name) for at, effect in effects.items()} for name, effects in old["extra"].items()
             },
-            "refits": refit_facts(refits, self.bases["test"], self._scale),
+            "refits": refit_facts(refits, self.bases["test"], self._scoring),
             "off_target": {},
         }
 
@@ -166,7 +166,7 @@ class _Again:
         if not old or not old["arms"]:
             return None
         arms = {name: self._runs[effect["run"]] for name, effect in old["arms"].items()}
-        new = decomposition_facts(arms, old["per_dim"], self.bases["test"], self._scale, judged=self._judged)
+        new = decomposition_facts(arms, old["per_dim"], self.bases["test"], self._scoring, judged=self._judged)
         return {**new, "arms": {name: self.effect(effect) for name, effect in old["arms"].items()}}
 
 

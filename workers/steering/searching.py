@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from terms.methods import is_ablation, is_control
 from workers.science.intervals import standard_error
 from workers.science.search import UNSCORED, Search
-from workers.steering.effects import Scale, clusters_of, coherence_of
+from workers.steering.effects import Scoring, clusters_of, coherence_of
 from workers.steering.groups import Searched, by_group
 from workers.steering.runs import Run
 from workers.steering.setup import Setup
@@ -53,7 +53,7 @@ def _ablated(setup: Setup, own: Sequence[Subject], base: Run) -> list[Searched]:
 
 def _best_of(setup: Setup, subject: Subject, curve: tuple[Run, ...], base: Run) -> Searched:
     """The subject with the best of its scored runs: the largest joint gain, then the highest coherence."""
-    merits = {at: (setup.scale.mean_joint_gain(run, base), coherence_of(run)) for at, run in enumerate(curve)}
+    merits = {at: (setup.scoring.mean_joint_gain(run, base), coherence_of(run)) for at, run in enumerate(curve)}
     scored = [at for at, merit in merits.items() if not math.isnan(sum(merit))]
     best = max(scored, key=lambda at: merits[at], default=None)
     return Searched(subject, curve, None if best is None else curve[best], None if scored else UNSCORED)
@@ -65,9 +65,9 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
     state = Search(
         list(dosed),
         budget=setup.spec["budget"],
-        threshold=setup.scale.threshold,
+        threshold=setup.scoring.threshold,
         groups={name: subject.group for name, subject in dosed.items()},
-        ceiling=setup.scale.room(base),
+        ceiling=setup.scoring.room(base),
     )
     curves: dict[str, list[Run]] = {name: [] for name in dosed}
     setup.evaluator.begin("searching doses", len(dosed) * setup.spec["budget"] * len(setup.sets["selection"]), share=0.45)
@@ -78,8 +78,8 @@ def _at_searched_doses(setup: Setup, own: Sequence[Subject], base: Run) -> list[
             state.record(
                 name,
                 r,
-                objective=setup.scale.mean_joint_gain(run, base),
-                spread=standard_error(setup.scale.joint_gain(run, base), clusters_of(run)),
+                objective=setup.scoring.mean_joint_gain(run, base),
+                spread=standard_error(setup.scoring.joint_gain(run, base), clusters_of(run)),
                 coherence=coherence_of(run),
             )
     return [
@@ -119,24 +119,24 @@ def _given_doses(setup: Setup, subject: Subject) -> list[float]:
     return sorted(set(setup.spec["doses"] or ())) if subject.has_clean_dose else []
 
 
-def choose(searched: Sequence[Searched], base: Run, scale: Scale) -> dict[str, Searched]:
+def choose(searched: Sequence[Searched], base: Run, scoring: Scoring) -> dict[str, Searched]:
     """Returns for each group, a method at a position and component, the subject with the best run; this chooses the layer.
 
     Best runs are compared by their joint gain on the selection questions; ties go to the first subject.
     """
 
     def merit(member: Searched) -> float:
-        return -1e9 if member.best is None else scale.mean_joint_gain(member.best, base)
+        return -1e9 if member.best is None else scoring.mean_joint_gain(member.best, base)
 
     return {group: max(members, key=merit) for group, members in by_group(searched).items()}
 
 
-def leader_of(chosen: Mapping[str, Searched], base: Run, scale: Scale) -> str | None:
+def leader_of(chosen: Mapping[str, Searched], base: Run, scoring: Scoring) -> str | None:
     """Returns the group with the largest joint gain on the selection questions; None when no group could be run. Controls cannot lead, and
     methods of the cleaning ablation lead only among themselves: a report shows them in a table of their own.
     """
     gains = {
-        group: scale.mean_joint_gain(choice.best, base)
+        group: scoring.mean_joint_gain(choice.best, base)
         for group, choice in chosen.items()
         if choice.best is not None and not is_control(choice.subject.method)
     }

@@ -7,7 +7,7 @@ from terms.documents.calibration import Aggregate
 from terms.documents.trait import TraitDataset
 from terms.specs import SteeringSpec
 from workers.lm.model import LanguageModel
-from workers.steering.effects import Scale
+from workers.steering.effects import Scoring
 from workers.steering.evaluator import Evaluator
 from workers.steering.intervention import Intervention
 from workers.steering.questions import Question
@@ -18,8 +18,7 @@ from workers.steering.subjects import Subject
 @dataclass(frozen=True, eq=False)
 class Setup:
     """The inputs of one steering. `sets` are its questions by the name of the set, `later` those of the last stages
-    (`questions.later_sets`); `rows` is the largest batch. `how` is the operation, scope and sign of every push; `scale` is how scores are read
-    (coherence threshold, sign, seed of intervals), not a scale of doses.
+    (`questions.later_sets`); `rows` is the largest batch. `how` is the operation, scope and sign of every push.
 
     `massive` are the massive dims at each layer of a vector, from the calibration; `aggregate` is the calibration's.
     """
@@ -31,7 +30,7 @@ class Setup:
     later: Mapping[str, Sequence[Question]]
     evaluator: Evaluator
     how: Intervention
-    scale: Scale
+    scoring: Scoring
     rows: int
     massive: Mapping[int, Sequence[int]]
     aggregate: Aggregate

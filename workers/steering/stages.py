@@ -46,8 +46,8 @@ def steer(setup: Setup, loaded: Loaded, context: JobContext) -> Findings:
     """Runs all stages. Raises JobFault no_clean_dose; ModelFault no_effect; and the judge's errors."""
     bases = _unsteered(setup)
     searched = search(setup, loaded.competing, bases["selection"])
-    chosen = choose(searched, bases["selection"], setup.scale)
-    leader = leader_of(chosen, bases["selection"], setup.scale)
+    chosen = choose(searched, bases["selection"], setup.scoring)
+    leader = leader_of(chosen, bases["selection"], setup.scoring)
     if leader is None:
         check_scored(searched)
         raise JobFault(

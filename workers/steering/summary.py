@@ -17,7 +17,7 @@ from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
 from workers.science.verdicts import MARGINS, verdict
-from workers.steering.effects import Scale, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
+from workers.steering.effects import Scoring, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.groups import WAYS, Reported, Searched
 from workers.steering.runs import Run
 from workers.steering.subjects import Subject
@@ -25,7 +25,7 @@ from workers.steering.subjects import Subject
 SCHEMA_VERSION = 1
 
 
-def subject_facts(searched: Searched, base: Run, scale: Scale) -> SubjectFacts:
+def subject_facts(searched: Searched, base: Run, scoring: Scoring) -> SubjectFacts:
     """One subject with its dose-response curve on the selection questions."""
     subject = searched.subject
     return {
@@ -42,16 +42,16 @@ def subject_facts(searched: Searched, base: Run, scale: Scale) -> SubjectFacts:
         "clean_share": [round(part.clean_share, 6) for part in subject.parts],
         "unit_norm": [part.unit_norm for part in subject.parts],
         "has_clean_dose": subject.has_clean_dose,
-        "curve": [curve_point(run, base, scale) for run in searched.curve],
+        "curve": [curve_point(run, base, scoring) for run in searched.curve],
         "best_r": None if searched.best is None or not subject.has_clean_dose else searched.best.spec.r,
         "stopped": searched.stopped,
     }
 
 
-def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
+def curve_point(run: Run, base: Run, scoring: Scoring) -> CurvePoint:
     """One dose of a dose-response curve: mean scores with their intervals, and the objective of the search."""
     clusters = clusters_of(run)
-    trait, coherence = (mean_interval(values, clusters, seed=scale.seed) for values in (run.trait, run.coherence))
+    trait, coherence = (mean_interval(values, clusters, seed=scoring.seed) for values in (run.trait, run.coherence))
     return {
         **scores_of(run),
         **dose_of_run(run),
@@ -59,11 +59,13 @@ def curve_point(run: Run, base: Run, scale: Scale) -> CurvePoint:
         "trait_high": None if trait is None else round(trait.high, 2),
         "coherence_low": None if coherence is None else round(coherence.low, 2),
         "coherence_high": None if coherence is None else round(coherence.high, 2),
-        "objective": _round(mean(scale.joint_gain(run, base))),
+        "objective": _round(mean(scoring.joint_gain(run, base))),
     }
 
 
-def group_facts(group: str, reported: Reported, base: Run, bases: Mapping[str, Run], scale: Scale, *, judged: bool) -> GroupFacts:
+def group_facts(
+    group: str, reported: Reported, base: Run, bases: Mapping[str, Run], scoring: Scoring, *, judged: bool
+) -> GroupFacts:
     """The results of a method at its chosen layer, in every comparison. `judged` as in `contrasts`."""
     subject, arms = reported.searched.subject, reported.arms
     return {
@@ -75,27 +77,28 @@ def group_facts(group: str, reported: Reported, base: Run, bases: Mapping[str, R
         "layers": list(subject.layers),
         "same_as": subject.same_as,
         **(subject.source or {}),
-        "best": effect_of(reported.best, base, scale),
+        "best": effect_of(reported.best, base, scoring),
         "matched": {
-            name: effect_of(run, base, scale) if isinstance(run, Run) else None for name, run in reported.matched.items()
+            name: effect_of(run, base, scoring) if isinstance(run, Run) else None for name, run in reported.matched.items()
         },
         "unreachable": {name: why for name, why in reported.matched.items() if isinstance(why, str)},
-        "controls": {kind: [effect_of(run, base, scale) for run in runs] for kind, runs in reported.controls.items()},
+        "controls": {kind: [effect_of(run, base, scoring) for run in runs] for kind, runs in reported.controls.items()},
         "controls_left_out": dict(reported.left_out),
-        "decomposition": decomposition_facts(arms, _per_dim(subject), base, scale, judged=judged) if arms else None,
+        "decomposition": decomposition_facts(arms, _per_dim(subject), base, scoring, judged=judged) if arms else None,
         "extra": {
-            name: {at: extra_effect(run, bases[name], scale) for at, run in runs.items()} for name, runs in reported.extra.items()
+            name: {at: extra_effect(run, bases[name], scoring) for at, run in runs.items()}
+            for name, runs in reported.extra.items()
         },
-        "refits": refit_facts(reported.refits, base, scale),
+        "refits": refit_facts(reported.refits, base, scoring),
     }
 
 
-def refit_facts(refits: Mapping[int, Run], base: Run, scale: Scale) -> Refits | None:
+def refit_facts(refits: Mapping[int, Run], base: Run, scoring: Scoring) -> Refits | None:
     """Gains of a method refitted on resampled extraction sets, with an interval over sets and questions; None without refits."""
     if not refits:
         return None
     runs = list(refits.values())
-    gains = gains_of(runs, base, scale)
+    gains = gains_of(runs, base, scoring)
     interval = two_level(gains, clusters_of(base))
     return {
         "n": len(runs),
@@ -117,16 +120,16 @@ def _per_dim(subject: Subject) -> dict[str, PerDim]:
 
 
 def decomposition_facts(
-    arms: Mapping[str, Run], per_dim: Mapping[str, PerDim], base: Run, scale: Scale, *, judged: bool
+    arms: Mapping[str, Run], per_dim: Mapping[str, PerDim], base: Run, scoring: Scoring, *, judged: bool
 ) -> Decomposition:
     """The effect of a vector's massive part (docs/science.md, 4.6), from the arms `clean`, `massive` and `both`."""
     clusters = clusters_of(base)
-    gains = {name: scale.gain(run, base) for name, run in arms.items()}
-    alone = paired_interval(gains["massive"], clusters, seed=scale.seed)
-    on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scale.seed)
+    gains = {name: scoring.gain(run, base) for name, run in arms.items()}
+    alone = paired_interval(gains["massive"], clusters, seed=scoring.seed)
+    on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scoring.seed)
     return {
         "massive_part": massive_part(alone, on_top, per_dim) if judged else "unclear",
-        "arms": {name: effect_of(run, base, scale) for name, run in arms.items()},
+        "arms": {name: effect_of(run, base, scoring) for name, run in arms.items()},
         "on_top": None if on_top is None else {"low": round(on_top.low, 2), "high": round(on_top.high, 2)},
         "per_dim": dict(per_dim),
     }
@@ -144,7 +147,7 @@ class Compared(Protocol):
 
 
 def contrasts(
-    reported: Mapping[str, Compared], leader: str, base: Run, scale: Scale, *, judged: bool
+    reported: Mapping[str, Compared], leader: str, base: Run, scoring: Scoring, *, judged: bool
 ) -> dict[str, list[Contrast]]:
     """Compares every method with the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
@@ -163,19 +166,19 @@ def contrasts(
         pairs |= {
             f"{plain} -> {group}": (plain, group) for group in runs if (plain := plain_of(group)) in runs and plain != leader
         }
-        differences = {name: scale.gain(runs[b], base) - scale.gain(runs[a], base) for name, (a, b) in pairs.items()}
+        differences = {name: scoring.gain(runs[b], base) - scoring.gain(runs[a], base) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         apart = {name: gap for name, gap in differences.items() if name not in twins}
-        level = simultaneous_level(list(apart.values()), clusters, seed=scale.seed)
-        intervals = simultaneous(apart, clusters, seed=scale.seed)
+        level = simultaneous_level(list(apart.values()), clusters, seed=scoring.seed)
+        intervals = simultaneous(apart, clusters, seed=scoring.seed)
         same = Interval(0.0, 0.0, "same run", len(base.answers), len(set(clusters)))
         intervals |= {name: None if np.isnan(differences[name]).all() else same for name in twins}
-        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=scale.seed) for name, gap_Q in differences.items()}
+        seen = {name: smallest_detectable(gap_Q, clusters, level=level, seed=scoring.seed) for name, gap_Q in differences.items()}
         by_way[way] = [
             _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
         ]
         if way == "dose":
-            by_way[way] = [_over_extraction_sets(contrast, reported, base, scale, level, judged) for contrast in by_way[way]]
+            by_way[way] = [_over_extraction_sets(contrast, reported, base, scoring, level, judged) for contrast in by_way[way]]
     return by_way
 
 
@@ -196,7 +199,7 @@ def _contrast(
 
 
 def _over_extraction_sets(
-    contrast: Contrast, reported: Mapping[str, Compared], base: Run, scale: Scale, level: float, judged: bool
+    contrast: Contrast, reported: Mapping[str, Compared], base: Run, scoring: Scoring, level: float, judged: bool
 ) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted on the same resamples.
 
@@ -208,7 +211,7 @@ def _over_extraction_sets(
     a, b = [of_a[draw] for draw in draws], [of_b[draw] for draw in draws]
     if [run.spec.id for run in a] == [run.spec.id for run in b]:  # equal vectors share their runs, and differ by nothing
         return contrast
-    differences_RQ = gains_of(b, base, scale) - gains_of(a, base, scale)
+    differences_RQ = gains_of(b, base, scoring) - gains_of(a, base, scoring)
     clusters = clusters_of(base)
     interval = two_level(differences_RQ, clusters, level=level)
     power = two_level(differences_RQ, clusters, level=2 * POWER - 1)  # its half-width is t_{power} standard errors

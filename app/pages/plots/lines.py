@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from app.pages.plots.elements import Figure, colour, drawing, element, line, linked, text
-from app.pages.plots.scales import Scale, linear, logarithmic
+from app.pages.plots.scales import Axis, linear, logarithmic
 from app.pages.wording import number
 
 WIDTH, HEIGHT = 420.0, 230.0
@@ -74,13 +74,13 @@ def lines(title: str, note: str, series: Sequence[Series], axes: Axes, marks: Ma
     )
 
 
-def _vertical(values: Sequence[float], axes: Axes) -> Scale:
+def _vertical(values: Sequence[float], axes: Axes) -> Axis:
     if axes.y_range is not None:
-        return Scale(*axes.y_range, HEIGHT - BOTTOM, TOP)
+        return Axis(*axes.y_range, HEIGHT - BOTTOM, TOP)
     return (logarithmic if axes.log_y else linear)(values, HEIGHT - BOTTOM, TOP)
 
 
-def _frame(x: Scale, y: Scale, axes: Axes) -> list[Markup]:
+def _frame(x: Axis, y: Axis, axes: Axes) -> list[Markup]:
     parts = []
     for value, label in y.labels():
         parts += [
@@ -94,7 +94,7 @@ def _frame(x: Scale, y: Scale, axes: Axes) -> list[Markup]:
     return [*parts, rotated]
 
 
-def _marks(x: Scale, y: Scale, marks: Marks) -> list[Markup]:
+def _marks(x: Axis, y: Axis, marks: Marks) -> list[Markup]:
     parts = []
     for level, said in marks.levels:
         parts += [
@@ -111,7 +111,7 @@ def _marks(x: Scale, y: Scale, marks: Marks) -> list[Markup]:
     return parts
 
 
-def _drawn(curve: Series, x: Scale, y: Scale, class_: str) -> list[Markup]:
+def _drawn(curve: Series, x: Axis, y: Axis, class_: str) -> list[Markup]:
     look = f"{class_} quiet" if curve.quiet else class_
     parts = []
     if curve.has_area:

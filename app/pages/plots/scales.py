@@ -1,4 +1,4 @@
-"""Scales: map a number to a position on an axis, with round ticks."""
+"""Linear and logarithmic axes: map a number to a position, with round ticks."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from app.pages.wording import number
 
 
 @dataclass(frozen=True)
-class Scale:
+class Axis:
     """A linear or logarithmic axis from `low` to `high`, drawn from `start` to `end`."""
 
     low: float
@@ -44,19 +44,19 @@ class Scale:
         return list(zip(ticks, labels, strict=True))
 
 
-def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Scale:
+def linear(values: Sequence[float], start: float, end: float, *, zero: bool = False) -> Axis:
     """Returns an axis that covers all values with a margin, and zero on request."""
     shown = [*values, 0.0] if zero or not values else list(values)
     low, high = min(shown), max(shown)
     room = (high - low) * 0.04 or max(abs(high), 1.0) * 0.1
-    return Scale(low - room, high + room, start, end)
+    return Axis(low - room, high + room, start, end)
 
 
-def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
+def logarithmic(values: Sequence[float], start: float, end: float) -> Axis:
     """Returns a logarithmic axis that covers all positive values with a margin, a factor of 1.1, at each end."""
     shown = [value for value in values if value > 0] or [1.0]
     low, high = min(shown), max(shown)
-    return Scale(low / 1.1, high * 1.1, start, end, log=True)
+    return Axis(low / 1.1, high * 1.1, start, end, log=True)
 
 
 def _steps(low: float, high: float) -> list[float]:

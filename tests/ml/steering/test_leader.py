@@ -6,7 +6,7 @@ import pytest
 
 from workers.science.contrasts import simultaneous_level
 from workers.science.intervals import two_level
-from workers.steering.effects import Scale, effect_of
+from workers.steering.effects import Scoring, effect_of
 from workers.steering.groups import Searched
 from workers.steering.questions import Question
 from workers.steering.rescoring import StoredGroup
@@ -45,7 +45,7 @@ def test_the_leader_is_the_best_method_that_may_lead(showing: dict[str, int], le
         method: Searched(Subject(method, method, method, None, "residual", (1,), ()), (), run(method, count))
         for method, count in showing.items()
     }
-    assert leader_of(chosen, run("unsteered", 0), Scale(70.0, 1, 0)) == leads
+    assert leader_of(chosen, run("unsteered", 0), Scoring(70.0, 1, 0)) == leads
 
 
 @pytest.mark.parametrize("parameters", ["", "__c10.0"])
@@ -53,7 +53,7 @@ def test_a_cleaned_method_is_compared_with_its_own_plain_one(parameters: str) ->
     """Three of ten answers more show the trait."""
     showing = {"mean_diff": 9, "probe__c2.0": 6, f"probe{parameters}": 2, f"probe_cleaned{parameters}": 5}
     compared = {f"prompt[-1]/residual/{method}": StoredGroup(run(method, count), {}, {}) for method, count in showing.items()}
-    found = contrasts(compared, "prompt[-1]/residual/mean_diff", run("unsteered", 0), Scale(70.0, 1, 0), judged=True)["best"]
+    found = contrasts(compared, "prompt[-1]/residual/mean_diff", run("unsteered", 0), Scoring(70.0, 1, 0), judged=True)["best"]
     plain, cleaned = (f"prompt[-1]/residual/probe{suffix}{parameters}" for suffix in ("", "_cleaned"))
     assert [(one["b"], one["difference"]) for one in found if one["a"] == plain] == [(cleaned, 30.0)]
 
@@ -74,7 +74,7 @@ def test_contrasts_over_refits_hold_together() -> None:
         for group, draws in {"a": range(1, 6), "b": range(2, 7), "c": range(1, 6)}.items()
         if (run := scored(group))
     }
-    found = contrasts(compared, "a", base, Scale(70.0, 1, 0), judged=True)["dose"]
+    found = contrasts(compared, "a", base, Scoring(70.0, 1, 0), judged=True)["dose"]
     gaps = {group: compared[group].best.trait - compared["a"].best.trait for group in ("b", "c")}
     clusters = [one.cluster for one in questions]
     level = simultaneous_level(list(gaps.values()), clusters)
@@ -107,7 +107,7 @@ def test_a_difference_that_is_not_seen_is_smaller_than_the_smallest_that_would_b
         for k in range(25)
         if (run := scored(f"m{k}", 33 if k else 50))
     }
-    found = contrasts(compared, "m0", scored("unsteered", 5), Scale(70.0, 1, 0), judged=True)["dose"]
+    found = contrasts(compared, "m0", scored("unsteered", 5), Scoring(70.0, 1, 0), judged=True)["dose"]
     unseen = [one for one in found if one["verdict"] == "not enough evidence"]
     assert unseen
     for one in found:
@@ -121,7 +121,7 @@ def test_a_run_without_any_score_does_not_tie_with_itself() -> None:
     unscored = Run(RunSpec(QUESTIONS, "same"), tuple(Answer((), "", True, True, None, None, None, None) for _ in QUESTIONS))
     for run_, verdict in ((run("same", 5), "ties"), (unscored, "not enough evidence")):
         compared = {name: StoredGroup(run_, {"dose": run_}, {}) for name in ("a", "b")}
-        found = contrasts(compared, "a", run("unsteered", 0), Scale(70.0, 1, 0), judged=True)["dose"]
+        found = contrasts(compared, "a", run("unsteered", 0), Scoring(70.0, 1, 0), judged=True)["dose"]
         assert [one["verdict"] for one in found] == [verdict]
 
 
@@ -133,5 +133,5 @@ def test_an_effect_counts_the_questions_and_clusters_that_were_scored() -> None:
         answers = (Answer((1,), "", True, True, None if i in unscored else 50.0, 100.0, None, {}) for i in range(10))
         return Run(RunSpec(questions, label), tuple(answers))
 
-    found = effect_of(scored("steered", {0, 1, 5}), scored("unsteered", set()), Scale(70.0, 1, 0))
+    found = effect_of(scored("steered", {0, 1, 5}), scored("unsteered", set()), Scoring(70.0, 1, 0))
     assert (found["n"], found["clusters"], found["scored"]) == (10, 5, {"n": 7, "clusters": 4})

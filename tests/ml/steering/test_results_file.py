@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from terms.specs import SteeringSpec
-from workers.steering.effects import Scale, effect_of
+from workers.steering.effects import Scoring, effect_of
 from workers.steering.questions import Question
 from workers.steering.results_file import results_lines
 from workers.steering.runs import Answer, Run, RunSpec
@@ -27,6 +27,6 @@ def test_a_gain_is_in_the_requested_direction(direction: str, sign: int) -> None
     lines: list[dict[str, Any]] = [
         json.loads(line) for line in results_lines(spec, [steered], base, {"name": "reference"}, direction).splitlines()
     ]
-    gain = effect_of(steered, base, Scale(70.0, sign, 0))["delta"]
+    gain = effect_of(steered, base, Scoring(70.0, sign, 0))["delta"]
     assert [line["result"]["delta"] for line in lines[1:]] == [0.0, gain]
     assert gain == -60.0 * sign

@@ -22,7 +22,7 @@ from workers.lm.errors import ModelFault
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
 from workers.lm.steered import SteeredRow, generate_steered
-from workers.steering.effects import Scale, effect_of
+from workers.steering.effects import Scoring, effect_of
 from workers.steering.evaluator import Evaluator
 from workers.steering.lines import response_lines
 from workers.steering.questions import Question
@@ -86,7 +86,7 @@ def test_answers_that_overflow_are_incoherent_under_any_judge(tiny_lm: Callable[
     assert [one.coherence for one in broken.answers] == [0.0] * 3
     assert broken.effect["not_finite"] == 3
     assert broken.effect["fires"] > 0
-    told = effect_of(broken, base, Scale(70, 1, 0))
+    told = effect_of(broken, base, Scoring(70, 1, 0))
     assert told["finite"] == 0
     json.dumps(told, allow_nan=False)
     lines = [json.loads(line) for line in response_lines([broken]).splitlines()]

@@ -16,7 +16,7 @@ from workers.job import JobFault
 from workers.judges.base import NO_SCALE
 from workers.lm.model import LanguageModel
 from workers.science.search import UNSCORED
-from workers.steering.effects import Scale, coherence_of, effect_of
+from workers.steering.effects import Scoring, coherence_of, effect_of
 from workers.steering.groups import Searched
 from workers.steering.judge_usable import check_failures
 from workers.steering.questions import Question
@@ -29,7 +29,7 @@ from workers.steering.subjects import Subject, part
 __all__ = ["_fitted_once", "extracted", "severe"]
 
 QUESTIONS = [Question(i, "selection", f"{i} ?", None, f"c{i}", (1,)) for i in range(24)]
-SCALE = Scale(70.0, 1, 0)
+SCORING = Scoring(70.0, 1, 0)
 
 
 def run(label: str, trait: float | None, coherence: float | None, *, unscored: int = 0, why: str = "low_mass") -> Run:
@@ -45,8 +45,8 @@ BASE = run("unsteered", 10.0, 90.0)
 
 
 def test_an_answer_without_a_coherence_is_counted_as_failed() -> None:
-    assert effect_of(run("a", 60.0, 90.0, unscored=3), BASE, SCALE)["failed"] == 3
-    assert effect_of(run("a", None, 90.0, unscored=3), BASE, SCALE)["failed"] == 24
+    assert effect_of(run("a", 60.0, 90.0, unscored=3), BASE, SCORING)["failed"] == 3
+    assert effect_of(run("a", None, 90.0, unscored=3), BASE, SCORING)["failed"] == 24
     check_failures([BASE, run("a", 60.0, 90.0, unscored=9)])  # 9 of 48 are 19 %
     with pytest.raises(JobFault, match="judge_unusable: The judge gave no score of trait or coherence for 21% of 48 answers"):
         check_failures([BASE, run("a", 60.0, 90.0, unscored=10)])
@@ -64,18 +64,18 @@ def test_a_judge_without_any_coherence_is_usable() -> None:
 def test_a_run_without_a_score_is_neither_incoherent_nor_without_gain() -> None:
     blind = run("blind", 60.0, None)
     assert math.isnan(coherence_of(blind))
-    assert math.isnan(SCALE.mean_joint_gain(blind, BASE))
+    assert math.isnan(SCORING.mean_joint_gain(blind, BASE))
     losing = run("losing", 0.0, 90.0)
-    assert best_of([run("unread", None, 90.0), losing], SCALE, BASE) is losing, "a gain of -10 is more than none known"
-    assert best_of([blind, run("noise", 60.0, 0.0)], SCALE, BASE).spec.label == "noise"
+    assert best_of([run("unread", None, 90.0), losing], SCORING, BASE) is losing, "a gain of -10 is more than none known"
+    assert best_of([blind, run("noise", 60.0, 0.0)], SCORING, BASE).spec.label == "noise"
 
 
 def test_a_vector_without_any_score_cannot_lead_and_the_job_says_why() -> None:
     vector = part(torch.eye(4)[0], 1, "residual", (), 1.0)
     subject = Subject("probe/1", "probe", "probe", None, "residual", (1,), (vector,))
     blind = Searched(subject, (run("blind", 60.0, None),), None, UNSCORED)
-    chosen = choose([blind], BASE, SCALE)
-    assert leader_of(chosen, BASE, SCALE) is None
+    chosen = choose([blind], BASE, SCORING)
+    assert leader_of(chosen, BASE, SCORING) is None
     with pytest.raises(JobFault, match="judge_unusable: The judge scored no dose of probe/1"):
         check_scored([blind])
     check_scored([Searched(subject, (), None, "no clean dose")])

@@ -6,7 +6,7 @@ Read from calibration.json of any schema; a value that a file lacks is "not meas
 from collections.abc import Iterable, Mapping, Sequence
 
 from binnacle.words.emergence import NOT_MEASURED, emergence_in_words
-from terms.documents.calibration import Aggregate, CalibrationProvenance, Place
+from terms.documents.calibration import Aggregate, CalibrationProvenance, DimLocation
 from workers.reports.table import Cells, Column
 
 LOCATED = 3
@@ -49,10 +49,10 @@ def _at_several_layers(tops: Iterable[Sequence[int]]) -> list[int]:
     return sorted({dim for dim in every if every.count(dim) >= min(3, len(tops))})
 
 
-def _location(by_layer: Mapping[str, Mapping[str, Place]] | None) -> str:
+def _location(by_layer: Mapping[str, Mapping[str, DimLocation]] | None) -> str:
     if by_layer is None:
         return NOT_MEASURED
-    largest: dict[str, Place] = {}
+    largest: dict[str, DimLocation] = {}
     for dims in by_layer.values():
         for dim, facts in dims.items():
             if dim not in largest or facts["largest"] > largest[dim]["largest"]:
@@ -61,7 +61,7 @@ def _location(by_layer: Mapping[str, Mapping[str, Place]] | None) -> str:
     return "; ".join(f"{dim}: {_places(largest[dim])}" for dim in order[:LOCATED]) or "none"
 
 
-def _places(facts: Place) -> str:
+def _places(facts: DimLocation) -> str:
     shares = (
         ("first token", facts["first_token"]), ("first delimiter", facts["first_delimiter"]), ("elsewhere", facts["elsewhere"]),
     )  # fmt: skip
