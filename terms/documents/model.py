@@ -1,6 +1,7 @@
 """Types of a model's stored inspection: `workers.lm.facts.ModelFacts` as JSON."""
 
 from collections.abc import Mapping
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -44,6 +45,7 @@ class StructureDocument(TypedDict):
     engine: Engine
     slots_residue: float | str
     library_residue: float | str | None
+    grows: NotRequired[bool]
 
 
 class ModelFactsDocument(TypedDict, total=False):

@@ -13,7 +13,7 @@ import transformers
 
 import workers.lm
 from tests.families.checks import examine
-from tests.families.models import CLASSES, LABS
+from tests.families.models import CLASSES, LABS, tiny_family
 from tests.families.table import DOCUMENT, document, read_table
 from workers.lm.proofs.addends import ULPS
 
@@ -46,6 +46,13 @@ def test_a_tenth_of_the_families_is_what_the_table_says(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(OTHERS) - set(TENTH)))
 def test_every_family_is_what_the_table_says(name: str) -> None:
     _check(name)
+
+
+def test_a_pass_grows_where_blocks_take_nothing_else_for_each_row() -> None:
+    """Gemma 4 adds embeddings of the tokens at each layer, and Bloom's attention takes a bias for each row and head. Attention sinks make masks
+    for each row in a plain pass, but not in a pass over prompts."""
+    grows = {name: tiny_family(name).layout.structure.grows for name in ("llama", "gpt_oss", "gemma4_text", "bloom")}
+    assert grows == {"llama": True, "gpt_oss": True, "gemma4_text": False, "bloom": False}
 
 
 def test_the_document_states_what_was_found() -> None:

@@ -111,7 +111,8 @@ class _Classes:
     """Divides the rows of a pass into classes, at the input of each block and after the last block. Rows of one class are computed as one row.
 
     `_levels[block][row]` is the number of the row's class. A push inside a block splits classes at the input of that block; a push on the
-    residual stream, which is the output of a block, splits them at the input of the next block.
+    residual stream, which is the output of a block, splits them at the input of the next block. Where a pass cannot grow, all pushes split them
+    at the input of the first block.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class _Classes:
             for push in program:
                 if push.acts_in("prompt"):
                     for layer, component in push.sites(n_layers):
-                        felt = layer + 1 if component == "residual" else layer
+                        felt = (layer + 1 if component == "residual" else layer) if lm.layout.structure.grows else 0
                         parting[felt].setdefault(row, []).append((layer, component, bank.identity(push)))
         first = [(segment, tuple(parting[0].get(row, ()))) for row, segment in enumerate(self._segments)]
         self._levels = [_numbered(first)]

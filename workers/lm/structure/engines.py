@@ -1,4 +1,5 @@
-"""Measures whether a twin's text can be generated on slots of keys and values, or on the library's own cache, by running it on each.
+"""Measures by running a twin whether its text can be generated on slots of keys and values, or on the library's own cache, and whether a pass
+may gain rows on its way.
 
 On the slots, two rows of different length share a pass (right-padded, each at its own positions), once from their first token and once after
 an earlier pass; on the library's cache, two rows of equal length do. Both then take two steps, and each step's last hidden states must equal
@@ -15,12 +16,15 @@ from transformers import DynamicCache
 from workers.lm.masks import rows_at
 from workers.lm.slots import SlotCache
 from workers.lm.structure.decoders import blocks_of
+from workers.lm.structure.recording import Args, Passed
 from workers.lm.structure.twin import positions_argument, run, token_ids
 
 AGREES = 1e-5
 """The residue below which an engine agrees with the plain run."""
 STEPS, LENGTHS, DIVIDED = 2, (17, 11), 5
 """The number of steps, the tokens of the two rows before them, and those of the first of two passes."""
+MORE_ROWS = [0, 1, 1]
+"""The rows after a block, of two before it: a number to which nothing else is expanded."""
 
 
 def residue_of(check: Callable[[nn.Module], float], twin: nn.Module) -> float | str:
@@ -84,7 +88,30 @@ def on_library_cache(twin: nn.Module) -> float:
     return worst
 
 
+def on_more_rows(twin: nn.Module) -> float:
+    """The residue of a pass that begins with two rows and has three after a block (see `residue_of`). It cannot run where blocks take something
+    else that was made for each row, such as embeddings for each layer, or keys of an earlier block."""
+    ids = token_ids(twin)
+    plain_NTD = run(twin, ids)[MORE_ROWS]
+    return max(_difference(_more_rows_after(block, twin, ids), plain_NTD) for block in blocks_of(twin)[:-1])
+
+
+def _more_rows_after(block: nn.Module, twin: nn.Module, ids: Tensor) -> Tensor:
+    def more_rows(_module: nn.Module, _inputs: Args, output: Passed) -> Passed:
+        given = output[0] if isinstance(output, tuple) else output
+        assert isinstance(given, Tensor)
+        return (given[MORE_ROWS], *output[1:]) if isinstance(output, tuple) else given[MORE_ROWS]
+
+    positions = torch.arange(ids.shape[1])[None]
+    handle = block.register_forward_hook(more_rows)
+    try:
+        with rows_at(positions):  # one mask for all rows, as in a pass over prompts
+            return run(twin, ids, position_ids=positions)
+    finally:
+        handle.remove()
+
+
 def _difference(one: Tensor, other: Tensor) -> float:
-    """The relative difference of two vectors; infinite if it is not a number."""
+    """The relative difference of two tensors; infinite if it is not a number."""
     difference = float((one - other).norm() / other.norm())
     return difference if math.isfinite(difference) else math.inf

@@ -42,7 +42,8 @@ def structure_of_twin(twin: nn.Module) -> Structure:
     slots = engines.residue_of(engines.on_slots, twin)
     norm = _final_norm(twin, seen[-1], states[0])
     if engines.works(slots):
-        return Structure(by_kind, norm, "slots", slots)
+        grows = engines.works(engines.residue_of(engines.on_more_rows, twin))
+        return Structure(by_kind, norm, "slots", slots, grows=grows)
     library = engines.residue_of(engines.on_library_cache, twin)
     return Structure(by_kind, norm, "library" if engines.works(library) else "whole", slots, library)
 

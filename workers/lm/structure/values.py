@@ -61,13 +61,15 @@ class Structure:
     """The structure of all blocks. `blocks[kind]` is for each kind of block (`kind_of`), or `blocks[kind@layer]` where blocks of the same
     modules add up differently, for example by constants that grow with the layer. `engine` says how text is generated: on slots of keys and
     values, on the library's own cache, or with whole rows at each step; `slots_residue` is the difference on slots (a text where they cannot
-    run), `library_residue` on the library's cache (None where slots agreed)."""
+    run), `library_residue` on the library's cache (None where slots agreed). `grows` says whether a pass on slots may have more rows after a
+    block than before it; False also where that is unknown, as after an inspection by an earlier version."""
 
     blocks: Mapping[str, BlockStructure]
     final_norm: str | None
     engine: Engine
     slots_residue: float | str
     library_residue: float | str | None = None
+    grows: bool = False
 
     def key_of(self, kind: str, layer: int) -> str | None:
         """The key in `blocks` for a block of this kind at this layer; None without an entry."""
@@ -99,7 +101,14 @@ def structure_from_dict(stored: StructureDocument) -> Structure:
         )
         for kind, block in stored["blocks"].items()
     }
-    return Structure(blocks, stored["final_norm"], stored["engine"], stored["slots_residue"], stored.get("library_residue"))
+    return Structure(
+        blocks,
+        stored["final_norm"],
+        stored["engine"],
+        stored["slots_residue"],
+        stored.get("library_residue"),
+        stored.get("grows", False),
+    )
 
 
 def _within(path: str, addend: Addend) -> bool:
