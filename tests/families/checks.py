@@ -75,8 +75,9 @@ def _examined(name: str, lm: LanguageModel) -> Examined:
         here = addends(lm).figure
         found = replace(found, addends_float32=here, addends_bfloat16=addends(_in_bfloat16(lm)).figure)
         lm, rows, alone = rows_alone(lm)
-        found = replace(found, rows_equal=together(lm, rows) == alone)
-        found = replace(found, ladder_equal=together(lm, rows, fits=1) == alone)
+        sharing = replace(lm, pass_cost=0)  # computes every common beginning by itself
+        found = replace(found, rows_equal=together(lm, rows) == together(sharing, rows) == alone)
+        found = replace(found, ladder_equal=together(lm, rows, fits=1) == together(sharing, rows, fits=1) == alone)
         assert_no_hooks(lm.model)
     except Exception as error:
         return replace(found, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
@@ -133,15 +134,14 @@ def check_states(lm: LanguageModel) -> None:
 
 
 def rows_alone(lm: LanguageModel) -> tuple[LanguageModel, list[SteeredRow], list[list[int]]]:
-    """Six steered rows with a common beginning, their answers by the naive loop, and the model with an id that ends one of them early. Passes
-    cost nothing there, so that the engine shares the beginning."""
+    """Six steered rows with a common beginning, their answers by the naive loop, and the model with an id that ends one of them early."""
     first, *others = random_rows(lm, LENGTHS, seed=6)
     prompts = [first, *([*first[:SHARED], *ids[SHARED:]] for ids in others)]
     rows = [SteeredRow(prompt, (_push(lm, number),)) for number, prompt in enumerate(prompts)]
     answers = [naive(lm, row, NEW) for row in rows]
     end = answers[0][2]
     return (
-        replace(lm, eos_ids=frozenset({end}), pass_cost=0),
+        replace(lm, eos_ids=frozenset({end})),
         rows,
         [ids[: ids.index(end)] if end in ids else ids for ids in answers],
     )

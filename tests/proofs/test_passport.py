@@ -26,7 +26,6 @@ from workers.lm.proofs.addends import replay_errors
 from workers.lm.proofs.outcome import Proof
 from workers.lm.proofs.passport import PROOFS, Passport, prove
 from workers.lm.proofs.rows import random_rows
-from workers.lm.sharing import PathCache
 from workers.lm.tokenizing import library_tokenizer
 
 Folders = Callable[..., Path]
@@ -265,16 +264,6 @@ def test_masks_that_are_not_the_models_are_refused(tiny_lm: Models, monkeypatch:
     assert outcomes(prove(mistral)) == {"paths agree": "refused"}
     monkeypatch.setattr(masks, "_additive", window)
     assert outcomes(prove(llama)) == {"paths agree": "refused"}
-
-
-def test_prefixes_that_lose_their_keys_are_refused(tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that reads otherwise after a shared prefix than alone would spoil rows and likelihoods, and nothing else."""
-
-    def shifted(self: PathCache, _layer_idx: int = 0) -> int:
-        return max(0, self._length - 1)
-
-    monkeypatch.setattr(PathCache, "get_query_offset", shifted)
-    assert outcomes(prove(tiny_lm("llama"))) == {"paths agree": "refused"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -56,7 +56,7 @@ def load(
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
-        layout=find_layout(model, structure_from_dict(facts.structure) if facts.structure else None),
+        layout=find_layout(model, structure_from_dict(facts.structure)),
         device=torch.device(device),
         dtype=kind,
         facts=facts,

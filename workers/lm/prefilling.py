@@ -3,10 +3,11 @@ pushes differ.
 
 N rows, T positions, L layers, D hidden. A row's prefix is its prompt without the last token. The prefixes form a tree (`prefixes`), and a pass
 computes some of its segments side by side, after the same earlier tokens, which lie in the rows' slots. Two rows with the same segment have the
-same hidden states at the input of a block when the same pushes act on their prompts before it; such rows are one class there. The pass begins
-with one row per segment and grows: where a class splits, the hook on the block before it copies the class's hidden states to the new classes and
-then pushes. The keys and values of each layer go to the slots of all rows of the class. So five doses of one vector at layer 15 share the blocks
-0 to 15, and rows that are steered only in their response, or not at all, share the whole prompt.
+same hidden states at the input of a block when the same pushes act on their prompts before it; such rows are one class there. The pass grows:
+where a class splits, the hook on the block before it copies the class's hidden states to the new classes and then pushes. The keys and values of
+each layer go to the slots of all rows of the class. So five doses of one vector at layer 15 share the blocks 0 to 15, and rows that are steered
+only in their response, or not at all, share the whole prompt. Where a pass of the model cannot grow, rows with other pushes are classes of their
+own from the first block on.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -39,7 +40,7 @@ def pass_tokens(lm: LanguageModel) -> int:
 
 
 def sites_to_hook(sites: set[Site]) -> set[Site]:
-    """Returns `sites`, and for each site inside a block also the block before it, because classes split there."""
+    """Returns `sites`, and for each site inside a block also the block before it, because classes may split there."""
     return sites | {(layer - 1, "residual") for layer, component in sites if component != "residual" and layer > 0}
 
 
@@ -52,14 +53,14 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     pushes: Sequence[Sequence[Push]],
     slots: Sequence[int],
     on_pass: Callable[[], None] = lambda: None,
-) -> set[Site]:
-    """Fills the rows' slots with their prefixes and returns the sites at which hooks fired. An empty prefix clears its slot. `on_pass()` is
-    called after each pass and may raise."""
+) -> list[tuple[Segment, set[Site]]]:
+    """Fills the rows' slots with their prefixes and returns the segments that were computed, each with the sites at which hooks fired. An empty
+    prefix clears its slot. `on_pass()` is called after each pass and may raise."""
     empty = [slot for slot, prefix in zip(slots, prefixes, strict=True) if not prefix]
     if empty:
         cache.clear(empty)
-    fired: set[Site] = set()
-    for part in parts_of(lm, prefixes):
+    computed: list[tuple[Segment, set[Site]]] = []
+    for part in parts_of(lm, prefixes, [_felt(lm, bank, program) for program in pushes]):
         classes = _Classes(lm, bank, part, pushes)
         start, width = part[0].start, len(part[0])
         lengths = [len(segment) for segment in part for _ in segment.rows]
@@ -75,36 +76,57 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
                 past_key_values=cache,
                 use_cache=True,
             )
-        fired |= hooks.fired
+        computed += [(segment, hooks.fired) for segment in part]
         on_pass()
-    return fired
+    return computed
 
 
-def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]]) -> list[list[Segment]]:
-    """The segments of each pass over these prefixes on this model's device."""
+def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]], programs: Sequence[Hashable] = ()) -> list[list[Segment]]:
+    """The segments of each pass over these prefixes on this model's device (see `passes_of`)."""
     pass_cost = lm.pass_cost
     if pass_cost is None:
         pass_cost = PASS_COST if lm.device.type == "cpu" else LAUNCH_COST
-    return passes_of(prefixes, pass_tokens(lm), pass_cost)
+    return passes_of(prefixes, pass_tokens(lm), pass_cost, programs)
 
 
-def passes_of(prefixes: Sequence[Sequence[int]], most: int, pass_cost: int) -> list[list[Segment]]:
+def passes_of(
+    prefixes: Sequence[Sequence[int]], most: int, pass_cost: int, programs: Sequence[Hashable] = ()
+) -> list[list[Segment]]:
     """Divides the prefixes into segments, and these into passes in the order in which they run, each with its longest segment first. Pads are
-    few, or fewer than the tokens that another pass costs. Each row of a segment counts in full against the `most` tokens of a pass, because
-    pushes may part it from the others, and with the tokens before the segment, to which it attends: so a pass takes no more memory than one over
-    `most` tokens of whole rows. A segment of many rows may be in several passes."""
+    few, or fewer than the tokens that another pass costs.
+
+    Rows with equal `programs` (by default all) are not parted by pushes. What is computed as a row of its own counts with the tokens before its
+    segment, to which it attends. Together they are as many tokens as in whole rows of the longest prefix that `most` tokens hold, and at least
+    one row: so no pass takes more memory than `Room.needed` counts. A segment of many rows may be in several passes."""
     rows = [row for row, prefix in enumerate(prefixes) if prefix]
+    longest = max(map(len, prefixes), default=0)
     plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=pass_cost, spare_pads=pass_cost)
-    return [part for pass_ in plan.passes for part in _cut(pass_.segments, rows, most)]
+    room = max(1, most // max(1, longest)) * longest
+    named = [[Segment(tuple(rows[n] for n in at.rows), at.start, at.stop) for at in pass_.segments] for pass_ in plan.passes]
+    return [part for segments in named for part in _cut(segments, room, programs)]
 
 
-def _cut(segments: Sequence[Segment], rows: Sequence[int], most: int) -> Iterator[list[Segment]]:
-    """Divides a pass where it has too many rows, and names these by their number in `rows`."""
-    pairs = [(segment, rows[number]) for segment in segments for number in segment.rows]
-    while pairs:
-        count = max(1, most // pairs[0][0].stop)
-        here, pairs = pairs[:count], pairs[count:]
-        yield [Segment(tuple(row for _, row in same), at.start, at.stop) for at, same in groupby(here, key=itemgetter(0))]
+def _cut(segments: Sequence[Segment], room: int, programs: Sequence[Hashable]) -> Iterator[list[Segment]]:
+    """Divides a pass where more of its rows are computed by themselves than `room` tokens hold."""
+    together: list[tuple[Segment, tuple[int, ...]]] = []
+    for segment in segments:
+        by_program: dict[Hashable, list[int]] = {}
+        for row in segment.rows:
+            by_program.setdefault(programs[row] if programs else None, []).append(row)
+        together += [(segment, tuple(alike)) for alike in by_program.values()]
+    while together:
+        count = max(1, room // together[0][0].stop)
+        here, together = together[:count], together[count:]
+        yield [
+            Segment(tuple(row for _, alike in parts for row in alike), at.start, at.stop)
+            for at, parts in groupby(here, key=itemgetter(0))
+        ]
+
+
+def _felt(lm: LanguageModel, bank: VectorBank, program: Sequence[Push]) -> Hashable:
+    """A key that is equal for rows with the same pushes on their prompts."""
+    sites = [(push, site) for push in program if push.acts_in("prompt") for site in push.sites(lm.layout.n_layers)]
+    return tuple((site, bank.identity(push)) for push, site in sites)
 
 
 class _Classes:

@@ -1,10 +1,10 @@
-"""Plans which shared first tokens of a job's rows are computed once. The plan depends on the rows' ids alone and is made before the first
-forward pass.
+"""Plans which shared first tokens of rows are computed once. The plan depends on the rows' ids alone and is made before the first forward pass
+over them.
 
 The rows form a tree: two rows share a path as far as their ids are equal. A point where rows diverge is a possible split. A shared stretch that
-is computed by itself takes its own pass, which costs as much as PASS_COST tokens; the plan takes the splits with the lowest total of tokens and
-passes. The tail of a row is the part after its last split; tails after the same prefix run side by side, padded by at most PADDING of the pass.
-The plan ignores free memory, load and earlier computations: equal rows give an equal plan.
+is computed by itself takes its own pass, which costs as much as PASS_COST tokens, or as the caller says; the plan takes the splits with the
+lowest total of tokens and passes. The tail of a row is the part after its last split; tails after the same prefix run side by side, padded by at
+most PADDING of the pass, or as the caller says. The plan ignores free memory, load and earlier computations: equal rows give an equal plan.
 
 Block-tokens are the tokens, pads included, that the decoder's blocks compute.
 """

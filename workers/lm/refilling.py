@@ -148,11 +148,12 @@ class Batch:
 
     def _prefill(self, entering: Sequence[Row], slots: Sequence[int]) -> None:
         prefixes = [row.prompt[:-1] for row in entering]
-        fired = prefill_rows(
-            self._lm, self._hooks, self._bank, self._cache, prefixes, [row.pushes for row in entering], slots, self._on_pass
-        )
-        for row, prefix in zip(entering, prefixes, strict=True):
-            row.saw(fired, "prompt", len(prefix))
+        pushes = [row.pushes for row in entering]
+        for segment, fired in prefill_rows(
+            self._lm, self._hooks, self._bank, self._cache, prefixes, pushes, slots, self._on_pass
+        ):
+            for number in segment.rows:
+                entering[number].saw(fired, "prompt", len(segment))
 
     def _step(self) -> int:
         """Generates one token of each row; returns how many choices were settled alone."""

@@ -15,6 +15,9 @@ from transformers import Cache
 
 from workers.lm.structure.recording import Passed
 
+COPIED_TOKENS = 2048
+"""About the most tokens of which keys and values are copied to slots at once; many rows may have those of one computed row."""
+
 
 class SlotCache(Cache):  # type: ignore[misc]
     """A cache for `slots` rows of at most `columns` tokens. Describe the next pass with `prefilling` or `stepping`, then run the model."""
@@ -115,9 +118,11 @@ class SlotCache(Cache):  # type: ignore[misc]
     def _fill(self, store: Tensor, states: Tensor, origin: Tensor | None) -> None:
         assert self._into is not None
         assert self._real is not None
-        states = states if origin is None else states[origin]
         stop = self._start + self._real.shape[1]
-        store[self._into, :, self._start : stop] = states.masked_fill(~self._real[:, None, :, None], 0)
+        at_once = max(1, COPIED_TOKENS // self._real.shape[1])
+        for some in (slice(first, first + at_once) for first in range(0, len(self._into), at_once)):
+            made = states[some if origin is None else origin[some]]
+            store[self._into[some], :, self._start : stop] = made.masked_fill(~self._real[some][:, None, :, None], 0)
         if self._stale > stop:
             store[self._into, :, stop : self._stale] = 0
 

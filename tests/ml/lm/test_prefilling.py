@@ -17,15 +17,20 @@ from workers.lm.prefixes import PADDING, PASS_COST, Segment
 from workers.lm.steered import SteeredRow, generate_steered
 
 PREFIXES = st.lists(st.lists(st.integers(0, 2), max_size=200), min_size=1, max_size=40)
+PROGRAMS = st.lists(st.integers(0, 3), min_size=40, max_size=40)
 
 
 def widths(parts: Sequence[Sequence[Segment]]) -> list[list[int]]:
     return [[len(segment) for segment in part] for part in parts]
 
 
-@given(PREFIXES, st.integers(200, 4000), st.sampled_from([0, PASS_COST, LAUNCH_COST]))
-def test_every_token_is_in_one_pass_and_passes_keep_their_limits(prefixes: list[list[int]], most: int, pass_cost: int) -> None:
-    parts = passes_of(prefixes, most, pass_cost)
+@given(PREFIXES, st.integers(100, 4000), st.sampled_from([0, PASS_COST, LAUNCH_COST]), PROGRAMS)
+def test_every_token_is_in_one_pass_and_passes_keep_their_limits(
+    prefixes: list[list[int]], most: int, pass_cost: int, programs: list[int]
+) -> None:
+    """What is computed by itself, each with the tokens before it, is no more than in the whole rows that memory is foretold for."""
+    parts = passes_of(prefixes, most, pass_cost, programs)
+    longest = max(map(len, prefixes))
     reached = [0] * len(prefixes)
     for part in parts:
         width, start = len(part[0]), part[0].start
@@ -35,9 +40,22 @@ def test_every_token_is_in_one_pass_and_passes_keep_their_limits(prefixes: list[
                 assert reached[row] == start, "what comes before a segment was computed in an earlier pass"
                 assert prefixes[row][: segment.stop] == prefixes[segment.rows[0]][: segment.stop]
                 reached[row] = segment.stop
-        assert sum(len(segment.rows) for segment in part) * (start + width) <= most
+        alone = sum(len({programs[row] for row in segment.rows}) for segment in part)
+        assert alone * (start + width) <= max(1, most // max(1, longest)) * longest
         assert len(part) * width - sum(map(len, part)) <= max(PADDING * len(part) * width, pass_cost)
     assert reached == [len(prefix) for prefix in prefixes]
+
+
+def test_a_long_beginning_is_computed_once_for_all_rows_with_the_same_pushes() -> None:
+    """1,100 of 1,150 tokens, which half fill a pass: once for twenty rows without pushes, twice where half of them are pushed."""
+    prefixes = [[*range(1100), *[9000 + row] * 50] for row in range(20)]
+    assert [(part[0].start, sum(map(len, part))) for part in passes_of(prefixes, 2048, PASS_COST)] == [
+        (0, 1100),
+        *[(1100, 50)] * 20,
+    ]
+    halves = passes_of(prefixes, 2048, PASS_COST, [row % 2 for row in range(20)])
+    assert [part[0].rows for part in halves[:2]] == [tuple(range(0, 20, 2)), tuple(range(1, 20, 2))]
+    assert len(halves) == 22
 
 
 def test_rows_of_other_lengths_go_to_a_pass_of_their_own() -> None:
@@ -56,7 +74,8 @@ def test_equal_rows_are_together_and_pad_once() -> None:
     """Ten equal rows of 30 tokens are computed as one, with 30 pads."""
     prefixes = [[1] * 60, *[[2] * 30] * 10]
     assert len(passes_of(prefixes, 2048, PASS_COST)) == 1
-    assert passes_of([[1], [2], [1]], 2, PASS_COST) == [[Segment((0, 2), 0, 1)], [Segment((1,), 0, 1)]]
+    assert passes_of([[1], [2], [1]], 2, PASS_COST) == [[Segment((0, 2), 0, 1), Segment((1,), 0, 1)]]
+    assert passes_of([[1], [2], [1]], 2, PASS_COST, "aab") == [[Segment((0, 2), 0, 1)], [Segment((1,), 0, 1)]]
 
 
 def test_a_gpu_takes_rows_of_other_lengths_in_one_pass() -> None:

@@ -31,6 +31,25 @@ def row(c: float, layer: int = 1, **options: Any) -> SteeredRow:
     return SteeredRow(PROMPT, (Push(layer, "residual", unit(), c, **options),))
 
 
+def test_a_push_that_is_lost_in_one_pass_over_prompts_is_a_fault(tiny_lm: Callable[..., LanguageModel]) -> None:
+    """The first 24 tokens of three prompts are one pass and the rest another, in which the block's hooks are gone."""
+    lm = replace(tiny_lm("llama"), eos_ids=frozenset())
+    rows = [replace(row(3.0), prompt_ids=[*range(10, 34), *range(40 + number, 45 + number)]) for number in range(3)]
+    hooks, kept = lm.layout.sites[1]["residual"]._forward_hooks, {}
+    passes = iter(range(1000))
+
+    def between_passes(_counts: GenerationCounts) -> None:
+        match next(passes):
+            case 0:
+                kept.update(hooks)
+                hooks.clear()
+            case 1:
+                hooks.update(kept)
+
+    with pytest.raises(ModelFault, match="steered at 30 pairs of site and position; its hooks ran at 26 "):
+        generate_steered(lm, rows, max_new_tokens=2, batch_rows=3, on_step=between_passes)
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_hooks_fire_at_every_position_and_change_the_stream_by_the_coefficient(
     arch: str, tiny_lm: Callable[..., LanguageModel]

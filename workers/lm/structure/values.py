@@ -62,7 +62,7 @@ class Structure:
     modules add up differently, for example by constants that grow with the layer. `engine` says how text is generated: on slots of keys and
     values, on the library's own cache, or with whole rows at each step; `slots_residue` is the difference on slots (a text where they cannot
     run), `library_residue` on the library's cache (None where slots agreed). `grows` says whether a pass on slots may have more rows after a
-    block than before it; False also where that is unknown, as after an inspection by an earlier version."""
+    block than before it."""
 
     blocks: Mapping[str, BlockStructure]
     final_norm: str | None
@@ -86,8 +86,11 @@ def at_layer(kind: str, layer: int) -> str:
     return f"{kind}@{layer}"
 
 
-def structure_from_dict(stored: StructureDocument) -> Structure:
-    """The structure that `to_dict` wrote, also after JSON made lists of its tuples."""
+def structure_from_dict(stored: StructureDocument | None) -> Structure | None:
+    """The structure that `to_dict` wrote, also after JSON made lists of its tuples. None for one of an earlier version, which does not say
+    whether a pass may grow: it is found again when the model is loaded."""
+    if stored is None or "grows" not in stored:
+        return None
     blocks = {
         kind: BlockStructure(
             tuple(
@@ -106,8 +109,8 @@ def structure_from_dict(stored: StructureDocument) -> Structure:
         stored["final_norm"],
         stored["engine"],
         stored["slots_residue"],
-        stored.get("library_residue"),
-        stored.get("grows", False),
+        stored["library_residue"],
+        stored["grows"],
     )
 
 
