@@ -33,6 +33,8 @@ from workers.science.directions.fitting import Layer, fit_all
 from workers.science.examples import Examples
 
 POSITION = parse_position("all[-1]")
+EQUAL = 3e-6
+"""The largest distance of unit vectors that are the same: both are differences of means, which float32 rounds to about 1e-7 of their size."""
 
 
 def texts(lm: LanguageModel, pairs: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -103,7 +105,7 @@ def against_peers(lm: LanguageModel, pairs: int, rounds: int) -> None:
         vector = theirs.layer_activations[layer].double().numpy()
         [direction] = own[layer]
         gap = np.linalg.norm(vector / np.linalg.norm(vector) - direction.vector_D)
-        assert gap < 1e-6, f"layer {layer}: {gap}"
+        assert gap < EQUAL, f"layer {layer}: {gap}"
     found = measured({"ours": lambda: ours(lm, data), "steering-vectors": peer, "repeng": repeng}, rounds)
     for name in ("steering-vectors", "repeng"):
         print(f"{pairs} pairs: {name} {found[name]:.2f} s, ours {found['ours']:.2f} s: {found[name] / found['ours']:.1f} x")
