@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests.families.models import tiny_family
 from tests.proofs.test_passport import Models, outcomes
 from workers.lm.prefilling import parts_of
 from workers.lm.proofs.passport import prove
-from workers.lm.proofs.paths import TWIN_PROMPTS
+from workers.lm.proofs.paths import LIMIT, TWIN_PROMPTS, largest_difference
 from workers.lm.proofs.rows import random_rows
 from workers.lm.proofs.shared_prefix import related_rows
 from workers.lm.proofs.twin import small_twin
@@ -38,6 +39,14 @@ def test_beginnings_that_lose_their_keys_in_generation_are_refused(tiny_lm: Mode
 
     monkeypatch.setattr(SlotCache, "prefilling", without)
     assert outcomes(prove(tiny_lm("llama"))) == {"paths agree": "refused"}
+
+
+def test_rows_of_the_library_s_cache_may_begin_alike() -> None:
+    """That engine shares nothing, so all its rows are whole in one pass, whatever tokens they have."""
+    lm = tiny_family("lfm2")
+    first, other = random_rows(lm, [12, 12], seed=3)
+    assert lm.layout.structure.engine == "library"
+    assert largest_difference(lm, [first, [first[0], *other[1:]]], 4) < LIMIT
 
 
 def test_the_rows_of_the_proof_are_padded_and_share_beginnings_of_beginnings(tiny_lm: Models) -> None:

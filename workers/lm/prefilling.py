@@ -27,6 +27,8 @@ from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs
 from workers.lm.slots import SlotCache
 
 Made = TypeVar("Made")
+Felt = tuple[tuple[Site, Hashable], ...]
+"""A push's site and identity, for each push on a row's prompt."""
 MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
 MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
 LAUNCH_COST = 2048
@@ -60,8 +62,9 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
     if empty:
         cache.clear(empty)
     computed: list[tuple[Segment, set[Site]]] = []
-    for part in parts_of(lm, prefixes, [_felt(lm, bank, program) for program in pushes]):
-        classes = _Classes(lm, bank, part, pushes)
+    felt = [_felt(lm, bank, program) for program in pushes]
+    for part in parts_of(lm, prefixes, felt):
+        classes = _Classes(lm, bank, part, pushes, felt)
         start, width = part[0].start, len(part[0])
         lengths = [len(segment) for segment in part for _ in segment.rows]
         real_NT = torch.arange(width, device=lm.device) < torch.tensor(lengths, device=lm.device)[:, None]
@@ -97,7 +100,7 @@ def passes_of(
 
     Rows with equal `programs` (by default all) are not parted by pushes. What is computed as a row of its own counts with the tokens before its
     segment, to which it attends. Together they are as many tokens as in whole rows of the longest prefix that `most` tokens hold, and at least
-    one row: so no pass takes more memory than `Room.needed` counts. A segment of many rows may be in several passes."""
+    one row: so a pass takes no more memory than `Room.needed` counts for such rows. A segment of many rows may be in several passes."""
     rows = [row for row, prefix in enumerate(prefixes) if prefix]
     longest = max(map(len, prefixes), default=0)
     plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=pass_cost, spare_pads=pass_cost)
@@ -123,10 +126,10 @@ def _cut(segments: Sequence[Segment], room: int, programs: Sequence[Hashable]) -
         ]
 
 
-def _felt(lm: LanguageModel, bank: VectorBank, program: Sequence[Push]) -> Hashable:
-    """A key that is equal for rows with the same pushes on their prompts."""
-    sites = [(push, site) for push in program if push.acts_in("prompt") for site in push.sites(lm.layout.n_layers)]
-    return tuple((site, bank.identity(push)) for push, site in sites)
+def _felt(lm: LanguageModel, bank: VectorBank, program: Sequence[Push]) -> Felt:
+    """The pushes on a row's prompt, in order; equal for rows that are pushed alike."""
+    pushes = [push for push in program if push.acts_in("prompt")]
+    return tuple((site, bank.identity(push)) for push in pushes for site in push.sites(lm.layout.n_layers))
 
 
 class _Classes:
@@ -138,20 +141,23 @@ class _Classes:
     """
 
     def __init__(
-        self, lm: LanguageModel, bank: VectorBank, segments: Sequence[Segment], pushes: Sequence[Sequence[Push]]
+        self,
+        lm: LanguageModel,
+        bank: VectorBank,
+        segments: Sequence[Segment],
+        pushes: Sequence[Sequence[Push]],
+        felt: Sequence[Felt],
     ) -> None:
         self._lm, self._bank = lm, bank
         self._segments = [segment for segment in segments for _ in segment.rows]  # of each row
-        self._pushes = [pushes[row] for segment in segments for row in segment.rows]
-        n_layers = lm.layout.n_layers
+        rows = [row for segment in segments for row in segment.rows]
+        self._pushes = [pushes[row] for row in rows]
         # block -> row -> pushes first felt at its input
-        parting: list[dict[int, list[tuple[int, str, Hashable]]]] = [{} for _ in range(n_layers + 1)]
-        for row, program in enumerate(self._pushes):
-            for push in program:
-                if push.acts_in("prompt"):
-                    for layer, component in push.sites(n_layers):
-                        felt = (layer + 1 if component == "residual" else layer) if lm.layout.structure.grows else 0
-                        parting[felt].setdefault(row, []).append((layer, component, bank.identity(push)))
+        parting: list[dict[int, list[tuple[Site, Hashable]]]] = [{} for _ in range(lm.layout.n_layers + 1)]
+        for place, row in enumerate(rows):
+            for (layer, component), push in felt[row]:
+                at = (layer + 1 if component == "residual" else layer) if lm.layout.structure.grows else 0
+                parting[at].setdefault(place, []).append(((layer, component), push))
         first = [(segment, tuple(parting[0].get(row, ()))) for row, segment in enumerate(self._segments)]
         self._levels = [_numbered(first)]
         for parted in parting[1:]:

@@ -27,7 +27,10 @@ from workers.lm.proofs.twin import small_twin
 
 NAME = "paths agree"
 LIMIT = 1e-4
-TWIN_PROMPTS, TWIN_TOKENS = (30, 21, 12, 5, 26, 17, 1), 10  # rows of up to 40 tokens; a window is 8
+TWIN_PROMPTS, TWIN_TOKENS = (
+    (30, 21, 12, 5, 26, 17, 1),
+    10,
+)  # with answers up to 40 tokens, and 66 after a beginning; a window is 8
 PROMPTS, TOKENS = (12, 7, 3), 4
 ENGINES = {
     "slots": "",
