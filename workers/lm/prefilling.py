@@ -96,7 +96,7 @@ def passes_of(
     prefixes: Sequence[Sequence[int]], most: int, pass_cost: int, programs: Sequence[Hashable] = ()
 ) -> list[list[Segment]]:
     """Divides the prefixes into segments, and these into passes in the order in which they run, each with its longest segment first. Pads are
-    few, or fewer than the tokens that another pass costs.
+    few, or in a small batch fewer than the tokens that another pass costs (see `plan_of`).
 
     Rows with equal `programs` (by default all) are not parted by pushes. What is computed as a row of its own counts with the tokens before its
     segment, to which it attends. Together they are as many tokens as in whole rows of the longest prefix that `most` tokens hold, and at least

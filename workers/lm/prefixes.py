@@ -4,7 +4,8 @@ over them.
 The rows form a tree: two rows share a path as far as their ids are equal. A point where rows diverge is a possible split. A shared stretch that
 is computed by itself takes its own pass, which costs as much as PASS_COST tokens, or as the caller says; the plan takes the splits with the
 lowest total of tokens and passes. The tail of a row is the part after its last split; tails after the same prefix run side by side, padded by at
-most PADDING of the pass, or as the caller says. The plan ignores free memory, load and earlier computations: equal rows give an equal plan.
+most PADDING of the pass, and in a small plan by pads that cost less than another pass. The plan ignores free memory, load and earlier
+computations: equal rows give an equal plan.
 
 Block-tokens are the tokens, pads included, that the decoder's blocks compute.
 """
@@ -96,21 +97,17 @@ def plan_of(
     spare_pads: int = 0,
 ) -> Plan:
     """The plan for rows of at least one token each. Without `shared` every distinct row is computed whole. A pass costs as much as `pass_cost`
-    tokens, and may hold `spare_pads` pads where PADDING of it is less."""
+    tokens. Where PADDING of the plan's tokens is less than `spare_pads`, each pass may hold the difference in pads."""
+    tokens = sum(map(len, rows))
+    tree = Branching(rows, pass_cost if shared else tokens)  # no split saves so many
+    tight = Plan(_passes(tree, pass_tokens, 0), tokens, shared)
+    spare = spare_pads - int(PADDING * tight.least_tokens)
+    return Plan(_passes(tree, pass_tokens, spare), tokens, shared) if spare > 0 else tight
+
+
+def _passes(tree: Branching, pass_tokens: int, spare_pads: int) -> tuple[Pass, ...]:
+    """Each shared stretch, then the tails that follow it, then the stretches below it with all of their passes."""
     passes: list[Pass] = []
-    if shared:
-        _shared_passes(passes, Branching(rows, pass_cost), pass_tokens, spare_pads)
-    else:
-        equal: dict[tuple[int, ...], list[int]] = {}
-        for number, row in enumerate(rows):
-            equal.setdefault(tuple(row), []).append(number)
-        whole = [Segment(tuple(numbers), 0, len(ids)) for ids, numbers in equal.items()]
-        passes += [Pass(None, group) for group in _groups(whole, pass_tokens, spare_pads)]
-    return Plan(tuple(passes), sum(map(len, rows)), shared)
-
-
-def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int, spare_pads: int) -> None:
-    """Appends each shared stretch, then the tails that follow it, then the stretches below it with all of their passes."""
     todo: list[tuple[int | None, int, Node]] = [(None, 0, tree.root)]
     while todo:
         after, start, node = todo.pop()
@@ -121,6 +118,7 @@ def _shared_passes(passes: list[Pass], tree: Branching, pass_tokens: int, spare_
         segments = [Segment(rows, start, stop) for stop, rows in tails]
         passes += [Pass(after, group) for group in _groups(segments, pass_tokens, spare_pads)]
         todo += [(after, start, inner_node) for inner_node in reversed(inner)]
+    return tuple(passes)
 
 
 def groups_of(segments: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
