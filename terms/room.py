@@ -42,13 +42,20 @@ class Room:
     step_column: int = 0
 
     def needed(self, rows: int, prompt_tokens: int, new_tokens: int, pass_tokens: int) -> int:
-        """Returns the peak bytes for `rows` rows generated together; a pass over prompts of several rows has at most `pass_tokens` tokens."""
-        columns, ahead = max(1, prompt_tokens - 1 + new_tokens), max(1, prompt_tokens - 1)
-        together = max(1, min(rows, pass_tokens // ahead))
+        """Returns the peak bytes for `rows` rows generated together; a pass over prompts of several rows has at most `pass_tokens` tokens.
+
+        Prompts may be shorter than `prompt_tokens`. More of them run in one pass, so this is the largest peak for any number in it."""
+        ahead, most = max(1, prompt_tokens - 1), max(1, min(rows, pass_tokens))
+        shorter = (max(0, ahead - pass_tokens // count) if count > 1 else 0 for count in range(1, most + 1))
+        return max(self._peak(rows, count, prompt_tokens, new_tokens, fewer) for count, fewer in enumerate(shorter, 1))
+
+    def _peak(self, rows: int, together: int, prompt_tokens: int, new_tokens: int, fewer: int) -> int:
+        """The peak bytes where `together` rows are in one pass, of prompts with `fewer` tokens than the longest."""
+        columns, ahead = max(1, prompt_tokens - 1 + new_tokens), max(1, prompt_tokens - 1) - fewer
+        if self.engine != "slots":
+            rows, columns = together, columns - fewer
         if self.engine == "whole":
             ahead = columns
-        if self.engine != "slots":
-            rows = together
         kept = rows * (self.row + columns * self.column)
         prompts = together * (self.pass_row + ahead * (self.token + ahead * self.pair)) + ahead * ahead * self.mask
         return kept + max(prompts, rows * (self.step + columns * self.step_column))

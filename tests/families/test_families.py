@@ -55,6 +55,11 @@ def test_a_pass_grows_where_blocks_take_nothing_else_for_each_row() -> None:
     assert grows == {"llama": True, "gpt_oss": True, "gemma4_text": False, "bloom": False}
 
 
+def test_attention_that_takes_its_positions_from_the_cache_is_not_run_on_slots() -> None:
+    """Llama 4 scales queries by their number of tokens before them in the cache, from token 8,192 on; a slot's length is not the cache's."""
+    assert tiny_family("llama4_text").layout.structure.engine == "library"
+
+
 def test_the_document_states_what_was_found() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == document()
 

@@ -34,6 +34,8 @@ __all__ = ["files_changed", "inspect_folder"]
 
 SLICE_ELEMENTS = 16 << 20
 EIGHT_BIT = (torch.float8_e4m3fn, torch.float8_e5m2)
+CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len")
+"""Entries of configs that limit a row; the library gives most models the first name, MPT only the second."""
 UNLIMITED = 1 << 20
 """The context length of a model that names none because its state does not grow."""
 # Rotary factors that depend on the longest row of a batch: past the original length, a row's text would depend on the rest of the batch.
@@ -157,7 +159,7 @@ def _scan_tensor(tensors: Any, name: str, advance: Callable[[int], None]) -> tup
 
 
 def _context_length(config: PretrainedConfig) -> int:
-    length = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
+    length = int(next((n for name in CONTEXT_LENGTHS if (n := getattr(config, name, None))), UNLIMITED))
     rope = getattr(config, "rope_parameters", None) or {}
     for parameters in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if parameters.get("rope_type") in SWITCHING_ROPE:

@@ -1,7 +1,8 @@
 """Makes a text model's config small: the same kinds of layers, but few and narrow, so that the model is cheap to build and run.
 
 Sizes are recognised by the names of their entries, since configs use the same names: heads, ranks, experts, windows, vocabularies. Heads keep
-their width, because rotary factors are cut from it. Windows become 8 tokens, so that short rows exceed them. Nothing else changes.
+their width, because rotary factors are cut from it. Windows, and other lengths from which attention changes, become 8 tokens, so that short rows
+exceed them. Nothing else changes.
 """
 
 import copy
@@ -31,7 +32,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
 )
 """The largest value for entries with a name that matches the pattern; the first match decides."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
-WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk")
+WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk|floor_scale")
 SPECIAL_ID = re.compile(r".*_token_(id|index)")
 STATE_SPACE = (
     ("mamba_n_heads", "mamba_d_head", "mamba_expand"), ("n_mamba_heads", "mamba_headdim", "mamba_expand"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, BertLMHeadModel, MptConfig, MptForCausalLM, T5Config, T5ForConditionalGeneration
 
 from tests.ml.tiny_models import ARCHITECTURES, CONTEXT, EOS_IDS, HIDDEN, LAYERS, VOCAB, tiny_model, tiny_tokenizer
 from workers.lm import hub
@@ -376,6 +376,14 @@ def test_longrope_limits_the_context_to_its_original_length(tiny_folder: Callabl
     as_published = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
     edit_config(folder, rope_parameters=None, rope_scaling=as_published, original_max_position_embeddings=64)
     assert load(folder).context_length == 64
+
+
+def test_a_context_length_under_its_other_name_is_read(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """MPT has biases for `max_seq_len` tokens; a longer row ended in an error about the sizes of tensors."""
+    folder = shutil.copytree(tiny_folder("llama"), tmp_path / "m")
+    config = MptConfig(d_model=64, n_heads=4, n_layers=2, vocab_size=VOCAB, max_seq_len=128)
+    MptForCausalLM(config).save_pretrained(folder)
+    assert inspect_folder(folder).context_length == 128
 
 
 def test_the_pretrained_folder_has_the_facts_it_states(pretrained_folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from terms.room import Room, room_in
+from terms.room import Engine, Room, room_in
 from tests.families.models import tiny_family
 from tests.gpu.card.models import random_lm
 from tests.gpu.card.record import Setup
@@ -41,6 +41,27 @@ def test_the_needed_memory_grows_with_rows_and_tokens() -> None:
     # the bytes were counted on meta tensors, which must leave the model and torch as they were
     assert not any(parameter.is_meta for parameter in lm.model.parameters())
     assert torch.get_default_device().type == "cpu"
+
+
+@pytest.mark.parametrize("engine", ["slots", "library", "whole"])
+def test_longer_prompts_never_need_less(engine: Engine) -> None:
+    """Where two of the longest prompts do not fit one pass, two of the shorter ones may, or a hundred short ones, each with its state."""
+    room = Room(engine, row=1000, column=10, pass_row=50, token=30, pair=1, mask=2, step=500, step_column=3)
+    needed = [room.needed(128, length, 5, 2048) for length in (17, 18, 40, 513, 600, 1025, 1026, 1101, 2049, 2050, 4000)]
+    assert needed == sorted(needed)
+    by_rows = [room.needed(rows, 1101, 5, 2048) for rows in range(1, 130)]
+    assert by_rows == sorted(by_rows)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3_5_text"])
+def test_a_long_prompt_does_not_admit_more_rows_of_short_ones(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's rows are planned once, from its longest prompt."""
+    monkeypatch.setattr("workers.lm.prefilling.MOST_CPU_TOKENS", 256)
+    monkeypatch.setattr("workers.lm.prefilling.MOST_TOKENS", 256)
+    lm = tiny_family(family)
+    budget = bytes_needed(lm, 8, 25, 4)
+    assert budget is not None
+    assert batch_rows_for(lm, 250, 4, budget) <= batch_rows_for(lm, 25, 4, budget) < 8
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral", "gpt_oss", "qwen3_5_text"])
