@@ -8,13 +8,12 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.jobs import turns
 from app.jobs.models import Job, JobEdge
+from app.jobs.positions import COUNTS, RANKS, TURNS, JobsAhead, Placed, ahead
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_after, reason
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
-from app.jobs.turns import JobsAhead
 from app.quotas.limits import limit_of
 
 SILENT_SECONDS = 90.0
@@ -35,16 +34,15 @@ WITH owners AS (
     SELECT job_class, count(*) AS alive, count(*) FILTER (WHERE held) AS held, count(*) FILTER (WHERE NOT held AND blocked) AS blocked,
         count(*) FILTER (WHERE NOT held AND NOT blocked AND busy IS NOT TRUE) AS idle
     FROM alive GROUP BY job_class
-)
-SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) FROM owners) AS owners,
-    (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
-    (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""")
+), {COUNTS}
+SELECT now() AS now, (SELECT json_agg(json_build_array(owner, running, may)) FROM owners) AS owners,
+    (SELECT json_agg(json_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
+    ({TURNS}) AS turns, ({RANKS}) AS ranks""")
 
 
-class Row(WaitingJob, Protocol):
+class Row(WaitingJob, Placed, Protocol):
     """The columns of a job that are needed here: a Job, or a row with at least these columns."""
 
-    id: str
     state: State
     phase: str
     blockers: int
@@ -103,4 +101,4 @@ def _queue(session: Session, job_class: str, ready: Sequence[Row], slice_seconds
     row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
-    return {id_: JobsAhead(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)
+    return ahead(ready, row.turns or (), row.ranks or {}), Scene(row.now, fleets, running)
