@@ -6,9 +6,8 @@ here, which is cheaper than in SQL.
 
 from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.jobs.turns import SCORE, SHORT
 
@@ -38,8 +37,7 @@ class Placed(Protocol):
     short: bool
 
 
-@dataclass(frozen=True)
-class JobsAhead:
+class JobsAhead(NamedTuple):
     """Numbers of jobs ahead of a job: its owner's earlier jobs, other owners' jobs, generations."""
 
     own: int
@@ -69,7 +67,7 @@ class Lane:
         """
         fewer = bisect(self._sorted, own)
         each = self._sums[fewer] + own * (len(self._jobs) - fewer)
-        return each - own + sum(jobs > own for jobs in self._jobs[: self._turns[owner]])
+        return each - own + sum(map(own.__lt__, self._jobs[: self._turns[owner]]))
 
 
 def ahead(jobs: Iterable[Placed], turns: Sequence[tuple[bool, str, int]], ranks: Mapping[str, int]) -> dict[str, JobsAhead]:

@@ -1,5 +1,6 @@
 """Computes jobs' places in the queue and why they wait, for many jobs in a few statements."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,27 +58,37 @@ class Standing:
     after: Sequence[str] = ()
 
 
-def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
+def standings(
+    session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float, first: int | None = None
+) -> dict[str, Standing]:
     """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
     Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
-    nothing is named or counted.
+    nothing is named or counted. `first`: only of so many jobs, those with the earliest positions, in this order.
     """
-    by_job = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
-    queued = [job for job in jobs if job.state == State.QUEUED]
-    blocked, ready = [job for job in queued if job.blockers], [job for job in queued if not job.blockers]
-    after = _unmet(session, [job.id for job in blocked], viewer) if viewer is not None and blocked else {}
-    for job in blocked:
-        before = after.get(job.id, [])
-        by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
+    ready = [job for job in jobs if job.state == State.QUEUED and not job.blockers]
+    places: dict[str, JobsAhead] = {}
+    scenes: dict[str, Scene] = {}
     for job_class in sorted({job.job_class for job in ready}):
         some = [job for job in ready if job.job_class == job_class]
-        queue, scene = _queue(session, job_class, some, slice_seconds)
-        for job in some:
-            ahead = queue.get(job.id)
-            counted = viewer is not None and viewer.manages(job.owner)
-            why = reason(job, ahead, scene, counted=counted)
-            by_job[job.id] = Standing(None if ahead is None else ahead.position, why)
+        queue, scenes[job_class] = _queue(session, job_class, some, slice_seconds)
+        places |= queue
+    if first is not None:
+        positions = {job_id: place.position for job_id, place in places.items()}
+        jobs = sorted(jobs, key=lambda job: positions.get(job.id, math.inf))[:first]
+    blocked = [job.id for job in jobs if job.state == State.QUEUED and job.blockers]
+    after = _unmet(session, blocked, viewer) if viewer is not None and blocked else {}
+    by_job: dict[str, Standing] = {}
+    for job in jobs:
+        if job.state == State.RUNNING and job.phase == LOADING_PHASE:
+            by_job[job.id] = Standing(reason=LOADING)
+        elif job.state == State.QUEUED and job.blockers:
+            before = after.get(job.id, [])
+            by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
+        elif job.state == State.QUEUED:
+            place = places.get(job.id)
+            why = reason(job, place, scenes[job.job_class], counted=viewer is not None and viewer.manages(job.owner))
+            by_job[job.id] = Standing(None if place is None else place.position, why)
     return by_job
 
 
