@@ -23,10 +23,14 @@ TURNS = "SELECT json_agg(json_build_array(short, owner, jobs) ORDER BY score, ow
 # Each owner's queue is read in the order of its index and numbered as an array: sorting all queues took more than half of the time. The ids are
 # joined: compared with a parameter by ANY, in a prepared plan each job was compared with each id, for each owner (0.3 s for 200 of 3,000 jobs).
 RANKS = f"""
-SELECT json_object_agg(q.id, q.rank - 1) FROM counts c CROSS JOIN LATERAL unnest(ARRAY(
-    SELECT j.id FROM jobs j WHERE {_READY} AND j.short = c.short AND j.owner = c.owner ORDER BY j.priority DESC, j.id
-)) WITH ORDINALITY AS q(id, rank) JOIN unnest(CAST(:ids AS text[])) AS wanted(id) ON wanted.id = q.id WHERE c.owner = ANY(:owners)"""
-"""SQL: for the jobs `:ids` of `:owners`, how many ready jobs of the same owner and lane start before each."""
+SELECT json_object_agg(id, own) FROM (
+    SELECT q.id, q.rank - 1 AS own FROM counts c CROSS JOIN LATERAL unnest(ARRAY(
+        SELECT j.id FROM jobs j WHERE {_READY} AND j.short = c.short AND j.owner = c.owner ORDER BY j.priority DESC, j.id
+    )) WITH ORDINALITY AS q(id, rank) JOIN unnest(CAST(:ids AS text[])) AS wanted(id) ON wanted.id = q.id
+    WHERE c.owner = ANY(:owners) ORDER BY c.short DESC, q.rank, c.score, c.owner LIMIT CAST(:first AS integer)
+) AS ranked"""
+"""SQL: for the jobs `:ids` of `:owners`, how many ready jobs of the same owner and lane start before each; only of the `:first` jobs to start,
+or of all if that is null."""
 
 
 class Placed(Protocol):

@@ -71,7 +71,7 @@ def standings(
     scenes: dict[str, Scene] = {}
     for job_class in sorted({job.job_class for job in ready}):
         some = [job for job in ready if job.job_class == job_class]
-        queue, scenes[job_class] = _queue(session, job_class, some, slice_seconds)
+        queue, scenes[job_class] = _queue(session, job_class, some, slice_seconds, first)
         places |= queue
     if first is not None:
         positions = {job_id: place.position for job_id, place in places.items()}
@@ -106,9 +106,16 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
     return by_job
 
 
-def _queue(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
-    """Returns how many jobs of a class are ahead of each, and the other facts behind their reasons to wait, in one statement."""
-    facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
+def _queue(
+    session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float, first: int | None
+) -> tuple[dict[str, JobsAhead], Scene]:
+    """Returns how many jobs of a class are ahead of each, or of the `first` of them, and the other facts behind their reasons to wait."""
+    facts = {
+        "job_class": job_class,
+        "ids": [job.id for job in ready],
+        "owners": sorted({job.owner for job in ready}),
+        "first": first,
+    }
     row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
