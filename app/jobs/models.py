@@ -36,7 +36,8 @@ Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
 UNFINISHED_JOBS = "state IN ('queued','running','cancelling')"
 FINISHED_JOBS = "state IN ('succeeded','failed','cancelled')"
-ON_DEVICES = "job_class = 'model' AND state IN ('running','cancelling')"
+HELD_JOBS = "state IN ('running','cancelling')"
+ON_DEVICES = f"job_class = 'model' AND {HELD_JOBS}"
 
 
 class Job(Shareable, Base):
@@ -53,10 +54,20 @@ class Job(Shareable, Base):
         Index("jobs_queued_idx", "owner", postgresql_where=text("state = 'queued'")),
         Index("jobs_waiting_idx", "id", postgresql_where=text("state = 'queued'")),
         Index("jobs_on_devices_idx", "owner", postgresql_where=text(ON_DEVICES)),
-        Index("jobs_held_idx", "worker_id", postgresql_where=text("state IN ('running','cancelling')")),
+        Index("jobs_held_idx", "worker_id", postgresql_where=text(HELD_JOBS)),
         Index("jobs_listed_idx", "created_at", "id"),
         Index("jobs_owner_listed_idx", "owner", "created_at", "id"),
-        Index("jobs_unfinished_idx", "owner", "job_class", "short", "model", postgresql_where=text(UNFINISHED_JOBS)),
+        Index("jobs_unfinished_idx", "owner", postgresql_where=text(UNFINISHED_JOBS)),
+        Index(
+            "jobs_queues_idx",
+            "job_class",
+            "short",
+            "model",
+            "state",
+            "blockers",
+            "queued_at",
+            postgresql_where=text(UNFINISHED_JOBS),
+        ),
         Index("jobs_finished_idx", "kind", "state", postgresql_where=text(FINISHED_JOBS)),
         Index("jobs_model_listed_idx", "model", "state", "created_at", "id"),
         Index("jobs_old_idx", "finished_at", "id", postgresql_where=text("results_removed_at IS NULL")),

@@ -10,8 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 
+from app.jobs.positions import JobsAhead
 from app.jobs.schemas import WaitReason
-from app.jobs.turns import JobsAhead
 from binnacle.words import counting
 
 NAMED = 2

@@ -1,5 +1,6 @@
 """Computes jobs' places in the queue and why they wait, for many jobs in a few statements."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,13 +9,12 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.jobs import turns
 from app.jobs.models import Job, JobEdge
+from app.jobs.positions import COUNTS, RANKS, TURNS, JobsAhead, Placed, ahead
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_after, reason
 from app.jobs.repository import usable
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
-from app.jobs.turns import JobsAhead
 from app.quotas.limits import limit_of
 
 SILENT_SECONDS = 90.0
@@ -35,16 +35,15 @@ WITH owners AS (
     SELECT job_class, count(*) AS alive, count(*) FILTER (WHERE held) AS held, count(*) FILTER (WHERE NOT held AND blocked) AS blocked,
         count(*) FILTER (WHERE NOT held AND NOT blocked AND busy IS NOT TRUE) AS idle
     FROM alive GROUP BY job_class
-)
-SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) FROM owners) AS owners,
-    (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
-    (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""")
+), {COUNTS}
+SELECT now() AS now, (SELECT json_agg(json_build_array(owner, running, may)) FROM owners) AS owners,
+    (SELECT json_agg(json_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
+    ({TURNS}) AS turns, ({RANKS}) AS ranks""")
 
 
-class Row(WaitingJob, Protocol):
+class Row(WaitingJob, Placed, Protocol):
     """The columns of a job that are needed here: a Job, or a row with at least these columns."""
 
-    id: str
     state: State
     phase: str
     blockers: int
@@ -59,27 +58,37 @@ class Standing:
     after: Sequence[str] = ()
 
 
-def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
+def standings(
+    session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float, first: int | None = None
+) -> dict[str, Standing]:
     """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
     Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
-    nothing is named or counted.
+    nothing is named or counted. `first`: only of so many jobs, those with the earliest positions, in this order.
     """
-    by_job = {job.id: Standing(reason=LOADING) for job in jobs if job.state == State.RUNNING and job.phase == LOADING_PHASE}
-    queued = [job for job in jobs if job.state == State.QUEUED]
-    blocked, ready = [job for job in queued if job.blockers], [job for job in queued if not job.blockers]
-    after = _unmet(session, [job.id for job in blocked], viewer) if viewer is not None and blocked else {}
-    for job in blocked:
-        before = after.get(job.id, [])
-        by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
+    ready = [job for job in jobs if job.state == State.QUEUED and not job.blockers]
+    places: dict[str, JobsAhead] = {}
+    scenes: dict[str, Scene] = {}
     for job_class in sorted({job.job_class for job in ready}):
         some = [job for job in ready if job.job_class == job_class]
-        queue, scene = _queue(session, job_class, some, slice_seconds)
-        for job in some:
-            ahead = queue.get(job.id)
-            counted = viewer is not None and viewer.manages(job.owner)
-            why = reason(job, ahead, scene, counted=counted)
-            by_job[job.id] = Standing(None if ahead is None else ahead.position, why)
+        queue, scenes[job_class] = _queue(session, job_class, some, slice_seconds, first)
+        places |= queue
+    if first is not None:
+        positions = {job_id: place.position for job_id, place in places.items()}
+        jobs = sorted(jobs, key=lambda job: positions.get(job.id, math.inf))[:first]
+    blocked = [job.id for job in jobs if job.state == State.QUEUED and job.blockers]
+    after = _unmet(session, blocked, viewer) if viewer is not None and blocked else {}
+    by_job: dict[str, Standing] = {}
+    for job in jobs:
+        if job.state == State.RUNNING and job.phase == LOADING_PHASE:
+            by_job[job.id] = Standing(reason=LOADING)
+        elif job.state == State.QUEUED and job.blockers:
+            before = after.get(job.id, [])
+            by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
+        elif job.state == State.QUEUED:
+            place = places.get(job.id)
+            why = reason(job, place, scenes[job.job_class], counted=viewer is not None and viewer.manages(job.owner))
+            by_job[job.id] = Standing(None if place is None else place.position, why)
     return by_job
 
 
@@ -97,10 +106,17 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
     return by_job
 
 
-def _queue(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
-    """Returns how many jobs of a class are ahead of each, and the other facts behind their reasons to wait, in one statement."""
-    facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
+def _queue(
+    session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float, first: int | None
+) -> tuple[dict[str, JobsAhead], Scene]:
+    """Returns how many jobs of a class are ahead of each, or of the `first` of them, and the other facts behind their reasons to wait."""
+    facts = {
+        "job_class": job_class,
+        "ids": [job.id for job in ready],
+        "owners": sorted({job.owner for job in ready}),
+        "first": first,
+    }
     row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
-    return {id_: JobsAhead(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)
+    return ahead(ready, row.turns or (), row.ranks or {}), Scene(row.now, fleets, running)

@@ -10,10 +10,12 @@ from sqlalchemy import (
     BindParameter,
     ClauseElement,
     ColumnElement,
+    Executable,
     Integer,
     TableValuedAlias,
     Text,
     Update,
+    bindparam,
     column,
     func,
     insert,
@@ -37,6 +39,8 @@ COLUMNS = [job_column for job_column in Job.__table__.columns if job_column.comp
 
 Value = Json | ErrorFacts | datetime | ClauseElement
 """A value of a column: plain, or an SQL expression."""
+EVENTS = "events"
+"""Name of the statement parameter that holds events."""
 Changes = dict[str, Value]
 """Columns of a job with their new values."""
 EventData = Mapping[str, Json] | ErrorFacts
@@ -103,18 +107,28 @@ def notify(session: Session, job_id: str) -> None:
 
 def _change(session: Session, conditions: Sequence[ColumnElement[bool]], events: Sequence[Event], changed: Changes) -> Job | None:
     """Changes a job, writes its events and notifies its listeners in one statement; returns the new row, or None when no row matches."""
+    statement = changing(conditions, changed, events=len(events))
+    return session.scalars(statement, {EVENTS: places(events)} if events else {}).one_or_none()
+
+
+def changing(conditions: Sequence[ColumnElement[bool]], changed: Changes, *, events: int) -> Executable:
+    """Returns a statement that changes a job, writes so many events and notifies its listeners; it returns the new row if a row matches.
+
+    Its parameter `EVENTS` is the value of `places`, if there are events. Building it takes longer than running it: a frequent change builds it
+    once, with parameters for its values.
+    """
     if events:
-        changed = {**changed, "event_seq": Job.event_seq + len(events)}
+        changed = {**changed, "event_seq": Job.event_seq + events}
     moved = _update(conditions, changed).returning(*COLUMNS).cte("moved")
     statement = select(moved, func.pg_notify(CHANNEL, moved.c.id))
     if events:
-        lines = lines_of(literal(places(events), JSONB))
-        rows = select(moved.c.id, moved.c.event_seq - len(events) + lines.c.place, lines.c.type, lines.c.data)
+        lines = lines_of(bindparam(EVENTS, type_=JSONB))
+        rows = select(moved.c.id, moved.c.event_seq - events + lines.c.place, lines.c.type, lines.c.data)
         wrote = insert(JobEvent).from_select(
             ["job_id", "seq", "type", "data"], rows.select_from(moved).join(lines, literal(True))
         )
         statement = statement.add_cte(wrote.cte("wrote"))
-    return session.scalars(select(Job).from_statement(statement).execution_options(populate_existing=True)).one_or_none()
+    return select(Job).from_statement(statement).execution_options(populate_existing=True)
 
 
 def _update(conditions: Sequence[ColumnElement[bool]], changed: Changes) -> Update:

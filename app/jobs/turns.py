@@ -1,4 +1,4 @@
-"""Fair share: owners take turns in each lane. Finds the next owner and job and queue positions, and charges device time.
+"""Fair share: owners take turns in each lane. Finds the next owner and job, and charges device time.
 
 The lanes are `light`, `model` and `short`. Generations use the lane `short`, which workers of the class `model` serve first. Each lane keeps
 a row per owner: the time of their last start, moved later by their recent device time.
@@ -72,17 +72,18 @@ def _may_run(owner: str) -> str:
     WHERE r.owner = {owner} AND r.job_class = 'model' AND r.state IN ('running', 'cancelling') AND r.id <> :but))"""
 
 
-# The time of an owner's last start, moved later by their recent device time, by at most one slice so that every wait is bounded.
 # In floating point: `power` on numeric, the type that `extract` returns, takes 60 microseconds a row.
-_SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
+SCORE = f"""CAST(extract(epoch FROM t.last_started) AS float8)
     + least(:slice, t.recent_seconds
         * power(CAST(0.5 AS float8), CAST(extract(epoch FROM now() - t.decayed_at) AS float8) / {HALF_LIFE_SECONDS}))"""
+"""SQL: the time of an owner's last start, moved later by their recent device time, by at most one slice so that every wait is bounded. The
+owner with the lowest score is next."""
 
 # The turn of the first lane that has a ready job. The row of the class is locked in addition to that of the lane of short jobs: an
 # owner's generations and other jobs are counted together, by one claimer at a time.
 _TURN = f"""
 WITH ready AS MATERIALIZED (
-    SELECT t.owner, t.lane, array_position(CAST(:lanes AS text[]), CAST(t.lane AS text)) AS place, {_SCORE} AS score FROM owner_turns t
+    SELECT t.owner, t.lane, array_position(CAST(:lanes AS text[]), CAST(t.lane AS text)) AS place, {SCORE} AS score FROM owner_turns t
     WHERE t.lane = ANY(:lanes) AND t.lane || ' ' || t.owner <> ALL(:passed) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")}
         AND {_may_run("t.owner")}
 )
@@ -124,29 +125,6 @@ SELECT coalesce(bool_or(t.lane = '{SHORT}'), false) AS short,
 FROM owner_turns t
 WHERE t.lane IN ('{SHORT}', :job_class) AND {_has_ready("t.owner", f"(t.lane = '{SHORT}')")} AND {_may_run("t.owner")}"""
 
-# Owners take turns: ahead of a job are its owner's earlier jobs and as many jobs of every other owner, plus one for owners with an earlier
-# turn.
-# The owners are a parameter and their queues are materialized: without statistics, the query planner read a queue again for each of its jobs
-# (0.4 s among 700).
-PLACES = f"""
-WITH waiting AS (
-    SELECT owner, short, count(*) AS jobs FROM jobs
-    WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class GROUP BY owner, short
-), turns AS (
-    SELECT w.owner, w.short, w.jobs, row_number() OVER (PARTITION BY w.short ORDER BY {_SCORE}, w.owner) AS turn
-    FROM waiting w JOIN owner_turns t ON t.owner = w.owner AND t.lane = CASE WHEN w.short THEN '{SHORT}' ELSE :job_class END
-), queues AS MATERIALIZED (
-    SELECT id, owner, short, row_number() OVER (PARTITION BY owner, short ORDER BY priority DESC, id) - 1 AS own
-    FROM jobs WHERE state = 'queued' AND blockers = 0 AND job_class = :job_class AND owner = ANY(:owners)
-)
-SELECT q.id, q.own, CAST((
-    SELECT coalesce(sum(least(o.jobs, q.own + (o.turn < mine.turn)::int)), 0) FROM turns o WHERE o.owner <> q.owner AND o.short = q.short
-) AS bigint) AS others, CAST(CASE WHEN q.short THEN 0 ELSE (SELECT coalesce(sum(jobs), 0) FROM turns WHERE short) END AS bigint) AS generations
-FROM queues q JOIN turns mine ON mine.owner = q.owner AND mine.short = q.short WHERE q.id = ANY(:ids)"""
-"""SQL: the places of `:ids`, jobs of `:owners`, in the queue of `:job_class`; `:slice` in seconds. Owners take turns; each owner's jobs run
-by priority and age (loaded models may still reorder a few).
-"""
-
 # Lock order: the owner's lanes as listed in `accounts_of`, then the day's usage.
 _CHARGE = text(f"""
 WITH locked AS MATERIALIZED (
@@ -161,20 +139,6 @@ INSERT INTO usage_days (owner, day, job_class, device_seconds, attempts)
 SELECT :owner, CAST(now() AT TIME ZONE 'UTC' AS date), :job_class, :seconds, 1 FROM (SELECT count(*) FROM charged) AS done
 ON CONFLICT (owner, day, job_class) DO UPDATE SET
     device_seconds = usage_days.device_seconds + excluded.device_seconds, attempts = usage_days.attempts + 1""")
-
-
-@dataclass(frozen=True)
-class JobsAhead:
-    """Numbers of jobs ahead of a job: its owner's earlier jobs, other owners' jobs, generations."""
-
-    own: int
-    others: int
-    generations: int
-
-    @property
-    def position(self) -> int:
-        """Returns the position in the queue; 1 is next."""
-        return 1 + self.own + self.others + self.generations
 
 
 class Locked(Exception):

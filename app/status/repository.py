@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import starmap
 
-from sqlalchemy import ColumnElement, Float, case, cast, func, or_, select, text
+from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.auth.visibility import parameters_of, seen, seen_by_parameters
+from app.auth.visibility import parameters_of, seen_by_parameters
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import GONE_SECONDS, SILENT, in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.errors import not_found
-from app.jobs.models import Job
+from app.jobs.models import HELD_JOBS, UNFINISHED_JOBS, Job
 from app.jobs.standing import standings
-from app.jobs.states import HELD, State
+from app.jobs.states import State
 from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 from app.tallies import FINISHED, tally
@@ -53,89 +54,94 @@ _QUEUED = {
 """Built once, because every open status page runs it every few seconds."""
 
 
+_NODES = {
+    (admin, named): select(
+        *(Worker.__table__.c[name] for name in ("id", "job_class", "device", "host", "version", "models", "memory", "blocked")),
+        SILENT.label("silent"),
+        Job.id.label("job"),
+        seen_by_parameters(Job, admin=admin).label("shown"),
+        *(DeviceHold.__table__.c[name] for name in ("mode", "reason", "held_by", "held_at", "until")),
+    )
+    .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
+    .outerjoin(Job, (Job.worker_id == Worker.id) & text(HELD_JOBS))
+    .where(Worker.id == bindparam("name") if named else or_(SILENT < GONE_SECONDS, Job.id.is_not(None)))
+    # a job that an earlier process of this name left is held until its lease ends, as after a restore; the worker runs the later one
+    .ext(distinct_on(Worker.job_class, Worker.id))
+    .order_by(Worker.job_class, Worker.id, Job.started_at.desc(), Job.id)
+    for admin in (False, True)
+    for named in (False, True)
+}
+"""Built once, as is `_QUEUED`."""
+
+
 def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
     """Returns every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
-    return _workers(session, viewer, or_(SILENT < GONE_SECONDS, Job.id.is_not(None)), lease_seconds)
+    return _workers(session, viewer, None, lease_seconds)
 
 
 def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
     """Returns the worker node of this name, even if it left the board, because a hold outlives it. Raises Problem 404."""
-    nodes = _workers(session, viewer, Worker.id == name, lease_seconds)
+    nodes = _workers(session, viewer, name, lease_seconds)
     if not nodes:
         raise not_found("device", name)
     return nodes[0]
 
 
-def _workers(session: Session, viewer: Viewer, wanted: ColumnElement[bool], lease_seconds: float) -> list[WorkerOut]:
-    statement = (
-        select(Worker, SILENT, Job.id, seen(Job, viewer), DeviceHold)
-        .outerjoin(DeviceHold, (DeviceHold.worker_id == Worker.id) & in_force())
-        .outerjoin(Job, (Job.worker_id == Worker.id) & Job.state.in_(list(HELD)))
-        .where(wanted)
-        # a job that an earlier process of this name left is held until its lease ends, as after a restore; the worker runs the later one
-        .ext(distinct_on(Worker.job_class, Worker.id))
-        .order_by(Worker.job_class, Worker.id, Job.started_at.desc(), Job.id)
-    )
-    nodes = []
-    for row, silent, job_id, shown, hold in session.execute(statement):
-        nodes.append(
-            WorkerOut(
-                id=row.id,
-                job_class=row.job_class,
-                device=row.device,
-                host=row.host,
-                version=row.version,
-                models=row.models,
-                memory=row.memory,
-                busy_with=job_id if job_id is None or shown else "another",
-                seen_seconds_ago=round(silent, 1),
-                alive=silent < lease_seconds,
-                hold=None if hold is None else _hold(hold),
-                blocked=None if row.blocked is None else BlockedOut(**row.blocked),
-            )
+def _workers(session: Session, viewer: Viewer, name: str | None, lease_seconds: float) -> list[WorkerOut]:
+    statement = _NODES[viewer.is_admin, name is not None]
+    rows = session.connection().execute(statement, parameters_of(viewer) | ({} if name is None else {"name": name}))
+    return [
+        WorkerOut(
+            id=row.id,
+            job_class=row.job_class,
+            device=row.device,
+            host=row.host,
+            version=row.version,
+            models=row.models,
+            memory=row.memory,
+            busy_with=row.job if row.job is None or row.shown else "another",
+            seen_seconds_ago=round(row.silent, 1),
+            alive=row.silent < lease_seconds,
+            hold=None
+            if row.mode is None
+            else HoldOut(mode=row.mode, reason=row.reason, by=row.held_by, since=row.held_at, until=row.until),
+            blocked=None if row.blocked is None else BlockedOut(**row.blocked),
         )
-    return nodes
+        for row in rows
+    ]
 
 
-def _hold(hold: DeviceHold) -> HoldOut:
-    return HoldOut.model_validate(
-        {"mode": hold.mode, "reason": hold.reason, "by": hold.held_by, "since": hold.held_at, "until": hold.until}
-    )
+_QUEUES = text(f"""
+SELECT job_class, CASE WHEN short THEN '{SHORT}' ELSE job_class END AS lane, model,
+    coalesce(sum(jobs) FILTER (WHERE state = 'queued' AND blockers = 0), 0) AS queued,
+    coalesce(sum(jobs) FILTER (WHERE state = 'queued' AND blockers > 0), 0) AS waiting,
+    coalesce(sum(jobs) FILTER (WHERE state <> 'queued'), 0) AS running,
+    CAST(extract(epoch FROM now() - min(oldest) FILTER (WHERE state = 'queued' AND blockers = 0)) AS float8) AS oldest_seconds
+FROM (
+    SELECT job_class, short, model, state, blockers, count(*) AS jobs, min(queued_at) AS oldest FROM jobs
+    WHERE {UNFINISHED_JOBS} GROUP BY job_class, short, model, state, blockers
+) AS grouped
+GROUP BY job_class, short, model ORDER BY job_class, short DESC, model""")
+"""The inner groups are those of an index, which holds all that is read: thousands of jobs are counted without sorting or hashing them."""
 
 
 def queues(session: Session) -> list[QueueOut]:
     """Returns the numbers of unfinished jobs by queue and model."""
-    ready = (Job.state == State.QUEUED) & (Job.blockers == 0)
-    oldest = func.min(Job.queued_at).filter(ready)
-    statement = (
-        select(
-            Job.job_class,
-            case((Job.short, SHORT), else_=Job.job_class).label("lane"),
-            Job.model,
-            func.count().filter(ready).label("queued"),
-            func.count().filter((Job.state == State.QUEUED) & (Job.blockers > 0)).label("waiting"),
-            func.count().filter(Job.state.in_(list(HELD))).label("running"),
-            cast(func.extract("epoch", func.now() - oldest), Float).label("oldest_seconds"),
-        )
-        .where(Job.state.in_([State.QUEUED, *HELD]))
-        .group_by(Job.job_class, Job.short, Job.model)
-        .order_by(Job.job_class, Job.short.desc(), Job.model)
-    )
-    return [QueueOut(queue=QUEUES[row["lane"]], **row) for row in session.execute(statement).mappings()]
+    return [QueueOut(queue=QUEUES[row["lane"]], **row) for row in session.connection().execute(_QUEUES).mappings()]
 
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
     """Returns queued jobs that the viewer may see, the next ones first; of very many jobs, only the oldest are considered."""
-    jobs = [Queued(*row) for row in session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))]
-    standing = standings(session, jobs, viewer, slice_seconds=slice_seconds)
-    waiting_jobs = [
+    rows = session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))
+    jobs = {job.id: job for job in starmap(Queued, rows.all())}
+    standing = standings(session, list(jobs.values()), viewer, slice_seconds=slice_seconds, first=SHOWN)
+    return [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),
             position=standing[job.id].position, waits_because=standing[job.id].reason,
         )
-        for job in jobs
+        for job in map(jobs.__getitem__, standing)
     ]  # fmt: skip
-    return sorted(waiting_jobs, key=lambda job: (job.position is None, job.position or 0))[:SHOWN]
 
 
 def finished_by_kind(session: Session) -> list[tuple[str, str, int]]:

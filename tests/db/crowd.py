@@ -1,5 +1,5 @@
 """A database as a lab has it after years, filled by SQL: mostly finished jobs of twenty users, with events, files, extractions and vectors;
-3,000 jobs wait and 4 run. With 100,000 jobs: 1,000,000 events, 500,000 objects, about 50,000 vectors."""
+3,000 jobs wait and 4 run on as many workers. With 100,000 jobs: 1,000,000 events, 500,000 objects, about 50,000 vectors."""
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -21,6 +21,11 @@ SELECT 'job_' || lpad(n::text, 26, '0'), (ARRAY['calibrate','extract','steer','g
 FROM generate_series(1, {jobs}) AS n CROSS JOIN LATERAL (SELECT now() - (({jobs} - n) * interval '4 minutes') AS at) AS t
 """
 _REST = """
+INSERT INTO owner_turns (owner, lane, last_started, recent_seconds)
+    SELECT 'user' || n, lane, now() - n * interval '1 minute', n * 7 % 20
+    FROM generate_series(0, 19) AS n CROSS JOIN unnest(ARRAY['model', 'short']) AS lane;
+INSERT INTO workers (id, job_class, device, host, parent_pid, version)
+    SELECT 'w' || n, 'model', 'cuda', 'host', n, '0' FROM generate_series(0, 3) AS n;
 INSERT INTO models (name, source, created_by, state, facts) SELECT 'model' || n, '/m', 'root', 'ready', '{{}}' FROM generate_series(0, 6) AS n;
 INSERT INTO blobs (digest, size) SELECT lpad(to_hex(n), 64, '0'), 1000 + n FROM generate_series(1, {jobs} * 5) AS n;
 INSERT INTO artifacts (id, job_id, name, digest, size, media_type)
