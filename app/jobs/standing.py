@@ -1,17 +1,18 @@
 """Computes jobs' places in the queue and why they wait, for many jobs in a few statements."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, DateTime, String, any_, bindparam, column, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import parameters_of
+from app.db import Rows
 from app.jobs import turns
 from app.jobs.models import Job, JobEdge
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_after, reason
-from app.jobs.repository import usable
+from app.jobs.repository import usable_by_parameters
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
 from app.jobs.turns import JobsAhead
@@ -38,7 +39,24 @@ WITH owners AS (
 )
 SELECT now() AS now, (SELECT jsonb_agg(jsonb_build_array(owner, running, may)) FROM owners) AS owners,
     (SELECT jsonb_agg(jsonb_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
-    (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""")
+    (SELECT jsonb_agg(jsonb_build_array(id, own, others, generations)) FROM ({turns.PLACES}) AS placed) AS places""").columns(
+    column("now", DateTime), column("owners", JSONB), column("fleets", JSONB), column("places", JSONB)
+)
+"""With its columns named here, SQLAlchemy need not work out for every result what they are."""
+
+
+_UNMET = {
+    admin: select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.progress_done, Job.progress_total, Job.state)
+    .join(Job, Job.id == JobEdge.after_id)
+    .where(
+        JobEdge.job_id == any_(bindparam("ids", type_=ARRAY(String))),
+        Job.state.not_in(list(FINISHED)),
+        usable_by_parameters(admin=admin),
+    )
+    .order_by(JobEdge.after_id)
+    for admin in (False, True)
+}
+"""Built once, because every list with such jobs runs it."""
 
 
 class Row(WaitingJob, Protocol):
@@ -50,8 +68,7 @@ class Row(WaitingJob, Protocol):
     blockers: int
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a job stands. `position` 1 is next, None is not in the queue; `after` are the unfinished jobs it waits for."""
 
     position: int | None = None
@@ -59,7 +76,7 @@ class Standing:
     after: Sequence[str] = ()
 
 
-def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
+def standings(session: Rows, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
     """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
     Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
@@ -83,24 +100,19 @@ def standings(session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, s
     return by_job
 
 
-def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
+def _unmet(session: Rows, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
     """Returns, for each job, its unfinished predecessors that the viewer may see."""
-    rows = session.execute(
-        select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.progress_done, Job.progress_total, Job.state)
-        .join(Job, Job.id == JobEdge.after_id)
-        .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
-        .order_by(JobEdge.after_id)
-    )
+    rows = session.execute(_UNMET[viewer.is_admin], {"ids": list(ids), **parameters_of(viewer)})
     by_job: dict[str, list[Before]] = {}
     for job_id, before, kind, model, phase, done, total, state in rows:
         by_job.setdefault(job_id, []).append(Before(before, kind, model, phase, done, total, state in HELD))
     return by_job
 
 
-def _queue(session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
+def _queue(session: Rows, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
     """Returns how many jobs of a class are ahead of each, and the other facts behind their reasons to wait, in one statement."""
     facts = {"job_class": job_class, "ids": [job.id for job in ready], "owners": sorted({job.owner for job in ready})}
-    row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
+    row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
     return {id_: JobsAhead(*before) for id_, *before in row.places or ()}, Scene(row.now, fleets, running)

@@ -7,7 +7,7 @@ a row per owner: the time of their last start, moved later by their recent devic
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
@@ -163,8 +163,7 @@ ON CONFLICT (owner, day, job_class) DO UPDATE SET
     device_seconds = usage_days.device_seconds + excluded.device_seconds, attempts = usage_days.attempts + 1""")
 
 
-@dataclass(frozen=True)
-class JobsAhead:
+class JobsAhead(NamedTuple):
     """Numbers of jobs ahead of a job: its owner's earlier jobs, other owners' jobs, generations."""
 
     own: int
