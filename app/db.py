@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 from pydantic_core import from_json
-from sqlalchemy import Engine, MetaData, create_engine, event, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -25,6 +25,9 @@ from app.outages import ROOM, Room, explain, is_full
 from app.places import Bounds, Places
 from app.retrying import retried
 
+Rows = Session | Connection
+"""What a function needs that only reads rows: both have `execute` and `scalars`."""
+S = TypeVar("S", Session, Connection)
 T = TypeVar("T")
 P = ParamSpec("P")
 FULL_PATIENCE = 5.0
@@ -224,16 +227,20 @@ class AsyncDatabase:
         """
         return await self._placed(self._reads, lambda session: work(session, *args, **kwargs))
 
-    async def _placed(self, sessions: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
+    async def read_rows(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` as `read` does, on a connection: without entities to keep, a session would only take a twentieth of a request's CPU."""
+        return await self._placed(self._reads.kw["bind"].connect, lambda connection: work(connection, *args, **kwargs))
+
+    async def _placed(self, opened: Callable[[], AbstractContextManager[S]], work: Callable[[S], T]) -> T:
         owner = asker.get()
         if owner is None:
-            return await self._persistently(sessions, work)
+            return await self._persistently(opened, work)
         async with self._places.place(owner):
-            return await self._persistently(sessions, work)
+            return await self._persistently(opened, work)
 
-    async def _persistently(self, sessions: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
+    async def _persistently(self, opened: Callable[[], AbstractContextManager[S]], work: Callable[[S], T]) -> T:
         def whole() -> T:
-            with sessions() as session:
+            with opened() as session:
                 return work(session)
 
         until = time.monotonic() + FULL_PATIENCE

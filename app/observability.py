@@ -13,11 +13,24 @@ SECRET_VALUES = re.compile(r"bnk_[0-9A-Za-z]{8}_[0-9A-Za-z]+|bnl_[0-9A-Za-z_-]{1
 """Matches keys, and the user and password of a URL, anywhere in a text."""
 
 
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hides secrets by field name, and keys anywhere in a text (a traceback, a library's message)."""
+    for name, value in event.items():
+        if SECRET_NAMES.search(name):
+            event[name] = "[hidden]"
+        elif isinstance(value, str):
+            event[name] = SECRET_VALUES.sub("[hidden]", value)
+    return event
+
+
 SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    redact,
 ]
+"""Run once for each record: structlog's before it is handed to the standard library, the others when they are formatted."""
 
 TELL_ADDRESSES = ("httpx", "httpx2", "httpcore", "httpcore2")
 """Libraries that log every address they call. Webhook addresses of chat rooms and signed addresses of object stores are secrets."""
@@ -29,12 +42,7 @@ def route_logs() -> None:
     Every application does this, because structlog's default prints local variables in tracebacks, and with them prompts and keys.
     """
     structlog.configure(
-        processors=[
-            *SHARED,
-            structlog.processors.format_exc_info,
-            redact,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
@@ -50,8 +58,6 @@ def configure_logging(level: str = "INFO") -> None:
             foreign_pre_chain=SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                redact,
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -62,13 +68,3 @@ def configure_logging(level: str = "INFO") -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line shows them
     for name in TELL_ADDRESSES:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Hides secrets by field name, and keys anywhere in a text (a traceback, a library's message)."""
-    for name, value in event.items():
-        if SECRET_NAMES.search(name):
-            event[name] = "[hidden]"
-        elif isinstance(value, str):
-            event[name] = SECRET_VALUES.sub("[hidden]", value)
-    return event

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from fastapi.types import DecoratedCallable
 
 from app.audit import service as audit
@@ -27,7 +28,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LOCAL = Viewer(owner="local", role="admin", key_id="")
 """The caller of every admitted request on a server without keys."""
 
-bearer = HTTPBearer(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
+
+class _Documented(HTTPBearer):
+    """Describes the header in the OpenAPI document, and leaves it to `identify` to read it."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Does nothing."""
+
+
+bearer = _Documented(scheme_name="key", description="`Authorization: Bearer bnk_...`", auto_error=False)
 
 
 def public(endpoint: DecoratedCallable) -> DecoratedCallable:
@@ -107,9 +116,7 @@ class KeyedRoute(APIRoute):
         return keyed
 
 
-async def authenticate(
-    request: Request, _header: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
-) -> Viewer:
+async def authenticate(request: Request, _header: Annotated[None, Security(bearer)] = None) -> Viewer:
     """Returns the caller. `identify` reads the header; the parameter only documents it."""
     return await identify(request)
 

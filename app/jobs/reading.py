@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fastapi import Request
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from app.auth.keyring import RECHECK
 from app.auth.viewer import Viewer
@@ -86,7 +86,7 @@ class Reader:
             try:
                 for start in range(0, len(ids), LARGEST):
                     some = ids[start : start + LARGEST]
-                    jobs = await self._database.read(_seen, some, viewer, self._slice)
+                    jobs = await self._database.read_rows(_seen, some, viewer, self._slice)
                     for job_id in some:
                         _answer(read.waiting[job_id], jobs.get(job_id, not_found("job", job_id)))
             except Exception as error:
@@ -105,9 +105,9 @@ def _answer(answers: Sequence[asyncio.Future[JobOut]], result: JobOut | Exceptio
             answer.set_result(result)
 
 
-def _seen(session: Session, job_ids: Sequence[str], viewer: Viewer, slice_seconds: float) -> dict[str, JobOut]:
-    rows = repository.seen_with_ids(session, job_ids, viewer)
-    return {job.id: job for job in views(session, rows, viewer, slice_seconds=slice_seconds)}
+def _seen(connection: Connection, job_ids: Sequence[str], viewer: Viewer, slice_seconds: float) -> dict[str, JobOut]:
+    rows = repository.seen_with_ids(connection, job_ids, viewer)
+    return {job.id: job for job in views(connection, rows, viewer, slice_seconds=slice_seconds)}
 
 
 async def changed(

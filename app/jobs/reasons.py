@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.jobs.positions import JobsAhead
 from app.jobs.schemas import WaitReason
@@ -19,8 +19,7 @@ NAMED = 2
 LOADING = WaitReason(code="model_loading", detail="A worker has the job and is loading its model.")
 
 
-@dataclass(frozen=True)
-class Fleet:
+class Fleet(NamedTuple):
     """Numbers of live workers of a job class: `held` are paused or drained, `full` lack disk space, `idle` wait for a job."""
 
     alive: int = 0
@@ -32,6 +31,9 @@ class Fleet:
     def serving(self) -> int:
         """Returns the number of workers that claim jobs."""
         return self.alive - self.held - self.full
+
+
+NO_FLEET = Fleet()
 
 
 @dataclass
@@ -88,7 +90,7 @@ def reason(job: WaitingJob, ahead: JobsAhead | None, scene: Scene, *, counted: b
     if job.not_before is not None and job.not_before > scene.now:
         detail = f"A part outside the server did not answer. The job is tried again after {job.not_before:%H:%M:%S} UTC."
         return WaitReason(code="backoff", detail=detail)
-    fleet = scene.fleets.get(job_class, Fleet())
+    fleet = scene.fleets.get(job_class, NO_FLEET)
     if not fleet.serving:
         return _no_worker_serves(job_class, fleet)
     running, may = scene.running.get(owner, (0, 1))

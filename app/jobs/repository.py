@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.auth.repository import groups_of
 from app.auth.viewer import Viewer
 from app.auth.visibility import parameters_of, seen, seen_by_parameters
+from app.db import Rows
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.jobs.labels import Labels
@@ -54,13 +55,18 @@ _WARNED: ColumnElement[list[str]] = literal_column(
 
 
 class Warned(NamedTuple):
-    """A job to show, which may be a tuple with the columns of a job, and the warnings of its submission."""
+    """A job to show, which may be a tuple with the columns of a job but for `_HIDDEN`, and the warnings of its submission."""
 
     job: Job
     warnings: Sequence[str]
 
 
-_COLUMNS = [column for column in Job.__table__.c if column.name != "words"]
+_HIDDEN = frozenset({
+    "words", "handler_version", "spec_hash", "request_id", "progress_at", "stall_seconds", "max_seconds", "overtaken", "queued_at",
+    "lease_token", "lease_expires_at", "child_pid", "cancelled_by", "event_seq",
+})  # fmt: skip
+"""Columns that no view of a job needs: each column costs time in every row and in every statement."""
+_COLUMNS = [column for column in Job.__table__.c if column.name not in _HIDDEN]
 _SHOWN = {admin: select(*_COLUMNS, _WARNED).where(seen_by_parameters(Job, admin=admin)) for admin in (False, True)}
 """The jobs that a member or an administrator may see, column by column: to make entities of them takes as long as everything else."""
 _JobTuple = cast(Any, namedtuple)("_JobTuple", [column.name for column in _COLUMNS])
@@ -71,8 +77,9 @@ _WITH_IDS = {admin: shown.where(Job.id == any_(bindparam("ids", type_=ARRAY(Stri
 """Built once, because every list and every poll runs one of them."""
 
 
-def _warned(session: Session, statement: Select[Any], parameters: Mapping[str, object]) -> list[Warned]:
-    return [Warned(_JobTuple(*columns), warned) for *columns, warned in session.connection().execute(statement, parameters)]
+def _warned(session: Rows, statement: Select[Any], parameters: Mapping[str, object]) -> list[Warned]:
+    rows = session.execute(statement, parameters).all()
+    return [Warned(_JobTuple._make(row[:-1]), row[-1]) for row in rows]
 
 
 def visible(viewer: Viewer) -> Select[Job]:
@@ -83,6 +90,11 @@ def visible(viewer: Viewer) -> Select[Job]:
 def usable(viewer: Viewer) -> ColumnElement[bool]:
     """Returns the condition on jobs that a viewer's job may wait for and read: visible jobs, and inspections, proofs and downloads of models."""
     return or_(seen(Job, viewer), Job.kind.in_(ABOUT_MODELS))
+
+
+def usable_by_parameters(*, admin: bool) -> ColumnElement[bool]:
+    """Returns the condition of `usable` for a statement that is built once and run with `parameters_of` a viewer."""
+    return or_(seen_by_parameters(Job, admin=admin), Job.kind.in_(ABOUT_MODELS))
 
 
 def made_by_visible(job_id: InstrumentedAttribute[str], viewer: Viewer) -> ColumnElement[bool]:
@@ -112,7 +124,7 @@ def edges(session: Session, job_id: str) -> list[Edge]:
 
 
 def listing(
-    session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
+    session: Rows, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None
 ) -> list[Warned]:
     """Returns a page of jobs, newest first; `before` is the `(created_at, id)` of the last job of the previous page."""
     conditions = filters.labels.conditions()
@@ -138,7 +150,7 @@ def listing(
     return _warned(session, statement, {"most": limit, **parameters_of(viewer)})
 
 
-def seen_with_ids(session: Session, job_ids: Sequence[str], viewer: Viewer) -> list[Warned]:
+def seen_with_ids(session: Rows, job_ids: Sequence[str], viewer: Viewer) -> list[Warned]:
     """Returns the jobs among these that the viewer may see."""
     return _warned(session, _WITH_IDS[viewer.is_admin], {"ids": list(job_ids), **parameters_of(viewer)})
 
@@ -175,11 +187,21 @@ def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
     return dict(session.execute(select(Job.id, _WARNED).where(Job.id.in_(job_ids))).all())
 
 
-def artifacts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:
+class ArtifactRow(NamedTuple):
+    """A result file, as it is shown with its job."""
+
+    name: str
+    size: int
+    media_type: str
+    digest: str
+
+
+def artifacts(session: Rows, job_ids: Sequence[str]) -> dict[str, list[ArtifactRow]]:
     """Returns the result files of these jobs, by job."""
-    by_job: dict[str, list[Artifact]] = {}
-    for artifact in session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
-        by_job.setdefault(artifact.job_id, []).append(artifact)
+    columns = (Artifact.job_id, Artifact.name, Artifact.size, Artifact.media_type, Artifact.digest)
+    by_job: dict[str, list[ArtifactRow]] = {}
+    for row in session.execute(select(*columns).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
+        by_job.setdefault(row.job_id, []).append(ArtifactRow(row.name, row.size, row.media_type, row.digest))
     return by_job
 
 

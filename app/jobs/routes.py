@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Body, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.auth.sharing import MYSELF
@@ -90,13 +91,14 @@ async def list_jobs(  # one parameter for each filter of the query string
         created_before=created_before,
     )
 
-    def page(session: Session, before: TimeAndId | None, count: int) -> list[JobOut]:
-        rows = service.listing(session, viewer, filters, limit=count, before=before)
-        return views(session, rows, viewer, slice_seconds=context.settings.lease.slice)
+    def page(connection: Connection, before: TimeAndId | None, count: int) -> list[JobOut]:
+        rows = service.listing(connection, viewer, filters, limit=count, before=before)
+        return views(connection, rows, viewer, slice_seconds=context.settings.lease.slice)
 
-    return await JobPage.newest(
-        context, page, scope=f"jobs {filters}", limit=limit, cursor=cursor, key=lambda job: (job.created_at, job.id)
-    )
+    scope = f"jobs {filters}"
+    after = None if cursor is None else context.cursors.read(scope, cursor)
+    jobs = await context.database.read_rows(page, after, limit + 1)
+    return JobPage.of(jobs, limit, lambda last: context.cursors.make(scope, last.created_at, last.id))
 
 
 @router.get(

@@ -14,6 +14,7 @@ from app.auth.repository import groups_of
 from app.auth.sharing import Sharing, check, require_management
 from app.auth.viewer import Viewer
 from app.bell import ring_after_commit
+from app.db import Rows
 from app.errors import Problem, not_found
 from app.ids import new_id
 from app.jobs import edges, repository
@@ -158,7 +159,7 @@ def reread(session: Session, job: Job, *, lock: bool = False) -> None:
 
 
 def listing(
-    session: Session, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
+    session: Rows, viewer: Viewer, filters: JobFilters, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> list[Warned]:
     """Returns a page of jobs, newest first."""
     return repository.listing(session, viewer, filters, limit=limit, before=before)

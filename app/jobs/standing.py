@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, JSON, DateTime, String, any_, bindparam, column, select, text
 
 from app.auth.viewer import Viewer
+from app.auth.visibility import parameters_of
+from app.db import Rows
 from app.jobs.models import Job, JobEdge
 from app.jobs.positions import COUNTS, RANKS, TURNS, JobsAhead, Placed, ahead
 from app.jobs.reasons import LOADING, Before, Fleet, Scene, WaitingJob, comes_after, reason
-from app.jobs.repository import usable
+from app.jobs.repository import usable_by_parameters
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
 from app.quotas.limits import limit_of
@@ -38,7 +38,24 @@ WITH owners AS (
 ), {COUNTS}
 SELECT now() AS now, (SELECT json_agg(json_build_array(owner, running, may)) FROM owners) AS owners,
     (SELECT json_agg(json_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
-    ({TURNS}) AS turns, ({RANKS}) AS ranks""")
+    ({TURNS}) AS turns, ({RANKS}) AS ranks""").columns(
+    column("now", DateTime), column("owners", JSON), column("fleets", JSON), column("turns", JSON), column("ranks", JSON)
+)
+"""With its columns named here, SQLAlchemy need not work out for every result what they are."""
+
+
+_UNMET = {
+    admin: select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.progress_done, Job.progress_total, Job.state)
+    .join(Job, Job.id == JobEdge.after_id)
+    .where(
+        JobEdge.job_id == any_(bindparam("ids", type_=ARRAY(String))),
+        Job.state.not_in(list(FINISHED)),
+        usable_by_parameters(admin=admin),
+    )
+    .order_by(JobEdge.after_id)
+    for admin in (False, True)
+}
+"""Built once, because every list with such jobs runs it."""
 
 
 class Row(WaitingJob, Placed, Protocol):
@@ -49,8 +66,7 @@ class Row(WaitingJob, Placed, Protocol):
     blockers: int
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a job stands. `position` 1 is next, None is not in the queue; `after` are the unfinished jobs it waits for."""
 
     position: int | None = None
@@ -59,7 +75,7 @@ class Standing:
 
 
 def standings(
-    session: Session, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float, first: int | None = None
+    session: Rows, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float, first: int | None = None
 ) -> dict[str, Standing]:
     """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
@@ -92,14 +108,9 @@ def standings(
     return by_job
 
 
-def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
+def _unmet(session: Rows, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
     """Returns, for each job, its unfinished predecessors that the viewer may see."""
-    rows = session.execute(
-        select(JobEdge.job_id, Job.id, Job.kind, Job.model, Job.phase, Job.progress_done, Job.progress_total, Job.state)
-        .join(Job, Job.id == JobEdge.after_id)
-        .where(JobEdge.job_id.in_(ids), Job.state.not_in(list(FINISHED)), usable(viewer))
-        .order_by(JobEdge.after_id)
-    )
+    rows = session.execute(_UNMET[viewer.is_admin], {"ids": list(ids), **parameters_of(viewer)})
     by_job: dict[str, list[Before]] = {}
     for job_id, before, kind, model, phase, done, total, state in rows:
         by_job.setdefault(job_id, []).append(Before(before, kind, model, phase, done, total, state in HELD))
@@ -107,7 +118,7 @@ def _unmet(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[str, li
 
 
 def _queue(
-    session: Session, job_class: str, ready: Sequence[Row], slice_seconds: float, first: int | None
+    session: Rows, job_class: str, ready: Sequence[Row], slice_seconds: float, first: int | None
 ) -> tuple[dict[str, JobsAhead], Scene]:
     """Returns how many jobs of a class are ahead of each, or of the `first` of them, and the other facts behind their reasons to wait."""
     facts = {
@@ -116,7 +127,7 @@ def _queue(
         "owners": sorted({job.owner for job in ready}),
         "first": first,
     }
-    row = session.connection().execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
+    row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
     fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
     running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
     return ahead(ready, row.turns or (), row.ranks or {}), Scene(row.now, fleets, running)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.db import Rows
 from app.jobs import repository
 from app.jobs.kinds import kind_named
 from app.jobs.measures import with_names
-from app.jobs.models import Artifact, Job
-from app.jobs.repository import Warned
+from app.jobs.models import Job
+from app.jobs.repository import ArtifactRow, Warned
 from app.jobs.schemas import ArtifactOut, JobOut, Progress
 from app.jobs.standing import Standing, standings
 from app.jobs.states import FINISHED, State
@@ -22,7 +23,7 @@ NO_STANDING = Standing()
 """The standing of a job that is neither queued nor loading its model."""
 
 
-def views(session: Session, rows: Sequence[Warned], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
+def views(session: Rows, rows: Sequence[Warned], viewer: Viewer, *, slice_seconds: float) -> list[JobOut]:
     """Returns each job as the viewer may see it, with its queue position, files and links. The number of SQL statements is fixed."""
     jobs = [job for job, _ in rows]
     finished = [job.id for job in jobs if job.state in FINISHED]
@@ -38,7 +39,7 @@ def view(session: Session, job: Job, viewer: Viewer, *, slice_seconds: float, wa
     return views(session, [Warned(job, warnings)], viewer, slice_seconds=slice_seconds)[0]
 
 
-def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Sequence[str]) -> JobOut:
+def _view(job: Job, files: Sequence[ArtifactRow], standing: Standing, warnings: Sequence[str]) -> JobOut:
     return JobOut(
         id=job.id, kind=job.kind, name=job.name, tags=job.tags, notes=job.notes, keep=job.kept, webhook=job.webhook,
         results_removed_at=job.results_removed_at, state=job.state,
@@ -55,7 +56,7 @@ def _view(job: Job, files: Sequence[Artifact], standing: Standing, warnings: Seq
     )  # fmt: skip
 
 
-def _file(job_id: str, file: Artifact) -> ArtifactOut:
+def _file(job_id: str, file: ArtifactRow) -> ArtifactOut:
     href = f"/v1/jobs/{job_id}/artifacts/{file.name}"
     return ArtifactOut(name=file.name, size=file.size, media_type=file.media_type, sha256=file.digest, href=href)
 

@@ -4,8 +4,8 @@ import re
 import string
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
 
+from app.db import Rows
 from app.jobs.models import Job
 
 _PARTS = re.compile(rf"[\s{re.escape(string.punctuation)}]+")
@@ -23,7 +23,7 @@ def holds_words(asked: str) -> ColumnElement[bool] | None:
     return Job.words.bool_op("@@")(func.to_tsquery("simple", " & ".join(f"'{part}':*" for part in parts)))
 
 
-def narrowed(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def narrowed(session: Rows, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Returns the condition, or the ids of matching jobs when they are few: the query planner cannot know how rare the start of a word is."""
     hits = session.scalars(select(Job.id).where(condition).limit(RARE + 1)).all()
     return Job.id.in_(hits) if len(hits) <= RARE else condition
