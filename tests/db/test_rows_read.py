@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from app.db import make_engine, make_sessions
+from app.jobs import repository
+from app.jobs.repository import JobFilters
 from tests.db.crowd import fill
-from tests.db.listed import NAMED
+from tests.db.listed import ADMIN, NAMED
 
 JOBS = 20_000
 MARGIN = 600
@@ -92,12 +95,23 @@ def general_plans(session: Session, work: Any) -> list[dict[str, Any]]:
     for statement, parameters in statements(session, work):
         names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
         numbered = statement % {name: f"${number}" for number, name in enumerate(names, start=1)}
-        values = sql.SQL(", ").join(sql.Literal(parameters[name]) for name in names)
+        values = sql.SQL("({})").format(sql.SQL(", ").join(sql.Literal(parameters[name]) for name in names))
         cursor.execute(f"PREPARE general AS {numbered}")
-        cursor.execute(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) EXECUTE general({})").format(values))
+        cursor.execute(
+            sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) EXECUTE general {}").format(values if names else sql.SQL(""))
+        )
         plans.append(cursor.fetchone()[0][0]["Plan"])
         cursor.execute("DEALLOCATE general")
     return plans
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_list_reads_what_it_returns_in_a_general_plan(crowd: Engine, name: str) -> None:
+    """Which knows neither how many ids nor how large a page is asked for."""
+    with make_sessions(crowd)() as session:
+        for plan in general_plans(session, NAMED[name]):
+            counted = 2 * UNFINISHED if name in COUNTING else 0
+            assert rows(plan) <= 10 * int(plan["Actual Rows"]) + MARGIN + counted, (name, plan)
 
 
 def test_placing_many_jobs_looks_at_each_a_few_times_in_a_general_plan(crowd: Engine) -> None:
@@ -105,6 +119,21 @@ def test_placing_many_jobs_looks_at_each_a_few_times_in_a_general_plan(crowd: En
     with make_sessions(crowd)() as session:
         for plan in general_plans(session, NAMED["status: waiting"]):
             assert visits(plan) < 10 * UNFINISHED
+
+
+def test_a_search_for_words_is_one_statement_however_many_jobs_hold_them(crowd: Engine) -> None:
+    """With a parameter for each of 200 jobs, the general plan for a page read a whole index in the order of the list: 40 ms of CPU, not 8."""
+    counts: list[int] = []
+
+    def search(session: Session, words: str) -> None:
+        counts.append(len(repository.listing(session, ADMIN, JobFilters(words=words), limit=50, before=None)))
+
+    with make_sessions(crowd)() as session:
+        few, many = [
+            [statement for statement, _ in statements(session, partial(search, words=words))] for words in ("zebra 500", "zebra")
+        ]
+    assert counts == [2, 40]
+    assert few == many
 
 
 def test_the_account_sees_a_whole_table_read(crowd: Engine) -> None:
