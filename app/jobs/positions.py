@@ -27,10 +27,28 @@ SELECT json_object_agg(id, own) FROM (
     SELECT q.id, q.rank - 1 AS own FROM counts c CROSS JOIN LATERAL unnest(ARRAY(
         SELECT j.id FROM jobs j WHERE {_READY} AND j.short = c.short AND j.owner = c.owner ORDER BY j.priority DESC, j.id
     )) WITH ORDINALITY AS q(id, rank) JOIN unnest(CAST(:ids AS text[])) AS wanted(id) ON wanted.id = q.id
-    WHERE c.owner = ANY(:owners) ORDER BY c.short DESC, q.rank, c.score, c.owner LIMIT CAST(:first AS integer)
+    WHERE c.owner = ANY(:owners)
 ) AS ranked"""
-"""SQL: for the jobs `:ids` of `:owners`, how many ready jobs of the same owner and lane start before each; only of the `:first` jobs to start,
-or of all if that is null."""
+"""SQL: for the jobs `:ids` of `:owners`, how many ready jobs of the same owner and lane start before each."""
+# An owner's jobs behind the first `:most` cannot be among the first `:most` to start: they are not read.
+NEXT = f"""
+WITH turns AS MATERIALIZED (
+    SELECT t.owner, t.lane, t.lane = '{SHORT}' AS short, CASE t.lane WHEN '{SHORT}' THEN 'model' ELSE t.lane END AS job_class,
+        row_number() OVER (ORDER BY {SCORE}, t.owner) AS turn FROM owner_turns t
+)
+SELECT id, own, place - own AS others, generations, place + generations AS ahead FROM (
+    SELECT q.id, q.own, row_number() OVER (PARTITION BY t.lane ORDER BY q.own, t.turn) - 1 AS place,
+        CASE t.lane WHEN 'model' THEN (
+            SELECT count(*) FROM jobs g WHERE g.state = 'queued' AND g.blockers = 0 AND g.job_class = 'model' AND g.short
+        ) ELSE 0 END AS generations
+    FROM turns t CROSS JOIN LATERAL (
+        SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.id) - 1 AS own FROM jobs j
+        WHERE j.state = 'queued' AND j.blockers = 0 AND j.job_class = t.job_class AND j.short = t.short AND j.owner = t.owner
+        ORDER BY j.priority DESC, j.id LIMIT :most
+    ) AS q
+) AS placed ORDER BY ahead, id"""
+"""SQL: the first `:most` jobs of each owner in each lane with the numbers of `JobsAhead` and their sum, the next one first; `:slice` in
+seconds."""
 
 
 class Placed(Protocol):

@@ -94,7 +94,7 @@ def reason(job: WaitingJob, ahead: JobsAhead | None, scene: Scene, *, counted: b
     if not fleet.serving:
         return _no_worker_serves(job_class, fleet)
     running, may = scene.running.get(owner, (0, 1))
-    if running >= may:
+    if job_class == "model" and running >= may:
         so_many = (
             f"{counting.counted(running, 'job')} on devices; the quota (max_running) allows {may}"
             if counted

@@ -1,7 +1,7 @@
 """Computes jobs' places in the queue and why they wait, for many jobs in a few statements."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import ARRAY, JSON, DateTime, String, any_, bindparam, column, select, text
@@ -16,12 +16,13 @@ from app.jobs.repository import usable_by_parameters
 from app.jobs.schemas import WaitReason
 from app.jobs.states import FINISHED, HELD, State
 from app.quotas.limits import limit_of
+from terms.values import Json
 
 SILENT_SECONDS = 90.0
 """A worker that has not reported for this many seconds counts as dead; live workers report every few seconds."""
 LOADING_PHASE = "loading model"
 
-_STANDINGS = text(f"""
+_PARTS = f"""
 WITH owners AS (
     SELECT o.owner, {limit_of("max_running", "o.owner")} AS may, (
         SELECT count(*) FROM jobs r WHERE r.owner = o.owner AND r.job_class = 'model' AND r.state IN ('running', 'cancelling')
@@ -35,13 +36,15 @@ WITH owners AS (
     SELECT job_class, count(*) AS alive, count(*) FILTER (WHERE held) AS held, count(*) FILTER (WHERE NOT held AND blocked) AS blocked,
         count(*) FILTER (WHERE NOT held AND NOT blocked AND busy IS NOT TRUE) AS idle
     FROM alive GROUP BY job_class
-), {COUNTS}
-SELECT now() AS now, (SELECT json_agg(json_build_array(owner, running, may)) FROM owners) AS owners,
-    (SELECT json_agg(json_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets,
-    ({TURNS}) AS turns, ({RANKS}) AS ranks""").columns(
-    column("now", DateTime), column("owners", JSON), column("fleets", JSON), column("turns", JSON), column("ranks", JSON)
-)
+)"""
+_FACTS = """SELECT now() AS now, (SELECT json_agg(json_build_array(owner, running, may)) FROM owners) AS owners,
+    (SELECT json_agg(json_build_array(job_class, alive, held, blocked, idle)) FROM fleets) AS fleets"""
+_COLUMNS = column("now", DateTime), column("owners", JSON), column("fleets", JSON)
 """With its columns named here, SQLAlchemy need not work out for every result what they are."""
+_SCENE = text(_PARTS + _FACTS).columns(*_COLUMNS)
+_STANDINGS = text(f"{_PARTS}, {COUNTS} {_FACTS}, ({TURNS}) AS turns, ({RANKS}) AS ranks").columns(
+    *_COLUMNS, column("turns", JSON), column("ranks", JSON)
+)
 
 
 _UNMET = {
@@ -74,24 +77,18 @@ class Standing(NamedTuple):
     after: Sequence[str] = ()
 
 
-def standings(
-    session: Rows, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float, first: int | None = None
-) -> dict[str, Standing]:
+def standings(session: Rows, jobs: Sequence[Row], viewer: Viewer | None, *, slice_seconds: float) -> dict[str, Standing]:
     """Returns the standing of each job that is queued or is loading its model, as shown to a viewer; other jobs have no standing.
 
     Predecessors are named if the viewer may see them; counts of an owner's jobs are shown if the viewer manages them. Without a viewer,
-    nothing is named or counted. `first`: only of so many jobs, those with the earliest positions, in this order.
+    nothing is named or counted.
     """
     ready = [job for job in jobs if job.state == State.QUEUED and not job.blockers]
     places: dict[str, JobsAhead] = {}
     scenes: dict[str, Scene] = {}
     for job_class in sorted({job.job_class for job in ready}):
-        some = [job for job in ready if job.job_class == job_class]
-        queue, scenes[job_class] = _queue(session, job_class, some, slice_seconds, first)
+        queue, scenes[job_class] = _queue(session, job_class, [job for job in ready if job.job_class == job_class], slice_seconds)
         places |= queue
-    if first is not None:
-        positions = {job_id: place.position for job_id, place in places.items()}
-        jobs = sorted(jobs, key=lambda job: positions.get(job.id, math.inf))[:first]
     blocked = [job.id for job in jobs if job.state == State.QUEUED and job.blockers]
     after = _unmet(session, blocked, viewer) if viewer is not None and blocked else {}
     by_job: dict[str, Standing] = {}
@@ -102,10 +99,22 @@ def standings(
             before = after.get(job.id, [])
             by_job[job.id] = Standing(None, comes_after(before, job.blockers), [predecessor.id for predecessor in before])
         elif job.state == State.QUEUED:
-            place = places.get(job.id)
-            why = reason(job, place, scenes[job.job_class], counted=viewer is not None and viewer.manages(job.owner))
-            by_job[job.id] = Standing(None if place is None else place.position, why)
+            by_job[job.id] = _in_queue(job, places.get(job.id), scenes[job.job_class], viewer)
     return by_job
+
+
+def standings_in_queue(session: Rows, places: Sequence[tuple[Row, JobsAhead]], viewer: Viewer) -> list[Standing]:
+    """Returns the standings, as shown to a viewer, of ready jobs of which it is known how many jobs are ahead of each."""
+    if not places:
+        return []
+    now, owners, fleets = session.execute(_SCENE, _asked(job for job, _ in places)).one()
+    scene = _scene(now, owners, fleets)
+    return [_in_queue(job, place, scene, viewer) for job, place in places]
+
+
+def _in_queue(job: Row, place: JobsAhead | None, scene: Scene, viewer: Viewer | None) -> Standing:
+    why = reason(job, place, scene, counted=viewer is not None and viewer.manages(job.owner))
+    return Standing(None if place is None else place.position, why)
 
 
 def _unmet(session: Rows, ids: Sequence[str], viewer: Viewer) -> dict[str, list[Before]]:
@@ -117,17 +126,21 @@ def _unmet(session: Rows, ids: Sequence[str], viewer: Viewer) -> dict[str, list[
     return by_job
 
 
-def _queue(
-    session: Rows, job_class: str, ready: Sequence[Row], slice_seconds: float, first: int | None
-) -> tuple[dict[str, JobsAhead], Scene]:
-    """Returns how many jobs of a class are ahead of each, or of the `first` of them, and the other facts behind their reasons to wait."""
-    facts = {
-        "job_class": job_class,
-        "ids": [job.id for job in ready],
-        "owners": sorted({job.owner for job in ready}),
-        "first": first,
-    }
-    row = session.execute(_STANDINGS, {**facts, "slice": slice_seconds, "silent": SILENT_SECONDS}).one()
-    fleets = {name: Fleet(*counts) for name, *counts in row.fleets or ()}
-    running = {owner: (count, may) for owner, count, may in row.owners or ()} if job_class == "model" else {}
-    return ahead(ready, row.turns or (), row.ranks or {}), Scene(row.now, fleets, running)
+def _queue(session: Rows, job_class: str, ready: Sequence[Row], slice_seconds: float) -> tuple[dict[str, JobsAhead], Scene]:
+    """Returns how many jobs of a class are ahead of each, and the other facts behind their reasons to wait."""
+    places = {"job_class": job_class, "ids": [job.id for job in ready], "slice": slice_seconds}
+    now, owners, fleets, turns, ranks = session.execute(_STANDINGS, _asked(ready) | places).one()
+    return ahead(ready, turns or (), ranks or {}), _scene(now, owners, fleets)
+
+
+def _asked(jobs: Iterable[Row]) -> dict[str, Json]:
+    """Returns the parameters of `_PARTS` for the owners of these jobs."""
+    return {"owners": sorted({job.owner for job in jobs}), "silent": SILENT_SECONDS}
+
+
+def _scene(
+    now: datetime, owners: Sequence[tuple[str, int, int]] | None, fleets: Sequence[tuple[str, int, int, int, int]] | None
+) -> Scene:
+    """Returns what `_FACTS` found."""
+    running = {owner: (count, may) for owner, count, may in owners or ()}
+    return Scene(now, {name: Fleet(*counts) for name, *counts in fleets or ()}, running)

@@ -1,10 +1,11 @@
 """Database statements for the status board."""
 
+import math
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import starmap
 
-from sqlalchemy import bindparam, or_, select, text
+from sqlalchemy import ARRAY, Integer, String, all_, bindparam, column, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -15,14 +16,15 @@ from app.devices.repository import GONE_SECONDS, SILENT, in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.errors import not_found
 from app.jobs.models import HELD_JOBS, UNFINISHED_JOBS, Job
-from app.jobs.standing import standings
+from app.jobs.positions import NEXT, JobsAhead
+from app.jobs.standing import standings, standings_in_queue
 from app.jobs.states import State
 from app.jobs.turns import QUEUES, SHORT, lane_of, queue_of
 from app.status.schemas import QueueOut, WaitingOut, WorkerOut
 from app.tallies import FINISHED, tally
 
-LOOKED_AT, SHOWN = 200, 20
-"""Most waiting jobs that the board reads, and that it shows."""
+SHOWN = 20
+"""Most waiting jobs that the board shows."""
 
 
 @dataclass(slots=True)
@@ -43,15 +45,30 @@ class Queued:
     not_before: datetime | None
 
 
-_QUEUED = {
-    admin: select(*(Job.__table__.c[field.name] for field in fields(Queued)))
-    # the state is written out, so that a prepared plan may use the partial index
-    .where(seen_by_parameters(Job, admin=admin), text("state = 'queued'"))
-    .order_by(Job.id)
-    .limit(LOOKED_AT)
+_COLUMNS = [Job.__table__.c[field.name] for field in fields(Queued)]
+_PLACED = (
+    text(NEXT)
+    .bindparams(most=SHOWN)
+    .columns(column("id", String), *(column(name, Integer) for name in ("own", "others", "generations", "ahead")))
+    .subquery("placed")
+)
+_NEXT = {
+    admin: select(_PLACED.c.own, _PLACED.c.others, _PLACED.c.generations, *_COLUMNS)
+    .join(_PLACED, _PLACED.c.id == Job.id)
+    .where(seen_by_parameters(Job, admin=admin))
+    .order_by(_PLACED.c.ahead, _PLACED.c.id)  # as they come: the database then looks up only as many jobs as are shown
+    .limit(SHOWN)
     for admin in (False, True)
 }
 """Built once, because every open status page runs it every few seconds."""
+_OTHERS = {
+    # the state is written out, so that a prepared plan may use the partial index
+    admin: select(*_COLUMNS)
+    .where(seen_by_parameters(Job, admin=admin), text("state = 'queued'"), Job.id != all_(bindparam("but", type_=ARRAY(String))))
+    .order_by(Job.blockers > 0, Job.id)
+    .limit(bindparam("most", type_=Integer))
+    for admin in (False, True)
+}
 
 
 _NODES = {
@@ -131,16 +148,26 @@ def queues(session: Session) -> list[QueueOut]:
 
 
 def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
-    """Returns queued jobs that the viewer may see, the next ones first; of very many jobs, only the oldest are considered."""
-    rows = session.connection().execute(_QUEUED[viewer.is_admin], parameters_of(viewer))
-    jobs = {job.id: job for job in starmap(Queued, rows.all())}
-    standing = standings(session, list(jobs.values()), viewer, slice_seconds=slice_seconds, first=SHOWN)
+    """Returns `SHOWN` queued jobs that the viewer may see, the next ones first.
+
+    If the viewer sees fewer among the first `SHOWN` of each owner in each lane, others follow: ready jobs before those that wait for jobs.
+    """
+    connection, seen = session.connection(), parameters_of(viewer)
+    rows = connection.execute(_NEXT[viewer.is_admin], seen | {"slice": slice_seconds}).all()
+    places = [(Queued(*job), JobsAhead(own, others, generations)) for own, others, generations, *job in rows]
+    shown = [(job, place) for (job, _), place in zip(places, standings_in_queue(session, places, viewer), strict=True)]
+    if len(shown) < SHOWN:
+        but = {"but": [job.id for job, _ in places], "most": SHOWN - len(shown)}
+        others = list(starmap(Queued, connection.execute(_OTHERS[viewer.is_admin], seen | but)))
+        standing = standings(session, others, viewer, slice_seconds=slice_seconds)
+        shown += [(job, standing[job.id]) for job in others]
+        shown.sort(key=lambda one: math.inf if one[1].position is None else one[1].position)
     return [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),
-            position=standing[job.id].position, waits_because=standing[job.id].reason,
+            position=place.position, waits_because=place.reason,
         )
-        for job in map(jobs.__getitem__, standing)
+        for job, place in shown
     ]  # fmt: skip
 
 

@@ -5,12 +5,14 @@
     python -m tests.benchmarks.bench_steering --model smollm2 --rows 64
 
 One process, the sides of a ratio run alternately on the same random weights (8 layers, d=256, vocabulary 32k), ratios of the medians with
-the range of the rounds' own. With `--model`, a folder or `smollm2` (the model of the tests), only steered over unsteered is measured.
+the range of the rounds' own. With `--model`, a folder or `smollm2` (the model of the tests), only steered over unsteered is measured, on prompts
+of the shipped traits: texts of random tokens meet many more near ties.
 CPU seconds on a CPU, so that other work on the machine counts less; wall seconds on a GPU.
 """
 
 # ruff: noqa: T201 - it prints
 import argparse
+import json
 import os
 import platform
 import random
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shipped import CHAT_TRAIT_NAMES, trait_folder
 from tests.ml.tiny_models import BOS, tiny_model_folder
 from tests.real.models import SMOLLM2
 from workers.lm.interventions import Push
@@ -55,6 +58,13 @@ INSTALL = "repeng is not there: pip install --no-deps --target /some/folder repe
 def prompts(count: int, vocab: int = VOCAB, seed: int = 0) -> list[list[int]]:
     draw = random.Random(seed)
     return [[BOS, *(draw.randrange(10, vocab) for _ in range(draw.randrange(10, 20)))] for _ in range(count)]
+
+
+def trait_prompts(lm: LanguageModel, count: int, seed: int) -> list[list[int]]:
+    """As many prompts of the shipped chat traits, drawn at random."""
+    files = [trait_folder(name) / f"{side}.jsonl" for name in CHAT_TRAIT_NAMES for side in ("positive", "negative")]
+    texts = [json.loads(line)["prompt"] for file in files for line in file.read_text().splitlines()]
+    return [lm.tokenizer(text)["input_ids"] for text in random.Random(seed).sample(texts, count)]
 
 
 def vectors(count: int, width: int = SIZE["hidden_size"]) -> list[torch.Tensor]:
@@ -171,8 +181,10 @@ def bench_repeng(lm: LanguageModel, clock: Clock, rounds: int) -> None:
         print(f"| {name} | {slow:.2f} | {fast:.2f} | {ratio} | {same} of {len(rows)} | {goal} |", flush=True)
 
 
-def bench_steered(lm: LanguageModel, clock: Clock, rounds: int, count: int = 256) -> None:
-    """Each round has prompts of its own: how many answers meet near ties, each of which costs a pass more, is a matter of the texts."""
+def bench_steered(lm: LanguageModel, clock: Clock, rounds: int, count: int, draw: Callable[[int], list[list[int]]]) -> None:
+    """`draw` makes the prompts of a round from its number. How many answers meet near ties, each of which costs a pass more, is a matter of
+    the texts.
+    """
     print(
         f"\n| {count} rows x {NEW_TOKENS} new tokens | unsteered, tok/s | steered, tok/s | steered over unsteered (range) | near ties | goal |"
     )
@@ -189,7 +201,7 @@ def bench_steered(lm: LanguageModel, clock: Clock, rounds: int, count: int = 256
         pairs = []
         counts = GenerationCounts(), GenerationCounts()
         for seed in range(rounds + 1):
-            asked = prompts(count, lm.vocab_size, seed)
+            asked = draw(seed)
             sides = [SteeredRow(prompt) for prompt in asked], [SteeredRow(*row) for row in zip(asked, pushes, strict=True)]
 
             def run(
@@ -260,14 +272,15 @@ def main() -> None:
     clock = Clock(chosen.device)
     if chosen.model:
         folder = SMOLLM2.folder if chosen.model == "smollm2" else Path(chosen.model)
-        bench_steered(replace(load(folder, device=chosen.device), eos_ids=frozenset()), clock, chosen.rounds, chosen.rows)
+        lm = replace(load(folder, device=chosen.device), eos_ids=frozenset())
+        bench_steered(lm, clock, chosen.rounds, chosen.rows, partial(trait_prompts, lm, chosen.rows))
         return
     with tempfile.TemporaryDirectory() as base:
         folder = tiny_model_folder(Path(base), "llama", **SIZE)
         lm = replace(load(folder, device=chosen.device), eos_ids=frozenset())
         lm.model.generation_config.eos_token_id = None  # repeng's rows run to full length as ours do
         bench_repeng(lm, clock, chosen.rounds)
-        bench_steered(lm, clock, chosen.rounds, chosen.rows)
+        bench_steered(lm, clock, chosen.rounds, chosen.rows, lambda seed: prompts(chosen.rows, seed=seed))
         bench_refilling(lm, clock, chosen.rounds)
         bench_agreement(folder, chosen.device)
 

@@ -90,13 +90,45 @@ def test_positions_and_counts_are_those_of_a_naive_computation(session: Session,
     assert {job_id: place.position for job_id, place in standing.items() if place.position is not None} == expected
     assert set(standing) == {job.id for job in jobs if job.state == "queued"}
     assert any(job.owner not in turns["light"] and job.job_class == "light" for job in jobs)
-    for viewer in (ADMIN, Viewer("user1", "member")):
-        queued = [job for job in jobs if job.state == "queued"]
-        visible = [job.id for job in queued if viewer.is_admin or job.owner == "user1" or job.visibility == "public"]
-        first = sorted(visible[: status.LOOKED_AT], key=lambda job_id: expected.get(job_id, 10_000))[: status.SHOWN]
+    for viewer in (ADMIN, Viewer("user1", "member"), Viewer("user11", "member")):
         board = status.waiting(session, viewer, slice_seconds=SLICE)
-        assert [(row.job, row.position) for row in board] == [(job_id, expected.get(job_id)) for job_id in first]
+        assert [(row.job, row.position) for row in board] == _next(jobs, viewer, expected)
+        assert [row.waits_because for row in board] == [
+            standings(session, jobs, viewer, slice_seconds=SLICE)[row.job].reason for row in board
+        ]
+    assert [position for _, position in _next(jobs, ADMIN, expected)] == sorted(expected.values())[: status.SHOWN]
     _compare_counts(session, jobs)
+
+
+def _next(jobs: list[Row[Any]], viewer: Viewer, expected: dict[str, int]) -> list[tuple[str, int | None]]:
+    """Returns what the board should show: visible jobs among the first of each owner's in each lane, then others."""
+    queues: dict[tuple[str, str, bool], list[Row[Any]]] = defaultdict(list)
+    for job in sorted(jobs, key=lambda job: (-job.priority, job.id)):
+        if job.id in expected:
+            queues[job.owner, job.job_class, job.short].append(job)
+    early = {job.id for queue in queues.values() for job in queue[: status.SHOWN]}
+    visible = [
+        job
+        for job in jobs
+        if job.state == "queued" and (viewer.is_admin or job.owner == viewer.owner or job.visibility == "public")
+    ]
+    first = sorted((job.id for job in visible if job.id in early), key=lambda one: (expected[one], one))[: status.SHOWN]
+    others = sorted((job.blockers > 0, job.id) for job in visible if job.id not in first)
+    shown = first + [job_id for _, job_id in others[: status.SHOWN - len(first)]]
+    return [(one, expected.get(one)) for one in sorted(shown, key=lambda one: expected.get(one, 1_000))]
+
+
+def test_a_job_that_overtakes_hundreds_is_on_the_board(session: Session) -> None:
+    """The board looked at the oldest 200 jobs, and showed others as the next ones."""
+    turns = _fill(session, 5)
+    owner, latest = turns["short"][0], f"job_{499:026}"
+    session.execute(
+        text("""UPDATE jobs SET state = 'queued', blockers = 0, worker_id = NULL, job_class = 'model', short = true, priority = 5,
+            owner = :owner WHERE id = :id"""),
+        {"owner": owner, "id": latest},
+    )
+    for viewer in (ADMIN, Viewer(owner, "member")):
+        assert (latest, 1) in [(row.job, row.position) for row in status.waiting(session, viewer, slice_seconds=SLICE)]
 
 
 def _compare_counts(session: Session, jobs: list[Row[Any]]) -> None:
