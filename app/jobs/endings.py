@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.bell import ring_after_commit
+from app.db import among
 from app.errors import as_error
 from app.ids import new_id
 from app.jobs.claims import Reached
@@ -34,7 +35,7 @@ def keep_cells(session: Session, job_id: str, token: int, cells: Mapping[str, Bl
 
     Idempotent: when the connection breaks before the answer to a commit, the worker sends the cell again; it is counted and shown once.
     """
-    asked = select(JobCell.cell, JobCell.digest).where(JobCell.job_id == job_id, JobCell.cell.in_(list(cells)))
+    asked = select(JobCell.cell, JobCell.digest).where(JobCell.job_id == job_id, among(JobCell.cell, cells))
     kept = {row.cell: row.digest for row in session.execute(asked)}
     new = {cell: blob for cell, blob in cells.items() if kept.get(cell) != blob.digest}
     finished: list[Event] = [("cell", {"cell": cell, "size": blob.size}) for cell, blob in new.items()]

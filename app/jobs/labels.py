@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.db import among
 from app.jobs.models import Job
 from binnacle.words.layout import FOLDER
 
@@ -42,6 +43,6 @@ def made_with(job_id: InstrumentedAttribute[str], labels: Labels) -> list[Column
 
 def labels_of(session: Session, job_ids: Sequence[str]) -> dict[str, Labels]:
     """Returns the labels of these jobs by id; those of a job that was deleted meanwhile are empty."""
-    rows = session.execute(select(Job.id, _EXPERIMENT, _VARIANT).where(Job.id.in_(job_ids)))
+    rows = session.execute(select(Job.id, _EXPERIMENT, _VARIANT).where(among(Job.id, job_ids)))
     by_job = {job_id: Labels(experiment, variant) for job_id, experiment, variant in rows}
     return dict.fromkeys(job_ids, Labels()) | by_job

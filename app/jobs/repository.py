@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.auth.repository import groups_of
 from app.auth.viewer import Viewer
 from app.auth.visibility import parameters_of, seen, seen_by_parameters
-from app.db import Rows
+from app.db import Rows, among
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import in_force
 from app.jobs.labels import Labels
@@ -184,7 +184,7 @@ def early_end(session: Session, job_id: str) -> JobEvent | None:
 
 def warnings(session: Session, job_ids: Sequence[str]) -> dict[str, list[str]]:
     """Returns the warnings of these jobs' submissions, by job."""
-    return dict(session.execute(select(Job.id, _WARNED).where(Job.id.in_(job_ids))).all())
+    return dict(session.execute(select(Job.id, _WARNED).where(among(Job.id, job_ids))).all())
 
 
 class ArtifactRow(NamedTuple):
@@ -200,14 +200,14 @@ def artifacts(session: Rows, job_ids: Sequence[str]) -> dict[str, list[ArtifactR
     """Returns the result files of these jobs, by job."""
     columns = (Artifact.job_id, Artifact.name, Artifact.size, Artifact.media_type, Artifact.digest)
     by_job: dict[str, list[ArtifactRow]] = {}
-    for row in session.execute(select(*columns).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.name)):
+    for row in session.execute(select(*columns).where(among(Artifact.job_id, job_ids)).order_by(Artifact.name)):
         by_job.setdefault(row.job_id, []).append(ArtifactRow(row.name, row.size, row.media_type, row.digest))
     return by_job
 
 
 def owned(session: Session, owner: str, job_ids: Collection[str]) -> frozenset[str]:
     """Returns the ids among `job_ids` of jobs that the user owns."""
-    return frozenset(session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.owner == owner)))
+    return frozenset(session.scalars(select(Job.id).where(among(Job.id, job_ids), Job.owner == owner)))
 
 
 def artifact(session: Session, job_id: str, name: str) -> Artifact | None:

@@ -20,7 +20,7 @@ from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db import AsyncDatabase, connect_args
+from app.db import AsyncDatabase, among, connect_args
 from app.jobs.models import Job
 from app.jobs.standing import Standing, standings
 from app.jobs.transitions import CHANNEL
@@ -41,7 +41,7 @@ class Fingerprint:
 
 def fingerprints(session: Session, job_ids: Sequence[str], *, slice_seconds: float) -> dict[str, Fingerprint]:
     """Returns the fingerprints of the jobs that exist, by id."""
-    rows = session.execute(select(*_COLUMNS).where(Job.id.in_(list(job_ids)))).all()
+    rows = session.execute(select(*_COLUMNS).where(among(Job.id, job_ids))).all()
     standing = standings(session, rows, None, slice_seconds=slice_seconds)
     return {row.id: _fingerprint(row, standing.get(row.id, Standing())) for row in rows}
 

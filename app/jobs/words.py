@@ -3,9 +3,9 @@
 import re
 import string
 
-from sqlalchemy import ARRAY, ColumnElement, String, any_, func, literal, select
+from sqlalchemy import ColumnElement, func, select
 
-from app.db import Rows
+from app.db import Rows, among
 from app.jobs.models import Job
 
 _PARTS = re.compile(rf"[\s{re.escape(string.punctuation)}]+")
@@ -24,8 +24,6 @@ def holds_words(asked: str) -> ColumnElement[bool] | None:
 
 
 def narrowed(session: Rows, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Returns the condition, or the ids of matching jobs when they are few: the query planner cannot know how rare the start of a word is.
-
-    The ids are one parameter: with one for each id, a prepared plan read a whole index in the order of the list."""
+    """Returns the condition, or the ids of matching jobs when they are few: the query planner cannot know how rare the start of a word is."""
     hits = session.scalars(select(Job.id).where(condition).limit(RARE + 1)).all()
-    return Job.id == any_(literal(hits, ARRAY(String))) if len(hits) <= RARE else condition
+    return among(Job.id, hits) if len(hits) <= RARE else condition

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ARRAY, Select, String, any_, literal, or_, select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
+from app.db import among
 from app.jobs.models import Job
 from app.jobs.repository import made_by_visible, visible
 from app.studies.models import Study
@@ -38,7 +39,5 @@ def jobs_of_all(session: Session, studies: Sequence[Study], viewer: Viewer) -> l
     """Returns what `jobs_of` returns for each of the studies, by one statement."""
     graphs = [{name: node["job"] for name, node in study.nodes.items()} | {"report": study.job_id} for study in studies]
     asked = {job_id for ids in graphs for job_id in ids.values()}
-    # one parameter: a page may have more jobs than a statement parameters
-    here = Job.id == any_(literal(sorted(asked), ARRAY(String)))
-    seen = {job.id: job for job in session.scalars(visible(viewer).where(here))}
+    seen = {job.id: job for job in session.scalars(visible(viewer).where(among(Job.id, asked)))}
     return [{name: seen[job_id] for name, job_id in ids.items() if job_id in seen} for ids in graphs]
