@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from workers.lm.hooks import Action
 from workers.lm.interventions import Frame, Site
 from workers.lm.masks import library_pass
-from workers.lm.prefilling import MOST_TOKENS
+from workers.lm.pass_sizes import MOST_TOKENS
 from workers.lm.refilling import Batch, Row, worth_moving
 from workers.lm.site_actions import actions_for, framed_actions
 from workers.lm.structure.recording import Named

@@ -18,7 +18,7 @@ from terms.room import Room, room_in
 from workers.host import host_bytes
 from workers.lm.errors import OutOfMemory
 from workers.lm.model import LanguageModel
-from workers.lm.prefilling import pass_tokens
+from workers.lm.pass_sizes import pass_tokens
 from workers.lm.room import room_of
 
 Item = TypeVar("Item")

@@ -21,7 +21,7 @@ class LanguageModel:
     """A loaded causal language model with its tokenizer. `eos_ids` are all ids that end a generation (instruct models have several); `facts`
     describe the files it was loaded from; `special_tokens` says whether names of special tokens in a user's text mean the tokens (`markup`) or
     are plain letters (`text`); `record_steps`: on CUDA, generation steps are recorded and replayed (`recorded`); `pass_cost`: the tokens that
-    its device computes in the time of launching a pass (None: as `prefilling` assumes for the device)."""
+    its device computes in the time of launching a pass (None: as `pass_sizes` assumes for the device)."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase

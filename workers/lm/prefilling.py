@@ -22,23 +22,14 @@ from workers.lm.hooks import Hooks
 from workers.lm.interventions import Push, Site
 from workers.lm.masks import rows_at
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import PASS_COST, Segment, plan_of
+from workers.lm.pass_sizes import pass_cost, pass_tokens
+from workers.lm.prefixes import Segment, plan_of
 from workers.lm.site_actions import SiteAction, VectorBank, action_for, programs_at
 from workers.lm.slots import SlotCache
 
 Made = TypeVar("Made")
 Felt = tuple[tuple[Site, Hashable], ...]
 """A push's site and identity, for each push on a row's prompt."""
-MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
-MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
-LAUNCH_COST = 2048
-"""Tokens that a pass costs on a GPU: while the host launches the kernels of a pass (26 ms at the 1.5B shape, see `recorded`), an H100 can
-compute about so many tokens. Estimated from its speed, not measured."""
-
-
-def pass_tokens(lm: LanguageModel) -> int:
-    """The largest number of tokens in one pass over prompts of several rows."""
-    return MOST_CPU_TOKENS if lm.device.type == "cpu" and lm.layout.structure.engine == "slots" else MOST_TOKENS
 
 
 def sites_to_hook(sites: set[Site]) -> set[Site]:
@@ -86,15 +77,10 @@ def prefill_rows(  # noqa: PLR0913 - three columns of rows, and the batch's four
 
 def parts_of(lm: LanguageModel, prefixes: Sequence[Sequence[int]], programs: Sequence[Hashable] = ()) -> list[list[Segment]]:
     """The segments of each pass over these prefixes on this model's device (see `passes_of`)."""
-    pass_cost = lm.pass_cost
-    if pass_cost is None:
-        pass_cost = PASS_COST if lm.device.type == "cpu" else LAUNCH_COST
-    return passes_of(prefixes, pass_tokens(lm), pass_cost, programs)
+    return passes_of(prefixes, pass_tokens(lm), pass_cost(lm), programs)
 
 
-def passes_of(
-    prefixes: Sequence[Sequence[int]], most: int, pass_cost: int, programs: Sequence[Hashable] = ()
-) -> list[list[Segment]]:
+def passes_of(prefixes: Sequence[Sequence[int]], most: int, cost: int, programs: Sequence[Hashable] = ()) -> list[list[Segment]]:
     """Divides the prefixes into segments, and these into passes in the order in which they run, each with its longest segment first. Pads are
     few, or in a small batch fewer than the tokens that another pass costs (see `plan_of`).
 
@@ -103,7 +89,7 @@ def passes_of(
     one row: so a pass takes no more memory than `Room.needed` counts for such rows. A segment of many rows may be in several passes."""
     rows = [row for row, prefix in enumerate(prefixes) if prefix]
     longest = max(map(len, prefixes), default=0)
-    plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=pass_cost, spare_pads=pass_cost)
+    plan = plan_of([prefixes[row] for row in rows], pass_tokens=most, pass_cost=cost, spare_pads=cost)
     room = max(1, most // max(1, longest)) * longest
     named = [[Segment(tuple(rows[n] for n in at.rows), at.start, at.stop) for at in pass_.segments] for pass_ in plan.passes]
     return [part for segments in named for part in _cut(segments, room, programs)]

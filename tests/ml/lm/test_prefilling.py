@@ -12,7 +12,8 @@ from tests.ml.tiny_models import BOS
 from workers.lm.capture import reading
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
-from workers.lm.prefilling import LAUNCH_COST, passes_of
+from workers.lm.pass_sizes import LAUNCH_COST
+from workers.lm.prefilling import passes_of
 from workers.lm.prefixes import PADDING, PASS_COST, Segment
 from workers.lm.steered import SteeredRow, generate_steered
 

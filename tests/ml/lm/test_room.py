@@ -56,8 +56,8 @@ def test_longer_prompts_never_need_less(engine: Engine) -> None:
 @pytest.mark.parametrize("family", ["llama", "qwen3_5_text"])
 def test_a_long_prompt_does_not_admit_more_rows_of_short_ones(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job's rows are planned once, from its longest prompt."""
-    monkeypatch.setattr("workers.lm.prefilling.MOST_CPU_TOKENS", 256)
-    monkeypatch.setattr("workers.lm.prefilling.MOST_TOKENS", 256)
+    monkeypatch.setattr("workers.lm.pass_sizes.MOST_CPU_TOKENS", 256)
+    monkeypatch.setattr("workers.lm.pass_sizes.MOST_TOKENS", 256)
     lm = tiny_family(family)
     budget = bytes_needed(lm, 8, 25, 4)
     assert budget is not None
