@@ -17,14 +17,17 @@ from workers.lm.sharing import PathCache
 from workers.lm.slots import SlotCache
 
 
-def test_prefixes_that_lose_their_keys_are_refused(tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pass_cost", [None, 8192], ids=["as here", "as on a GPU"])
+def test_prefixes_that_lose_their_keys_are_refused(
+    tiny_lm: Models, monkeypatch: pytest.MonkeyPatch, pass_cost: int | None
+) -> None:
     """A model that reads otherwise after a shared prefix than alone would spoil rows and likelihoods, and nothing else."""
 
     def shifted(self: PathCache, _layer_idx: int = 0) -> int:
         return max(0, self._length - 1)
 
     monkeypatch.setattr(PathCache, "get_query_offset", shifted)
-    assert outcomes(prove(tiny_lm("llama"))) == {"paths agree": "refused"}
+    assert outcomes(prove(replace(tiny_lm("llama"), pass_cost=pass_cost))) == {"paths agree": "refused"}
 
 
 def test_beginnings_that_lose_their_keys_in_generation_are_refused(tiny_lm: Models, monkeypatch: pytest.MonkeyPatch) -> None:

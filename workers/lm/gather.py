@@ -16,7 +16,6 @@ from terms.positions import Position
 from workers.lm.capture import reading_once
 from workers.lm.errors import ModelFault
 from workers.lm.model import LanguageModel
-from workers.lm.pass_sizes import capture_tokens, pass_cost
 from workers.lm.prefixes import Pass, Plan
 from workers.lm.sharing import Inputs, fill, plan_for, run_plan
 
@@ -68,7 +67,7 @@ def gather_rows(
     on_batch: Callable[[int], None] | None = None,
 ) -> Rows:
     """Returns every window mean of every example. `on_batch(done)` is called after each pass with the number of finished examples, and may
-    raise. `pass_tokens`: the most of a pass with several rows, as `capture_tokens` by default.
+    raise. `pass_tokens`: the most of a pass with several rows, as `reading_tokens` by default.
 
     Raises ModelFault empty_prompt, prompt_too_long, token_out_of_range (before anything is computed), unknown_component, layer_out_of_range,
     activations_not_finite (naming layer and example); OutOfMemory when a pass of the plan does not fit.
@@ -78,7 +77,7 @@ def gather_rows(
         lm.check_ids(row)
     windows = {str(position): [example.window(position) for example in examples] for position in positions}
     kept = {name: [i for i, window in enumerate(by_example) if window] for name, by_example in windows.items()}
-    plan = capture_plan(lm, ids, pass_tokens)
+    plan = plan_for(lm, ids, pass_tokens)
     sums = _Sums(lm, windows, kept, components, layers)
     ends = [len(row) for row in ids]
     done = 0
@@ -92,11 +91,6 @@ def gather_rows(
 
     run_plan(lm, plan, ids, forward)
     return Rows(sums.values, kept, plan)
-
-
-def capture_plan(lm: LanguageModel, rows: Sequence[Sequence[int]], pass_tokens: int | None = None) -> Plan:
-    """Returns the plan by which rows of ids are captured on this model's device."""
-    return plan_for(lm, rows, pass_tokens=pass_tokens or capture_tokens(lm), pass_cost=pass_cost(lm))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from workers.lm.errors import OutOfMemory
 from workers.lm.masks import rows_at
 from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory, room_for
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import PASS_TOKENS, Pass, Segment, groups_of
+from workers.lm.pass_sizes import reading_tokens
+from workers.lm.prefixes import Pass, Segment, groups_of
 from workers.lm.sharing import Forward, Inputs, KeysValues, plan_for, run_plan
 from workers.lm.structure.recording import Passed
 
@@ -76,7 +77,7 @@ class KeptPrompts:
         """Calls `forward(pass_, inputs)` for passes over the `chosen` rows. Each row is computed from `starts` on; the tokens before that are a
         kept prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
         segments = [Segment((row,), starts[row], len(rows[row])) for row in chosen]
-        for group in groups_of(segments, most_rows=most_rows):
+        for group in groups_of(segments, most_rows=most_rows, pass_tokens=reading_tokens(self._lm)):
             try:
                 self._pass(Pass(None, group), rows, forward)
             except (MemoryError, RuntimeError) as error:
@@ -115,7 +116,9 @@ class KeptPrompts:
         filling = _Filling(self._lm, self._prompts, self._room)
         room = room_for(self._lm)
         # a pass holds its keys and values at every layer until they are kept: no more of them than may be kept in all
-        most = PASS_TOKENS if room is None else max(1, min(PASS_TOKENS, self._room // max(1, room.column)))
+        most = reading_tokens(self._lm)
+        if room is not None:
+            most = max(1, min(most, self._room // max(1, room.column)))
         plan = plan_for(self._lm, self._prompts, pass_tokens=most)
         with torch.no_grad(), suppress(_Full):
             run_plan(self._lm, plan, self._prompts, filling.forward, keeping=True)

@@ -27,7 +27,8 @@ from workers.lm.head import logits_of
 from workers.lm.kept_prompts import KeptPrompts
 from workers.lm.memory import with_halving
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import PASS_TOKENS, Pass
+from workers.lm.pass_sizes import reading_tokens
+from workers.lm.prefixes import Pass
 from workers.lm.sharing import Inputs, fill, plan_for, run_plan
 
 PRECISION = 0.01
@@ -59,7 +60,7 @@ def mean_log_likelihoods(
     missing = [index for index in range(len(answers)) if index not in totals]
     # the last answer token predicts no token of the answer
     rows = [[*prompts[i], *answers[i][:-1]] for i in missing]
-    most = min(PASS_TOKENS, batch_rows * max(map(len, rows), default=0))
+    most = min(reading_tokens(lm), batch_rows * max(map(len, rows), default=0))
     # `run_plan` has tried a pass twice in its shape before it raises. Finished rows keep their totals, and the rest is planned in smaller
     # passes instead of failing the job: values then differ by rounding alone, which `settled` removes in float32.
     while missing:

@@ -13,7 +13,7 @@ LAUNCH_COST, LAUNCH_BLOCK = 2048, 47e6
 """About the tokens that an H100 computes while the host launches a pass over blocks of so many parameters (26 ms for the 28 blocks of the 1.5B
 shape, see `recorded`). Estimated from its speed, not measured; larger blocks take as much longer for a token, and no longer to launch."""
 LAUNCHES = 4
-"""A capturing pass computes so many times as long as its launch takes. More would take memory, and on a GPU save little."""
+"""A pass over texts computes so many times as long as its launch takes. More would take memory and save little."""
 
 
 def pass_cost(lm: LanguageModel) -> int:
@@ -31,6 +31,6 @@ def pass_tokens(lm: LanguageModel) -> int:
     return MOST_CPU_TOKENS if lm.device.type == "cpu" and lm.layout.structure.engine == "slots" else MOST_TOKENS
 
 
-def capture_tokens(lm: LanguageModel) -> int:
-    """Returns the most tokens in one pass over several rows that are captured."""
+def reading_tokens(lm: LanguageModel) -> int:
+    """Returns the most tokens in one pass over several rows that are only read: captured, or scored by a judge."""
     return PASS_TOKENS if lm.device.type == "cpu" else min(MOST_TOKENS, max(PASS_TOKENS, LAUNCHES * pass_cost(lm)))

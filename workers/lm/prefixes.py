@@ -121,7 +121,7 @@ def _passes(tree: Branching, pass_tokens: int, spare_pads: int) -> tuple[Pass, .
     return tuple(passes)
 
 
-def groups_of(segments: Sequence[Segment], *, most_rows: int) -> list[tuple[Segment, ...]]:
+def groups_of(segments: Sequence[Segment], *, most_rows: int, pass_tokens: int) -> list[tuple[Segment, ...]]:
     """Groups the segments by length, as many side by side as the limits of a pass allow; their prefixes may differ."""
     groups: list[list[Segment]] = []
     real = columns = 0
@@ -129,7 +129,7 @@ def groups_of(segments: Sequence[Segment], *, most_rows: int) -> list[tuple[Segm
         real, columns = real + len(segment), max(columns, segment.stop)
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
-        fits = 0 < count <= most_rows and size <= PASS_TOKENS and count * columns <= ATTENDED_TOKENS
+        fits = 0 < count <= most_rows and size <= pass_tokens and count * columns <= ATTENDED_TOKENS
         if fits and size - real <= PADDING * size:
             groups[-1].append(segment)
         else:

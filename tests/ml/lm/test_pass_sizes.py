@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from workers.lm.gather import capture_plan
 from workers.lm.model import LanguageModel
-from workers.lm.pass_sizes import capture_tokens, pass_cost
+from workers.lm.pass_sizes import pass_cost, reading_tokens
+from workers.lm.sharing import plan_for
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def on_gpu(lm: LanguageModel, parameters: int) -> LanguageModel:
 
 
 def test_on_a_cpu_a_pass_costs_little_and_is_small(lm: LanguageModel) -> None:
-    assert (pass_cost(lm), capture_tokens(lm)) == (32, 1024)
+    assert (pass_cost(lm), reading_tokens(lm)) == (32, 1024)
     assert pass_cost(replace(lm, pass_cost=7)) == 7
 
 
@@ -39,14 +39,14 @@ def test_on_a_gpu_a_launch_is_worth_fewer_tokens_of_a_larger_model(
     lm: LanguageModel, parameters: int, cost: int, tokens: int
 ) -> None:
     large = on_gpu(lm, parameters)
-    assert (pass_cost(large), capture_tokens(large)) == (cost, tokens)
+    assert (pass_cost(large), reading_tokens(large)) == (cost, tokens)
 
 
-def test_rows_are_captured_on_a_gpu_in_fewer_passes_than_32_at_a_time(lm: LanguageModel) -> None:
+def test_rows_are_read_on_a_gpu_in_fewer_passes_than_32_at_a_time(lm: LanguageModel) -> None:
     """512 rows of 44 to 60 tokens took 27 passes, and on an H100 2.1 times as long as the 16 passes of 32 rows each."""
     draw = random.Random(0)
     rows = [[draw.randrange(10, 250_000) for _ in range(draw.randint(44, 60))] for _ in range(512)]
-    plan = capture_plan(on_gpu(lm, 94_000_000), rows)
+    plan = plan_for(on_gpu(lm, 94_000_000), rows)
     assert len(plan.passes) == 7
     assert plan.block_tokens <= 1.05 * sum(map(len, rows))
 
@@ -54,8 +54,8 @@ def test_rows_are_captured_on_a_gpu_in_fewer_passes_than_32_at_a_time(lm: Langua
 def test_a_beginning_is_computed_once_on_a_gpu_where_that_saves_more_than_a_launch(lm: LanguageModel) -> None:
     heads = [*range(100, 160)], [*range(200, 203)]
     rows = [[*head, 300 + n, *range(400, 420)] for head in heads for n in range(100)]
-    plan = capture_plan(on_gpu(lm, 94_000_000), rows)
+    plan = plan_for(on_gpu(lm, 94_000_000), rows)
     assert [pass_.segments[0].stop for pass_ in plan.passes if pass_.kept] == [
         60
     ]  # 99 x 60 tokens are saved; 99 x 3 are not worth 1,024
-    assert {pass_.segments[0].stop for pass_ in capture_plan(lm, rows).passes if pass_.kept} == {60, 3}
+    assert {pass_.segments[0].stop for pass_ in plan_for(lm, rows).passes if pass_.kept} == {60, 3}

@@ -4,6 +4,7 @@ Rows diverge at two depths, as prompts of a trait do after the template and afte
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from workers.lm.capture import prefill, reading
 from workers.lm.model import LanguageModel
-from workers.lm.prefixes import Pass
+from workers.lm.prefixes import PASS_COST, Pass
 from workers.lm.proofs.figures import larger
 from workers.lm.sharing import Inputs, plan_for, run_plan
 
@@ -40,7 +41,8 @@ def largest_shared_difference(lm: LanguageModel, rows: Sequence[Sequence[int]], 
         for row, layer, h_TD in read:
             states.setdefault((row, layer), []).append(h_TD)
 
-    run_plan(lm, plan_for(lm, rows), rows, forward)
+    shared = plan_for(replace(lm, pass_cost=PASS_COST), rows)  # also on a GPU, where such rows would not be worth another pass
+    run_plan(lm, shared, rows, forward)
     return reduce(larger, [_difference(lm, row, number, states) for number, row in enumerate(rows)])
 
 
