@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.auth.visibility import parameters_of, seen_by_parameters
+from app.db import Rows
 from app.devices.models import DeviceHold, Worker
 from app.devices.repository import GONE_SECONDS, SILENT, in_force
 from app.devices.schemas import BlockedOut, HoldOut
@@ -91,22 +92,22 @@ _NODES = {
 """Built once, as is `_QUEUED`."""
 
 
-def workers(session: Session, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
+def workers(database: Rows, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
     """Returns every worker node seen within `GONE_SECONDS`, or that still has a job, with what it does now."""
-    return _workers(session, viewer, None, lease_seconds)
+    return _workers(database, viewer, None, lease_seconds)
 
 
-def worker(session: Session, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
+def worker(database: Rows, viewer: Viewer, name: str, *, lease_seconds: float) -> WorkerOut:
     """Returns the worker node of this name, even if it left the board, because a hold outlives it. Raises Problem 404."""
-    nodes = _workers(session, viewer, name, lease_seconds)
+    nodes = _workers(database, viewer, name, lease_seconds)
     if not nodes:
         raise not_found("device", name)
     return nodes[0]
 
 
-def _workers(session: Session, viewer: Viewer, name: str | None, lease_seconds: float) -> list[WorkerOut]:
+def _workers(database: Rows, viewer: Viewer, name: str | None, lease_seconds: float) -> list[WorkerOut]:
     statement = _NODES[viewer.is_admin, name is not None]
-    rows = session.connection().execute(statement, parameters_of(viewer) | ({} if name is None else {"name": name}))
+    rows = database.execute(statement, parameters_of(viewer) | ({} if name is None else {"name": name}))
     return [
         WorkerOut(
             id=row.id,
@@ -142,24 +143,24 @@ GROUP BY job_class, short, model ORDER BY job_class, short DESC, model""")
 """The inner groups are those of an index, which holds all that is read: thousands of jobs are counted without sorting or hashing them."""
 
 
-def queues(session: Session) -> list[QueueOut]:
+def queues(database: Rows) -> list[QueueOut]:
     """Returns the numbers of unfinished jobs by queue and model."""
-    return [QueueOut(queue=QUEUES[row["lane"]], **row) for row in session.connection().execute(_QUEUES).mappings()]
+    return [QueueOut(queue=QUEUES[row["lane"]], **row) for row in database.execute(_QUEUES).mappings()]
 
 
-def waiting(session: Session, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
+def waiting(database: Rows, viewer: Viewer, *, slice_seconds: float) -> list[WaitingOut]:
     """Returns `SHOWN` queued jobs that the viewer may see, the next ones first.
 
     If the viewer sees fewer among the first `SHOWN` of each owner in each lane, others follow: ready jobs before those that wait for jobs.
     """
-    connection, seen = session.connection(), parameters_of(viewer)
-    rows = connection.execute(_NEXT[viewer.is_admin], seen | {"slice": slice_seconds}).all()
+    seen = parameters_of(viewer)
+    rows = database.execute(_NEXT[viewer.is_admin], seen | {"slice": slice_seconds}).all()
     places = [(Queued(*job), JobsAhead(own, others, generations)) for own, others, generations, *job in rows]
-    shown = [(job, place) for (job, _), place in zip(places, standings_in_queue(session, places, viewer), strict=True)]
+    shown = [(job, place) for (job, _), place in zip(places, standings_in_queue(database, places, viewer), strict=True)]
     if len(shown) < SHOWN:
         but = {"but": [job.id for job, _ in places], "most": SHOWN - len(shown)}
-        others = list(starmap(Queued, connection.execute(_OTHERS[viewer.is_admin], seen | but)))
-        standing = standings(session, others, viewer, slice_seconds=slice_seconds)
+        others = list(starmap(Queued, database.execute(_OTHERS[viewer.is_admin], seen | but)))
+        standing = standings(database, others, viewer, slice_seconds=slice_seconds)
         shown += [(job, standing[job.id]) for job in others]
         shown.sort(key=lambda one: math.inf if one[1].position is None else one[1].position)
     return [

@@ -1,11 +1,12 @@
 """Routes of health, without a key, and of the status board, with a key."""
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from app.http.access import Caller, KeyedRoute, public
 from app.http.context import Shared
@@ -22,6 +23,12 @@ router = APIRouter(tags=["health"], route_class=KeyedRoute)
 MALFORMED: dict[int | str, JsonField] = {400: documented()[400]}
 """The one refusal of a route that needs no key and no body."""
 SHOWN = ("fastapi", "sqlalchemy", "celery")
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Returns the versions shown on the board, read once: each is read from a file, which takes as long as the board's statements."""
+    return {"python": platform.python_version(), **{name: version(name) for name in SHOWN}}
 
 
 @router.get("/livez", operation_id="livez", summary="Check that the process answers", responses=MALFORMED)
@@ -62,11 +69,11 @@ async def get_status(viewer: Caller, context: Shared) -> StatusOut:
 
     lease = context.settings.lease
 
-    def board(session: Session) -> tuple[list[WorkerOut], list[QueueOut], list[WaitingOut]]:
-        workers = repository.workers(session, viewer, lease_seconds=lease.ttl)
-        return workers, repository.queues(session), repository.waiting(session, viewer, slice_seconds=lease.slice)
+    def board(database: Connection) -> tuple[list[WorkerOut], list[QueueOut], list[WaitingOut]]:
+        workers = repository.workers(database, viewer, lease_seconds=lease.ttl)
+        return workers, repository.queues(database), repository.waiting(database, viewer, slice_seconds=lease.slice)
 
-    workers, queues, waiting = await context.database.run(board)
+    workers, queues, waiting = await context.database.read_rows(board)
     return StatusOut(
         version=VERSION,
         auth=context.settings.auth,
@@ -76,5 +83,5 @@ async def get_status(viewer: Caller, context: Shared) -> StatusOut:
         workers=workers,
         queues=queues,
         waiting=waiting,
-        versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN}},
+        versions=_versions(),
     )

@@ -82,6 +82,7 @@ def requests(queued: str, extraction: str) -> dict[str, tuple[str, str, object]]
         "submit one with its extraction and calibration": ("POST", "/v1/steerings", steer),
         "GET a queued job": ("GET", f"/v1/jobs/{queued}", None),
         "list 50 jobs": ("GET", "/v1/jobs?limit=50", None),
+        "GET /v1/status": ("GET", "/v1/status", None),
         "GET /v1/me": ("GET", "/v1/me", None),
         "dry run of a study of 6 jobs": (
             "POST", "/v1/studies?dry_run=true", {"models": ["demo"], "traits": ["warm"], "layers": [2]},

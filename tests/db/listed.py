@@ -31,9 +31,9 @@ def _vectors(viewer: Viewer, sort: str | None = None, **filters: Any) -> Callabl
 
 
 NAMED: dict[str, Callable[[Session], Any]] = {
-    "status: queues": status.queues,
-    "status: waiting": lambda session: status.waiting(session, MEMBER, slice_seconds=300),
-    "status: workers": lambda session: status.workers(session, MEMBER, lease_seconds=60),
+    "status: queues": lambda session: status.queues(session.connection()),
+    "status: waiting": lambda session: status.waiting(session.connection(), MEMBER, slice_seconds=300),
+    "status: workers": lambda session: status.workers(session.connection(), MEMBER, lease_seconds=60),
     "jobs, a member's": _jobs(MEMBER),
     "jobs by model and state": _jobs(ADMIN, model="model3", state=[State.FAILED]),
     "jobs by words": _jobs(ADMIN, words="zebra"),
