@@ -111,7 +111,7 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
     """Returns the job of the calibration to use for a model, and whether the job that needs it must wait for it.
 
     Uses the calibration `requested`, named by its own id or its job's id; else the newest finished calibration of these weights that the caller
-    may read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
+    may read. Otherwise submits a calibration with the visibility and priority of `like`, the request that needs it.
     Raises Problem 422 if the requested calibration is unknown or belongs to another model or to other weights.
     """
     existing = _existing(session, requested, model, asker.viewer)
@@ -143,7 +143,7 @@ def finished_of(session: Session, model: Model, viewer: Viewer) -> str | None:
 
 
 def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
-    return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
+    return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group, priority=like.priority)
 
 
 def _existing(session: Session, requested: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:
