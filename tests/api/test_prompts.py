@@ -1,12 +1,14 @@
 """`prompts` hold texts, or objects with a text and a system prompt, in every kind that takes them."""
 
+import io
 import json
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
-from tests.api.conftest import Running, submit
+from tests.api.conftest import FACTS, Running, submit
 from tests.api.describing import described
 from tests.api.test_bad_input import problem
 
@@ -60,6 +62,31 @@ def test_every_kind_keeps_to_the_limits_that_an_operator_lowered(
     for query in ("", "?dry_run=true"):
         error = problem(ada.post(f"/v1/{kind}{query}", json=body), 422)["errors"][0]
         assert (error["pointer"], error["code"]) == (pointer, code), error
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("steerings", STEERING),
+        ("extractions", {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"]}),
+        ("generations", {**GENERATION, "vectors": ["OWN"]}),
+    ],
+)
+def test_a_calibration_that_cannot_be_made_for_a_request_is_refused_as_such(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch, kind: str, body: dict[str, Any]
+) -> None:
+    """The request was refused for a /max_new_tokens of 128, which was not its own."""
+    numbers = io.BytesIO()
+    np.save(numbers, np.ones(FACTS["widths"]["residual"], "f4"))
+    files = {"file": ("v.npy", numbers.getvalue())}
+    made = ada.post("/v1/vectors", data={"model": "demo", "vector_layers": "2"}, files=files)
+    assert made.status_code == 201, made.text
+    own = json.loads(json.dumps(body).replace("OWN", made.json()["items"][0]["id"]))
+    monkeypatch.setattr(api.context.settings.limit, "new_tokens", 64)
+    for query in ("", "?dry_run=true"):
+        error = problem(ada.post(f"/v1/{kind}{query}", json=own), 422)["errors"][0]
+        assert (error["pointer"], error["code"]) == ("/calibration", "too_many_new_tokens"), error
+        assert "POST /v1/calibrations" in error["detail"]
 
 
 def test_every_field_called_prompts_takes_both_forms() -> None:
