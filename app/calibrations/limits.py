@@ -2,10 +2,10 @@
 
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
+from app.jobs.prompts import check_prompts
 from app.models.context import check_context
 from app.models.layers import layers_of
 from app.settings import LimitSettings
-from app.text import check_not_blank
 from binnacle.words.counting import counted
 from terms.documents.model import ModelFactsDocument
 
@@ -29,16 +29,7 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
     if request.max_new_tokens > limits.new_tokens:
         detail = f"/max_new_tokens is {request.max_new_tokens:,}; this server allows {limits.new_tokens:,}."
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
-    prompts = request.prompts or []
-    if len(prompts) > limits.prompts:
-        detail = f"/prompts holds {len(prompts):,} prompts; this server allows {limits.prompts:,}. Send fewer."
-        raise invalid("/prompts", "too_many_prompts", detail)
-    for i, prompt in enumerate(prompts):
-        check_not_blank(prompt.prompt, f"/prompts/{i}")
-        length = len(prompt.prompt) + len(prompt.system_prompt or "")
-        if length > limits.prompt_characters:
-            detail = f"/prompts/{i} has {length:,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
-            raise invalid(f"/prompts/{i}", "prompt_too_long", detail)
+    check_prompts(request.prompts or [], limits)
     if prompt_count(request) * request.max_new_tokens > limits.tokens:
         detail = (
             f"{arithmetic(request)}; this server allows {limits.tokens:,}. "

@@ -1,6 +1,7 @@
 """Submits, finds and shows calibrations. Functions run in the caller's transaction and raise Problem for invalid requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -10,7 +11,7 @@ from app.calibrations import limits, repository
 from app.calibrations.models import Calibration
 from app.calibrations.results import CalibrationOut, CostOut, view
 from app.calibrations.schemas import CalibrationRequest
-from app.errors import invalid, not_found
+from app.errors import Problem, invalid, not_found
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
 from app.jobs.estimates import seconds_for
@@ -111,13 +112,14 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
     """Returns the job of the calibration to use for a model, and whether the job that needs it must wait for it.
 
     Uses the calibration `requested`, named by its own id or its job's id; else the newest finished calibration of these weights that the caller
-    may read. Otherwise submits a calibration with the visibility of `like`, the request that needs it.
+    may read. Otherwise submits a calibration with the visibility and priority of `like`, the request that needs it.
     Raises Problem 422 if the requested calibration is unknown or belongs to another model or to other weights.
     """
     existing = _existing(session, requested, model, asker.viewer)
     if existing is not None:
         return existing
-    made = place(session, asker.for_another_job(), _made_like(like, model))
+    with _not_of_the_request(model):
+        made = place(session, asker.for_another_job(), _made_like(like, model))
     return made.job.id, True
 
 
@@ -130,7 +132,8 @@ def after_for_model(
     """
     existing = _existing(session, requested, model, asker.viewer)
     if existing is None:
-        plan(session, asker, _made_like(like, model))
+        with _not_of_the_request(model):
+            plan(session, asker, _made_like(like, model))
         return after, 1
     job, wait = existing
     return with_edge(after, job) if wait else after, 0
@@ -143,7 +146,22 @@ def finished_of(session: Session, model: Model, viewer: Viewer) -> str | None:
 
 
 def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
-    return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group)
+    return CalibrationRequest(model=model.name, visibility=like.visibility, group=like.group, priority=like.priority)
+
+
+@contextmanager
+def _not_of_the_request(model: Model) -> Iterator[None]:
+    """Returns a context that explains refusals of the length of answers: it is that of the calibration, which the request does not set."""
+    try:
+        yield
+    except Problem as problem:
+        if not any(error["pointer"] == "/max_new_tokens" for error in problem.errors):
+            raise
+        detail = (
+            f"{model.name} has no calibration yet, and the one that would be made for this request is refused: {problem.detail} "
+            "Make a calibration with shorter answers first (POST /v1/calibrations with /max_new_tokens)."
+        )
+        raise invalid("/calibration", problem.code, detail) from problem
 
 
 def _existing(session: Session, requested: str | None, model: Model, viewer: Viewer) -> tuple[str, bool] | None:

@@ -1,6 +1,7 @@
 """`binnacle backup` and `binnacle restore`: copy a data folder to a backup and back."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -65,4 +66,4 @@ def restore(
         out.print(
             f"Unset {' and '.join(others)} before you start it (environment, binnacle.toml): otherwise `binnacle up` serves other data."
         )
-    out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {home}")
+    out.print(f"{home} is as it was at {made.made_at}. Start it: binnacle up --home {shlex.quote(str(home))}")

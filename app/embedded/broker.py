@@ -6,6 +6,7 @@ carries only doorbells: a lost message costs a wake-up, never a job.
 
 import importlib.util
 import platform
+import re
 import signal
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -21,10 +22,10 @@ SOCKET = "broker.sock"
 CONFIGURATION = """\
 port {port}
 bind {host}
-unixsocket "{socket}"
+unixsocket {socket}
 unixsocketperm 700
 requirepass {password}
-dir "{data}"
+dir {data}
 daemonize no
 appendonly yes
 appendfsync everysec
@@ -53,7 +54,8 @@ class Broker(Server):
         self._password = secret_file(self.folder / "password")
         self._sockets = socket_folder(self.folder / "socket", SOCKET)
         host, port = self._listen or ("127.0.0.1", 0)  # port 0: no TCP
-        text = CONFIGURATION.format(host=host, port=port, socket=self._sockets / SOCKET, password=self._password, data=self.data)
+        paths = {"socket": _quoted(self._sockets / SOCKET), "data": _quoted(self.data)}
+        text = CONFIGURATION.format(host=host, port=port, password=self._password, **paths)
         write_private(self.folder / "valkey.conf", text)  # in a file, because other accounts can read command lines
 
     @property
@@ -65,7 +67,7 @@ class Broker(Server):
         """Returns how to run the server; on SIGTERM it writes its log and exits."""
         return ChildSpec(
             name=self.name,
-            argv=[str(find_program()), str(self.folder / "valkey.conf")],
+            argv=[str(find_program()), _pattern(self.folder / "valkey.conf")],
             log=self.log,
             ready=self.answers,
             prepare=self.clear_leftovers,
@@ -76,6 +78,17 @@ class Broker(Server):
     def answers(self) -> bool:
         """Returns whether the server has loaded its log and accepts commands."""
         return answers(self.url)
+
+
+def _quoted(path: Path) -> str:
+    """Returns the path as a value of the configuration: in double quotes, where a backslash protects quotes and backslashes."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", str(path)) + '"'
+
+
+def _pattern(path: Path) -> str:
+    """Returns the path as the server's argument. It reads a path with *, ? or [ as a pattern, and when no file matches it runs with its
+    defaults: without a password, on TCP."""
+    return re.sub(r"([*?\[\\])", r"\\\1", str(path)) if re.search(r"[*?\[]", str(path)) else str(path)
 
 
 def connect(broker_url: str) -> redis.Redis:  # type: ignore[type-arg]

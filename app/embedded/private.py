@@ -66,9 +66,10 @@ def secret_file(path: Path) -> str:
 def socket_folder(folder: Path, socket_name: str, *, owner: Account | None = None) -> Path:
     """Returns a private folder for a socket with this name: `folder` itself, or a short one under the temporary folder.
 
-    A socket's path has at most 107 bytes. The short name is derived from `folder`, so that it is the same after a restart.
+    A socket's path has at most 107 bytes, and no comma, which separates addresses in the settings and clients of Postgres. The short name is
+    derived from `folder`, so that it is the same after a restart.
     """
-    if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT:
+    if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT and "," not in str(folder):
         return private_folder(folder, owner=owner)
     name = f"binnacle-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}"
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):

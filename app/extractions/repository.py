@@ -125,8 +125,18 @@ def vectors_named(session: Session, ids: Sequence[str], viewer: Viewer) -> dict[
     return {row.id: row for row in session.scalars(_vectors(viewer).where(Vector.id.in_(ids)))}
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place in a list of vectors: after the vector with this sort key (its time, or the metric) and id; or, without these, after `skip`
+    vectors."""
+
+    key: datetime | float | None = None
+    id: str | None = None
+    skip: int = 0
+
+
 def vectors(
-    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
+    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, after: Place
 ) -> Sequence[Vector]:
     """Returns a page of vectors, newest first or by a separation metric (`-` for descending; vectors without the metric come last)."""
     statement = _vectors(viewer)
@@ -147,7 +157,20 @@ def vectors(
     else:
         metric = SORTS[sort.removeprefix("-")]
         statement = statement.order_by((metric.desc() if sort.startswith("-") else metric.asc()).nulls_last(), Vector.id)
-    return session.scalars(statement.limit(limit).offset(offset)).all()
+    if after.id is not None:
+        statement = statement.where(_past(sort, after.key, after.id))
+    return session.scalars(statement.limit(limit).offset(after.skip)).all()
+
+
+def _past(sort: str | None, key: datetime | float | None, last: str) -> ColumnElement[bool]:
+    """Returns the condition on vectors that come, in the order of `sort`, after the vector with this sort key and id."""
+    if sort is None:
+        return tuple_(Vector.created_at, Vector.id) < (key, last)
+    metric = SORTS[sort.removeprefix("-")]
+    if key is None:
+        return and_(metric.is_(None), Vector.id > last)
+    further = metric < key if sort.startswith("-") else metric > key
+    return or_(further, metric.is_(None), and_(metric == key, Vector.id > last))
 
 
 def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by name

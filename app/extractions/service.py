@@ -16,7 +16,7 @@ from app.errors import Problem, invalid, not_found
 from app.extractions import limits, repository
 from app.extractions.limits import Size
 from app.extractions.models import Extraction, Vector
-from app.extractions.repository import VectorFilters
+from app.extractions.repository import Place, VectorFilters
 from app.extractions.results import ExtractionCost, ExtractionOut, VectorOut, extraction_view, vector_view
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
@@ -283,10 +283,10 @@ def share_vector(session: Session, vector_id: str, to: Sharing, viewer: Viewer) 
 
 
 def vectors(
-    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, offset: int
+    session: Session, viewer: Viewer, filters: VectorFilters, *, sort: str | None, limit: int, after: Place
 ) -> Sequence[VectorOut]:
     """Returns a page of vectors."""
-    rows = repository.vectors(session, viewer, filters, sort=sort, limit=limit, offset=offset)
+    rows = repository.vectors(session, viewer, filters, sort=sort, limit=limit, after=after)
     models_by_name = model_repository.named(session, {row.model for row in rows})
     return [vector_view(row, models_by_name.get(row.model)) for row in rows]
 

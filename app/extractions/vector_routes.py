@@ -1,5 +1,7 @@
 """HTTP routes of vectors: list, show, share, download."""
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
@@ -10,12 +12,13 @@ from app.errors import invalid
 from app.etags import etag_of, names_etag
 from app.extractions import service
 from app.extractions.cosines import read_vectors
-from app.extractions.repository import VectorFilters
+from app.extractions.repository import Place, VectorFilters
 from app.extractions.results import VectorOut, VectorPage
 from app.formats.registry import write_vectors
 from app.formats.vectors import NamedVector, Origin, Unwritable
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Shared
+from app.http.cursors import Cursors
 from app.http.problems import documented
 from app.ids import id_pattern
 from app.storage.disposition import attachment
@@ -24,6 +27,7 @@ router = keyed_router(prefix="/v1/vectors", tag="vectors")
 
 VectorId = Annotated[str, Path(pattern=id_pattern("vec"), examples=["vec_01k9zq3m4e8v6t2y5w7x9abcde"])]
 Text = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+SKIPPED = re.compile(r"[0-9]{1,6}")
 Sort = Literal["accuracy", "-accuracy", "cohens_d", "-cohens_d", "auroc", "-auroc", "massive_share", "-massive_share"]
 
 
@@ -32,7 +36,9 @@ async def list_vectors(  # one parameter for each filter of the query string
     viewer: Caller,
     context: Shared,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="`next_cursor` of the page before")] = 0,
+    cursor: Annotated[
+        str | None, Query(max_length=500, description="`next_cursor` of the page before, or a number of vectors to skip")
+    ] = None,
     model: Text = None,
     trait: Text = None,
     method: Text = None,
@@ -45,10 +51,28 @@ async def list_vectors(  # one parameter for each filter of the query string
         Sort | None, Query(description="a separation metric, with - for descending; it does not predict steering")
     ] = None,
 ) -> VectorPage:
-    """Returns the vectors that you may see, newest first, or sorted by a separation metric."""
+    """Returns the vectors that you may see, newest first, or sorted by a separation metric. A cursor works only with the same filters."""
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
-    items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, offset=cursor)
-    return VectorPage.of(items, limit, lambda _: str(cursor + limit))
+    scope = f"vectors {filters} {sort}"
+    after = _place(context.cursors, scope, cursor, by_time=sort is None)
+    items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, after=after)
+    return VectorPage.of(items, limit, lambda last: context.cursors.seal(scope, _key(last, sort), last.id))
+
+
+def _place(cursors: Cursors, scope: str, cursor: str | None, *, by_time: bool) -> Place:
+    """Returns the place after which the page begins. Raises Problem 422 for a cursor of another list."""
+    if cursor is None or SKIPPED.fullmatch(cursor):  # a number was the cursor of earlier versions
+        return Place(skip=int(cursor or 0))
+    key, last = cursors.open(scope, cursor)
+    return Place(datetime.fromisoformat(str(key)), last) if by_time else Place(None if key is None else float(key), last)
+
+
+def _key(vector: VectorOut, sort: str | None) -> str | float | None:
+    """Returns the value by which the list is sorted: the vector's time as text, or its metric."""
+    metric = (sort or "").removeprefix("-")
+    if not metric:
+        return vector.created_at.isoformat()
+    return vector.massive_share if metric == "massive_share" else vector.separation[metric]
 
 
 @router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))

@@ -8,6 +8,7 @@ from app.errors import invalid
 from app.generations.schemas import GenerationCost, GenerationOut, GenerationRequest, PricedGeneration
 from app.jobs import repository as job_repository
 from app.jobs.absence import absent
+from app.jobs.prompts import check_prompts
 from app.jobs.reuse import read_as
 from app.jobs.states import State
 from app.jobs.submission import Asker
@@ -18,8 +19,9 @@ from app.models.models import Model
 from app.models.reading import doubt, reading_of
 from app.models.running import check_fits, running
 from app.quotas.admission import admission
+from app.settings import LimitSettings
 from app.steerings.vectors import as_named, vectors_by_id
-from app.text import check_not_blank, check_text
+from app.text import check_text
 from binnacle.words.counting import counted
 from terms.specs import GenerationSpec
 
@@ -29,8 +31,9 @@ MOST_TOKENS = 256
 """A generation goes before other jobs, so it takes seconds on a loaded model. More is what steerings are for."""
 
 
-def cost(request: GenerationRequest) -> GenerationCost:
-    """Returns the numbers of answers and tokens, and their arithmetic. Raises Problem 422 `too_many_answers`, `too_many_new_tokens`."""
+def cost(request: GenerationRequest, limits: LimitSettings) -> GenerationCost:
+    """Returns the numbers of answers and tokens, and their arithmetic. Raises Problem 422 `too_many_answers`, `too_many_new_tokens`,
+    `token_budget_exceeded`."""
     doses = len(request.doses or request.coefficients or DOSES) if request.operation != "ablate" else 1
     prompts, vectors = len(request.prompts), len(set(request.vectors))
     answers = prompts * (1 + vectors * doses)
@@ -42,40 +45,44 @@ def cost(request: GenerationRequest) -> GenerationCost:
             "too_many_answers",
             f"{said}; a generation has at most {MOST_ANSWERS:,}. Use POST /v1/steerings for more.",
         )
-    if request.max_new_tokens > MOST_TOKENS:
-        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a generation has at most {MOST_TOKENS}."
+    most_tokens = min(MOST_TOKENS, limits.new_tokens)
+    if request.max_new_tokens > most_tokens:
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a generation has at most {most_tokens:,}."
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
-    return GenerationCost(answers=answers, generated_tokens=answers * request.max_new_tokens, limit=MOST_ANSWERS, arithmetic=said)
+    tokens = answers * request.max_new_tokens
+    if tokens > limits.tokens:
+        detail = f"{said} x {counted(request.max_new_tokens, 'new token')} = {tokens:,}; this server allows {limits.tokens:,}."
+        raise invalid("/max_new_tokens", "token_budget_exceeded", detail)
+    return GenerationCost(answers=answers, generated_tokens=tokens, limit=MOST_ANSWERS, arithmetic=said)
 
 
 def estimate(session: Session, asker: Asker, request: GenerationRequest) -> PricedGeneration:
     """Returns the cost of the request after all checks of a submission; writes nothing. Raises Problem like `submit`."""
-    model, _ = _spec(session, request, asker.viewer)
+    model, _ = _spec(session, request, asker)
     after, made = edges_of(session, request, asker.viewer, model.awaited), 0
     if _needs_calibration(request):
         after, made = calibrations.after_for_model(session, asker, request, request.calibration, model, after)
     check_admissible(session, request, after, asker.viewer)
     return PricedGeneration(
-        **cost(request).model_dump(),
+        **cost(request, asker.settings.limit).model_dump(),
         **running(session, model, request.max_new_tokens),
         admission=admission(session, asker.viewer.owner, jobs=1 + made),
     )
 
 
-def _spec(session: Session, request: GenerationRequest, viewer: Viewer) -> tuple[Model, GenerationSpec]:
+def _spec(session: Session, request: GenerationRequest, asker: Asker) -> tuple[Model, GenerationSpec]:
     check_text(request.model_dump(mode="json"))
-    cost(request)
+    cost(request, asker.settings.limit)
     for name in () if request.vectors else ("doses", "coefficients", "calibration"):
         if getattr(request, name) is not None:
             raise invalid(f"/{name}", "no_vectors", f"/{name} has no effect without /vectors: give vectors, or leave it out.")
-    for i, prompt in enumerate(request.prompts):
-        check_not_blank(prompt.prompt, f"/prompts/{i}")
+    check_prompts(request.prompts, asker.settings.limit)
     model = models.usable(session, request.model)
     check_context(request.model, model.facts if model.state == "ready" else {}, request.max_new_tokens)
     if request.vectors:
         check_scope(request.scope, request.max_new_tokens)
     check_fits(session, model, request.max_new_tokens)
-    rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), viewer, model, sibling=request.sibling)
+    rows = vectors_by_id(session, list(dict.fromkeys(request.vectors)), asker.viewer, model, sibling=request.sibling)
     return model, {
         "kind": "generate",
         "model": request.model,
@@ -107,7 +114,7 @@ def submit(session: Session, asker: Asker, request: GenerationRequest, reuse: bo
     earlier = promised(session, asker)
     if earlier is not None:
         return answer(session, asker, earlier)
-    model, spec = _spec(session, request, asker.viewer)
+    model, spec = _spec(session, request, asker)
     after = edges_of(session, request, asker.viewer, model.awaited)
     if _needs_calibration(request):
         job, wait = calibrations.for_model(session, asker, request, request.calibration, model)

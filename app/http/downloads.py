@@ -7,6 +7,7 @@ from typing import Protocol
 from fastapi import Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from starlette.responses import RedirectResponse
 
 from app.auth.viewer import Viewer
 from app.http.access import unauthenticated
@@ -48,3 +49,12 @@ async def serve_file(request: Request, context: Context, viewer: Viewer, find: F
     return await serve_object(
         request, context.storage, file.digest, file.size, file.media_type, f"{prefix}{file.name}", check_access=check_access
     )
+
+
+async def serve_named(request: Request, context: Context, viewer: Viewer, find: Find) -> Response:
+    """Sends the file as `serve_file`, from an address that may mean another file later or for another caller: a cache asks before it uses its
+    copy."""
+    response = await serve_file(request, context, viewer, find)
+    if not isinstance(response, RedirectResponse):  # which no cache stores
+        response.headers["Cache-Control"] = "private, no-cache"
+    return response

@@ -1,9 +1,13 @@
 """Prompts of a request: a text, or an object with the text and a system prompt."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
+from app.errors import invalid
+from app.settings import LimitSettings
+from app.text import check_not_blank
 from terms import specs
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
@@ -28,6 +32,24 @@ def shortest(prompt: PromptIn) -> str | specs.Prompt:
     if prompt.system_prompt is None:
         return prompt.prompt
     return {"prompt": prompt.prompt, "system_prompt": prompt.system_prompt}
+
+
+def check_prompt(text: str, system_prompt: str | None, pointer: str, limits: LimitSettings) -> None:
+    """Raises Problem 422 for a blank text, and for one that is too long together with its system prompt."""
+    check_not_blank(text, pointer)
+    length = len(text) + len(system_prompt or "")
+    if length > limits.prompt_characters:
+        detail = f"{pointer} has {length:,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
+        raise invalid(pointer, "prompt_too_long", detail)
+
+
+def check_prompts(prompts: Sequence[PromptIn], limits: LimitSettings) -> None:
+    """Raises Problem 422 for prompts of a request that are too many, too long or blank."""
+    if len(prompts) > limits.prompts:
+        detail = f"/prompts holds {len(prompts):,} prompts; this server allows {limits.prompts:,}. Send fewer."
+        raise invalid("/prompts", "too_many_prompts", detail)
+    for i, prompt in enumerate(prompts):
+        check_prompt(prompt.prompt, prompt.system_prompt, f"/prompts/{i}", limits)
 
 
 Prompt = Annotated[PromptIn, short_for(PromptIn, "prompt")]

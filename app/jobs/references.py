@@ -23,6 +23,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
+from terms.specs import TEXTS
 from terms.values import Json, JsonObject
 
 NAMED = 5
@@ -67,9 +68,10 @@ def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> Ref
 
 
 def _values(value: Json) -> Iterator[Json]:
-    """Yields the value and every value inside it."""
+    """Yields the value and every value inside it, without the request's own texts."""
     yield value
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    named = [inner for name, inner in value.items() if name not in TEXTS] if isinstance(value, dict) else ()
+    inside = value if isinstance(value, list) else named
     for inner in inside:
         yield from _values(inner)
 

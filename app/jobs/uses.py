@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from terms.specs import TEXTS
+
 # A retry reads the finished cells of the job it retries, and of the jobs that this job retried in turn.
 _USES = text(r"""
 WITH RECURSIVE unfinished AS MATERIALIZED (
@@ -17,7 +19,8 @@ WITH RECURSIVE unfinished AS MATERIALIZED (
     SELECT thing, job FROM continued
     UNION SELECT e.after_id, e.job_id FROM job_edges e JOIN unfinished u ON u.id = e.job_id
     UNION SELECT named[1], u.id FROM unfinished u
-        CROSS JOIN LATERAL regexp_matches(u.spec::text, '"((?\:job|vec)_[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{64})"', 'g') AS named
+        CROSS JOIN LATERAL regexp_matches((u.spec - CAST(:texts AS text[]) #- '{study,capability}')::text,
+            '"((?\:job|vec)_[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{64})"', 'g') AS named
         WHERE :many OR u.spec::text LIKE ANY(:patterns)
 )
 SELECT thing, job FROM uses WHERE thing = ANY(:things) ORDER BY job, thing""")
@@ -40,5 +43,5 @@ def uses(session: Session, things: Collection[str]) -> list[Use]:
         return []
     many = len(things) > FEW
     patterns = [] if many else [f"%{thing}%" for thing in things]
-    rows = session.execute(_USES, {"things": sorted(things), "many": many, "patterns": patterns})
+    rows = session.execute(_USES, {"things": sorted(things), "many": many, "patterns": patterns, "texts": list(TEXTS)})
     return [Use(row.thing, row.job) for row in rows]

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Problem, invalid
 from app.jobs.planned import job_of
+from app.jobs.prompts import check_prompt
 from app.jobs.specs import extraction_spec
 from app.jobs.submission import Asker
 from app.judges import service as judges
@@ -17,6 +18,7 @@ from app.models.layers import check_layers
 from app.models.models import Model
 from app.models.reading import reading_of
 from app.models.running import check_fits
+from app.settings import LimitSettings
 from app.steerings import judging, limits
 from app.steerings.asked import Asked
 from app.steerings.extracted import Make, extraction_by
@@ -67,7 +69,7 @@ def check(session: Session, asker: Asker, request: SteeringRequest, make: Make) 
     check_context(request.model, facts, request.max_new_tokens)
     check_scope(request.scope, request.max_new_tokens)
     check_fits(session, model, request.max_new_tokens)
-    _check_questions(request)
+    _check_questions(request, limit)
     asked = Asked(request, viewer, model, trait)
     vectors = chosen(session, asked, make)
     off_target = _off_target(session, asked)
@@ -136,21 +138,21 @@ def _spec(asked: Asked, vectors: Vectors, off_target: list[OffTargetSpec], judge
     }
 
 
-def _check_questions(request: SteeringRequest) -> None:
-    """Raises Problem 422 for blank questions and answers, and for a cluster in both sets: a dose must not be chosen and reported on the same
-    cluster."""
+def _check_questions(request: SteeringRequest, limit: LimitSettings) -> None:
+    """Raises Problem 422 for blank questions and answers, for questions that are too long, and for a cluster in both sets: a dose must not be
+    chosen and reported on the same cluster."""
     for i, capability in enumerate(request.capability or ()):
-        check_not_blank(capability.question, f"/capability/{i}/question")
+        check_prompt(capability.question, capability.system_prompt, f"/capability/{i}/question", limit)
         check_not_blank(capability.answer, f"/capability/{i}/answer")  # a blank one would be "found" after any full stop
     if request.questions is None:
         return
     chosen_on: dict[str, int] = {}  # by cluster: the index of its first question in /questions/selection
     for i, question in enumerate(request.questions.selection):
-        check_not_blank(question.question, f"/questions/selection/{i}")
+        check_prompt(question.question, question.system_prompt, f"/questions/selection/{i}", limit)
         chosen_on.setdefault(question.cluster or question.question, i)
     for i, question in enumerate(request.questions.test):
         pointer = f"/questions/test/{i}"
-        check_not_blank(question.question, pointer)
+        check_prompt(question.question, question.system_prompt, pointer, limit)
         same = chosen_on.get(question.cluster or question.question)
         if same is not None:
             detail = (

@@ -181,7 +181,8 @@ def _newest(session: Session, asked: Asked, methods: list[str] | None) -> Extrac
 def _made_like(request: SteeringRequest) -> ExtractionRequest:
     """Returns the request for the extraction that this steering needs, with shuffled-label vectors for its controls. Raises Problem 422."""
     fields = (
-        "model", "trait", "calibration", "special_tokens", "visibility", "group", "methods", "layers", "positions", "components",
+        "model", "trait", "calibration", "special_tokens", "visibility", "group", "priority", "methods", "layers", "positions",
+        "components",
     )  # fmt: skip
     chosen = {name: value for name in fields if (value := getattr(request, name)) is not None}
     controls = max(request.controls.shuffled, ExtractionRequest.model_fields["controls"].default)

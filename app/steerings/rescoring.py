@@ -54,9 +54,10 @@ def _again(session: Session, row: Steering, request: RescoreRequest, judge: Judg
         "responses_given": old.get("responses_given", False),
         "special_tokens": old.get("special_tokens", SPECIAL_TOKENS),
         "extraction": _responses(session, old) if judge["kind"] in FITTED else None,
-        "reading_hash": row.reading_hash,  # the texts do not change
+        # what wrote the texts, from the result: a steering submitted before its model was ready did not know it
+        "reading_hash": row.reading_hash,
+        "weight_hash": row.weight_hash,
         "model": old["model"],
-        "weight_hash": old["weight_hash"],
         "trait": old["trait"],
         "seed": old["seed"],
     }

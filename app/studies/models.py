@@ -25,7 +25,7 @@ class Study(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     owner: Mapped[str] = mapped_column(String(100))
-    title: Mapped[str | None] = mapped_column(String(200))
+    title: Mapped[str | None] = mapped_column(String(200))  # the name at submission, for earlier versions; readers take the job's
     spec: Mapped[JsonObject] = mapped_column(JSONB)
     nodes: Mapped[dict[str, StudyNode]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -50,6 +50,15 @@ DOMAINS = {
 }
 
 
+RENAMED = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
+"""Fields of a node's request that have other names in the study, or follow from other fields of it."""
+RENAMED_OF = {
+    "calibrate": {"/max_new_tokens": "/calibration_new_tokens"},
+    "extract": {"/max_new_tokens": "/positions", "/control_vectors": "/controls"},
+}
+"""More of these, by the node's kind."""
+
+
 def arithmetic(request: StudyRequest) -> tuple[int, str]:
     """Returns the number of the study's jobs, and its arithmetic in words."""
     models, pairs = len(request.models), len(request.models) * len(request.traits)
@@ -187,10 +196,15 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
 
 
 def _of_the_study(problem: Problem, node: Node) -> Problem:
-    """Returns the problem with pointers into the study. Its fields have the same names, except for the model and the trait."""
-    plural = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", "/calibration": "/models"}
+    """Returns the problem with pointers into the study, and with the study's name of a calibration's field in its sentences."""
+    names = RENAMED | RENAMED_OF.get(node.kind, {})
+
+    def told(detail: str) -> str:
+        return detail.replace("/max_new_tokens", names["/max_new_tokens"]) if node.kind == "calibrate" else detail
+
     errors = []
     for error in problem.errors:
         pointer = error["pointer"]
-        errors.append(error | {"pointer": "/traits" if pointer.startswith("/off_target/") else plural.get(pointer, pointer)})
-    return Problem(problem.status, problem.code, f"{node.name}: {problem.detail}", errors=errors)
+        named = "/traits" if pointer.startswith("/off_target/") else names.get(pointer, pointer)
+        errors.append(error | {"pointer": named, "detail": told(error["detail"])})
+    return Problem(problem.status, problem.code, f"{node.name}: {told(problem.detail)}", errors=errors)

@@ -25,7 +25,8 @@ class Report:
     """A report to submit. `nodes` are the jobs that it reports on.
 
     `stored` is the study's request as its row holds it, perhaps written by an earlier version; `request` is the same request in this
-    version's form. `retry_of` is the job of the report that this one replaces, `labels` a person's scores of texts by their ids.
+    version's form, for a retried or labelled study with the name, tags, notes and webhook that were edited. `retry_of` is the job of the report
+    that this one replaces, `labels` a person's scores of texts by their ids.
     """
 
     stored: JsonObject

@@ -86,7 +86,7 @@ def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> 
     return StudyOut(
         id=study.id,
         job=report.id,
-        title=study.title,
+        title=report.name,
         owner=study.owner,
         state=report.state,
         spec=study.spec,

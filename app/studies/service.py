@@ -177,7 +177,7 @@ def retry_graph(session: Session, asker: Asker, study: Study) -> Submitted:
         nodes[name] = {**node, "job": renamed.get(job.id, job.id), "reused": job.id not in renamed}
     report = Report(
         stored=study.spec,
-        request=stored(StudyRequest, study.spec),
+        request=_as_edited(study, old),
         nodes=nodes,
         sharing=sharing,
         max_seconds=old.max_seconds,
@@ -190,6 +190,12 @@ def retry_graph(session: Session, asker: Asker, study: Study) -> Submitted:
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", old.id, owner=study.owner, made=made.job.id)
     return made
+
+
+def _as_edited(study: Study, report: Job) -> StudyRequest:
+    """Returns the study's request in this version's form, with the name, tags, notes and webhook that its report's job has now."""
+    now = {name: getattr(report, name) for name in ("name", "tags", "notes", "webhook")}
+    return stored(StudyRequest, study.spec).model_copy(update=now)
 
 
 def _check_over(graph: Mapping[str, Job]) -> None:
@@ -229,7 +235,7 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
         )
     report = Report(
         stored=study.spec,
-        request=stored(StudyRequest, study.spec),
+        request=_as_edited(study, old),
         nodes={name: {**node, "reused": True} for name, node in study.nodes.items()},
         sharing=Sharing(),
         max_seconds=asker.settings.limit.job_seconds,

@@ -12,7 +12,7 @@ from app.auth.viewer import Viewer
 from app.errors import invalid
 from app.http.access import Caller, Member, keyed_router
 from app.http.context import Context, Shared
-from app.http.downloads import serve_file
+from app.http.downloads import serve_named
 from app.http.paging import Cursor, Limit
 from app.http.problems import documented
 from app.http.uploads import Form, checked, described, is_form, read_form, read_json, takes_files
@@ -203,4 +203,4 @@ async def share_trait(reference: Reference, body: ShareRequest, viewer: Member, 
 )
 async def get_trait_dataset(reference: Reference, request: Request, viewer: Caller, context: Shared) -> Response:
     """Returns the dataset. The ETag is the file's SHA-256, which is also the trait's version."""
-    return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))
+    return await serve_named(request, context, viewer, lambda session, who: service.file(session, reference, who))

@@ -306,3 +306,27 @@ def test_deleting_makes_room_under_the_quota_and_the_refusal_says_how(
     assert (full.status_code, "DELETE /v1/jobs/ID" in full.json()["detail"]) == (429, True)
     assert ada.delete(f"/v1/jobs/{job['id']}").status_code == 200
     submit(ada)
+
+
+def test_a_prompt_that_is_an_id_holds_nothing_and_is_kept_as_it_is(
+    api: Running, ada: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Anyone could keep a colleague's job from being deleted by a prompt of its id, and a retry of theirs was refused for it."""
+    private = submit(ada)["id"]
+    succeed(sessions, api.context.storage, claim(sessions))
+    with api.client("bob") as bob:
+        asked = submit(bob, prompts=[private, {"prompt": "a ?", "system_prompt": private}])
+        generation = bob.post("/v1/generations", json={"model": "demo", "prompts": [private]}).json()
+        for job in (asked, generation):
+            assert ada.delete(f"/v1/jobs/{private}?dry_run=true").status_code == 200
+            bob.post(f"/v1/jobs/{job['id']}/cancel")
+            again = bob.post(f"/v1/jobs/{job['id']}/retry")
+            assert again.status_code == 202, again.text
+            assert again.json()["spec"]["prompts"] == job["spec"]["prompts"]
+        needed = submit(bob)
+        after = submit(bob, prompts=[needed["id"]], after=[{"job": needed["id"]}])
+        for job in (needed, after):
+            bob.post(f"/v1/jobs/{job['id']}/cancel")
+        bob.post(f"/v1/jobs/{needed['id']}/retry")
+        renewed = bob.post(f"/v1/jobs/{after['id']}/retry").json()
+        assert renewed["spec"]["prompts"] == [needed["id"]] != renewed["waiting_for"]

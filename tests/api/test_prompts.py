@@ -1,12 +1,14 @@
 """`prompts` hold texts, or objects with a text and a system prompt, in every kind that takes them."""
 
+import io
 import json
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
-from tests.api.conftest import submit
+from tests.api.conftest import FACTS, Running, submit
 from tests.api.describing import described
 from tests.api.test_bad_input import problem
 
@@ -31,6 +33,60 @@ def test_a_system_prompt_counts_and_stays_in_a_calibrations_spec(ada: httpx2.Cli
         "/v1/calibrations", json={"model": "demo", "prompts": [{"prompt": "a" * 20_000, "system_prompt": "b" * 20_000}]}
     )
     assert problem(long, 422)["errors"][0]["pointer"] == "/prompts/0"
+
+
+LOWERED = {"prompts": 2, "prompt_characters": 30, "new_tokens": 8, "tokens": 20}
+LONG = "a" * 31
+GENERATION = {"model": "demo", "prompts": ["a ?"], "max_new_tokens": 8}
+STEERING = {"model": "demo", "trait": "refusal", "methods": ["probe"], "max_new_tokens": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "pointer", "code"),
+    [
+        ("generations", {**GENERATION, "max_new_tokens": 9}, "/max_new_tokens", "too_many_new_tokens"),
+        ("generations", {**GENERATION, "prompts": ["a ?", "b ?", "c ?"], "max_new_tokens": 1}, "/prompts", "too_many_prompts"),
+        ("generations", {**GENERATION, "prompts": ["a ?", LONG]}, "/prompts/1", "prompt_too_long"),
+        ("generations", {**GENERATION, "prompts": ["a ?", "b ?", "c ?"]}, "/max_new_tokens", "token_budget_exceeded"),
+        ("steerings", {**STEERING, "questions": {"selection": ["a ?", LONG], "test": ["b ?"]}}, "/questions/selection/1", "prompt_too_long"),
+        ("steerings", {**STEERING, "questions": {"selection": ["a ?"], "test": [LONG]}}, "/questions/test/0", "prompt_too_long"),
+        ("steerings", {**STEERING, "capability": [{"question": LONG, "answer": "yes"}]}, "/capability/0/question", "prompt_too_long"),
+    ],
+)  # fmt: skip
+def test_every_kind_keeps_to_the_limits_that_an_operator_lowered(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch, kind: str, body: dict[str, Any], pointer: str, code: str
+) -> None:
+    """Calibrations and traits kept to them; generations and the questions of a steering did not."""
+    for name, value in LOWERED.items():
+        monkeypatch.setattr(api.context.settings.limit, name, value)
+    for query in ("", "?dry_run=true"):
+        error = problem(ada.post(f"/v1/{kind}{query}", json=body), 422)["errors"][0]
+        assert (error["pointer"], error["code"]) == (pointer, code), error
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("steerings", STEERING),
+        ("extractions", {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"]}),
+        ("generations", {**GENERATION, "vectors": ["OWN"]}),
+    ],
+)
+def test_a_calibration_that_cannot_be_made_for_a_request_is_refused_as_such(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch, kind: str, body: dict[str, Any]
+) -> None:
+    """The request was refused for a /max_new_tokens of 128, which was not its own."""
+    numbers = io.BytesIO()
+    np.save(numbers, np.ones(FACTS["widths"]["residual"], "f4"))
+    files = {"file": ("v.npy", numbers.getvalue())}
+    made = ada.post("/v1/vectors", data={"model": "demo", "vector_layers": "2"}, files=files)
+    assert made.status_code == 201, made.text
+    own = json.loads(json.dumps(body).replace("OWN", made.json()["items"][0]["id"]))
+    monkeypatch.setattr(api.context.settings.limit, "new_tokens", 64)
+    for query in ("", "?dry_run=true"):
+        error = problem(ada.post(f"/v1/{kind}{query}", json=own), 422)["errors"][0]
+        assert (error["pointer"], error["code"]) == ("/calibration", "too_many_new_tokens"), error
+        assert "POST /v1/calibrations" in error["detail"]
 
 
 def test_every_field_called_prompts_takes_both_forms() -> None:

@@ -5,9 +5,10 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.judges.models import Judge
-from tests.api.conftest import Running
+from tests.api.conftest import FACTS, Running
 from tests.api.extracted import store_extraction
-from tests.api.lives import claim, succeed
+from tests.api.finishing import finish_everything
+from tests.api.lives import claim, inspect, prove, succeed
 from tests.api.test_bad_input import problem
 
 pytestmark = pytest.mark.usefixtures("specs_as_written")
@@ -55,3 +56,22 @@ def test_responses_that_cannot_be_found_any_more_are_not_replaced_by_others(
     assert (error["code"], error["pointer"]) == ("responses_not_known", "/judge")
     assert steering["job"] in error["detail"]
     assert scored(api, ada, sessions, first, "gpt")[1] is None
+
+
+def test_texts_of_a_steering_submitted_before_its_model_was_ready_are_scored_again_under_its_weights(
+    api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
+) -> None:
+    """Such a steering's spec names no weights, only its result does. The rescore failed when its result was stored, after all scoring."""
+    assert admin.post("/v1/models", json={"name": "fresh", "source": "/models/fresh"}).status_code == 202
+    made = ada.post("/v1/steerings", json={"model": "fresh", "trait": "refusal", "methods": ["probe"], "layers": [1]})
+    assert made.json()["spec"]["weight_hash"] is None, made.text
+    inspect(sessions, FACTS)
+    prove(sessions)
+    finish_everything(sessions, api.context.storage)
+    again = ada.post(f"/v1/steerings/{made.json()['id']}/rescore", json={"judge": "refusal-phrases"})
+    spec = again.json()["spec"]
+    steering = ada.get(f"/v1/steerings/{made.json()['id']}").json()
+    assert (spec["weight_hash"], spec["reading_hash"]) == (steering["weight_hash"], steering["reading_hash"])
+    hashes = {name: spec[name] for name in ("weight_hash", "reading_hash")}  # as workers.handlers.rescore returns them
+    succeed(sessions, api.context.storage, claim(sessions), {"steering": {**STEERING["steering"], **hashes}})
+    assert ada.get(f"/v1/steerings/{again.json()['id']}").json()["weight_hash"] == steering["weight_hash"]

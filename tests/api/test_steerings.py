@@ -289,7 +289,14 @@ def test_a_missing_extraction_is_made_first_and_shares_its_calibration(
     ada: httpx2.Client, api: Running, sessions: sessionmaker[Session]
 ) -> None:
     """Three jobs in a chain, as for a missing calibration; a dry run says so and makes none of them."""
-    asked = {"model": "demo", "trait": "refusal", "methods": ["mean_diff_cleaned"], "layers": [2], "visibility": "public"}
+    asked = {
+        "model": "demo",
+        "trait": "refusal",
+        "methods": ["mean_diff_cleaned"],
+        "layers": [2],
+        "visibility": "public",
+        "priority": 7,
+    }
     planned = ada.post("/v1/steerings?dry_run=true", json=asked).json()
     assert planned["makes_extraction"] is True
     assert [source["job"] for source in planned["spec"]["from"]] == [None]
@@ -297,7 +304,10 @@ def test_a_missing_extraction_is_made_first_and_shares_its_calibration(
     assert ada.get("/v1/jobs").json()["items"] == []
     steering = ada.post("/v1/steerings", json=asked).json()
     jobs = {job["kind"]: job for job in ada.get("/v1/jobs").json()["items"]}
-    assert {kind: job["visibility"] for kind, job in jobs.items()} == dict.fromkeys(("calibrate", "extract", "steer"), "public")
+    shown = {kind: (job["visibility"], job["priority"]) for kind, job in jobs.items()}
+    assert shown == dict.fromkeys(
+        ("calibrate", "extract", "steer"), ("public", 7)
+    )  # a job is not urgent while what it needs waits
     extraction, calibration = jobs["extract"], jobs["calibrate"]
     assert set(steering["waiting_for"]) == {extraction["id"], calibration["id"]}
     assert extraction["waiting_for"] == [calibration["id"]]

@@ -114,6 +114,8 @@ def test_a_study_is_submitted_as_a_graph_of_jobs_that_wait_for_each_other(ada: h
         ({"layers": [8]}, "/layers", "layers, 0 to 7"),
         ({"judge": "nobody"}, "/judge", "nobody"),
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
+        ({"calibration_new_tokens": 100_000}, "/calibration_new_tokens", "/calibration_new_tokens is 100,000"),
+        ({"positions": ["response[:2000]"]}, "/positions", "2,000 new tokens"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
         ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
         ({"ablation": list(range(1, 21))}, "/ablation", "x 20 numbers of dims x 4 ways to choose the dims = 162"),
@@ -202,6 +204,22 @@ def test_a_retry_makes_new_jobs_only_for_those_that_failed(
     assert new["nodes"]["extract/demo/refusal"]["job"] in steering["waiting_for"]
     assert steering["spec"]["extraction"] == new["nodes"]["extract/demo/refusal"]["job"]
     assert len(ada.get("/v1/studies").json()["items"]) == 2
+
+
+def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_study_keep_what_was_edited(
+    api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]
+) -> None:
+    """As other jobs do. The list showed the first name for good, and a retry had the first name and tags and no notes."""
+    edited = {"name": "sweep 2", "tags": ["paper"], "notes": "with the longer prompts"}
+    assert ada.patch(f"/v1/jobs/{study['job']}", json=edited).status_code == 200
+    assert [listed["title"] for listed in ada.get("/v1/studies").json()["items"]] == ["sweep 2"]
+    ada.post(f"/v1/jobs/{study['job']}/cancel")
+    finish_everything(sessions, api.context.storage)  # the report, of nothing
+    labels = {"labels": {"t0123456789ab": 1}}
+    for again in (ada.post(f"/v1/studies/{study['id']}/retry"), ada.post(f"/v1/studies/{study['id']}/labels", json=labels)):
+        assert again.status_code == 202, again.text
+        assert {name: again.json()[name] for name in edited} == edited
+        assert ada.get(f"/v1/studies/{again.json()['id']}").json()["title"] == "sweep 2"
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])

@@ -88,6 +88,20 @@ def test_the_dataset_is_a_download_with_its_hash_as_validator(ada: httpx2.Client
     assert (part.status_code, part.content) == (206, file.content[:10])
 
 
+def test_a_cache_asks_again_for_a_dataset_since_its_name_may_mean_a_newer_version(ada: httpx2.Client) -> None:
+    """Files of jobs may be cached for a year. Under a trait's name a cache would show the first version for as long."""
+    ada.post("/v1/traits", json=TRAIT)
+    path = "/v1/traits/politeness/dataset.json"
+    first = ada.get(path)
+    known = {"If-None-Match": first.headers["ETag"]}
+    answers = [first, ada.head(path), ada.get(path, headers=known), ada.get(path, headers={"Range": "bytes=0-9"})]
+    assert [answer.status_code for answer in answers] == [200, 200, 304, 206]
+    assert {answer.headers["Cache-Control"] for answer in answers} == {"private, no-cache"}
+    ada.post("/v1/traits", json={**TRAIT, "definition": "How kind it is."})
+    newest = ada.get(path, headers=known)
+    assert (newest.status_code, newest.json()["definition"]) == (200, "How kind it is.")
+
+
 def test_private_traits_of_others_are_not_found_and_own_ones_go_before_public_ones(
     api: Running, ada: httpx2.Client, admin: httpx2.Client, sessions: sessionmaker[Session]
 ) -> None:

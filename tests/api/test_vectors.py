@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 import safetensors.numpy
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.extractions.cosines import read_vectors
@@ -66,6 +66,27 @@ def test_pages_hold_everything_once(ada: httpx2.Client, extraction: str) -> None
         seen += [one["id"] for one in page["items"]]
         cursor = page["next_cursor"]
     assert len(seen) == len(set(seen)) == 8
+
+
+@pytest.mark.parametrize("sort", [None, "accuracy", "-accuracy", "-massive_share"])
+def test_vectors_that_come_and_go_between_two_pages_hide_and_repeat_none(
+    api: Running, ada: httpx2.Client, extraction: str, sessions: sessionmaker[Session], sort: str | None
+) -> None:
+    """A page began after a number of vectors: a deletion hid as many from a reader as it took from the pages before."""
+    order = {"limit": 3} if sort is None else {"limit": 3, "sort": sort}
+    whole = [vector["id"] for vector in ada.get("/v1/vectors", params={**order, "limit": 50}).json()["items"]]
+    first = ada.get("/v1/vectors", params=order).json()
+    with sessions.begin() as session:
+        session.execute(delete(Vector).where(Vector.id.in_(whole[1:3])))  # the last one of the page, too
+    if sort is None:
+        store_extraction(sessions, api.context.storage, "ada", ada.get("/v1/traits/refusal").json()["version"])
+    seen, cursor = [vector["id"] for vector in first["items"]], first["next_cursor"]
+    while cursor is not None:
+        page = ada.get("/v1/vectors", params={**order, "cursor": cursor}).json()
+        seen += [vector["id"] for vector in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == whole
+    assert problem(ada.get("/v1/vectors", params={**order, "layer": 2, "cursor": first["next_cursor"]}), 422)
 
 
 def test_an_extraction_lists_its_vectors_in_the_order_asked_for(ada: httpx2.Client, extraction: str) -> None:

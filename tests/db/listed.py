@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.extractions import repository as extractions
-from app.extractions.repository import VectorFilters
+from app.extractions.repository import Place, VectorFilters
 from app.jobs import repository as jobs
 from app.jobs.repository import JobFilters
 from app.jobs.states import State
@@ -27,7 +27,7 @@ def _jobs(viewer: Viewer, **filters: Any) -> Callable[[Session], Any]:
 
 
 def _vectors(viewer: Viewer, sort: str | None = None, **filters: Any) -> Callable[[Session], Any]:
-    return lambda session: extractions.vectors(session, viewer, VectorFilters(**filters), sort=sort, limit=50, offset=0)
+    return lambda session: extractions.vectors(session, viewer, VectorFilters(**filters), sort=sort, limit=50, after=Place())
 
 
 NAMED: dict[str, Callable[[Session], Any]] = {

@@ -1,5 +1,6 @@
 """The embedded broker serves Celery, is private to its account, keeps its messages when it is killed, and ends only its own processes."""
 
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import redis
 
 from app.embedded.broker import Broker, connect
 from app.embedded.processes import working_in
+from tests.services import make_folder
 
 
 def mode(path: Path) -> int:
@@ -43,6 +45,20 @@ def test_the_password_is_required_and_others_cannot_read_it(own_broker: Broker) 
         assert password not in Path(f"/proc/{pid}/cmdline").read_text()
     with kombu.Connection(own_broker.url) as connection:
         assert password not in connection.as_uri()  # what Celery prints when it starts
+
+
+@pytest.mark.parametrize("name", ["[lab] data", 'a "b" \\c ?*'])
+def test_every_character_may_stand_in_the_path_of_the_folder(name: str) -> None:
+    """The server takes the path of its configuration as a pattern; where no file matched `[lab]`, it ran on TCP without a password."""
+    folder = make_folder()
+    broker = Broker(folder / name)
+    try:
+        broker.start(timeout=20)
+        with connect(broker.url) as client:
+            assert (client.config_get("port")["port"], client.config_get("dir")["dir"]) == ("0", str(broker.data))
+    finally:
+        broker.remove()
+        shutil.rmtree(folder)
 
 
 def test_messages_survive_a_kill(own_broker: Broker) -> None:

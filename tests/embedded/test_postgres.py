@@ -184,11 +184,14 @@ def test_a_first_start_cut_short_leaves_nothing_that_looks_like_a_cluster(folder
     server.remove()
 
 
-def test_a_deep_folder_gets_a_short_private_socket_folder(folder: Path) -> None:
-    deep = folder.joinpath(*["a-folder-with-a-long-name"] * 5)
+@pytest.mark.parametrize(
+    "name", ["/".join(["a-folder-with-a-long-name"] * 5), "ada, 'her' [lab] \"data\""], ids=["deep", "comma"]
+)
+def test_a_socket_that_cannot_be_in_the_folder_gets_a_short_private_one(folder: Path, name: str) -> None:
+    deep = folder / name
     deep.mkdir(parents=True)
     server = Postgres(deep / "pg", durable=False)
-    server.start()
+    server.start(timeout=20)
     with server.connect() as connection:
         where = Path(connection.execute("SHOW unix_socket_directories").fetchone()[0])  # type: ignore[index]
     assert not where.is_relative_to(folder)

@@ -108,7 +108,9 @@ def test_a_trait_is_uploaded_with_its_checks_shown(person: Make) -> None:
     assert "<img src=x" not in made.text
     assert "a verdict needs 20: add" in words(made.text)
     reference = made.url.path.removeprefix("/traits/")
-    assert ada.get(f"/traits/{reference}/dataset.json").json()["positive"][0]["prompt"] == TRAIT["positive"][0]
+    file = ada.get(f"/traits/{reference}/dataset.json")
+    assert file.json()["positive"][0]["prompt"] == TRAIT["positive"][0]
+    assert file.headers["Cache-Control"] == "private, no-cache"  # others may use this browser
     assert "kindness" in ada.get("/traits").text
     assert bob.get(f"/traits/{reference}").status_code == 404
     folder = {

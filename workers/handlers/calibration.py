@@ -117,7 +117,7 @@ def check_model(lm: LanguageModel, spec: OnAModel) -> None:
         raise JobFault(
             "weights_changed",
             f"The weights of {spec['model']} are not those that the job was submitted for (sha256 {asked[:12]} then, "
-            f"{lm.facts.weight_hash[:12]} now). Ask an administrator to inspect the model again, then submit the job again.",
+            f"{lm.facts.weight_hash[:12]} now): the model was inspected again. Submit the request again; a retry would ask for the old weights.",
         )
     reading, now = spec.get("reading_hash"), lm.facts.reading_hash
     if None not in (reading, now) and reading != now:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
 from app.extractions import service as extractions
-from app.extractions.repository import VectorFilters
+from app.extractions.repository import Place, VectorFilters
 from app.extractions.results import VectorOut
 from app.jobs.labels import Labels
 from app.judges import service as judges
@@ -97,7 +97,7 @@ def _extractions(session: Session, viewer: Viewer, values: Values) -> list[Choic
 
 def vectors_of(session: Session, viewer: Viewer, model: str) -> Sequence[VectorOut]:
     """Returns the model's newest vectors, without controls; at most MOST_VECTORS."""
-    vectors = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, offset=0)
+    vectors = extractions.vectors(session, viewer, VectorFilters(model=model), sort=None, limit=4 * MOST_VECTORS, after=Place())
     return [vector for vector in vectors if not is_control(vector.method)][:MOST_VECTORS]
 
 

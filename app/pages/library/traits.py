@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from app.errors import Problem, invalid
 from app.http.context import Shared
-from app.http.downloads import serve_file
+from app.http.downloads import serve_named
 from app.http.uploads import Form, read_form, takes_files
 from app.pages.doors import Changer, Reader, page_router
 from app.pages.rendering import HEADERS, page
@@ -89,4 +89,4 @@ def _counts(counts: JsonObject) -> list[tuple[str, str, str]]:
 @router.get("/traits/{reference}/dataset.json")
 async def trait_file(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
     """Downloads the dataset of a trait. 404 if the viewer may not see the trait."""
-    return await serve_file(request, context, viewer, lambda session, who: service.file(session, reference, who))
+    return await serve_named(request, context, viewer, lambda session, who: service.file(session, reference, who))

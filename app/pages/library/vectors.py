@@ -12,7 +12,7 @@ from app.errors import Problem
 from app.extractions import service
 from app.extractions.cosines import cosines_between, massive_of
 from app.extractions.models import Vector
-from app.extractions.repository import VectorFilters
+from app.extractions.repository import Place, VectorFilters
 from app.extractions.results import VectorOut, VectorPage
 from app.extractions.vector_routes import VectorId, download_vector
 from app.http.context import Shared
@@ -67,7 +67,9 @@ async def vectors_page(request: Request, viewer: Reader, context: Shared, asked:
     )  # fmt: skip
 
     def look(session: Session) -> tuple[list[str], list[VectorOut]]:
-        rows = service.vectors(session, viewer, filters, sort=asked.sort or None, limit=PER_PAGE + 1, offset=asked.start)
+        rows = service.vectors(
+            session, viewer, filters, sort=asked.sort or None, limit=PER_PAGE + 1, after=Place(skip=asked.start)
+        )
         return [model.name for model in models.listing(session, limit=200, after=None)], list(rows)
 
     names, rows = await context.database.run(look)

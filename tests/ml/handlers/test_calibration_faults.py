@@ -56,7 +56,9 @@ def test_a_layer_that_does_not_exist_is_named(tiny_lm: TINY) -> None:
 
 def test_weights_other_than_those_at_submission_are_refused(tiny_lm: TINY) -> None:
     context = FakeContext(tiny_lm("llama"))
-    assert fault_of(context, weight_hash="0" * 64).code == "weights_changed"
+    fault = fault_of(context, weight_hash="0" * 64)
+    assert fault.code == "weights_changed"
+    assert "Submit the request again; a retry" in fault.detail  # inspecting again does not help
     assert run(spec(weight_hash=context.lm.facts.weight_hash), context).artifacts
 
 
