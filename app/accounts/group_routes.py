@@ -20,7 +20,7 @@ UserName = Annotated[str, Path(pattern=NAME, examples=["ada"])]
 @router.get("", operation_id="listGroups", summary="List groups", responses=documented(403))
 async def list_groups(_viewer: Admin, context: Shared) -> GroupList:
     """Returns the groups, by name, with their members. Administrators only."""
-    return await context.database.run(groups.listing)
+    return await context.database.read(groups.listing)
 
 
 @router.post(
@@ -34,7 +34,7 @@ async def create_group(body: GroupRequest, viewer: Admin, context: Shared) -> Gr
 @router.get("/{name}", operation_id="getGroup", summary="Get a group", responses=documented(403, 404, 422))
 async def get_group(name: GroupName, _viewer: Admin, context: Shared) -> GroupOut:
     """Returns the group with its members. Administrators only."""
-    return await context.database.run(groups.find, name)
+    return await context.database.read(groups.find, name)
 
 
 @router.delete(

@@ -67,7 +67,7 @@ async def create_key(
 @router.get("/{key_id}", operation_id="getKey", summary="Get a key", responses=documented(403, 404, 422))
 async def get_key(key_id: KeyId, _viewer: Admin, context: Shared) -> KeyOut:
     """Returns a key without its text, which is not stored. Administrators only."""
-    return await context.database.run(keys.find, key_id)
+    return await context.database.read(keys.find, key_id)
 
 
 @router.post(

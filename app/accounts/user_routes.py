@@ -32,7 +32,7 @@ async def list_users(
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> UserPage:
     """Returns the users, by name, including disabled users. Administrators only."""
-    listed = await context.database.run(users.listing, limit=limit + 1, after=cursor)
+    listed = await context.database.read(users.listing, limit=limit + 1, after=cursor)
     return UserPage.of(listed, limit, lambda last: last.name)
 
 
@@ -47,7 +47,7 @@ async def create_user(body: UserRequest, viewer: Admin, context: Shared) -> User
 @router.get("/{name}", operation_id="getUser", summary="Get a user", responses=documented(403, 404, 422))
 async def get_user(name: UserName, _viewer: Admin, context: Shared) -> UserOut:
     """Returns the user, with groups and the number of live keys. Administrators only."""
-    return await context.database.run(users.find, name)
+    return await context.database.read(users.find, name)
 
 
 @router.patch(

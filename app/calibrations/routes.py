@@ -88,7 +88,7 @@ async def list_calibrations(
 @router.get("/{calibration_id}", operation_id="getCalibration", summary="Get a calibration", responses=documented(404, 409, 422))
 async def get_calibration(calibration_id: CalibrationId, viewer: Caller, context: Shared) -> CalibrationOut:
     """Returns the calibration's verdict and where its file is. `stale`: the model's weights have changed since."""
-    return await context.database.run(service.find, calibration_id, viewer)
+    return await context.database.read(service.find, calibration_id, viewer)
 
 
 @router.get(

@@ -109,7 +109,7 @@ async def list_extractions(  # one parameter for each filter of the query string
 )
 async def get_extraction(extraction_id: ExtractionId, viewer: Caller, context: Shared) -> ExtractionOut:
     """Returns the extraction with facts of each vector: the share of massive dims and of sampling noise, separation, stability."""
-    return await context.database.run(service.find, extraction_id, viewer)
+    return await context.database.read(service.find, extraction_id, viewer)
 
 
 @router.get(
@@ -128,7 +128,7 @@ async def get_cosines(
 ) -> CosinesOut:
     """Returns the cosines between the vectors of one layer, position and component, before and after cleaning. Controls and
     refits are left out."""
-    rows = await context.database.run(service.layer_of, extraction_id, layer, position, component, viewer)
+    rows = await context.database.read(service.layer_of, extraction_id, layer, position, component, viewer)
     return await cosines_of(context, rows)
 
 

@@ -55,7 +55,7 @@ async def list_vectors(  # one parameter for each filter of the query string
     filters = VectorFilters(model, trait, method, layer, position, component, source, extraction)
     scope = f"vectors {filters} {sort}"
     after = _place(context.cursors, scope, cursor, by_time=sort is None)
-    items = await context.database.run(service.vectors, viewer, filters, sort=sort, limit=limit + 1, after=after)
+    items = await context.database.read(service.vectors, viewer, filters, sort=sort, limit=limit + 1, after=after)
     return VectorPage.of(items, limit, lambda last: context.cursors.seal(scope, _key(last, sort), last.id))
 
 
@@ -78,7 +78,7 @@ def _key(vector: VectorOut, sort: str | None) -> str | float | None:
 @router.get("/{vector_id}", operation_id="getVector", summary="Get a vector", responses=documented(404, 422))
 async def get_vector(vector_id: VectorId, viewer: Caller, context: Shared) -> VectorOut:
     """Returns all stored facts of the vector; its numbers are a download."""
-    return await context.database.run(service.shown_vector, vector_id, viewer)
+    return await context.database.read(service.shown_vector, vector_id, viewer)
 
 
 @router.patch(
@@ -114,7 +114,7 @@ async def download_vector(
     ] = "safetensors",
 ) -> Response:
     """Returns a file with one float32 vector of norm 1. GGUF is a control vector for llama.cpp and repeng; it cannot hold layer 0."""
-    row = await context.database.run(service.vector, vector_id, viewer)
+    row = await context.database.read(service.vector, vector_id, viewer)
     [numbers] = await run_in_threadpool(read_vectors, context.storage, [row])
     vector = NamedVector(numbers, row.layer, row.component, row.method, row.position)
     origin = Origin(row.model, "", row.weight_hash, row.trait, row.trait_version)

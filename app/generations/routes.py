@@ -56,4 +56,4 @@ async def submit_generation(
 @router.get("/{job_id}", operation_id="getGeneration", summary="The answers of a generation", responses=documented(404, 409, 422))
 async def get_generation(job_id: JobId, viewer: Caller, context: Shared) -> GenerationOut:
     """Returns the answers of a finished generation: unsteered first, then vector by vector and dose by dose."""
-    return await context.database.run(service.find, job_id, viewer)
+    return await context.database.read(service.find, job_id, viewer)

@@ -37,14 +37,14 @@ async def serve_file(request: Request, context: Context, viewer: Viewer, find: F
     Every `serving.RECHECK` seconds, the key and the access to the file are checked again; if either check fails, the connection is cut. An
     address in the bucket, once sent, stays valid for `serving.PRESIGNED_SECONDS`.
     """
-    file = await context.database.run(find, viewer)
+    file = await context.database.read(find, viewer)
 
     async def check_access() -> None:
         with contextlib.suppress(SQLAlchemyError, OSError):  # rights cannot change while the database is unavailable
             now_is = await context.keyring.current(viewer)
             if now_is is None:
                 raise unauthenticated()
-            await context.database.run(find, now_is)
+            await context.database.read(find, now_is)
 
     return await serve_object(
         request, context.storage, file.digest, file.size, file.media_type, f"{prefix}{file.name}", check_access=check_access

@@ -172,11 +172,11 @@ async def get_events(
     if "text/event-stream" in accept.lower():
         given = last_event_id if last_event_id is not None else ""
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else after or 0
-        await context.database.run(service.find, job_id, viewer)  # a 404 must come before the stream begins
+        await context.database.read(service.find, job_id, viewer)  # a 404 must come before the stream begins
         lifetime = context.settings.limit.stream_seconds
         frames = stream(context.database, context.part(Wakeups), context.keyring, job_id, viewer, after=start, lifetime=lifetime)
         return EventSourceResponse(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-    events = await context.database.run(service.events, job_id, viewer, after or 0, limit + 1)
+    events = await context.database.read(service.events, job_id, viewer, after or 0, limit + 1)
     items = [EventOut.model_validate(event, from_attributes=True) for event in events[:limit]]
     return EventPage(items=items, next_cursor=items[-1].seq if len(events) > limit else None)
 

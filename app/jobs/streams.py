@@ -72,7 +72,7 @@ async def stream(
 async def _seen(database: AsyncDatabase, job_id: str, viewer: Viewer, after: int) -> tuple[Sequence[JobEvent], bool] | None:
     """Returns the result of `_page`, or None when the caller may no longer see the job."""
     try:
-        return await database.run(_page, job_id, viewer, after)
+        return await database.read(_page, job_id, viewer, after)
     except Problem:
         return None
 

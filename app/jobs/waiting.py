@@ -18,9 +18,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from app.db import AsyncDatabase, among, connect_args
+from app.db import AsyncDatabase, Rows, among, connect_args
 from app.jobs.models import Job
 from app.jobs.standing import Standing, standings
 from app.jobs.transitions import CHANNEL
@@ -39,10 +38,10 @@ class Fingerprint:
     event_seq: int
 
 
-def fingerprints(session: Session, job_ids: Sequence[str], *, slice_seconds: float) -> dict[str, Fingerprint]:
+def fingerprints(database: Rows, job_ids: Sequence[str], *, slice_seconds: float) -> dict[str, Fingerprint]:
     """Returns the fingerprints of the jobs that exist, by id."""
-    rows = session.execute(select(*_COLUMNS).where(among(Job.id, job_ids))).all()
-    standing = standings(session, rows, None, slice_seconds=slice_seconds)
+    rows = database.execute(select(*_COLUMNS).where(among(Job.id, job_ids))).all()
+    standing = standings(database, rows, None, slice_seconds=slice_seconds)
     return {row.id: _fingerprint(row, standing.get(row.id, Standing())) for row in rows}
 
 
@@ -160,7 +159,7 @@ class Wakeups:
             if not self._watchers:
                 continue
             try:
-                now = await self._database.run(fingerprints, list(self._watchers), slice_seconds=self._slice)
+                now = await self._database.read_rows(fingerprints, list(self._watchers), slice_seconds=self._slice)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("poll_failed", error=type(error).__name__)
                 continue

@@ -24,7 +24,7 @@ EXAMPLE = {
 @router.get("", operation_id="listJudges", summary="List judges", responses=documented())
 async def list_judges(_viewer: Caller, context: Shared) -> JudgeList:
     """Returns the judges: `reference` and `refusal-phrases` first, then the others by name. Keys are not stored and never shown."""
-    return await context.database.run(service.listing)
+    return await context.database.read(service.listing)
 
 
 @router.post(

@@ -27,7 +27,7 @@ async def list_models(
     cursor: Annotated[str | None, Query(pattern=NAME, description="`next_cursor` of the page before")] = None,
 ) -> ModelPage:
     """Returns the models, by name."""
-    models = await context.database.run(service.listing, limit=limit + 1, after=cursor)
+    models = await context.database.read(service.listing, limit=limit + 1, after=cursor)
     return ModelPage.of(models, limit, lambda last: last.name)
 
 
@@ -51,7 +51,7 @@ async def register_model(
 @router.get("/{name}", operation_id="getModel", summary="Get a model: state, facts and fault", responses=documented(404, 422))
 async def get_model(name: Name, _viewer: Caller, context: Shared) -> ModelOut:
     """Returns the model, with `facts` once it is `ready` and `fault` when it is `faulty`. A removed model is still shown, with `removed_at`."""
-    return await context.database.run(service.find, name)
+    return await context.database.read(service.find, name)
 
 
 @router.post(

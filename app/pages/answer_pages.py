@@ -81,7 +81,7 @@ async def _file(context: Context, job: JobOut, name: str, viewer: Viewer) -> Fil
     """Returns where a file of the job is stored. Raises Problem 404, 409."""
     file = file_of(job, name)
     if file is None:  # the service says whether there is none yet (409) or none at all (404)
-        artifact = await context.database.run(service.file, job.id, name, viewer)
+        artifact = await context.database.read(service.file, job.id, name, viewer)
         file = File(artifact.digest, artifact.size)
     return file
 

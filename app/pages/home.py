@@ -139,7 +139,7 @@ async def _shown(context: Context, viewer: Viewer, asked: Asked) -> Listing:
     listed = await JobPage.newest(
         context, fetch, scope=f"page {filters}", limit=PER_PAGE, cursor=asked.cursor, key=lambda job: (job.created_at, job.id)
     )
-    counts, devices = await context.database.run(board)
+    counts, devices = await context.database.read(board)
     now = datetime.now(UTC)
     return {
         "asked": asked,

@@ -73,7 +73,7 @@ async def job_page(
     job = await context.part(reading.Reader).job(job_id, viewer)
     drawn = await sections(context, job, View(way, model, table))
     nodes = await _nodes(context, job, viewer)
-    events = await context.database.run(service.events, job_id, viewer, 0, EVENTS)
+    events = await context.database.read(service.events, job_id, viewer, 0, EVENTS)
     ended = await context.database.read(repository.early_end, job_id)
     return page(
         request,
@@ -124,7 +124,7 @@ async def _nodes(context: Context, job: JobOut, viewer: Viewer) -> list[Node]:
     """Returns the jobs of a study, each in words."""
     if job.kind != "report":
         return []
-    study = await context.database.run(studies.find, job.id, viewer)
+    study = await context.database.read(studies.find, job.id, viewer)
     return [
         Node(node.job, node.state, f"{node.kind} {node.trait or ''} {node.model}, {node.state or ''}")
         for node in study.nodes.values()
@@ -137,7 +137,7 @@ async def _standing(context: Context, job: JobOut, viewer: Viewer) -> Standing:
     standing = standing_of(job, viewer)
     if job.waits_because is None or job.waits_because.code != "workers_held":
         return standing
-    workers = await context.database.run(fleet.workers, viewer, lease_seconds=context.settings.lease.ttl)
+    workers = await context.database.read(fleet.workers, viewer, lease_seconds=context.settings.lease.ttl)
     return {**standing, "reason": holds_in_words(workers, job.queue)}
 
 

@@ -77,7 +77,7 @@ async def _shown(
     request: Request, context: Context, viewer: Viewer, job_id: str, values: Values, problem: Problem | None = None
 ) -> Labelling:
     job = await context.part(reading.Reader).job(job_id, viewer)
-    file = await context.database.run(service.file, job_id, "labelling.csv", viewer)
+    file = await context.database.read(service.file, job_id, "labelling.csv", viewer)
     data = await content(context, file.digest, file.size)
     texts = [{name: restored(cell) for name, cell in row.items()} for row in csv.DictReader(io.StringIO(data.decode()))]
     random.Random(f"{sessions.csrf_token(request)} {job_id}").shuffle(texts)

@@ -21,7 +21,7 @@ Said = Annotated[QuotaRequest, Body(examples=[{"max_queued": 200, "max_running":
 @router.get("", operation_id="listQuotas", summary="List quotas", responses=documented(403))
 async def list_quotas(_viewer: Admin, context: Shared) -> QuotaList:
     """Returns the server-wide quota, and those of single users. Administrators only."""
-    return await context.database.run(service.listing)
+    return await context.database.read(service.listing)
 
 
 @router.put(
@@ -35,7 +35,7 @@ async def set_default(body: Said, viewer: Admin, context: Shared) -> QuotaOut:
 @router.get("/{user}", operation_id="getQuota", summary="Get a user's quota", responses=documented(404, 422))
 async def get_quota(user: User, viewer: Caller, context: Shared) -> QuotaOut:
     """Returns the limits of a user: your own, or any user's with an administrator's key. GET /v1/usage shows how much is used."""
-    return await context.database.run(service.find, user, viewer)
+    return await context.database.read(service.find, user, viewer)
 
 
 @router.put("/{user}", operation_id="setQuota", summary="Set a user's quota", responses=documented(400, 403, 404, 413, 415, 422))

@@ -23,4 +23,4 @@ async def get_usage(
 ) -> UsageOut:
     """Returns disk and device time by user and day: your own, or every user's with an administrator's key. Days are in UTC; an attempt is booked
     on the day it ends."""
-    return await context.database.run(service.usage, viewer, user=viewer.owner if user == MYSELF else user, days=days)
+    return await context.database.read(service.usage, viewer, user=viewer.owner if user == MYSELF else user, days=days)

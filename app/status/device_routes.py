@@ -32,7 +32,7 @@ class DeviceList(BaseModel):
 @router.get("", operation_id="listDevices", summary="Worker nodes, their devices, and who paused them", responses=documented())
 async def list_devices(viewer: Caller, context: Shared) -> DeviceList:
     """Returns the worker nodes, including those that are paused, drained or out of disk space."""
-    return DeviceList(items=await context.database.run(_listed, context, viewer))
+    return DeviceList(items=await context.database.read(_listed, context, viewer))
 
 
 @router.post("/{device}/pause", operation_id="pauseDevice", summary="Pause a device: claim no new job", responses=REFUSALS)

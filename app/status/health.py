@@ -57,7 +57,7 @@ class Health:
         head = head_revision()
         try:
             async with asyncio.timeout(PATIENCE):
-                present = await self._database.run(current_revision)
+                present = await self._database.read(current_revision)
         except Exception as error:
             return Check(ok=False, detail=type(error).__name__)
         if present == head:

@@ -106,7 +106,7 @@ async def list_steerings(
 @router.get("/{steering_id}", operation_id="getSteering", summary="Get a steering's summary", responses=documented(404, 409, 422))
 async def get_steering(steering_id: SteeringId, viewer: Caller, context: Shared) -> SteeringOut:
     """Returns the summary for each method: chosen layer and dose, gain with interval, controls, contrasts and their verdicts."""
-    return await context.database.run(service.find, steering_id, viewer)
+    return await context.database.read(service.find, steering_id, viewer)
 
 
 @router.get(
@@ -127,7 +127,7 @@ async def list_runs(  # one parameter for each filter of the query string
     layer: Annotated[int | None, Query(ge=0)] = None,
 ) -> RunsOut:
     """Returns the runs. A run is one set of questions under one intervention: dose, mean scores, effect at the site."""
-    file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
+    file = await context.database.read(service.file, steering_id, "runs.jsonl", viewer)
     wanted = Wanted({"set": question_set, "method": method, "layer": layer})
     items, following = await Lines(context.storage, file, read_run).page(wanted, cursor, limit)
     return RunsOut(items=[with_names(run) for run in items], next_cursor=following)
@@ -158,7 +158,7 @@ async def list_responses(  # one parameter for each filter of the query string
     """Returns the answers with their scores; `method` and `layer` are those of the run's vector."""
     runs = None
     if method is not None or layer is not None:
-        file = await context.database.run(service.file, steering_id, "runs.jsonl", viewer)
+        file = await context.database.read(service.file, steering_id, "runs.jsonl", viewer)
         steered = await Lines(context.storage, file, read_run).every(Wanted({"method": method, "layer": layer}))
         runs = {line["run"] for line in steered}
     wanted = Wanted(
@@ -167,7 +167,7 @@ async def list_responses(  # one parameter for each filter of the query string
         at_most={"trait": max_trait, "coherence": max_coherence},
         runs=runs,
     )
-    file = await context.database.run(service.file, steering_id, "responses.jsonl", viewer)
+    file = await context.database.read(service.file, steering_id, "responses.jsonl", viewer)
     items, following = await Lines(context.storage, file, read_answer).page(wanted, cursor, limit)
     return RunsOut(items=[dict(answer) for answer in items], next_cursor=following)
 

@@ -86,7 +86,7 @@ async def list_studies(viewer: Caller, context: Shared, limit: Limit = 20, curso
 @router.get("/{study_id}", operation_id="getStudy", summary="Get a study and its jobs", responses=documented(404, 422))
 async def get_study(study_id: StudyId, viewer: Caller, context: Shared) -> StudyOut:
     """Returns the study: all its jobs with their states, and the result once the report is written."""
-    return await context.database.run(service.find, study_id, viewer)
+    return await context.database.read(service.find, study_id, viewer)
 
 
 @router.post(

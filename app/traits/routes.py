@@ -173,7 +173,7 @@ async def list_traits(
 @router.get("/{reference}", operation_id="getTrait", summary="Get a trait's facts and versions", responses=documented(404, 422))
 async def get_trait(reference: Reference, viewer: Caller, context: Shared) -> TraitDetail:
     """Returns a version of a trait. A name means the newest version, and your own trait before a public one."""
-    return await context.database.run(service.find, reference, viewer)
+    return await context.database.read(service.find, reference, viewer)
 
 
 @router.patch(

@@ -41,7 +41,7 @@ async def seed(context: Context) -> None:
     Raises SQLAlchemyError, StorageError or OSError if the database or the storage cannot be reached, and Problem 429 over a quota.
     """
     for dataset in await asyncio.to_thread(shipped_datasets):
-        there = await context.database.run(repository.visibilities, OWNER.owner, dataset.name)
+        there = await context.database.read(repository.visibilities, OWNER.owner, dataset.name)
         if dataset.version not in there:
             for_all = next(iter(there.values()), "public") == "public"
             await store(context, dataset, OWNER, Sharing(visibility="public" if for_all else "private"))

@@ -32,7 +32,7 @@ async def list_webhooks(viewer: Caller, context: Shared) -> WebhookList:
     def listing(session: Session) -> WebhookList:
         return WebhookList(items=[service.view(target, viewer) for target in repository.listing(session)])
 
-    return await context.database.run(listing)
+    return await context.database.read(listing)
 
 
 @router.post(

@@ -119,7 +119,7 @@ async def act(device: Device, action: Action, request: Request, viewer: Administ
 async def _held(
     context: Context, viewer: Viewer, device: str, action: Action, values: dict[str, str], problem: Problem | None = None
 ) -> Hold:
-    worker = await context.database.run(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
+    worker = await context.database.read(status.worker, viewer, device, lease_seconds=context.settings.lease.ttl)
     return {"worker": worker, "action": action, "question": ACTIONS[action], "values": values, "problem": problem}
 
 
@@ -139,7 +139,7 @@ async def _shown(context: Context, viewer: Viewer) -> Fleet:
         users = usage.usage(session, viewer, user=None, days=DAYS)
         return in_order(_workers(session, context, viewer)), status.queues(session), users
 
-    workers, queues, users = await context.database.run(look)
+    workers, queues, users = await context.database.read(look)
     return {
         "rows": [Row(worker, state(worker), memory(worker.memory)) for worker in workers],
         "queues": queues,

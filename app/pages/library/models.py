@@ -56,7 +56,7 @@ async def models_page(
 
 
 async def _listed(context: Shared, after: str | None, values: dict[str, str], problem: Problem | None = None) -> Models:
-    models = await context.database.run(service.listing, limit=PER_PAGE + 1, after=after)
+    models = await context.database.read(service.listing, limit=PER_PAGE + 1, after=after)
     listed = ModelPage.of(models, PER_PAGE, lambda last: last.name)
     return {"rows": listed.items, "further": listed.next_cursor, "values": values, "problem": problem}
 
@@ -90,7 +90,7 @@ async def model_page(name: Name, request: Request, viewer: Reader, context: Shar
         used = views(session, listed, viewer, slice_seconds=context.settings.lease.slice)
         return model, newest[0] if newest else None, used
 
-    model, newest, used = await context.database.run(look)
+    model, newest, used = await context.database.read(look)
     severity = None
     if newest is not None:
         severity = calibration(cast(Severity, newest.severity), cast(MassiveDims, newest.massive_dims), None)

@@ -71,7 +71,7 @@ def _upload(name: str, form: Form) -> Form:
 @router.get("/traits/{reference}")
 async def trait_page(reference: Reference, request: Request, viewer: Reader, context: Shared) -> Response:
     """Shows one version of a trait. 404 if the viewer may not see it."""
-    trait = await context.database.run(service.find, reference, viewer)
+    trait = await context.database.read(service.find, reference, viewer)
     return page(request, "trait.jinja", trait=trait, counts=_counts(trait.counts))
 
 

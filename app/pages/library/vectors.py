@@ -72,7 +72,7 @@ async def vectors_page(request: Request, viewer: Reader, context: Shared, asked:
         )
         return [model.name for model in models.listing(session, limit=200, after=None)], list(rows)
 
-    names, rows = await context.database.run(look)
+    names, rows = await context.database.read(look)
     listed = VectorPage.of(rows, PER_PAGE, lambda _: str(asked.start + PER_PAGE))
     return page(
         request, "vectors.jinja", asked=asked, names=names, rows=listed.items, sorts=SORTS, most=MOST_COMPARED,
@@ -95,7 +95,7 @@ async def cosines_page(
     def look(session: Session) -> tuple[list[Vector], list[VectorOut]]:
         return [service.vector(session, vector_id, viewer) for vector_id in chosen], _shown(session, chosen, viewer)
 
-    rows, shown = await context.database.run(look)
+    rows, shown = await context.database.read(look)
     before, after = await cosines_between(context, rows)
     parts = kept(_matrix("As they are", before, shown), _matrix("Without massive dimensions", after, shown, _unclean(rows)))
     return page(request, "cosines.jinja", parts=parts, rows=list(zip(shown, map(_cleaned, rows), strict=True)), job=None)
@@ -147,7 +147,7 @@ async def vector_page(vector_id: VectorId, request: Request, viewer: Reader, con
         made = service.existing(session, vector.extraction, viewer)
         return vector, made.job_id, made.calibration_job
 
-    vector, job, calibration = await context.database.run(look)
+    vector, job, calibration = await context.database.read(look)
     trait = f"{vector.trait}@{vector.trait_version[:12]}" if vector.trait and vector.trait_version else vector.trait or ""
     return page(
         request, "vector.jinja", vector=vector, name=named(vector), trait=trait, made_by=job, calibration=calibration, facts=_facts(vector),

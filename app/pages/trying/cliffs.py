@@ -53,9 +53,9 @@ def cliffs_in(summary: Summary | None) -> dict[str, Cliff]:
 async def cliffs(context: Context, viewer: Viewer, vectors: Sequence[VectorOut]) -> dict[str, Cliff]:
     """Returns the cliffs of the vectors that a steering tried, by id."""
     by_id: dict[str, Cliff] = {}
-    made_by = await context.database.run(_extraction_jobs, viewer, vectors)
+    made_by = await context.database.read(_extraction_jobs, viewer, vectors)
     for model, trait in dict.fromkeys((vector.model, vector.trait) for vector in vectors):
-        for job_id in await context.database.run(_steerings, viewer, model, trait):
+        for job_id in await context.database.read(_steerings, viewer, model, trait):
             job = await context.part(reading.Reader).job(job_id, viewer)
             sources = {source["job"] for source in steering_spec(job).get("from") or ()} if job.kind == "steer" else frozenset()
             of_job = await _of(context, job)

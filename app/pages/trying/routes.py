@@ -176,7 +176,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
         further = [push.vector for push in asked.pushes if push.vector not in known]
         return listed, [*(extractions.shown_vector(session, vector_id, viewer) for vector_id in further), *own]
 
-    listed, vectors = await context.database.run(offered)
+    listed, vectors = await context.database.read(offered)
     chosen = [vector for vector in vectors if vector.id in {push.vector for push in asked.pushes}]
     return {
         "asked": asked,
@@ -193,7 +193,7 @@ async def _shown(request: Request, context: Context, viewer: Viewer, asked: Trie
 
 async def _answered(context: Context, viewer: Viewer, asked: Tried, job: JobOut) -> Answers:
     tried = columns((job.result or {}).get("answers") or [], asked.pushes)
-    words = await context.database.run(_words, viewer, asked.pushes)
+    words = await context.database.read(_words, viewer, asked.pushes)
     return {
         **standing_of(job, viewer),
         "columns": [("unsteered" if column.push is None else words[column.push], column) for column in tried],
