@@ -53,7 +53,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
     interval = "" if low is None or high is None else f"[{low:+z.1f}, {high:+z.1f}]"
     gain = "" if row["gain"] is None else f"{row['gain']:+z.1f}"
     layers = ", ".join(map(str, row["layers"]))
-    return [row["group"], layers, _number(row["dose"]), _number(row["coefficient"]), gain, interval, _number(row["coherence"])]
+    push = [_number(row["dose"]), _coefficient(row["coefficient"])]
+    return [row["group"], layers, *push, gain, interval, _number(row["coherence"])]
+
+
+def _coefficient(value: float | list[float] | None) -> str:
+    """Returns the coefficient; for a push at several layers, that of each layer."""
+    return ", ".join(map(_number, value)) if isinstance(value, list) else _number(value)
 
 
 def _number(value: float | None) -> str:

@@ -79,6 +79,18 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())
 
 
+def test_layers_that_are_steered_together_are_shown_with_a_coefficient_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a steering could not be shown at all."""
+    stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0)}, {}) | {"judge_facts": {}}
+    [group] = stored["groups"]
+    group |= {"layers": [2, 3], "best": group["best"] | {"c": [10.0, 12.5]}}
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    [row] = [line for line in capsys.readouterr().out.splitlines() if "probe" in line]
+    assert "2, 3" in row
+    assert "10, 12.5" in row
+
+
 @pytest.mark.parametrize(
     ("tells_apart", "doubt"), [(True, ""), (False, "Not enough evidence: this judge cannot tell the classes apart.")]
 )
