@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
+from binnacle.words.rounding import limits
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
 from terms.documents.steering import Summary
@@ -159,8 +160,8 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
     leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
-    low = leader["best"]["delta_low"]
-    if low is None or data.disputed:
+    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
+    if low is None or high is None or data.disputed:
         return []
     warnings: list[Finding] = []
     for kind, runs in leader["controls"].items():
@@ -172,7 +173,7 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
                     "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method "
                     "may gain (the lower end of its interval).",
                     "because": f"Control {max(gains):+z.1f}, {leader['method']} {leader['best']['delta']:+z.1f} "
-                    f"[{low:+z.1f}, {leader['best']['delta_high']:+z.1f}]: the gain may come from the push itself and "
+                    f"{limits(low, high)}: the gain may come from the push itself and "
                     "not from the trait's labels.",
                 }
             )

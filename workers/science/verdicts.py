@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from binnacle.words.counting import counted
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import MARGINS, decimals, limits
 from terms.methods import UnknownMethod, is_ablation, is_control, parse_method
 from workers.science.intervals import Interval
 
-TIE = 10.0
+TIE = MARGINS[-1]
 """Two vectors tie when the whole interval of their difference lies within this many points."""
-MARGINS = (-TIE, 0.0, TIE)
-"""The points against which a verdict holds the limits of a difference."""
 TRAITS_NEEDED = 2
 """The smallest number of traits on which a method must lead, tie or be better to be recommended."""
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
@@ -59,13 +57,13 @@ class Contrast:
         return verdict(self.interval, judged=self.judged) if self.stored is None or not self.judged else self.stored
 
     def __str__(self) -> str:
-        limits = "no interval" if self.interval is None else _limits(self.interval)
+        ends = "no interval" if self.interval is None else limits(self.interval.low, self.interval.high)
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
             else f" (smallest detectable difference: {self.detectable:.0f} points)"
         )
-        return f"{self.difference:+z.1f} {limits}{seen}"
+        return f"{self.difference:+z.1f} {ends}{seen}"
 
 
 @dataclass(frozen=True)
@@ -183,11 +181,7 @@ def _is_control(name: str) -> bool:
 
 
 def _gain(interval: Interval | None) -> str:
-    return "without an interval" if interval is None else _limits(interval)
-
-
-def _limits(interval: Interval) -> str:
-    return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, 1)}f}' for end in (interval.low, interval.high))}]"
+    return "without an interval" if interval is None else limits(interval.low, interval.high)
 
 
 def _against(case: TraitEvidence, name: str) -> str:

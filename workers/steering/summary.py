@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import MARGINS, decimals
 from terms.documents.massive import PerDim
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
@@ -16,7 +16,7 @@ from workers.science.contrasts import POWER, simultaneous, simultaneous_level, s
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
-from workers.science.verdicts import MARGINS, verdict
+from workers.science.verdicts import verdict
 from workers.steering.effects import Scoring, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.groups import WAYS, Reported, Searched
 from workers.steering.runs import Run
