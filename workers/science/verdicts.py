@@ -112,7 +112,8 @@ def cost(key: str) -> tuple[int, int, str]:
 
 
 def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = None) -> Recommendation:
-    """Recommends the cheapest method that leads, ties with the leader or beats it on at least TRAITS_NEEDED traits, and whether to clean.
+    """Recommends the cheapest method that leads, ties with the leader or beats it on at least TRAITS_NEEDED traits and is worse on none, and
+    whether to clean.
 
     `agreement` is the judge's Spearman correlation with labels, None where no labels were given.
     """
@@ -133,7 +134,7 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     """The recommended method, None where no method qualifies, and the finding that explains it."""
     steering = [case for case in evidence if _steered(case)]
     band = f"95 % interval inside +-{TIE:g} points"
-    rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
+    rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits and is worse on none."
     if len(steering) < TRAITS_NEEDED:
         shown = "; ".join(f"{case.trait}: {_best(case)}" for case in evidence) or "no trait was steered"
         known = f"{counted(len(steering), 'trait')} showed a reliable effect, {TRAITS_NEEDED} are needed"
@@ -143,12 +144,8 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
         )
     methods = sorted({name for case in steering for name in [case.leader, *case.contrasts] if not _is_control(name)}, key=cost)
     for name in methods:
-        where = [
-            case
-            for case in steering
-            if name == case.leader or (name in case.contrasts and case.contrasts[name].verdict in (TIES, BETTER))
-        ]
-        if len(where) >= TRAITS_NEEDED:
+        where = [case for case in steering if _standing(case, name) in (TIES, BETTER)]
+        if len(where) >= TRAITS_NEEDED and not any(_standing(case, name) == WORSE for case in steering):
             numbers = "; ".join(f"{case.trait}: {_against(case, name)}" for case in where)
             return name, Finding(f"Use {name}: the cheapest method that ties with the best.", f"{rule} {numbers}.")
     closest = "; ".join(
@@ -156,9 +153,16 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
         for case in steering
     )
     return None, Finding(
-        f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
+        f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits and is worse on none.",
         f"{rule} {closest}.",
     )
+
+
+def _standing(case: TraitEvidence, name: str) -> str:
+    """The verdict on a method against the leader; the leader ties with itself."""
+    if name == case.leader:
+        return TIES
+    return case.contrasts[name].verdict if name in case.contrasts else NOT_ENOUGH
 
 
 def _best(case: TraitEvidence) -> str:
