@@ -30,7 +30,7 @@ class Scoring:
     seed: int
 
     def gain(self, run: Run, base: Run) -> Column:
-        """The gain per question; positive means a change in the requested direction."""
+        """The gain per question of one run over another; positive means a change in the requested direction."""
         return self.sign * (run.trait - base.trait)
 
     def joint_gain(self, run: Run, base: Run) -> Column:
