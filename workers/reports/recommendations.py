@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from binnacle.words.evidence import left_out
 from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
 from binnacle.words.rounding import limits
@@ -112,7 +113,21 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None, data:
     layers = {layer for group in groups.values() for layer in group["layers"]}
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((verdict for verdict in FROM_STRONGEST if verdict in parts), "not tested" if massive else "none")
-    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
+    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged, _not_compared(summary))
+
+
+def _not_compared(summary: Summary) -> dict[str, str]:
+    """Why a method at the leader's position and component has no difference from the leader at equal dose, by method."""
+    searched = {subject["group"]: subject for subject in summary["subjects"]}
+    reported = {group["group"]: group for group in summary["groups"]}
+    place = place_of(reported[summary["leader"]])
+    without_gain = {searched[name]["method"]: why for name, why in left_out(summary).items() if place_of(searched[name]) == place}
+    unreached = {
+        group["method"]: why
+        for group in reported.values()
+        if place_of(group) == place and (why := group.get("unreachable", {}).get("dose"))
+    }
+    return without_gain | unreached
 
 
 def _in_spite_of_massive_dims(

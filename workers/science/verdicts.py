@@ -69,7 +69,7 @@ class Contrast:
 @dataclass(frozen=True)
 class TraitEvidence:
     """The evidence for one trait on one model. `contrasts` are each method minus the leader, by method; `cleaning` are cleaned minus plain, by
-    the plain method.
+    the plain method; `left_out` is why a method was not compared at equal dose, by method.
 
     `massive_part` is `signal`, `inert`, `noise` or `unclear`; `not tested` where the layers have massive dims but no vector was split into
     parts; `none` where no massive dims are known at the layers. `judged` False: the judge cannot tell the trait's classes apart, and nothing
@@ -83,6 +83,7 @@ class TraitEvidence:
     cleaning: Mapping[str, Contrast] = field(default_factory=dict)
     massive_part: str = "none"
     judged: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,9 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
     answers, why = set(), []
     for case in evidence:
         if case.leader != "mean_diff" and "mean_diff" not in case.contrasts:
+            if "mean_diff" in case.left_out:
+                answers.add("unclear")
+                why.append(f"{case.trait}: not compared at equal dose: {case.left_out['mean_diff']}")
             continue
         if not _steered(case):
             answers.add("unclear")

@@ -11,6 +11,7 @@ from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sectio
 from app.pages.texts.places import method_name, places_of
 from app.pages.texts.runs import dose_of, key_of
 from app.pages.wording import interval, number, points, shown_of
+from binnacle.words.evidence import left_out
 from binnacle.words.judging import SHORT_REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
 
@@ -199,5 +200,6 @@ def _stops(summary: Summary) -> Part | None:
         for group in summary["groups"]
         for way, why in group["unreachable"].items()
     ]
+    rows += [[method_name(group, places), why] for group, why in left_out(summary).items()]
     rows += [[name, f"not run: {why}"] for group in summary["groups"] for name, why in group.get("controls_left_out", {}).items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from binnacle.words.evidence import left_out
 from terms.documents.steering import Contrast, Effect, Group, Summary
 from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
@@ -73,7 +74,7 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Cells]:
 
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Cells]:
-    """One row per method, except for methods of the cleaning ablation."""
+    """One row per method, except for methods of the cleaning ablation; last those without a gain, with the reason."""
     contrasts = {contrast["b"]: contrast for contrast in summary["contrasts"]["dose"] if contrast["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
@@ -87,6 +88,10 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Cells]:
         if (contrast := contrasts.get(group["group"])) is not None:
             row |= _difference(contrast)
         yield {"verdict": LEADER if group["group"] == summary["leader"] else _origin(group), **row}
+    subjects = {subject["group"]: subject for subject in summary["subjects"]}
+    for name, why in left_out(summary).items():
+        if not is_ablation(subjects[name]["method"]):
+            yield {"method": method_name(subjects[name], summary), "kind": "method", "verdict": f"not compared: {why}"}
 
 
 def _difference(contrast: Contrast) -> Cells:
