@@ -32,9 +32,11 @@ COLUMNS = [
     Column("link", "runs", "link"),
 ]
 NOTE = (
-    f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
+    f"{EFFECT} Joint gain counts coherent answers that show the trait (a score of at least 50), or do not where less of it was requested, in "
+    "percentage points. Dose r is the part of the push "
     "outside the massive dims over the stream's norm without them; equal r is matched dose. At the same raw "
-    "coefficient a vector with massive dims gets a smaller dose r, so that column does not compare methods; "
+    "coefficient, the probe's or the leader's where no probe was steered, a vector with massive dims gets a smaller dose r, so that column "
+    "does not compare methods; "
     "published results for mean_diff were measured this way. Controls run at the best method's dose. The difference from the leader and its "
     "verdict have simultaneous 95 % intervals; with full evidence both are of the means over vectors refitted on resampled prompts, "
     "while the gains are of the vectors themselves."
