@@ -66,9 +66,8 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
     leader = leader_of(summary)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
-        gains = [run for run in runs if run["delta"] is not None]
-        names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [estimate for name, run in zip(names, gains, strict=True) for estimate in _estimates(name, run, "control", leads)]
+        for place, run in enumerate(runs, 1):
+            rows += _estimates(f"control: {kind}{f' {place}' if len(runs) > 1 else ''}", run, "control", leads)
     if prompted := summary.get("prompt_only"):
         rows += _estimates("asked in the prompt", prompted, "control", leads)
     note = (
