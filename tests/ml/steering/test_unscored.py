@@ -51,8 +51,11 @@ def test_an_answer_without_a_coherence_is_counted_as_failed() -> None:
     assert effect_of(run("a", 60.0, 90.0, unscored=3), BASE, SCORING)["failed"] == 3
     assert effect_of(run("a", None, 90.0, unscored=3), BASE, SCORING)["failed"] == 24
     check_failures([BASE, run("a", 60.0, 90.0, unscored=9)])  # 9 of 48 are 19 %
-    with pytest.raises(JobFault, match="judge_unusable: The judge gave no score of trait or coherence for 21% of 48 answers"):
+    with pytest.raises(JobFault, match="judge_unusable: The judge gave no score of trait or coherence for 21 % of 48 answers"):
         check_failures([BASE, run("a", 60.0, 90.0, unscored=10)])
+    blind = [run("a", 60.0, 90.0, unscored=24)] * 4 + [run("b", 60.0, 90.0, unscored=1)]
+    with pytest.raises(JobFault, match=r"for 20\.2 % of 480 answers \(at most 20 % may fail\)"):
+        check_failures([BASE] * 15 + blind)
 
 
 def test_two_vectors_are_compared_on_every_question_that_both_have_a_score_for() -> None:
