@@ -18,6 +18,11 @@ def digits(value: float, thresholds: Collection[float], least: int) -> int:
     return next(enough, least + 6)
 
 
+def limit(value: float) -> float:
+    """Returns the end of an interval in points as files keep it: rounded to 2 decimals, or more where it would else become one of MARGINS."""
+    return round(value, decimals(value, MARGINS, 2))
+
+
 def limits(low: float, high: float, places: int = 1) -> str:
     """Returns the ends of an interval in points, `[+86.0, +96.4]`, with more digits for an end that would else look like one of MARGINS."""
     return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, places)}f}' for end in (low, high))}]"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from binnacle.words.rounding import MARGINS, decimals
+from binnacle.words.rounding import limit
 from terms.documents.massive import PerDim
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
@@ -107,8 +107,8 @@ def refit_facts(refits: Mapping[int, Run], base: Run, scoring: Scoring) -> Refit
         "gains": [_round(mean(row)) for row in gains],
         "scored": _scored(gains),
         "mean": _round(_over_refits(gains)),
-        "low": None if interval is None else round(interval.low, 2),
-        "high": None if interval is None else round(interval.high, 2),
+        "low": None if interval is None else limit(interval.low),
+        "high": None if interval is None else limit(interval.high),
     }
 
 
@@ -241,8 +241,8 @@ def _scored(values_RQ: np.ndarray) -> int:
 
 def _ends(interval: Interval | None) -> Limits:
     return {
-        "low": None if interval is None else round(interval.low, decimals(interval.low, MARGINS, 2)),
-        "high": None if interval is None else round(interval.high, decimals(interval.high, MARGINS, 2)),
+        "low": None if interval is None else limit(interval.low),
+        "high": None if interval is None else limit(interval.high),
         "interval": None if interval is None else interval.method,
     }
 
