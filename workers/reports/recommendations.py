@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from binnacle.words.evidence import left_out
 from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
-from binnacle.words.rounding import limits
+from binnacle.words.rounding import decimals, limits
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
-from terms.documents.steering import Summary
+from terms.documents.steering import Group, Summary
 from terms.documents.study import Finding
 from terms.methods import is_ablation, parse_method, plain_of
 from workers.reports.gathered import Cell, Gathered
@@ -168,8 +168,8 @@ def _at_the_coefficient(method: str, summary: Summary) -> str | None:
 
 
 def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
-    """Warnings about a judge that cannot tell the classes apart, and about a control with a gain of at least the lower limit of the leader's
-    interval: the gain may then come from the push itself and not from the trait's labels.
+    """Warnings about a judge that cannot tell the classes apart, about incoherent answers of the leader, and about a control with a gain of at
+    least the lower limit of the leader's interval: the gain may then come from the push itself and not from the trait's labels.
     Where labels disagree with the judge, no gain counts."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
@@ -178,7 +178,7 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
     low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
     if low is None or high is None or data.disputed:
         return []
-    warnings: list[Finding] = []
+    warnings = _incoherent(cell, leader, summary["coherence_threshold"])
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
@@ -193,6 +193,22 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
                 }
             )
     return warnings
+
+
+def _incoherent(cell: Cell, leader: Group, least: float) -> list[Finding]:
+    """A warning where the leader's answers to the test questions are less coherent than was requested; empty otherwise."""
+    coherence, gain = leader["best"]["coherence"], leader["best"]["delta_joint"]
+    if coherence is None or coherence >= least:
+        return []
+    shown = f"{coherence:.{decimals(coherence, [least], 0)}f}"
+    return [
+        {
+            "model": cell.model,
+            "sentence": f"Careful with {cell.trait}: answers at the best method's dose are less coherent than was requested.",
+            "because": f"{leader['method']} has a mean coherence of {shown} out of 100, below {least:g}; its joint gain, of coherent "
+            f"answers alone, is {'not known' if gain is None else f'{gain:+z.1f}'}.",
+        }
+    ]
 
 
 def _contrast(contrast: ContrastFacts, judged: bool) -> Contrast:
