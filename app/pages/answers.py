@@ -51,14 +51,17 @@ def answer(job: JobOut, aggregate: Aggregate | None = None) -> Answer:
         return Answer("No answer yet.", "This page follows the job until it ends.")
     result = job.result or {}
 
+    threshold = job.spec.get("coherence_threshold")
+    least = float(threshold) if isinstance(threshold, int | float) else None
+
     def part(name: str) -> JsonField:
         return result.get(name) or {}
 
     maker = {
         "calibrate": lambda: calibration(part("calibration").get("severity"), part("calibration").get("massive_dims"), aggregate),
         "extract": lambda: extraction(extraction_spec(job), part("extraction").get("summary")),
-        "steer": lambda: steering(part("steering").get("summary")),
-        "rescore": lambda: steering(part("steering").get("summary")),
+        "steer": lambda: steering(part("steering").get("summary"), least),
+        "rescore": lambda: steering(part("steering").get("summary"), least),
         "report": lambda: study(part("study").get("recommendations") or [], part("study").get("missing") or []),
         "generate": lambda: generation(result.get("answers") or []),
         "export": lambda: Answer("The export is ready to download below."),
@@ -116,8 +119,8 @@ def _where(held: Sequence[int], layers: Sequence[int]) -> str:
     return f" at layer {held[0]}" if len(held) == 1 else f" in layers {ranges(held)}"
 
 
-def steering(summary: ShortSummary | None) -> Answer:
-    """Returns which method to use, at which layer and dose, and its gain."""
+def steering(summary: ShortSummary | None, least: float | None = None) -> Answer:
+    """Returns which method to use, at which layer and dose, and its gain; a warning where its mean coherence is below `least`."""
     methods = summary.get("methods") if summary else None
     rows = methods if isinstance(methods, list) else []
     leader = next((row for row in rows if summary and row.get("group") == summary.get("leader")), None)
@@ -143,6 +146,13 @@ def steering(summary: ShortSummary | None) -> Answer:
         return Answer(f"Do not steer: the best method, {where}, loses. Gain {gain}.", kept, "bad")
     if low <= 0:
         return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
+    if coherence is not None and least is not None and coherence < least:
+        lost = (
+            f"a coherence of {number(coherence, digits(coherence, [least], 3))} out of 100, and at least {least:g} was requested."
+        )
+        joint = leader.get("delta_joint")
+        more = "" if joint is None else f"Coherent answers on target: {points(joint)} points."
+        return Answer(f"Careful: the best method, {where}, gains {gain}, but its answers have {lost}", more, "care")
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import MARGINS, decimals
 
 
 def duration(seconds: float) -> str:
@@ -67,7 +67,7 @@ def interval(low: float | None, high: float | None) -> str:
 def _limit(value: float) -> str:
     """Returns `points`, with more digits for a limit that is not 0 or 10 points and would be shown as such: verdicts depend on it."""
     places = 0 if abs(value) >= 10 else 1
-    enough = decimals(value, (-10.0, 0.0, 10.0), places)
+    enough = decimals(value, MARGINS, places)
     return points(value) if enough == places else f"{value:+z.{enough}f}".replace("-", "\N{MINUS SIGN}")
 
 

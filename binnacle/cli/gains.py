@@ -9,6 +9,7 @@ from binnacle.results import Steering
 from binnacle.words.counting import counted
 from binnacle.words.evidence import lacking
 from binnacle.words.judging import cannot_tell, spread_in_words, told_apart
+from binnacle.words.rounding import limits
 
 
 def steering_report(steering: Steering) -> RenderableType:
@@ -50,10 +51,16 @@ def _fewer(methods: list[dict[str, Any]], asked: dict[str, int]) -> list[str]:
 def _cells(row: dict[str, Any]) -> list[str]:
     """Returns the cells of one method; empty if no dose was found or nothing was measured."""
     low, high = row["gain_low"], row["gain_high"]
-    interval = "" if low is None or high is None else f"[{low:+z.1f}, {high:+z.1f}]"
+    interval = "" if low is None or high is None else limits(low, high)
     gain = "" if row["gain"] is None else f"{row['gain']:+z.1f}"
     layers = ", ".join(map(str, row["layers"]))
-    return [row["group"], layers, _number(row["dose"]), _number(row["coefficient"]), gain, interval, _number(row["coherence"])]
+    push = [_number(row["dose"]), _coefficient(row["coefficient"])]
+    return [row["group"], layers, *push, gain, interval, _number(row["coherence"])]
+
+
+def _coefficient(value: float | list[float] | None) -> str:
+    """Returns the coefficient; for a push at several layers, that of each layer."""
+    return ", ".join(map(_number, value)) if isinstance(value, list) else _number(value)
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from binnacle.cli.terminal import styled
 from binnacle.results import Tables
 from binnacle.words.massive import LIMITS
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import decimals, limits
 from binnacle.words.visible import visible
 
 SHOWN = {
@@ -65,5 +65,5 @@ def _cell(row: dict[str, Any], key: str) -> str:
         return ""
     if key in INTERVALS:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return f"{value:+z.1f}" + ("" if low is None else f" [{low:+z.0f}, {high:+z.0f}]")
+        return f"{value:+z.1f}" + ("" if low is None or high is None else f" {limits(low, high, 0)}")
     return f"{value:z.3g}" if isinstance(value, float) else str(value)

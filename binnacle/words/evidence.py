@@ -1,4 +1,4 @@
-"""Says why a steering allows no verdict, and what would do; for its page and the command line."""
+"""Says why a steering allows no verdict, and what would do, and why a method has no gain; for its page, reports and the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,3 +39,14 @@ def _few_clusters(summary: Mapping[str, Any]) -> str | None:
     scored = ((best or {}).get("scored") or {}).get("clusters")
     enough = (asked if scored is None else scored) >= CLUSTERS_NEEDED
     return None if enough else of_asked(scored, asked, "question cluster")
+
+
+def left_out(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the methods of summary.json that were searched but have no gain, by their group, and why: each has no dose to report."""
+    reported = {group["group"] for group in summary["groups"]}
+    searched = {subject["name"]: subject for subject in summary["subjects"]}
+    return {
+        subject["group"]: str(searched.get(subject["same_as"], subject)["stopped"])
+        for subject in searched.values()
+        if subject["group"] not in reported
+    }

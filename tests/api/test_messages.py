@@ -13,6 +13,7 @@ MOST = {
     "submit one with its extraction and calibration": 16,
     "GET a queued job": 2,
     "list 50 jobs": 3,
+    "GET /v1/status": 4,
     "GET /v1/me": 0,
     "dry run of a study of 6 jobs": 19,
 }

@@ -13,6 +13,7 @@ from binnacle import Client
 from binnacle.cli.answers import answers_report, control_warnings
 from binnacle.cli.gains import steering_report
 from binnacle.cli.output import out
+from binnacle.cli.tables import study_report
 from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
 from tests.api.lives import claim, fail
@@ -77,6 +78,32 @@ def test_a_steering_is_shown_with_its_gain_and_interval(capsys: pytest.CaptureFi
     summary["unsteered"] = {"test": {"trait": None, "coherence": None}}
     out.print(steering_report(steering))
     assert "Unsteered: not scored, coherence not scored." in " ".join(capsys.readouterr().out.split())
+
+
+def test_layers_that_are_steered_together_are_shown_with_a_coefficient_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a steering could not be shown at all."""
+    stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0)}, {}) | {"judge_facts": {}}
+    [group] = stored["groups"]
+    group |= {"layers": [2, 3], "best": group["best"] | {"c": [10.0, 12.5]}}
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    [row] = [line for line in capsys.readouterr().out.splitlines() if "probe" in line]
+    assert "2, 3" in row
+    assert "10, 12.5" in row
+
+
+def test_no_limit_is_shown_as_0_or_as_10_points_that_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """A verdict depends on the side on which it lies."""
+    stored: Any = stored_summary({"probe": (20.0, 0.04, 30.0)}, {}) | {"judge_facts": {}}
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    assert "[+0.04, +30.0]" in capsys.readouterr().out
+    row = {"model": "m", "trait": "refusal", "method": "probe", "at_dose": 5.0, "at_dose_low": 0.3, "at_dose_high": 9.8}
+    table = {"id": "methods", "rows": [row], "note": ""}
+    severity = {"id": "severity", "rows": [{"model": "m", "verdict": "none", "dims": [], "ratio_to_median": 2.0}]}
+    tables: Any = {"tables": [severity, table], "recommendations": []}
+    out.print(study_report(tables))
+    assert "+5.0 [+0.3, +9.8]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

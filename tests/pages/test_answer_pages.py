@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -108,6 +109,17 @@ def test_runs_of_several_places_are_told_apart_and_chosen(api: Running, person: 
 
 
 PLACES = (" at response[:5], residual", " at response[:5], k_proj", " of demo at prompt[-1], residual")
+
+
+def test_a_control_keeps_its_number_when_another_has_no_score() -> None:
+    """The report's second control was called the first on the page."""
+    summary: Any = deepcopy(SUMMARY)
+    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
+    unscored = leader["controls"]["random"][0] | {"delta": None, "delta_low": None, "delta_high": None}
+    leader["controls"]["random"] = [unscored, *leader["controls"]["random"]]
+    drawn = str(next(part for part in steering.sections(summary, "job_1").why if isinstance(part, Figure)).drawing)
+    assert "control: random 2" in drawn
+    assert "control: random 1" not in drawn
 
 
 def test_no_two_rows_of_a_steering_look_alike() -> None:

@@ -153,6 +153,24 @@ def test_the_first_sentence_of_a_stored_result(name: str, stored: JobOut, aggreg
     assert re.search(r"[a-z]+_[a-z0-9]", f"{found.sentence} {found.more}") is None, "a field name or an id"
 
 
+@pytest.mark.parametrize("kind", ["steer", "rescore"])
+def test_a_gain_of_incoherent_answers_is_no_advice_to_use_the_method(kind: str) -> None:
+    """Broken text shows less of any trait: a steering toward less of one said "Use probe" for it."""
+    result = steered(92, 86, 96)
+    [best] = result["steering"]["summary"]["methods"]
+    best |= {"coherence": 69.96, "delta_joint": 0.0}
+    asked = {"trait": {"name": "refusal"}, "coherence_threshold": 70.0}
+    found = answer(job(kind, result, spec=asked))
+    assert found.tone == "care"
+    assert found.sentence == (
+        "Careful: the best method, probe at layer 14, dose 0.6, gains +92 points [+86, +96] on 72 held-out questions, "
+        "but its answers have a coherence of 69.96 out of 100, and at least 70 was requested."
+    )
+    assert found.more == "Coherent answers on target: 0 points."
+    best["coherence"] = 70.0
+    assert answer(job(kind, result, spec=asked)).sentence.startswith("Use probe")
+
+
 def test_what_a_verdict_needs_is_said_beside_the_reasons() -> None:
     more = answer(job("steer", unsure(clusters=12))).more
     assert (

@@ -164,6 +164,30 @@ def test_a_control_that_gains_as_much_is_a_finding() -> None:
     assert all(one.endswith("gains as much as the best method may gain (the lower end of its interval).") for one in found)
 
 
+def test_incoherent_answers_of_the_best_method_are_a_finding() -> None:
+    """Broken text shows less of any trait, and such a gain was advised without a word."""
+    found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    leader = found["refusal"]["groups"][0]
+    leader["best"] |= {"coherence": 69.6, "delta_joint": 0.0}
+    careful = [finding for finding in build(STUDY, gathered(found)).findings if finding["sentence"].startswith("Careful")]
+    assert [finding["sentence"] for finding in careful] == [
+        "Careful with refusal: answers at the best method's dose are less coherent than was requested."
+    ]
+    assert (
+        "a mean coherence of 69.6 out of 100, below 70; its joint gain, of coherent answers alone, is +0.0"
+        in careful[0]["because"]
+    )
+    leader["best"]["coherence"] = 70.0
+    assert not [finding for finding in build(STUDY, gathered(found)).findings if finding["sentence"].startswith("Careful")]
+
+
+def test_the_limit_that_a_control_reaches_is_not_shown_as_0() -> None:
+    made = report(GAINS | {"probe": (60.0, 0.04, 70.0)}, TIES, controls={"random": (5.0, 1.0, 9.0)})
+    because = [finding["because"] for finding in made.findings if finding["sentence"].startswith("Careful")]
+    assert all("probe +60.0 [+0.04, +70.0]" in reason for reason in because)
+    assert len(because) == len(STUDY["traits"])
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_mean_diff_is_advised_on_a_massive_model_with_the_reason_and_the_gain_at_the_usual_coefficient(measured: bool) -> None:
     found = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}

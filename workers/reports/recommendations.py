@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from binnacle.words.evidence import left_out
 from binnacle.words.judging import REMEDY, cannot_tell
 from binnacle.words.massive import massive_at
+from binnacle.words.rounding import decimals, limits
 from terms.documents.calibration import Aggregate
 from terms.documents.steering import Contrast as ContrastFacts
-from terms.documents.steering import Summary
+from terms.documents.steering import Group, Summary
 from terms.documents.study import Finding
 from terms.methods import is_ablation, parse_method, plain_of
 from workers.reports.gathered import Cell, Gathered
@@ -111,7 +113,21 @@ def _evidence(cell: Cell, summary: Summary, calibration: Aggregate | None, data:
     layers = {layer for group in groups.values() for layer in group["layers"]}
     massive = calibration is not None and any(massive_at(calibration, layer) for layer in layers)
     part = next((verdict for verdict in FROM_STRONGEST if verdict in parts), "not tested" if massive else "none")
-    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged)
+    return TraitEvidence(cell.trait, groups[leader]["method"], gain, contrasts, cleaning, part, judged, _not_compared(summary))
+
+
+def _not_compared(summary: Summary) -> dict[str, str]:
+    """Why a method at the leader's position and component has no difference from the leader at equal dose, by method."""
+    searched = {subject["group"]: subject for subject in summary["subjects"]}
+    reported = {group["group"]: group for group in summary["groups"]}
+    place = place_of(reported[summary["leader"]])
+    without_gain = {searched[name]["method"]: why for name, why in left_out(summary).items() if place_of(searched[name]) == place}
+    unreached = {
+        group["method"]: why
+        for group in reported.values()
+        if place_of(group) == place and (why := group.get("unreachable", {}).get("dose"))
+    }
+    return without_gain | unreached
 
 
 def _in_spite_of_massive_dims(
@@ -152,17 +168,17 @@ def _at_the_coefficient(method: str, summary: Summary) -> str | None:
 
 
 def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
-    """Warnings about a judge that cannot tell the classes apart, and about a control with a gain of at least the lower limit of the leader's
-    interval: the gain may then come from the push itself and not from the trait's labels.
+    """Warnings about a judge that cannot tell the classes apart, about incoherent answers of the leader, and about a control with a gain of at
+    least the lower limit of the leader's interval: the gain may then come from the push itself and not from the trait's labels.
     Where labels disagree with the judge, no gain counts."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
     leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
-    low = leader["best"]["delta_low"]
-    if low is None or data.disputed:
+    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
+    if low is None or high is None or data.disputed:
         return []
-    warnings: list[Finding] = []
+    warnings = _incoherent(cell, leader, summary["coherence_threshold"])
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
@@ -172,11 +188,27 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
                     "sentence": f"Careful with {cell.trait}: a {kind} control at the same dose gains as much as the best method "
                     "may gain (the lower end of its interval).",
                     "because": f"Control {max(gains):+z.1f}, {leader['method']} {leader['best']['delta']:+z.1f} "
-                    f"[{low:+z.1f}, {leader['best']['delta_high']:+z.1f}]: the gain may come from the push itself and "
+                    f"{limits(low, high)}: the gain may come from the push itself and "
                     "not from the trait's labels.",
                 }
             )
     return warnings
+
+
+def _incoherent(cell: Cell, leader: Group, least: float) -> list[Finding]:
+    """A warning where the leader's answers to the test questions are less coherent than was requested; empty otherwise."""
+    coherence, gain = leader["best"]["coherence"], leader["best"]["delta_joint"]
+    if coherence is None or coherence >= least:
+        return []
+    shown = f"{coherence:.{decimals(coherence, [least], 0)}f}"
+    return [
+        {
+            "model": cell.model,
+            "sentence": f"Careful with {cell.trait}: answers at the best method's dose are less coherent than was requested.",
+            "because": f"{leader['method']} has a mean coherence of {shown} out of 100, below {least:g}; its joint gain, of coherent "
+            f"answers alone, is {'not known' if gain is None else f'{gain:+z.1f}'}.",
+        }
+    ]
 
 
 def _contrast(contrast: ContrastFacts, judged: bool) -> Contrast:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TypedDict, final
 from urllib.parse import quote
 
-from binnacle.words.rounding import decimals, digits
+from binnacle.words.rounding import digits, limits
 from binnacle.words.visible import visible
 from terms.documents.study import PlotDocument, TableDocument
-from workers.science.verdicts import MARGINS
 
 Value = str | int | float | Sequence[float | None] | None
 """A value of a row: a text, a number, or several (dims, a dose at several layers); None where it is missing. The `kind` of its column says
@@ -95,9 +94,7 @@ def cell(column: Column, row: Row) -> str:
 def _number(column: Column, value: float, row: Row) -> str:
     if column.kind == "points":
         low, high = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
-        numbers = (low, high) if isinstance(low, int | float) and isinstance(high, int | float) else ()
-        ends = [f"{end:+z.{decimals(end, MARGINS, 1)}f}" for end in numbers]
-        interval = f" [{', '.join(ends)}]" if ends else ""
+        interval = f" {limits(low, high)}" if isinstance(low, int | float) and isinstance(high, int | float) else ""
         return f"{value:+z.1f}{interval}"
     if column.kind == "number":
         # beyond 1e15 a float has no digit for each place, and a perplexity can be 5e21

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from binnacle.words.counting import counted
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import MARGINS, decimals, limits
 from terms.methods import UnknownMethod, is_ablation, is_control, parse_method
 from workers.science.intervals import Interval
 
-TIE = 10.0
+TIE = MARGINS[-1]
 """Two vectors tie when the whole interval of their difference lies within this many points."""
-MARGINS = (-TIE, 0.0, TIE)
-"""The points against which a verdict holds the limits of a difference."""
 TRAITS_NEEDED = 2
 """The smallest number of traits on which a method must lead, tie or be better to be recommended."""
 TIES, BETTER, WORSE, NOT_ENOUGH = "ties", "better", "worse", "not enough evidence"
@@ -59,19 +57,19 @@ class Contrast:
         return verdict(self.interval, judged=self.judged) if self.stored is None or not self.judged else self.stored
 
     def __str__(self) -> str:
-        limits = "no interval" if self.interval is None else _limits(self.interval)
+        ends = "no interval" if self.interval is None else limits(self.interval.low, self.interval.high)
         seen = (
             ""
             if self.detectable is None or self.verdict != NOT_ENOUGH
             else f" (smallest detectable difference: {self.detectable:.0f} points)"
         )
-        return f"{self.difference:+z.1f} {limits}{seen}"
+        return f"{self.difference:+z.1f} {ends}{seen}"
 
 
 @dataclass(frozen=True)
 class TraitEvidence:
     """The evidence for one trait on one model. `contrasts` are each method minus the leader, by method; `cleaning` are cleaned minus plain, by
-    the plain method.
+    the plain method; `left_out` is why a method was not compared at equal dose, by method.
 
     `massive_part` is `signal`, `inert`, `noise` or `unclear`; `not tested` where the layers have massive dims but no vector was split into
     parts; `none` where no massive dims are known at the layers. `judged` False: the judge cannot tell the trait's classes apart, and nothing
@@ -85,6 +83,7 @@ class TraitEvidence:
     cleaning: Mapping[str, Contrast] = field(default_factory=dict)
     massive_part: str = "none"
     judged: bool = True
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def cost(key: str) -> tuple[int, int, str]:
 
 
 def recommend(evidence: Sequence[TraitEvidence], *, agreement: float | None = None) -> Recommendation:
-    """Recommends the cheapest method that leads, ties with the leader or beats it on at least TRAITS_NEEDED traits, and whether to clean.
+    """Recommends the cheapest method that leads, ties with the leader or beats it on at least TRAITS_NEEDED traits and is worse on none, and
+    whether to clean.
 
     `agreement` is the judge's Spearman correlation with labels, None where no labels were given.
     """
@@ -135,7 +135,7 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
     """The recommended method, None where no method qualifies, and the finding that explains it."""
     steering = [case for case in evidence if _steered(case)]
     band = f"95 % interval inside +-{TIE:g} points"
-    rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits."
+    rule = f"Rule: the cheapest method that ties with the best at equal dose ({band}) on >= {TRAITS_NEEDED} traits and is worse on none."
     if len(steering) < TRAITS_NEEDED:
         shown = "; ".join(f"{case.trait}: {_best(case)}" for case in evidence) or "no trait was steered"
         known = f"{counted(len(steering), 'trait')} showed a reliable effect, {TRAITS_NEEDED} are needed"
@@ -145,12 +145,8 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
         )
     methods = sorted({name for case in steering for name in [case.leader, *case.contrasts] if not _is_control(name)}, key=cost)
     for name in methods:
-        where = [
-            case
-            for case in steering
-            if name == case.leader or (name in case.contrasts and case.contrasts[name].verdict in (TIES, BETTER))
-        ]
-        if len(where) >= TRAITS_NEEDED:
+        where = [case for case in steering if _standing(case, name) in (TIES, BETTER)]
+        if len(where) >= TRAITS_NEEDED and not any(_standing(case, name) == WORSE for case in steering):
             numbers = "; ".join(f"{case.trait}: {_against(case, name)}" for case in where)
             return name, Finding(f"Use {name}: the cheapest method that ties with the best.", f"{rule} {numbers}.")
     closest = "; ".join(
@@ -158,9 +154,16 @@ def _method(evidence: Sequence[TraitEvidence]) -> tuple[str | None, Finding]:
         for case in steering
     )
     return None, Finding(
-        f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits.",
+        f"{NOT_ENOUGH.capitalize()} to recommend a method: none ties with the best on {TRAITS_NEEDED} traits and is worse on none.",
         f"{rule} {closest}.",
     )
+
+
+def _standing(case: TraitEvidence, name: str) -> str:
+    """The verdict on a method against the leader; the leader ties with itself."""
+    if name == case.leader:
+        return TIES
+    return case.contrasts[name].verdict if name in case.contrasts else NOT_ENOUGH
 
 
 def _best(case: TraitEvidence) -> str:
@@ -183,11 +186,7 @@ def _is_control(name: str) -> bool:
 
 
 def _gain(interval: Interval | None) -> str:
-    return "without an interval" if interval is None else _limits(interval)
-
-
-def _limits(interval: Interval) -> str:
-    return f"[{', '.join(f'{end:+z.{decimals(end, MARGINS, 1)}f}' for end in (interval.low, interval.high))}]"
+    return "without an interval" if interval is None else limits(interval.low, interval.high)
 
 
 def _against(case: TraitEvidence, name: str) -> str:
@@ -247,6 +246,9 @@ def mean_diff_viable(evidence: Sequence[TraitEvidence]) -> tuple[str, str]:
     answers, why = set(), []
     for case in evidence:
         if case.leader != "mean_diff" and "mean_diff" not in case.contrasts:
+            if "mean_diff" in case.left_out:
+                answers.add("unclear")
+                why.append(f"{case.trait}: not compared at equal dose: {case.left_out['mean_diff']}")
             continue
         if not _steered(case):
             answers.add("unclear")

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from binnacle.words.rounding import limit
 from terms.documents.steering import Dose, Effect, ExtraEffect, Gain, Scores, SideEffects, UnsteeredScores
 from workers.science.intervals import Interval, paired_interval
 from workers.science.scores import bounds, joint, mean, moved
@@ -30,7 +31,7 @@ class Scoring:
     seed: int
 
     def gain(self, run: Run, base: Run) -> Column:
-        """The gain per question; positive means a change in the requested direction."""
+        """The gain per question of one run over another; positive means a change in the requested direction."""
         return self.sign * (run.trait - base.trait)
 
     def joint_gain(self, run: Run, base: Run) -> Column:
@@ -116,11 +117,11 @@ def effect_of(run: Run, base: Run, scoring: Scoring) -> Effect:
 def _gain(gain: Column, interval: Interval | None, joint_gain: Column, joint_interval: Interval | None) -> Gain:
     return {
         "delta": _rounded(mean(gain)),
-        "delta_low": None if interval is None else _rounded(interval.low),
-        "delta_high": None if interval is None else _rounded(interval.high),
+        "delta_low": None if interval is None else limit(interval.low),
+        "delta_high": None if interval is None else limit(interval.high),
         "delta_joint": _rounded(mean(joint_gain)),
-        "delta_joint_low": None if joint_interval is None else _rounded(joint_interval.low),
-        "delta_joint_high": None if joint_interval is None else _rounded(joint_interval.high),
+        "delta_joint_low": None if joint_interval is None else limit(joint_interval.low),
+        "delta_joint_high": None if joint_interval is None else limit(joint_interval.high),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from binnacle.words.rounding import decimals
 from terms.documents.judge import JudgeFacts
 from workers.job import JobFault
 from workers.judges.base import Judge
@@ -29,8 +30,9 @@ def check_failures(runs: Sequence[Run]) -> None:
     coherent = any(answer.coherence is not None for answer in answers)
     failed = sum(answer.failed if coherent else answer.trait is None for answer in answers) / len(answers)
     if failed > MOST_FAILED:
+        shown = f"{100 * failed:.{decimals(100 * failed, [100 * MOST_FAILED], 0)}f}"
         raise JobFault(
             "judge_unusable",
-            f"The judge gave no score of trait or coherence for {failed:.0%} of {len(answers):,} answers (at most {MOST_FAILED:.0%} may "
+            f"The judge gave no score of trait or coherence for {shown} % of {len(answers):,} answers (at most {100 * MOST_FAILED:.0f} % may "
             "fail). The texts are kept: score them again with another judge.",
         )

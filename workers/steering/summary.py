@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from binnacle.words.rounding import decimals
+from binnacle.words.rounding import limit
 from terms.documents.massive import PerDim
 from terms.documents.steering import Contrast, CurvePoint, Decomposition, GroupFacts, Limits, Refits
 from terms.documents.steering import Subject as SubjectFacts
@@ -16,7 +16,7 @@ from workers.science.contrasts import POWER, simultaneous, simultaneous_level, s
 from workers.science.decomposition import massive_part
 from workers.science.intervals import Interval, mean_interval, paired_interval, two_level
 from workers.science.scores import mean
-from workers.science.verdicts import MARGINS, verdict
+from workers.science.verdicts import verdict
 from workers.steering.effects import Scoring, clusters_of, dose_of_run, effect_of, extra_effect, gains_of, scores_of
 from workers.steering.groups import WAYS, Reported, Searched
 from workers.steering.runs import Run
@@ -107,8 +107,8 @@ def refit_facts(refits: Mapping[int, Run], base: Run, scoring: Scoring) -> Refit
         "gains": [_round(mean(row)) for row in gains],
         "scored": _scored(gains),
         "mean": _round(_over_refits(gains)),
-        "low": None if interval is None else round(interval.low, 2),
-        "high": None if interval is None else round(interval.high, 2),
+        "low": None if interval is None else limit(interval.low),
+        "high": None if interval is None else limit(interval.high),
     }
 
 
@@ -126,7 +126,7 @@ def decomposition_facts(
     clusters = clusters_of(base)
     gains = {name: scoring.gain(run, base) for name, run in arms.items()}
     alone = paired_interval(gains["massive"], clusters, seed=scoring.seed)
-    on_top = paired_interval(gains["both"] - gains["clean"], clusters, seed=scoring.seed)
+    on_top = paired_interval(scoring.gain(arms["both"], arms["clean"]), clusters, seed=scoring.seed)
     return {
         "massive_part": massive_part(alone, on_top, per_dim) if judged else "unclear",
         "arms": {name: effect_of(run, base, scoring) for name, run in arms.items()},
@@ -151,6 +151,7 @@ def contrasts(
 ) -> dict[str, list[Contrast]]:
     """Compares every method with the leader, per way of matching, with simultaneous intervals and a verdict each; also cleaned minus plain.
 
+    A difference is of the questions with a score under both vectors; it needs no unsteered score.
     At matched dose, methods that were refitted on resampled extraction sets are compared over those sets as well. `judged` False: every verdict
     is `not enough evidence`.
     """
@@ -166,7 +167,7 @@ def contrasts(
         pairs |= {
             f"{plain} -> {group}": (plain, group) for group in runs if (plain := plain_of(group)) in runs and plain != leader
         }
-        differences = {name: scoring.gain(runs[b], base) - scoring.gain(runs[a], base) for name, (a, b) in pairs.items()}
+        differences = {name: scoring.gain(runs[b], runs[a]) for name, (a, b) in pairs.items()}
         twins = {name for name, (a, b) in pairs.items() if runs[a].spec.id == runs[b].spec.id}  # one run under two names
         apart = {name: gap for name, gap in differences.items() if name not in twins}
         level = simultaneous_level(list(apart.values()), clusters, seed=scoring.seed)
@@ -178,7 +179,7 @@ def contrasts(
             _contrast(pair, differences[name], intervals[name], seen[name], judged=judged) for name, pair in pairs.items()
         ]
         if way == "dose":
-            by_way[way] = [_over_extraction_sets(contrast, reported, base, scoring, level, judged) for contrast in by_way[way]]
+            by_way[way] = [_over_extraction_sets(contrast, reported, scoring, level, judged) for contrast in by_way[way]]
     return by_way
 
 
@@ -199,7 +200,7 @@ def _contrast(
 
 
 def _over_extraction_sets(
-    contrast: Contrast, reported: Mapping[str, Compared], base: Run, scoring: Scoring, level: float, judged: bool
+    contrast: Contrast, reported: Mapping[str, Compared], scoring: Scoring, level: float, judged: bool
 ) -> Contrast:
     """The same contrast over extraction sets too, where both methods were refitted on the same resamples.
 
@@ -211,8 +212,8 @@ def _over_extraction_sets(
     a, b = [of_a[draw] for draw in draws], [of_b[draw] for draw in draws]
     if [run.spec.id for run in a] == [run.spec.id for run in b]:  # equal vectors share their runs, and differ by nothing
         return contrast
-    differences_RQ = gains_of(b, base, scoring) - gains_of(a, base, scoring)
-    clusters = clusters_of(base)
+    differences_RQ = np.stack([scoring.gain(run, other) for run, other in zip(b, a, strict=True)])
+    clusters = clusters_of(a[0])
     interval = two_level(differences_RQ, clusters, level=level)
     power = two_level(differences_RQ, clusters, level=2 * POWER - 1)  # its half-width is t_{power} standard errors
     if interval is None or power is None:
@@ -240,8 +241,8 @@ def _scored(values_RQ: np.ndarray) -> int:
 
 def _ends(interval: Interval | None) -> Limits:
     return {
-        "low": None if interval is None else round(interval.low, decimals(interval.low, MARGINS, 2)),
-        "high": None if interval is None else round(interval.high, decimals(interval.high, MARGINS, 2)),
+        "low": None if interval is None else limit(interval.low),
+        "high": None if interval is None else limit(interval.high),
         "interval": None if interval is None else interval.method,
     }
 

@@ -11,6 +11,7 @@ from app.pages.results.parts import Card, Cell, Grid, Leads, Links, Part, Sectio
 from app.pages.texts.places import method_name, places_of
 from app.pages.texts.runs import dose_of, key_of
 from app.pages.wording import interval, number, points, shown_of
+from binnacle.words.evidence import left_out
 from binnacle.words.judging import SHORT_REMEDY, cannot_tell, judge_in_words
 from terms.documents.steering import CurvePoint, Effect, Group, Subject, Summary
 
@@ -65,9 +66,8 @@ def _gains(summary: Summary, leads: Leads) -> Part | None:
     leader = leader_of(summary)
     rows.sort(key=lambda row: -row.value)
     for kind, runs in (leader["controls"] if leader else {}).items():
-        gains = [run for run in runs if run["delta"] is not None]
-        names = [f"control: {kind}{f' {at + 1}' if len(gains) > 1 else ''}" for at in range(len(gains))]
-        rows += [estimate for name, run in zip(names, gains, strict=True) for estimate in _estimates(name, run, "control", leads)]
+        for place, run in enumerate(runs, 1):
+            rows += _estimates(f"control: {kind}{f' {place}' if len(runs) > 1 else ''}", run, "control", leads)
     if prompted := summary.get("prompt_only"):
         rows += _estimates("asked in the prompt", prompted, "control", leads)
     note = (
@@ -199,5 +199,6 @@ def _stops(summary: Summary) -> Part | None:
         for group in summary["groups"]
         for way, why in group["unreachable"].items()
     ]
+    rows += [[method_name(group, places), why] for group, why in left_out(summary).items()]
     rows += [[name, f"not run: {why}"] for group in summary["groups"] for name, why in group.get("controls_left_out", {}).items()]
     return Grid("What was not compared", "", ["method", "why"], rows, numeric=False) if rows else None

@@ -26,8 +26,8 @@ NOTES = {
     "best": "Each method at its own best dose.",
     "dose": "Every method at the leader's dose: the fair comparison.",
     "coherence": "Every method at the dose with the leader's coherence.",
-    "coefficient": "Every method at the probe's raw coefficient; this is not a fair comparison; published results for "
-    "mean differences were measured this way.",
+    "coefficient": "Every method at the probe's raw coefficient, or the leader's where no probe was steered; this is not a fair comparison; "
+    "published results for mean differences were measured this way.",
 }
 FOREST = "Gain on held-out questions with 95 % intervals."
 COMPARED = ("severity", "recommendations")

@@ -111,6 +111,20 @@ def test_when_the_numbers_change_the_recommendation_changes() -> None:
     assert recommend([evidence(contrasts={}), evidence("b", leader="mean_diff", contrasts={})]).method is None
 
 
+def test_a_method_that_fails_one_trait_is_not_recommended_though_it_ties_on_two() -> None:
+    """The report advised mean_diff, named the two ties alone, and said beside it that mean_diff is not viable."""
+    ties, fails = {"mean_diff": contrast(-5, 5)}, {"mean_diff": contrast(-40, -20)}
+    two = [evidence("a", contrasts=ties), evidence("b", contrasts=ties)]
+    assert recommend(two).method == "mean_diff"
+    assert recommend([*two, evidence("c", contrasts=fails)]).method == "probe"
+    nothing_steers = evidence("c", leader_gain=between(-2, 30), contrasts=fails)
+    assert recommend([*two, nothing_steers]).method == "mean_diff"
+    each_fails = [evidence("c", contrasts=fails), evidence("d", leader="mean_diff", contrasts={"probe": contrast(-40, -20)})]
+    nothing = recommend([*two, *each_fails])
+    assert nothing.method is None
+    assert nothing.findings[0].sentence.endswith("none ties with the best on 2 traits and is worse on none.")
+
+
 def test_a_control_is_never_recommended_even_if_it_ties() -> None:
     tied = {"random": contrast(-1, 1), "shuffled__of-probe__seed1": contrast(-1, 1)}
     assert recommend([evidence(contrasts=tied), evidence("b", contrasts=tied)]).method == "probe"

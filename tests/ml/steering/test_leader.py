@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from workers.science.contrasts import simultaneous_level
-from workers.science.intervals import two_level
+from workers.science.intervals import paired_interval, two_level
 from workers.steering.effects import Scoring, effect_of
 from workers.steering.groups import Searched
 from workers.steering.questions import Question
@@ -135,3 +135,19 @@ def test_an_effect_counts_the_questions_and_clusters_that_were_scored() -> None:
 
     found = effect_of(scored("steered", {0, 1, 5}), scored("unsteered", set()), Scoring(70.0, 1, 0))
     assert (found["n"], found["clusters"], found["scored"]) == (10, 5, {"n": 7, "clusters": 4})
+
+
+def test_a_lower_limit_just_above_0_is_stored_above_0() -> None:
+    """A study counts an effect as reliable by the stored limit; 0.003 was stored as 0.0."""
+    questions = [Question(i, "test", f"{i} ?", None, f"c{i:02}", (1,)) for i in range(24)]
+
+    def scored(label: str, scores: np.ndarray) -> Run:
+        answers = tuple(Answer((1,), "", True, True, float(score), 100.0, None, {}) for score in scores)
+        return Run(RunSpec(questions, label), answers)
+
+    gains = np.random.default_rng(0).normal(12.0, 20.0, 24).clip(-60, 60)
+    lowest = paired_interval(gains, [question.cluster for question in questions])
+    assert lowest is not None
+    base = scored("unsteered", np.full(24, 50.0 - lowest.low))
+    effect = effect_of(scored("steered", 50.0 + gains - 2 * lowest.low + 0.003), base, Scoring(70.0, 1, 0))
+    assert effect["delta_low"] == pytest.approx(0.003, abs=1e-6)

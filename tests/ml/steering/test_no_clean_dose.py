@@ -6,11 +6,14 @@ import re
 import pytest
 from safetensors.torch import load, save
 
+from app.pages.results.steering import sections
 from binnacle.words.massive import massive_at
 from tests.ml.handlers.test_extraction_handler import files
-from tests.ml.steering_jobs import FEW, Files, _fitted_once, context, extracted, severe, steer_spec, summary_of
+from tests.ml.steering_jobs import FEW, NO_CONTROLS, Files, _fitted_once, context, extracted, severe, steer_spec, summary_of
+from tests.reports.gathering import STUDY, gathered
 from workers.handlers import steering
 from workers.lm.model import LanguageModel
+from workers.reports.document import build
 
 __all__ = ["_fitted_once", "extracted", "severe"]
 COEFFICIENT = 20.0
@@ -56,6 +59,20 @@ def test_no_result_of_the_vector_gives_a_dose(severe: LanguageModel, with_massiv
     own = [one for one in lines if one["vector"] and one["vector"]["name"] == subjects["mean_diff"]["name"]]
     assert own
     assert not [one for one in own if one["r"] is not None or re.search(r"-r\d", one["run"])]
+
+
+def test_a_report_and_a_page_name_the_vectors_that_were_not_compared(severe: LanguageModel, with_massive_vectors: Files) -> None:
+    """At given or searched doses such a vector is not run. Every table left it out, and the report said that mean_diff was not run."""
+    asked = {"matched": ["dose"], "decomposition": False, "controls": NO_CONTROLS, **FEW}
+    summary = summary_of(severe, with_massive_vectors, **asked)
+    assert [group["method"] for group in summary["groups"]] == ["probe"]
+    report = build(STUDY, gathered({"refusal": summary}))
+    tables = {section["table"].id: section["table"].rows for section in report.sections if "table" in section}
+    verdicts = {row["method"]: row.get("verdict") for row in tables["methods"]}
+    assert verdicts["mean_diff"] == verdicts["mean_diff_cleaned"] == "not compared: no clean dose"
+    assert tables["severity"][0]["why"] == "refusal: not compared at equal dose: no clean dose"
+    [named] = [part for part in sections(summary, "job_1").cost if getattr(part, "title", "") == "What was not compared"]
+    assert named.rows == [["mean_diff", "no clean dose"], ["mean_diff_cleaned", "no clean dose"]]
 
 
 def test_a_shuffled_control_without_a_clean_dose_is_named(severe: LanguageModel, extracted: Files) -> None:

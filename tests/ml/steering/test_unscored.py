@@ -1,5 +1,6 @@
 """Answers that the judge could not score: they are counted, and a missing score is never a 0. 24 questions, one cluster each."""
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -21,10 +22,12 @@ from workers.steering.groups import Searched
 from workers.steering.judge_usable import check_failures
 from workers.steering.questions import Question
 from workers.steering.reference_protocol import best_of
+from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.searching import choose, leader_of
 from workers.steering.stages import check_scored
 from workers.steering.subjects import Subject, part
+from workers.steering.summary import contrasts, decomposition_facts
 
 __all__ = ["_fitted_once", "extracted", "severe"]
 
@@ -48,8 +51,33 @@ def test_an_answer_without_a_coherence_is_counted_as_failed() -> None:
     assert effect_of(run("a", 60.0, 90.0, unscored=3), BASE, SCORING)["failed"] == 3
     assert effect_of(run("a", None, 90.0, unscored=3), BASE, SCORING)["failed"] == 24
     check_failures([BASE, run("a", 60.0, 90.0, unscored=9)])  # 9 of 48 are 19 %
-    with pytest.raises(JobFault, match="judge_unusable: The judge gave no score of trait or coherence for 21% of 48 answers"):
+    with pytest.raises(JobFault, match="judge_unusable: The judge gave no score of trait or coherence for 21 % of 48 answers"):
         check_failures([BASE, run("a", 60.0, 90.0, unscored=10)])
+    blind = [run("a", 60.0, 90.0, unscored=24)] * 4 + [run("b", 60.0, 90.0, unscored=1)]
+    with pytest.raises(JobFault, match=r"for 20\.2 % of 480 answers \(at most 20 % may fail\)"):
+        check_failures([BASE] * 15 + blind)
+
+
+def test_two_vectors_are_compared_on_every_question_that_both_have_a_score_for() -> None:
+    """The unsteered scores cancel; five missing ones left 19 of 24 clusters, and no verdict. So it is over refits and for the two arms."""
+    base = run("unsteered", 10.0, 90.0)
+    base = dataclasses.replace(
+        base, answers=tuple(dataclasses.replace(a, trait=None if i < 5 else 10.0) for i, a in enumerate(base.answers))
+    )
+    strong, weak = run("strong", 80.0, 90.0), run("weak", 50.0, 90.0)
+    for refits in ({}, {1: 0.0, 2: 1.0}):
+        groups = {
+            name: StoredGroup(
+                best, {"dose": best}, {draw: run(f"{name} {draw}", score + more, 90.0) for draw, more in refits.items()}
+            )
+            for name, best, score in (("p/r/strong", strong, 80.0), ("p/r/weak", weak, 50.0))
+        }
+        [contrast] = contrasts(groups, "p/r/strong", base, SCORING, judged=True)["dose"]
+        assert (contrast["difference"], contrast["verdict"]) == (-30.0, "worse")
+    arms = {"clean": weak, "massive": weak, "both": strong}
+    on_top = decomposition_facts(arms, {}, base, SCORING, judged=True)["on_top"]
+    assert on_top is not None
+    assert on_top["low"] > 0
 
 
 def test_a_judge_without_any_coherence_is_usable() -> None:

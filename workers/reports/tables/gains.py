@@ -19,7 +19,7 @@ DOSES = "All at the leader's dose; a method that cannot be given that dose has n
 """The sentence on `at_one_dose`."""
 
 GainKey = Literal["delta", "delta_joint"]
-"""The gain in points, or in answers that show the trait and stay coherent."""
+"""The gain in points of the trait score, or in coherent answers on target."""
 
 
 def steered(data: Gathered) -> Iterator[tuple[Cell, Summary]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from binnacle.words.evidence import left_out
 from terms.documents.steering import Contrast, Effect, Group, Summary
 from terms.methods import is_ablation
 from workers.reports.gathered import Cell, Gathered
@@ -31,9 +32,11 @@ COLUMNS = [
     Column("link", "runs", "link"),
 ]
 NOTE = (
-    f"{EFFECT} Joint gain counts answers that show the trait and stay coherent, in percentage points. Dose r is the part of the push "
+    f"{EFFECT} Joint gain counts coherent answers that show the trait (a score of at least 50), or do not where less of it was requested, in "
+    "percentage points. Dose r is the part of the push "
     "outside the massive dims over the stream's norm without them; equal r is matched dose. At the same raw "
-    "coefficient a vector with massive dims gets a smaller dose r, so that column does not compare methods; "
+    "coefficient, the probe's or the leader's where no probe was steered, a vector with massive dims gets a smaller dose r, so that column "
+    "does not compare methods; "
     "published results for mean_diff were measured this way. Controls run at the best method's dose. The difference from the leader and its "
     "verdict have simultaneous 95 % intervals; with full evidence both are of the means over vectors refitted on resampled prompts, "
     "while the gains are of the vectors themselves."
@@ -73,7 +76,7 @@ def _baselines(cell: Cell, summary: Summary) -> Iterator[Cells]:
 
 
 def _methods(cell: Cell, summary: Summary) -> Iterator[Cells]:
-    """One row per method, except for methods of the cleaning ablation."""
+    """One row per method, except for methods of the cleaning ablation; last those without a gain, with the reason."""
     contrasts = {contrast["b"]: contrast for contrast in summary["contrasts"]["dose"] if contrast["a"] == summary["leader"]}
     for group in summary["groups"]:
         if is_ablation(group["method"]):
@@ -87,6 +90,10 @@ def _methods(cell: Cell, summary: Summary) -> Iterator[Cells]:
         if (contrast := contrasts.get(group["group"])) is not None:
             row |= _difference(contrast)
         yield {"verdict": LEADER if group["group"] == summary["leader"] else _origin(group), **row}
+    subjects = {subject["group"]: subject for subject in summary["subjects"]}
+    for name, why in left_out(summary).items():
+        if not is_ablation(subjects[name]["method"]):
+            yield {"method": method_name(subjects[name], summary), "kind": "method", "verdict": f"not compared: {why}"}
 
 
 def _difference(contrast: Contrast) -> Cells:
