@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import transformers
 from transformers import AutoConfig
+from transformers.models.ministral3 import modeling_ministral3
 
 import workers.lm
 from tests.families.checks import examine
@@ -22,6 +23,7 @@ from workers.lm import shrinking
 from workers.lm.checkpoint import quiet
 from workers.lm.proofs.addends import ULPS
 from workers.lm.shrinking import shrunk
+from workers.lm.structure import finding
 from workers.lm.structure.twin import layer_types, layers_needed
 
 STATED = read_table()
@@ -65,6 +67,18 @@ def test_a_pass_grows_where_blocks_take_nothing_else_for_each_row() -> None:
 def test_attention_that_takes_its_positions_from_the_cache_is_not_run_on_slots() -> None:
     """Llama 4 scales queries by their number of tokens before them in the cache, from token 8,192 on; a slot's length is not the cache's."""
     assert tiny_family("llama4_text").layout.structure.engine == "library"
+
+
+def test_a_factor_that_grows_with_the_position_is_seen_in_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ministral 3 scales queries as Llama 4 does, from token 16,384 on, by the positions that it is given. If it counted from the first token
+    of a pass, its steps would be scaled wrongly."""
+    scale = modeling_ministral3.get_llama_4_attn_scale
+    assert tiny_family("ministral3").layout.structure.engine == "slots"
+    monkeypatch.setattr(
+        modeling_ministral3, "get_llama_4_attn_scale", lambda at_NT, beta, length: scale(at_NT - at_NT[:, :1], beta, length)
+    )
+    monkeypatch.setattr(finding, "_structures", {})
+    assert tiny_family("ministral3").layout.structure.engine == "whole"
 
 
 def _check_lengths(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:

@@ -59,6 +59,10 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
                 _put(owner, name, _smaller(name, value, own_heads, narrow))
             elif isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
                 _put(owner, name, [_smaller(name, n, own_heads, narrow) for n in value])
+    rope = vars(made).get("rope_parameters") or {}
+    for parameters in (rope, *rope.values()):
+        if isinstance(parameters, dict) and parameters.get("llama_4_scaling_beta"):  # queries grow with multiples of this length
+            parameters["original_max_position_embeddings"] = WINDOW
     if narrow:
         made.hidden_size = min(made.hidden_size, HEADS * head)
         if hasattr(vars(made).get("ffn_config"), "hidden_size"):
