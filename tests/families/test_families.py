@@ -6,16 +6,25 @@ Families that are not in the table yet are examined by `python -m tests.families
 
 import random
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 import transformers
+from transformers import AutoConfig
+from transformers.models.ministral3 import modeling_ministral3
 
 import workers.lm
 from tests.families.checks import examine
-from tests.families.models import CLASSES, LABS, tiny_family
+from tests.families.models import CLASSES, ENTRIES, LABS, LAYERS, tiny_family
 from tests.families.table import DOCUMENT, document, read_table
+from tests.families.thresholds import lengths_of
+from workers.lm import shrinking
+from workers.lm.checkpoint import quiet
 from workers.lm.proofs.addends import ULPS
+from workers.lm.shrinking import shrunk
+from workers.lm.structure import finding
+from workers.lm.structure.twin import layer_types, layers_needed
 
 STATED = read_table()
 OTHERS = sorted(set(STATED) & set(CLASSES) - set(LABS))  # what `families` gives, without loading every family
@@ -58,6 +67,54 @@ def test_a_pass_grows_where_blocks_take_nothing_else_for_each_row() -> None:
 def test_attention_that_takes_its_positions_from_the_cache_is_not_run_on_slots() -> None:
     """Llama 4 scales queries by their number of tokens before them in the cache, from token 8,192 on; a slot's length is not the cache's."""
     assert tiny_family("llama4_text").layout.structure.engine == "library"
+
+
+def test_a_factor_that_grows_with_the_position_is_seen_in_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ministral 3 scales queries as Llama 4 does, from token 16,384 on, by the positions that it is given. If it counted from the first token
+    of a pass, its steps would be scaled wrongly."""
+    scale = modeling_ministral3.get_llama_4_attn_scale
+    assert tiny_family("ministral3").layout.structure.engine == "slots"
+    monkeypatch.setattr(
+        modeling_ministral3, "get_llama_4_attn_scale", lambda at_NT, beta, length: scale(at_NT - at_NT[:, :1], beta, length)
+    )
+    monkeypatch.setattr(finding, "_structures", {})
+    assert tiny_family("ministral3").layout.structure.engine == "whole"
+
+
+def _check_lengths(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    full = AutoConfig.for_model(name, **ENTRIES.get(name, {})).get_text_config()
+    layers = max(LAYERS, layers_needed(layer_types(full)))
+    small = shrunk(full, layers)
+    monkeypatch.setattr(shrinking, "WINDOWS", re.compile("(?!)"))
+    plain = shrunk(full, layers)
+    plain._experts_implementation = "eager"
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")
+        lengths = lengths_of(plain)
+    assert {entry: number for entry in lengths if (number := getattr(small, entry)) > shrinking.WINDOW} == {}
+    return lengths
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("gpt_oss", {"sliding_window"}),
+        ("llama4_text", {"attention_chunk_size", "floor_scale"}),
+        ("inkling_text", {"sliding_window_size", "rel_extent", "log_scaling_n_floor"}),
+        ("minimax_m3_vl_text", {"index_block_size"}),
+    ],
+)
+def test_lengths_from_which_a_model_computes_something_else_are_short_in_its_twin(
+    name: str, entries: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens only beyond a length that no row of a proof reaches would go unseen."""
+    assert entries <= set(_check_lengths(name, monkeypatch))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name, stated in STATED.items() if stated.verdict == "proven"])
+def test_lengths_of_every_family_are_short_in_its_twin(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _check_lengths(name, monkeypatch)
 
 
 def test_the_document_states_what_was_found() -> None:

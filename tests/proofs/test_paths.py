@@ -15,6 +15,7 @@ from workers.lm.proofs.shared_prefix import related_rows
 from workers.lm.proofs.twin import small_twin
 from workers.lm.sharing import PathCache
 from workers.lm.slots import SlotCache
+from workers.lm.structure.twin import kinds_of, layers_needed
 
 
 @pytest.mark.parametrize("pass_cost", [None, 8192], ids=["as here", "as on a GPU"])
@@ -50,6 +51,14 @@ def test_rows_of_the_library_s_cache_may_begin_alike() -> None:
     first, other = random_rows(lm, [12, 12], seed=3)
     assert lm.layout.structure.engine == "library"
     assert largest_difference(lm, [first, [first[0], *other[1:]]], 4) < LIMIT
+
+
+def test_the_twin_has_the_layers_that_share_weights() -> None:
+    """The first hybrid layer of a Zamba shares its weights with later ones, so the library builds no model with the first alone."""
+    lm = tiny_family("zamba")
+    twin = small_twin(lm)
+    assert twin.layout.n_layers > layers_needed(kinds_of([sites["residual"] for sites in lm.layout.sites], lm.text_config))
+    assert largest_difference(twin, random_rows(twin, [9, 9, 9], seed=3), 4) < LIMIT
 
 
 def test_the_rows_of_the_proof_are_padded_and_share_beginnings_of_beginnings(tiny_lm: Models) -> None:

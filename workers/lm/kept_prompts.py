@@ -97,13 +97,13 @@ class KeptPrompts:
         before = [self._kept.columns[tuple(row[: s.start])] for row, s in pairs]
         starts_N1 = torch.tensor([[s.start] for s in pass_.segments], device=device)
         positions_NT = starts_N1 + torch.arange(width, device=device)
-        cache = _RowsCache(self._kept.layers, before, positions_NT)
+        # pads may lie past the context, where a model has no learned position and no bias
+        cache = _RowsCache(self._kept.layers, before, positions_NT, self._lm.context_length)
         with rows_at(positions_NT):
             forward(
                 pass_,
                 {
                     "input_ids": torch.tensor(ids, device=device),
-                    # pads may lie past the context, where a model with learned positions has none
                     "position_ids": positions_NT.clamp(max=self._lm.context_length - 1),
                     "past_key_values": cache,
                     "use_cache": True,
@@ -199,16 +199,19 @@ def _with_zero(parts: Sequence[Tensor]) -> Tensor:
 
 
 class _RowsCache(Cache):  # type: ignore[misc]
-    """The keys and values of rows that follow kept prompts, in columns by position. A column beyond a row is zero, or holds a pad's values,
-    which no token of the row attends to."""
+    """The keys and values of rows that follow kept prompts, in the columns of `most` positions. A column beyond a row is zero, or holds a pad's
+    values, which no token of the row attends to."""
 
-    def __init__(self, layers: Mapping[int, KeysValues], before: Sequence[Sequence[int]], positions_NT: Tensor) -> None:
+    def __init__(
+        self, layers: Mapping[int, KeysValues], before: Sequence[Sequence[int]], positions_NT: Tensor, most: int
+    ) -> None:
         super().__init__(layers=[])
         self._layers, self._positions = layers, positions_NT
-        self._width = int(positions_NT.max()) + 1
+        columns = int(positions_NT.max()) + 1
+        self._width = min(columns, most)
         zero = len(next(iter(layers.values()))[0]) - 1
-        columns = [list(indices) + [zero] * (self._width - len(indices)) for indices in before]
-        self._columns_NC = torch.tensor(columns, device=positions_NT.device)
+        columns_NC = [list(indices) + [zero] * (columns - len(indices)) for indices in before]
+        self._columns_NC = torch.tensor(columns_NC, device=positions_NT.device)
         self._rows_N1 = torch.arange(len(before), device=positions_NT.device)[:, None]
 
     def update(
@@ -221,7 +224,7 @@ class _RowsCache(Cache):  # type: ignore[misc]
     def _joined(self, kept: Tensor, states: Tensor) -> Tensor:
         joined_NCHE = kept[self._columns_NC]
         joined_NCHE[self._rows_N1, self._positions] = states.transpose(1, 2)
-        return joined_NCHE.transpose(1, 2)
+        return joined_NCHE[:, : self._width].transpose(1, 2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Always 0, because rows differ in length: positions are given with each pass, and masks are made for them."""

@@ -22,7 +22,7 @@ AT_MOST: tuple[tuple[str, int], ...] = (
     (r"(\w+_)?((num|n)_(\w+_)?heads?|num_heads)", HEADS),
     (r".*intermediate_size.*|.*ffn_(hidden_)?(dim|size)|n_inner|d_ff|ffn_dim|expert_ffn.*|dim_ff", INNER),
     (r"(moe_)?(num|n)_((local|routed|total|zero)_)?experts", EXPERTS),
-    (r".*experts_per_tok\w*|.*top_?k(_experts)?|num_selected_experts|moe_k", 2),
+    (r".*experts_per_tok\w*|.*top_?k(_experts|_blocks)?|num_selected_experts|moe_k", 2),
     (r"n_group|topk_group|num_expert_groups?|num_limited_groups|n_shared_experts|num_shared_experts", 1),
     (r".*vocab_size\w*", VOCABULARY),
     (r"max_position_embeddings|n_positions|max_seq_len\w*|max_sequence_length|n_ctx", POSITIONS),
@@ -32,7 +32,9 @@ AT_MOST: tuple[tuple[str, int], ...] = (
 )
 """The largest value for entries with a name that matches the pattern; the first match decides."""
 KEY_HEADS = re.compile(r"(num|n)_(\w+_)?(key_value|kv|key)_heads|kv_n_heads|(linear_)?num_(\w+_)?(kv|key)_heads")
-WINDOWS = re.compile(r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_topk|floor_scale")
+WINDOWS = re.compile(
+    r".*(sliding_window|window_size|attention_window|chunk_size)|sliding_window_size|index_(topk|block_size)|floor_scale|.*_n_floor|rel_extent"
+)
 SPECIAL_ID = re.compile(r".*_token_(id|index)")
 STATE_SPACE = (
     ("mamba_n_heads", "mamba_d_head", "mamba_expand"), ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
@@ -57,6 +59,10 @@ def shrunk(config: PretrainedConfig, layers: int, *, narrow: bool = True) -> Pre
                 _put(owner, name, _smaller(name, value, own_heads, narrow))
             elif isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
                 _put(owner, name, [_smaller(name, n, own_heads, narrow) for n in value])
+    rope = vars(made).get("rope_parameters") or {}
+    for parameters in (rope, *rope.values()):
+        if isinstance(parameters, dict) and parameters.get("llama_4_scaling_beta"):  # queries grow with multiples of this length
+            parameters["original_max_position_embeddings"] = WINDOW
     if narrow:
         made.hidden_size = min(made.hidden_size, HEADS * head)
         if hasattr(vars(made).get("ffn_config"), "hidden_size"):

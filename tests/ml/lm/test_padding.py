@@ -32,10 +32,11 @@ def test_a_divergence_does_not_depend_on_the_other_rows_of_the_batch(family: str
         np.testing.assert_allclose(divergences(lm, [other, short], batch_rows=8)[1], alone, atol=1e-5)
 
 
-def test_a_row_that_ends_with_the_context_is_read_beside_longer_answers() -> None:
-    """A model with learned positions has none for the padding after such a row."""
-    lm = tiny_family("gpt2")
-    most = int(lm.model.config.n_positions)
+@pytest.mark.parametrize(("family", "limit", "most"), [("gpt2", "n_positions", 1024), ("mpt", "max_seq_len", 128)])
+def test_a_row_that_ends_with_the_context_is_read_beside_longer_answers(family: str, limit: str, most: int) -> None:
+    """The padding after such a row has no learned position, and in MPT no bias by distance."""
+    lm = tiny_family(family)
+    setattr(lm.model.config, limit, most)  # GPT-2 has so many positions already; MPT looks here when it runs
     lm = replace(lm, facts=replace(lm.facts, context_length=most))
     generator = torch.Generator().manual_seed(0)
     filling, shorter = drawn(generator, most - 20), drawn(generator, most - 40)

@@ -21,16 +21,21 @@ from workers.lm.structure.twin import kinds_of, layers_needed
 
 def small_twin(lm: LanguageModel) -> LanguageModel:
     """The twin, float32, on the model's device, with the model's tokenizer; no id ends its answers."""
-    layers = layers_needed(kinds_of([sites["residual"] for sites in lm.layout.sites], lm.text_config))
-    try:
-        model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=True))
-    except Exception:  # the widths depend on each other in a way that `shrinking` does not know: only reduce the layers
-        model = _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=False))
-    model = model.to(lm.device)
+    model = _smallest(lm).to(lm.device)
     config = model.config.get_text_config()
     facts = replace(lm.facts, vocab_size=config.vocab_size, layers=config.num_hidden_layers, hidden_size=config.hidden_size)
     layout = find_layout(model, lm.layout.structure)
     return replace(lm, model=model, layout=layout, dtype=torch.float32, facts=facts, eos_ids=frozenset(), pad_id=0)
+
+
+def _smallest(lm: LanguageModel) -> PreTrainedModel:
+    layers = layers_needed(kinds_of([sites["residual"] for sites in lm.layout.sites], lm.text_config))
+    # second try: a layer may share its weights with a later layer, so there are more layers
+    for depth in (layers, 3 * layers):
+        with suppress(Exception):
+            return _built(type(lm.model), _shrunk(lm.model.config, depth, narrow=True))
+    # third try: widths may depend on each other in unknown ways, so only the number of layers is reduced
+    return _built(type(lm.model), _shrunk(lm.model.config, layers, narrow=False))
 
 
 def _shrunk(config: PretrainedConfig, layers: int, *, narrow: bool) -> PretrainedConfig:
