@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.auth.viewer import Viewer
@@ -157,20 +157,26 @@ def vectors(
     else:
         metric = SORTS[sort.removeprefix("-")]
         statement = statement.order_by((metric.desc() if sort.startswith("-") else metric.asc()).nulls_last(), Vector.id)
-    if after.id is not None:
-        statement = statement.where(_past(sort, after.key, after.id))
-    return session.scalars(statement.limit(limit).offset(after.skip)).all()
+    rows = session.scalars(statement.where(_past(sort, after)).limit(limit).offset(after.skip)).all()
+    if sort is None or after.key is None or len(rows) == limit:
+        return rows
+    # those without the metric are read apart: with both in one condition, the index is read from its beginning
+    return [*rows, *session.scalars(statement.where(SORTS[sort.removeprefix("-")].is_(None)).limit(limit - len(rows)))]
 
 
-def _past(sort: str | None, key: datetime | float | None, last: str) -> ColumnElement[bool]:
-    """Returns the condition on vectors that come, in the order of `sort`, after the vector with this sort key and id."""
+def _past(sort: str | None, after: Place) -> ColumnElement[bool]:
+    """Returns the condition on vectors that come after this place in the order of `sort`; after one with the metric, only those that have it."""
+    if after.id is None:
+        return true()
     if sort is None:
-        return tuple_(Vector.created_at, Vector.id) < (key, last)
+        return tuple_(Vector.created_at, Vector.id) < (after.key, after.id)
     metric = SORTS[sort.removeprefix("-")]
-    if key is None:
-        return and_(metric.is_(None), Vector.id > last)
-    further = metric < key if sort.startswith("-") else metric > key
-    return or_(further, metric.is_(None), and_(metric == key, Vector.id > last))
+    if after.key is None:
+        return and_(metric.is_(None), Vector.id > after.id)
+    here, further = (
+        (metric <= after.key, metric < after.key) if sort.startswith("-") else (metric >= after.key, metric > after.key)
+    )
+    return and_(here, or_(further, Vector.id > after.id))
 
 
 def newest_with(  # noqa: PLR0913 - what makes two extractions equal, each by name

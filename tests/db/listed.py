@@ -19,6 +19,7 @@ from app.quotas import usage
 from app.retention import repository as retention
 from app.status import repository as status
 
+FIRST = Place()
 MEMBER, ADMIN = Viewer("user3", "member"), Viewer("root", "admin")
 
 
@@ -26,8 +27,8 @@ def _jobs(viewer: Viewer, **filters: Any) -> Callable[[Session], Any]:
     return lambda session: jobs.listing(session, viewer, JobFilters(**filters), limit=50, before=None)
 
 
-def _vectors(viewer: Viewer, sort: str | None = None, **filters: Any) -> Callable[[Session], Any]:
-    return lambda session: extractions.vectors(session, viewer, VectorFilters(**filters), sort=sort, limit=50, after=Place())
+def _vectors(viewer: Viewer, sort: str | None = None, after: Place = FIRST, **filters: Any) -> Callable[[Session], Any]:
+    return lambda session: extractions.vectors(session, viewer, VectorFilters(**filters), sort=sort, limit=50, after=after)
 
 
 NAMED: dict[str, Callable[[Session], Any]] = {
@@ -41,6 +42,7 @@ NAMED: dict[str, Callable[[Session], Any]] = {
     "vectors, a member's": _vectors(MEMBER),
     "vectors by model, a member's": _vectors(MEMBER, model="model3"),
     "vectors sorted by accuracy": _vectors(ADMIN, "-accuracy"),
+    "vectors sorted by accuracy, from the middle": _vectors(ADMIN, "-accuracy", Place(0.5, "vec_")),
     "vectors sorted by accuracy, a member's": _vectors(MEMBER, "-accuracy"),
     "usage, a member's": lambda session: usage.usage(session, MEMBER, user=None, days=30),
     "old results, a batch": lambda session: retention.old_results(session, 100, most=200),
