@@ -14,6 +14,7 @@ N rows, T positions, C columns, H key-value heads, E width of a head, D hidden, 
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -24,8 +25,8 @@ from workers.lm.errors import OutOfMemory
 from workers.lm.masks import rows_at
 from workers.lm.memory import does_not_fit, free_memory, is_out_of_memory, room_for
 from workers.lm.model import LanguageModel
-from workers.lm.pass_sizes import reading_tokens
-from workers.lm.prefixes import Pass, Segment, groups_of
+from workers.lm.pass_sizes import reading_tokens, spare_pads
+from workers.lm.prefixes import PASS_COST, PASS_TOKENS, Pass, Segment, groups_of
 from workers.lm.sharing import Forward, Inputs, KeysValues, plan_for, run_plan
 from workers.lm.structure.recording import Passed
 
@@ -77,7 +78,9 @@ class KeptPrompts:
         """Calls `forward(pass_, inputs)` for passes over the `chosen` rows. Each row is computed from `starts` on; the tokens before that are a
         kept prompt. At most `most_rows` stand side by side. Raises OutOfMemory, and what `forward` raises."""
         segments = [Segment((row,), starts[row], len(rows[row])) for row in chosen]
-        for group in groups_of(segments, most_rows=most_rows, pass_tokens=reading_tokens(self._lm)):
+        for group in groups_of(
+            segments, most_rows=most_rows, pass_tokens=reading_tokens(self._lm), spare_pads=spare_pads(self._lm)
+        ):
             try:
                 self._pass(Pass(None, group), rows, forward)
             except (MemoryError, RuntimeError) as error:
@@ -116,10 +119,9 @@ class KeptPrompts:
         filling = _Filling(self._lm, self._prompts, self._room)
         room = room_for(self._lm)
         # a pass holds its keys and values at every layer until they are kept: no more of them than may be kept in all
-        most = reading_tokens(self._lm)
-        if room is not None:
-            most = max(1, min(most, self._room // max(1, room.column)))
-        plan = plan_for(self._lm, self._prompts, pass_tokens=most)
+        most = PASS_TOKENS if room is None else max(1, min(PASS_TOKENS, self._room // max(1, room.column)))
+        # they are computed once, so memory counts and not another pass: what they share is kept once on a GPU, too
+        plan = plan_for(replace(self._lm, pass_cost=PASS_COST), self._prompts, pass_tokens=most)
         with torch.no_grad(), suppress(_Full):
             run_plan(self._lm, plan, self._prompts, filling.forward, keeping=True)
         return filling.filled()

@@ -1,4 +1,5 @@
-"""How many tokens one forward pass holds on a device, and how many tokens another pass costs. Plans of passes depend on these and on ids alone.
+"""How many tokens one forward pass holds on a device, and how many tokens another pass costs. A plan of passes depends on these and on the
+rows' ids: on the kind of device and the width of the model, and not on free memory or load.
 
 On a GPU a pass takes at least as long as the host needs to launch its kernels, which depends on the number of blocks and not on their tokens.
 Passes over few tokens are therefore wasted there, and so is a pass that computes a short common beginning once.
@@ -9,11 +10,15 @@ from workers.lm.prefixes import PASS_COST, PASS_TOKENS
 
 MOST_TOKENS = 8192  # of one pass: a larger pass is not faster, and its activations take memory
 MOST_CPU_TOKENS = 2048  # on a CPU a pass takes seconds, and a cancellation is noticed only between passes
-LAUNCH_COST, LAUNCH_BLOCK = 2048, 47e6
-"""About the tokens that an H100 computes while the host launches a pass over blocks of so many parameters (26 ms for the 28 blocks of the 1.5B
-shape, see `recorded`). Estimated from its speed, not measured; larger blocks take as much longer for a token, and no longer to launch."""
-LAUNCHES = 4
-"""A pass over texts computes so many times as long as its launch takes. More would take memory and save little."""
+LAUNCHED = 9.6e10
+"""About the multiplications that an H100 makes while the host launches a block: 2,048 tokens through the 47 million parameters of a block of the
+1.5B shape, whose 28 blocks take 26 ms to launch (`recorded`). Estimated from its speed, not measured."""
+OF_A_TOKEN = 14
+"""About the multiplications of a block for a token, in squares of the model's width: 13 to 14 in Llama 3 and Gemma 3, and about as many where a
+token uses a few of many experts."""
+LAUNCHES = 2
+"""A pass over texts computes so many times as long as its launch takes, so that the device is busy while the next kernels are launched. More
+would only take memory."""
 
 
 def pass_cost(lm: LanguageModel) -> int:
@@ -22,8 +27,12 @@ def pass_cost(lm: LanguageModel) -> int:
         return lm.pass_cost
     if lm.device.type == "cpu":
         return PASS_COST
-    block = lm.layout.site(lm.layout.n_layers // 2, "residual")
-    return min(MOST_TOKENS, max(PASS_COST, int(LAUNCH_COST * LAUNCH_BLOCK / sum(part.numel() for part in block.parameters()))))
+    return min(MOST_TOKENS, max(PASS_COST, int(LAUNCHED / (OF_A_TOKEN * lm.layout.hidden_size**2))))
+
+
+def spare_pads(lm: LanguageModel) -> int:
+    """Returns the pads that a pass over texts may hold beyond the usual share, rather than be two passes: none on a CPU."""
+    return 0 if lm.device.type == "cpu" else pass_cost(lm)
 
 
 def pass_tokens(lm: LanguageModel) -> int:

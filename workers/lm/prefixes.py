@@ -1,5 +1,5 @@
-"""Plans which shared first tokens of rows are computed once. The plan depends on the rows' ids alone and is made before the first forward pass
-over them.
+"""Plans which shared first tokens of rows are computed once. The plan depends on the rows' ids and the device's limits of a pass (`pass_sizes`),
+and is made before the first forward pass over them.
 
 The rows form a tree: two rows share a path as far as their ids are equal. A point where rows diverge is a possible split. A shared stretch that
 is computed by itself takes its own pass, which costs as much as PASS_COST tokens, or as the caller says; the plan takes the splits with the
@@ -20,7 +20,7 @@ PASS_COST = 32
 """Tokens that an additional pass must save: it takes about as long as 10 to 20 tokens of a small model on a CPU, and more where passes are
 short."""
 PASS_TOKENS = 1024
-"""The most block-tokens of a pass with more than one row: a larger pass is hardly faster, and takes memory."""
+"""The most block-tokens of a pass with more than one row on a CPU: a larger pass is hardly faster there, and takes memory."""
 ATTENDED_TOKENS = 16 * PASS_TOKENS
 """The most tokens to which the rows of a pass attend, with each row's prefix counted for each row."""
 PADDING = 0.05
@@ -121,7 +121,7 @@ def _passes(tree: Branching, pass_tokens: int, spare_pads: int) -> tuple[Pass, .
     return tuple(passes)
 
 
-def groups_of(segments: Sequence[Segment], *, most_rows: int, pass_tokens: int) -> list[tuple[Segment, ...]]:
+def groups_of(segments: Sequence[Segment], *, most_rows: int, pass_tokens: int, spare_pads: int) -> list[tuple[Segment, ...]]:
     """Groups the segments by length, as many side by side as the limits of a pass allow; their prefixes may differ."""
     groups: list[list[Segment]] = []
     real = columns = 0
@@ -130,7 +130,7 @@ def groups_of(segments: Sequence[Segment], *, most_rows: int, pass_tokens: int) 
         count = len(groups[-1]) + 1 if groups else 0
         size = count * len(groups[-1][0]) if groups else 0
         fits = 0 < count <= most_rows and size <= pass_tokens and count * columns <= ATTENDED_TOKENS
-        if fits and size - real <= PADDING * size:
+        if fits and size - real <= max(PADDING * size, spare_pads):
             groups[-1].append(segment)
         else:
             groups.append([segment])

@@ -16,7 +16,7 @@ from transformers import Cache
 from workers.lm.capture import Enough, reading_once
 from workers.lm.memory import does_not_fit, with_second_try
 from workers.lm.model import LanguageModel
-from workers.lm.pass_sizes import pass_cost, reading_tokens
+from workers.lm.pass_sizes import pass_cost, reading_tokens, spare_pads
 from workers.lm.prefixes import Pass, Plan, plan_of
 from workers.lm.structure.recording import Passed
 
@@ -38,7 +38,13 @@ Forward = Callable[[Pass, Inputs], None]
 def plan_for(lm: LanguageModel, rows: Sequence[Sequence[int]], pass_tokens: int | None = None) -> Plan:
     """The plan of these rows on this model's device; `pass_tokens`: the most of a pass with several rows, as `reading_tokens` by default.
     Nothing is shared where a layer keeps state other than keys and values, because it cannot be split."""
-    return plan_of(rows, shared=not lm.layout.grouped, pass_tokens=pass_tokens or reading_tokens(lm), pass_cost=pass_cost(lm))
+    return plan_of(
+        rows,
+        shared=not lm.layout.grouped,
+        pass_tokens=pass_tokens or reading_tokens(lm),
+        pass_cost=pass_cost(lm),
+        spare_pads=spare_pads(lm),
+    )
 
 
 def run_plan(lm: LanguageModel, plan: Plan, rows: Sequence[Sequence[int]], forward: Forward, *, keeping: bool = False) -> None:

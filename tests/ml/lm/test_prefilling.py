@@ -12,11 +12,11 @@ from tests.ml.tiny_models import BOS
 from workers.lm.capture import reading
 from workers.lm.interventions import Push
 from workers.lm.model import LanguageModel
-from workers.lm.pass_sizes import LAUNCH_COST
 from workers.lm.prefilling import passes_of
 from workers.lm.prefixes import PADDING, PASS_COST, Segment
 from workers.lm.steered import SteeredRow, generate_steered
 
+LAUNCH_COST = 2048  # tokens, about those of a model of 2B on a GPU
 PREFIXES = st.lists(st.lists(st.integers(0, 2), max_size=200), min_size=1, max_size=40)
 PROGRAMS = st.lists(st.integers(0, 3), min_size=40, max_size=40)
 
