@@ -16,7 +16,7 @@ from app.devices.models import DeviceHold, Worker
 from app.devices.repository import GONE_SECONDS, SILENT, in_force
 from app.devices.schemas import BlockedOut, HoldOut
 from app.errors import not_found
-from app.jobs.models import HELD_JOBS, UNFINISHED_JOBS, Job
+from app.jobs.models import CLAIMABLE, HELD_JOBS, UNFINISHED_JOBS, Job
 from app.jobs.positions import NEXT, JobsAhead
 from app.jobs.standing import standings, standings_in_queue
 from app.jobs.states import State
@@ -57,18 +57,20 @@ _NEXT = {
     admin: select(_PLACED.c.own, _PLACED.c.others, _PLACED.c.generations, *_COLUMNS)
     .join(_PLACED, _PLACED.c.id == Job.id)
     .where(seen_by_parameters(Job, admin=admin))
-    .order_by(_PLACED.c.ahead, _PLACED.c.id)  # as they come: the database then looks up only as many jobs as are shown
+    .order_by(_PLACED.c.ahead, _PLACED.c.id)  # as they come: jobs are looked up until there are enough that the viewer may see
     .limit(SHOWN)
     for admin in (False, True)
 }
 """Built once, because every open status page runs it every few seconds."""
 _OTHERS = {
-    # the state is written out, so that a prepared plan may use the partial index
-    admin: select(*_COLUMNS)
-    .where(seen_by_parameters(Job, admin=admin), text("state = 'queued'"), Job.id != all_(bindparam("but", type_=ARRAY(String))))
-    .order_by(Job.blockers > 0, Job.id)
+    # these conditions are written out, so that a prepared plan may use the partial indexes
+    (admin, ready): select(*_COLUMNS)
+    .where(text(CLAIMABLE if ready else "state = 'queued' AND blockers > 0"), seen_by_parameters(Job, admin=admin))
+    .where(Job.id != all_(bindparam("but", type_=ARRAY(String))))
+    .order_by(Job.id)
     .limit(bindparam("most", type_=Integer))
     for admin in (False, True)
+    for ready in (True, False)
 }
 
 
@@ -89,7 +91,7 @@ _NODES = {
     for admin in (False, True)
     for named in (False, True)
 }
-"""Built once, as is `_QUEUED`."""
+"""Built once, as is `_NEXT`."""
 
 
 def workers(database: Rows, viewer: Viewer, *, lease_seconds: float) -> list[WorkerOut]:
@@ -157,12 +159,13 @@ def waiting(database: Rows, viewer: Viewer, *, slice_seconds: float) -> list[Wai
     rows = database.execute(_NEXT[viewer.is_admin], seen | {"slice": slice_seconds}).all()
     places = [(Queued(*job), JobsAhead(own, others, generations)) for own, others, generations, *job in rows]
     shown = [(job, place) for (job, _), place in zip(places, standings_in_queue(database, places, viewer), strict=True)]
-    if len(shown) < SHOWN:
-        but = {"but": [job.id for job, _ in places], "most": SHOWN - len(shown)}
-        others = list(starmap(Queued, database.execute(_OTHERS[viewer.is_admin], seen | but)))
-        standing = standings(database, others, viewer, slice_seconds=slice_seconds)
-        shown += [(job, standing[job.id]) for job in others]
-        shown.sort(key=lambda one: math.inf if one[1].position is None else one[1].position)
+    for ready in (True, False):
+        if len(shown) < SHOWN:
+            but = {"but": [job.id for job, _ in places], "most": SHOWN - len(shown)}
+            others = list(starmap(Queued, database.execute(_OTHERS[viewer.is_admin, ready], seen | but)))
+            standing = standings(database, others, viewer, slice_seconds=slice_seconds)
+            shown += [(job, standing[job.id]) for job in others]
+    shown.sort(key=lambda pair: math.inf if pair[1].position is None else pair[1].position)
     return [
         WaitingOut(
             job=job.id, kind=job.kind, model=job.model, name=job.name, owner=job.owner, queue=queue_of(job), lane=lane_of(job),

@@ -61,9 +61,9 @@ def prompts(count: int, vocab: int = VOCAB, seed: int = 0) -> list[list[int]]:
 
 
 def trait_prompts(lm: LanguageModel, count: int, seed: int) -> list[list[int]]:
-    """As many prompts of the shipped chat traits, drawn at random."""
+    """As many prompts of the shipped chat traits, drawn at random from their 480. Raises ValueError for more."""
     files = [trait_folder(name) / f"{side}.jsonl" for name in CHAT_TRAIT_NAMES for side in ("positive", "negative")]
-    texts = [json.loads(line)["prompt"] for file in files for line in file.read_text().splitlines()]
+    texts = sorted({json.loads(line)["prompt"] for file in files for line in file.read_text().splitlines()})
     return [lm.tokenizer(text)["input_ids"] for text in random.Random(seed).sample(texts, count)]
 
 

@@ -12,8 +12,6 @@ from terms.documents.extraction import ExtractionDocument, ExtractionProvenance,
 from workers.extracting.examples import Prompted
 from workers.extracting.fits import Fitted
 from workers.extracting.gathered import Gathered
-from workers.lm.pass_sizes import reading_tokens
-from workers.lm.sharing import plan_for
 
 SCHEMA_VERSION = 1
 
@@ -79,8 +77,6 @@ def _held_out(examples: Sequence[Prompted]) -> list[str]:
 def _provenance(gathered: Gathered) -> ExtractionProvenance:
     lm, spec, examples, calibration = gathered.lm, gathered.spec, gathered.examples, gathered.calibration
     responses = json.dumps([list(example.response_ids) for example in examples], separators=(",", ":"))
-    # the plan by which rows read from a file were captured: it depends on the ids
-    plan = gathered.rows.plan or plan_for(lm, [[*example.ids, *example.response_ids] for example in examples])
     return {
         "weight_hash": lm.facts.weight_hash,
         "tokenizer_hash": lm.facts.tokenizer_hash,
@@ -95,7 +91,7 @@ def _provenance(gathered: Gathered) -> ExtractionProvenance:
         else {"weight_hash": calibration.weight_hash, "rule": calibration.rule, "dims": calibration.massive},
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "batch_plan": {"capture_tokens": reading_tokens(lm), **plan.to_dict()},
+        "batch_plan": gathered.batch_plan,
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
     }

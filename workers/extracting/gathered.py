@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from binnacle.words.massive import listed, massive_at, rule_of
 from terms.documents.calibration import CalibrationDocument
+from terms.documents.extraction import CapturePlan
 from terms.specs import ExtractionSpec
 from workers.extracting.examples import Prompted
 from workers.lm.gather import Rows, Site
@@ -40,7 +41,7 @@ class Calibrated:
 @dataclass(frozen=True, eq=False)
 class Gathered:
     """An extraction's inputs. `positions` and `layers` are the requested ones, in the requested order; `calibration` is None without a
-    calibration."""
+    calibration. `batch_plan`: the passes in which the rows were captured, perhaps by an earlier extraction."""
 
     lm: LanguageModel
     spec: ExtractionSpec
@@ -49,6 +50,7 @@ class Gathered:
     positions: Sequence[str]
     layers: Sequence[int]
     calibration: Calibrated | None
+    batch_plan: CapturePlan
 
     @property
     def sites(self) -> list[Site]:

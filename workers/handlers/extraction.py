@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from app.formats.tensorfile import to_bytes
 from binnacle.words.counting import counted
-from terms.documents.extraction import ExtractionResult, ExtractionSummary
+from terms.documents.extraction import CapturePlan, ExtractionDocument, ExtractionResult, ExtractionSummary
 from terms.documents.reading import read_calibration, read_trait
 from terms.documents.trait import TraitDataset
 from terms.methods import parse_method
@@ -27,6 +27,7 @@ from workers.lm.answering import answer_all
 from workers.lm.errors import ModelFault, OutOfMemory
 from workers.lm.gather import Example, Rows, gather_rows
 from workers.lm.model import LanguageModel
+from workers.lm.pass_sizes import reading_tokens
 from workers.science.degenerate import DegenerateRows
 
 ANSWERING_SHARE, READING_SHARE = 0.5, 0.2
@@ -61,13 +62,13 @@ def _run(spec: ExtractionSpec, context: JobContext) -> Outcome:
             lm.layout.site(layer, component)
     examples, metrics = _examples(lm, spec, trait, context)
     examples = split(examples, spec["validation_share"], spec["seed"])
-    rows, captured = _rows(lm, spec, examples, positions, layers, context)
+    rows, batch_plan = _rows(lm, spec, examples, positions, layers, context)
     _check_classes(examples, rows.kept, positions)
-    gathered = Gathered(lm, spec, examples, rows, [str(position) for position in positions], layers, calibration)
+    gathered = Gathered(lm, spec, examples, rows, [str(position) for position in positions], layers, calibration, batch_plan)
     methods = [parse_method(key) for key in dict.fromkeys([*spec["methods"], *spec["controls"], *spec["refits"]])]
     context.phase("fitting", len(gathered.sites), "layers")
     fitted = fit_everything(gathered, methods, context.progress)
-    keep_rows = spec["keep_rows"] and captured and _may_keep(spec, rows)
+    keep_rows = spec["keep_rows"] and spec["rows_from"] is None and _may_keep(spec, rows)
     summary: ExtractionSummary = {
         "examples": len(examples),
         "kept": sum(example.kept for example in examples),
@@ -152,11 +153,12 @@ def _rows(
     positions: Sequence[Position],
     layers: Sequence[int],
     context: JobContext,
-) -> tuple[Rows, bool]:
-    """The activation rows, and whether they were captured now or read from an earlier extraction (False)."""
+) -> tuple[Rows, CapturePlan]:
+    """The activation rows, captured now or read from an earlier extraction, and the passes in which they were captured."""
     if spec["rows_from"] is not None:
         kept = read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples)
-        return kept.at(list(map(str, positions)), spec["components"], layers), False
+        earlier: ExtractionDocument = json.loads(context.artifact(spec["rows_from"], "extraction.json"))
+        return kept.at(list(map(str, positions)), spec["components"], layers), earlier["provenance"]["batch_plan"]
     context.phase("reading", len(examples), "examples", share=READING_SHARE)
     rows = gather_rows(
         lm,
@@ -166,7 +168,8 @@ def _rows(
         layers=layers,
         on_batch=context.progress,
     )
-    return rows, True
+    assert rows.plan is not None, "they were captured"
+    return rows, {"capture_tokens": reading_tokens(lm), **rows.plan.to_dict()}
 
 
 def _check_classes(examples: Sequence[Prompted], kept: Mapping[str, Sequence[int]], positions: Sequence[Position]) -> None:

@@ -2,8 +2,9 @@
 
 Shapes: B segments of a pass, T positions, W windows, D width of a component, N examples. Examples share their first tokens by a plan
 (`prefixes`) that depends on the examples, the kind of device and the model's width, and not on free memory, so the rows are the same to the
-last bit. A window that spans several segments is summed from its parts. No [B, T, D] tensor is kept: the parts are summed inside the hook, in float32. Segments are padded on the
-right, where pads cannot affect a token of the row in a causal model. The LM head and the blocks above the highest requested layer never run.
+last bit. A window that spans several segments is summed from its parts. No [B, T, D] tensor is kept: the parts are summed inside the hook, in
+float32. Segments are padded on the right, where pads cannot affect a token of the row in a causal model. The LM head and the blocks above the
+highest requested layer never run.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -167,13 +167,18 @@ def test_the_plan_of_shared_prefixes_is_in_the_provenance(whole: dict[str, bytes
 def test_kept_rows_serve_other_methods_without_generating_or_reading(
     severe: LanguageModel, calibrated: bytes, whole: dict[str, bytes]
 ) -> None:
+    """And their provenance says how they were captured, which may have been on another kind of device."""
     context = context_of(severe, calibrated)
+    earlier = json.loads(whole["extraction.json"])
+    earlier["provenance"]["batch_plan"] |= {"capture_tokens": 4096, "passes": 2}
     kept = {("job_old", name): whole[name] for name in ("responses.jsonl", "rows.safetensors")}
+    kept["job_old", "extraction.json"] = json.dumps(earlier).encode()
     context.artifacts = {**context.artifacts, **kept}
     again = files(extraction.run(spec_of(severe, rows_from="job_old", methods=["lda", "probe"], controls=[], refits=[]), context))
     assert [name for name, _, _ in context.phases] == ["fitting"]
     old, new = (load_safetensors(one["vectors.safetensors"]) for one in (whole, again))
     assert np.array_equal(old["response[:5]/residual/probe/2"], new["response[:5]/residual/probe/2"])
+    assert json.loads(again["extraction.json"])["provenance"]["batch_plan"] == earlier["provenance"]["batch_plan"]
 
 
 def test_given_responses_are_read_and_nothing_is_generated(severe: LanguageModel, calibrated: bytes) -> None:
