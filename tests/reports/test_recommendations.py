@@ -199,6 +199,13 @@ def test_incoherent_answers_of_the_advised_method_are_a_finding(matched: bool, a
     )
 
 
+def test_incoherent_answers_are_a_finding_where_the_gain_has_no_interval() -> None:
+    summaries = {trait: summary(NO_INTERVALS, dict.fromkeys(TIES)) for trait in STUDY["traits"]}
+    summaries["refusal"]["groups"][0]["best"]["coherence"] = 20.0
+    careful = [finding for finding in build(STUDY, gathered(summaries)).findings if finding["sentence"].startswith("Careful")]
+    assert [finding["because"].split(",")[0] for finding in careful] == ["probe has a mean coherence of 20 out of 100"]
+
+
 def test_the_limit_that_a_control_reaches_is_not_shown_as_0() -> None:
     made = report(GAINS | {"probe": (60.0, 0.04, 70.0)}, TIES, controls={"random": (5.0, 1.0, 9.0)})
     because = [finding["because"] for finding in made.findings if finding["sentence"].startswith("Careful")]

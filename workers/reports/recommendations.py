@@ -180,11 +180,13 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered, advised: str | None)
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
-    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
-    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
-    if low is None or high is None or data.disputed:
+    if data.disputed:
         return []
+    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
     warnings = _incoherent(cell, summary, leader, _beside_the_leader(advised, summary))
+    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
+    if low is None or high is None:
+        return warnings
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
