@@ -153,7 +153,7 @@ def _in_spite_of_massive_dims(
 
 
 def _at_the_coefficient(method: str, summary: Summary) -> str | None:
-    """The gain of a method at the probe's coefficient, at the leader's position and component, with its interval; None if not measured."""
+    """The gain of a method at the shared coefficient, at the leader's position and component, with its interval; None if not measured."""
     group = _beside_the_leader(method, summary)
     effect = None if group is None else group["matched"].get("coefficient")
     if effect is None or effect["delta"] is None:
