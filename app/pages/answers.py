@@ -134,25 +134,26 @@ def steering(summary: ShortSummary | None, least: float | None = None) -> Answer
     where = f"{name}{',' if len(places) > 1 else ' at'} {layers_named(leader['layers'])}{dose}"
     low, high, delta = leader.get("delta_low"), leader.get("delta_high"), leader["delta"]
     gain = f"{points(delta)} points{interval(low, high)}{asked}"
+    coherence = leader.get("coherence")
+    lost = ""
+    if coherence is not None and least is not None and coherence < least:
+        shown = number(coherence, digits(coherence, [least], 3))
+        lost = f", but its answers have a coherence of {shown} out of 100, and at least {least:g} was requested"
     lack = lacking(summary)
     if lack is not None or low is None or high is None:
         why, needed = lack or ("Not enough evidence: no interval.", "")
         judge = summary.get("judge")
         how = "How to use another judge is explained below." if judge and cannot_tell(judge) else ""
-        return Answer(why, " ".join(filter(None, [f"The best so far is {where}: {gain}.", needed, how])), "care")
-    coherence = leader.get("coherence")
+        return Answer(why, " ".join(filter(None, [f"The best so far is {where}: {gain}{lost}.", needed, how])), "care")
     kept = f"Answers keep a coherence of {number(coherence)} out of 100." if coherence is not None else ""
     if high < 0:
         return Answer(f"Do not steer: the best method, {where}, loses. Gain {gain}.", kept, "bad")
     if low <= 0:
         return Answer(f"No reliable effect: the best method, {where}, gains {gain}.", kept, "care")
-    if coherence is not None and least is not None and coherence < least:
-        lost = (
-            f"a coherence of {number(coherence, digits(coherence, [least], 3))} out of 100, and at least {least:g} was requested."
-        )
+    if lost:
         joint = leader.get("delta_joint")
         more = "" if joint is None else f"Coherent answers on target: {points(joint)} points."
-        return Answer(f"Careful: the best method, {where}, gains {gain}, but its answers have {lost}", more, "care")
+        return Answer(f"Careful: the best method, {where}, gains {gain}{lost}.", more, "care")
     return Answer(f"Use {where}. Gain {gain}.", kept, "good")
 
 

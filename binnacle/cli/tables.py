@@ -20,7 +20,7 @@ SHOWN = {
     "coherence": "coherence",
     "delta": "gain",
     "at_dose": "at equal dose",
-    "at_coefficient": "at the probe's coefficient",
+    "at_coefficient": "at the shared coefficient",
     "verdict": "verdict",
 }
 

@@ -42,11 +42,13 @@ def _few_clusters(summary: Mapping[str, Any]) -> str | None:
 
 
 def left_out(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the methods of summary.json that were searched but have no gain, by their group, and why: each has no dose to report."""
+    """Returns the methods of summary.json that were searched but have no gain, by their group, and why: the distinct reasons of the group's
+    vectors, none of which has a dose to report."""
     reported = {group["group"] for group in summary["groups"]}
     searched = {subject["name"]: subject for subject in summary["subjects"]}
-    return {
-        subject["group"]: str(searched.get(subject["same_as"], subject)["stopped"])
-        for subject in searched.values()
-        if subject["group"] not in reported
-    }
+    reasons: dict[str, dict[str, None]] = {}
+    for subject in searched.values():
+        if subject["group"] not in reported:
+            why = searched.get(subject["same_as"], subject)["stopped"]
+            reasons.setdefault(subject["group"], {}).update({} if why is None else {why: None})
+    return {group: "; ".join(distinct) or "no dose to report" for group, distinct in reasons.items()}

@@ -171,6 +171,19 @@ def test_a_gain_of_incoherent_answers_is_no_advice_to_use_the_method(kind: str) 
     assert answer(job(kind, result, spec=asked)).sentence.startswith("Use probe")
 
 
+def test_the_best_so_far_is_named_with_its_coherence_where_that_is_below_the_threshold() -> None:
+    result = steered(40, None, None, n=12, clusters=12)
+    [best] = result["steering"]["summary"]["methods"]
+    asked = {"trait": {"name": "refusal"}, "coherence_threshold": 70.0}
+    gain = "The best so far is probe at layer 14, dose 0.6: +40 points on 12 held-out questions"
+    for coherence, more in (
+        (70.0, ""),
+        (69.96, ", but its answers have a coherence of 69.96 out of 100, and at least 70 was requested"),
+    ):
+        best["coherence"] = coherence
+        assert answer(job("steer", result, spec=asked)).more.startswith(f"{gain}{more}. A verdict needs")
+
+
 def test_what_a_verdict_needs_is_said_beside_the_reasons() -> None:
     more = answer(job("steer", unsure(clusters=12))).more
     assert (

@@ -20,6 +20,7 @@ from app.pages.wording import interval, number, percent, points, whole
 from app.status.schemas import WorkerOut
 from binnacle.cli.tables import _cell, study_report
 from binnacle.words.counting import counted
+from binnacle.words.rounding import limit, limits
 from tests.reports.gathering import gathered
 from workers.reports.table import Column, cell
 from workers.reports.tables.severity import severity
@@ -76,6 +77,27 @@ def test_nothing_is_shown_as_minus_zero(value: float) -> None:
     shown = [cell(Column("gain", "gain", kind), row) for kind in ("points", "share")]
     shown += [points(value), interval(value, value), whole(value), percent(-0.0), number(-0.0), _cell({"delta": value}, "delta")]
     assert not [text for text in shown if re.search(r"[-\N{MINUS SIGN}]0(\.0+)?(?!\.?\d)", text)], shown
+
+
+@pytest.mark.parametrize(
+    ("value", "stored", "shown", "on_a_page"),
+    [
+        (1e-9, 0.0, "+0.0", "0"),
+        (-1e-9, 0.0, "+0.0", "0"),
+        (10 + 4e-9, 10.0, "+10.0", "+10"),
+        (1e-8, 1e-8, "+0.00000001", "+0.00000001"),
+        (9.99999998, 9.99999998, "+9.99999998", "+9.99999998"),
+        (9.99500000001, 9.995, "+9.995", "+9.995"),
+        (3.14159, 3.14, "+3.1", "+3.1"),
+    ],
+)
+def test_a_limit_that_is_a_margin_at_8_decimals_counts_as_it_in_files_reports_and_pages(
+    value: float, stored: float, shown: str, on_a_page: str
+) -> None:
+    """Files kept 0.0 for 1e-9, and reports showed a zero of seven digits."""
+    assert limit(value) == stored
+    assert limits(value, value) == f"[{shown}, {shown}]"
+    assert interval(value, value) == f" [{on_a_page}, {on_a_page}]"
 
 
 def test_every_signed_number_is_formatted_without_a_negative_zero() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from binnacle.cli.tables import SHOWN
 from binnacle.version import VERSION
 from tests.reports.gathering import PROVENANCE, STUDY, Limits, Line, effect, gathered, html_of, read, summary
 from workers.reports import frame
@@ -55,6 +56,16 @@ def test_every_number_leads_to_the_texts_it_was_computed_from() -> None:
     behind = page[page.index(f'id="{place}"') :]
     assert "Answer 4 of test-probe of refusal." in behind[: behind.index("</table>")]
     assert behind.index("Answer 4 of test-probe of refusal.") < behind.index("</details>")
+
+
+def test_no_heading_names_the_probe_where_none_was_steered() -> None:
+    """The shared coefficient is then the leader's, as the notes say."""
+    data = gathered({"refusal": {**summary({"mean_diff": GAINS["mean_diff"]}, {}), "reference_protocol": PROTOCOL}})
+    titles = {
+        column.title for section in build(STUDY, data).sections if section.get("table") for column in section["table"].columns
+    }
+    assert {"gain at the shared coefficient", "held out, at the shared coefficient"} <= titles
+    assert not [title for title in (*titles, *SHOWN.values()) if "probe" in title]
 
 
 def test_the_html_report_needs_no_other_address_and_no_script() -> None:

@@ -109,6 +109,29 @@ def test_a_vector_that_was_not_compared_says_why_whatever_the_judge(judge_facts:
     assert ("(the judge)" in verdicts["probe"]) == bool(judge_facts)
 
 
+def test_a_method_without_a_gain_has_the_reasons_of_all_its_layers() -> None:
+    """The last layer's reason stood for all, as `None` where its search had not ended."""
+    one = summary(GAINS, {})
+    place = {
+        "method": "pca",
+        "group": "response[:5]/residual/pca",
+        "position": "response[:5]",
+        "component": "residual",
+        "same_as": None,
+    }
+    for reasons, why in (
+        (("budget used", "incoherent down to r = 0.1", "budget used"), "budget used; incoherent down to r = 0.1"),
+        (("no clean dose", None), "no clean dose"),
+        ((None,), "no dose to report"),
+    ):
+        subjects = [place | {"name": f"pca/{layer}", "stopped": stopped} for layer, stopped in enumerate(reasons)]
+        found = build(STUDY, gathered({"refusal": {**one, "subjects": subjects}}))
+        [rows] = [
+            section["table"].rows for section in found.sections if section.get("table") and section["table"].id == "methods"
+        ]
+        assert [row["verdict"] for row in rows if row["method"] == "pca"] == [f"not compared: {why}"]
+
+
 def test_a_control_that_was_not_run_is_a_row_with_the_reason() -> None:
     one = summary(GAINS, {})
     groups = [{**group, "controls_left_out": {"p/shuffled/2": "it has no clean dose"}} for group in one["groups"]]

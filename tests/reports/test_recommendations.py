@@ -181,6 +181,31 @@ def test_incoherent_answers_of_the_best_method_are_a_finding() -> None:
     assert not [finding for finding in build(STUDY, gathered(found)).findings if finding["sentence"].startswith("Careful")]
 
 
+@pytest.mark.parametrize(("matched", "at"), [(True, "the best method's dose"), (False, "its best dose")])
+def test_incoherent_answers_of_the_advised_method_are_a_finding(matched: bool, at: str) -> None:
+    """Broken text can tie with the leader; its best run, at another dose, counts only where none is at the leader's dose."""
+    summaries = {trait: summary(GAINS, TIES) for trait in STUDY["traits"]}
+    group = next(group for group in summaries["refusal"]["groups"] if group["method"] == "mean_diff")
+    broken = {**effect("test-broken", (59.0, 49.0, 69.0), coherence=20.0), "delta_joint": None}
+    group["matched"]["dose"], group["best"] = (broken, group["best"]) if matched else (None, broken)
+    made = build(STUDY, gathered(summaries))
+    assert recommended(made)["method"] == "mean_diff"
+    [careful] = [finding for finding in made.findings if finding["sentence"].startswith("Careful")]
+    assert careful["sentence"] == (
+        "Careful with refusal: answers of mean_diff, which is advised, are less coherent than was requested."
+    )
+    assert careful["because"] == (
+        f"mean_diff at {at} has a mean coherence of 20 out of 100, below 70; its joint gain, of coherent answers alone, is not known."
+    )
+
+
+def test_incoherent_answers_are_a_finding_where_the_gain_has_no_interval() -> None:
+    summaries = {trait: summary(NO_INTERVALS, dict.fromkeys(TIES)) for trait in STUDY["traits"]}
+    summaries["refusal"]["groups"][0]["best"]["coherence"] = 20.0
+    careful = [finding for finding in build(STUDY, gathered(summaries)).findings if finding["sentence"].startswith("Careful")]
+    assert [finding["because"].split(",")[0] for finding in careful] == ["probe has a mean coherence of 20 out of 100"]
+
+
 def test_the_limit_that_a_control_reaches_is_not_shown_as_0() -> None:
     made = report(GAINS | {"probe": (60.0, 0.04, 70.0)}, TIES, controls={"random": (5.0, 1.0, 9.0)})
     because = [finding["because"] for finding in made.findings if finding["sentence"].startswith("Careful")]

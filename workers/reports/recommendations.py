@@ -51,7 +51,7 @@ def per_model(data: Gathered) -> dict[str, ModelFindings]:
             advice.cleaning,
             [Finding(model=model, sentence=finding.sentence, because=finding.because) for finding in advice.findings]
             + (_in_spite_of_massive_dims(model, advice.method, here, data) if massive else [])
-            + [warning for cell, summary in here for warning in _warnings(cell, summary, data)],
+            + [warning for cell, summary in here for warning in _warnings(cell, summary, data, advice.method)],
             {"viable": viable, "why": why, "massive_part": ", ".join(parts) or "unknown"},
         )
     return by_model
@@ -153,10 +153,8 @@ def _in_spite_of_massive_dims(
 
 
 def _at_the_coefficient(method: str, summary: Summary) -> str | None:
-    """The gain of a method at the probe's coefficient, at the leader's position and component, with its interval; None if not measured."""
-    groups = {group["group"]: group for group in summary["groups"]}
-    place = place_of(groups[summary["leader"]])
-    group = next((group for group in groups.values() if group["method"] == method and place_of(group) == place), None)
+    """The gain of a method at the shared coefficient, at the leader's position and component, with its interval; None if not measured."""
+    group = _beside_the_leader(method, summary)
     effect = None if group is None else group["matched"].get("coefficient")
     if effect is None or effect["delta"] is None:
         return None
@@ -167,18 +165,28 @@ def _at_the_coefficient(method: str, summary: Summary) -> str | None:
     return str(Contrast(effect["delta"], interval))
 
 
-def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
-    """Warnings about a judge that cannot tell the classes apart, about incoherent answers of the leader, and about a control with a gain of at
-    least the lower limit of the leader's interval: the gain may then come from the push itself and not from the trait's labels.
+def _beside_the_leader(method: str | None, summary: Summary) -> Group | None:
+    """The group of a method at the leader's position and component; None if it was not steered there."""
+    groups = {group["group"]: group for group in summary["groups"]}
+    place = place_of(groups[summary["leader"]])
+    return next((group for group in groups.values() if group["method"] == method and place_of(group) == place), None)
+
+
+def _warnings(cell: Cell, summary: Summary, data: Gathered, advised: str | None) -> list[Finding]:
+    """Warnings about a judge that cannot tell the classes apart, about incoherent answers of the leader or of the advised method, and about a
+    control with a gain of at least the lower limit of the leader's interval: the gain may then come from the push itself and not from the
+    trait's labels.
     Where labels disagree with the judge, no gain counts."""
     doubt = cannot_tell(summary.get("judge_facts") or {})
     if doubt is not None:
         return [{"model": cell.model, "sentence": f"{cell.trait}: {doubt}", "because": REMEDY}]
-    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
-    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
-    if low is None or high is None or data.disputed:
+    if data.disputed:
         return []
-    warnings = _incoherent(cell, leader, summary["coherence_threshold"])
+    leader = next(group for group in summary["groups"] if group["group"] == summary["leader"])
+    warnings = _incoherent(cell, summary, leader, _beside_the_leader(advised, summary))
+    low, high = leader["best"]["delta_low"], leader["best"]["delta_high"]
+    if low is None or high is None:
+        return warnings
     for kind, runs in leader["controls"].items():
         gains = [run["delta"] for run in runs if run["delta"] is not None]
         if gains and max(gains) >= max(low, 0):
@@ -195,20 +203,33 @@ def _warnings(cell: Cell, summary: Summary, data: Gathered) -> list[Finding]:
     return warnings
 
 
-def _incoherent(cell: Cell, leader: Group, least: float) -> list[Finding]:
-    """A warning where the leader's answers to the test questions are less coherent than was requested; empty otherwise."""
-    coherence, gain = leader["best"]["coherence"], leader["best"]["delta_joint"]
-    if coherence is None or coherence >= least:
-        return []
-    shown = f"{coherence:.{decimals(coherence, [least], 0)}f}"
-    return [
-        {
-            "model": cell.model,
-            "sentence": f"Careful with {cell.trait}: answers at the best method's dose are less coherent than was requested.",
-            "because": f"{leader['method']} has a mean coherence of {shown} out of 100, below {least:g}; its joint gain, of coherent "
-            f"answers alone, is {'not known' if gain is None else f'{gain:+z.1f}'}.",
-        }
-    ]
+def _incoherent(cell: Cell, summary: Summary, leader: Group, advised: Group | None) -> list[Finding]:
+    """A warning for the leader, and one for the advised method at the leader's dose (at its best where it has no run there), where the answers
+    to the test questions are less coherent than was requested."""
+    least = summary["coherence_threshold"]
+    warnings: list[Finding] = []
+    checked = [(leader, leader["best"], "answers at the best method's dose", "")]
+    if advised is not None and advised is not leader:
+        matched = advised["matched"].get("dose")
+        where = "its best dose" if matched is None else "the best method's dose"
+        checked.append(
+            (advised, matched or advised["best"], f"answers of {advised['method']}, which is advised,", f" at {where}")
+        )
+    for group, effect, answers, at in checked:
+        coherence, gain = effect["coherence"], effect["delta_joint"]
+        if coherence is None or coherence >= least:
+            continue
+        shown = f"{coherence:.{decimals(coherence, [least], 0)}f}"
+        known = "not known" if gain is None else f"{gain:+z.1f}"
+        warnings.append(
+            {
+                "model": cell.model,
+                "sentence": f"Careful with {cell.trait}: {answers} are less coherent than was requested.",
+                "because": f"{group['method']}{at} has a mean coherence of {shown} out of 100, below {least:g}; its joint gain, of coherent "
+                f"answers alone, is {known}.",
+            }
+        )
+    return warnings
 
 
 def _contrast(contrast: ContrastFacts, judged: bool) -> Contrast:

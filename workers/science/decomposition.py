@@ -25,8 +25,8 @@ REAL = 1 / 9
 
 
 def massive_part(alone: Interval | None, on_top: Interval | None, per_dim: Mapping[str, PerDim]) -> str:
-    """Returns `signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain, `on_top` both arms' gain minus the clean arm's, in
-    points.
+    """Returns `signal`, `inert`, `noise` or `unclear`. `alone` is the massive arm's gain; `on_top` is the gain of both parts minus that of the
+    clean arm, over the questions with a score in both of these arms; in points.
 
     `per_dim` holds `delta` and `noise_share` of the class difference in each massive dim.
     """

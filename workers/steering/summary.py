@@ -130,7 +130,7 @@ def decomposition_facts(
     return {
         "massive_part": massive_part(alone, on_top, per_dim) if judged else "unclear",
         "arms": {name: effect_of(run, base, scoring) for name, run in arms.items()},
-        "on_top": None if on_top is None else {"low": round(on_top.low, 2), "high": round(on_top.high, 2)},
+        "on_top": None if on_top is None else {"low": limit(on_top.low), "high": limit(on_top.high)},
         "per_dim": dict(per_dim),
     }
 

@@ -13,7 +13,7 @@ from workers.steering.rescoring import StoredGroup
 from workers.steering.runs import Answer, Run, RunSpec
 from workers.steering.searching import leader_of
 from workers.steering.subjects import Subject
-from workers.steering.summary import contrasts
+from workers.steering.summary import contrasts, decomposition_facts
 
 QUESTIONS = [Question(i, "selection", f"{i} ?", None, f"c{i}", (1,)) for i in range(10)]
 
@@ -138,7 +138,7 @@ def test_an_effect_counts_the_questions_and_clusters_that_were_scored() -> None:
 
 
 def test_a_lower_limit_just_above_0_is_stored_above_0() -> None:
-    """A study counts an effect as reliable by the stored limit; 0.003 was stored as 0.0."""
+    """A study counts an effect as reliable by the stored limit; 0.003 was stored as 0.0. So of the massive part on top of the clean one."""
     questions = [Question(i, "test", f"{i} ?", None, f"c{i:02}", (1,)) for i in range(24)]
 
     def scored(label: str, scores: np.ndarray) -> Run:
@@ -149,5 +149,10 @@ def test_a_lower_limit_just_above_0_is_stored_above_0() -> None:
     lowest = paired_interval(gains, [question.cluster for question in questions])
     assert lowest is not None
     base = scored("unsteered", np.full(24, 50.0 - lowest.low))
-    effect = effect_of(scored("steered", 50.0 + gains - 2 * lowest.low + 0.003), base, Scoring(70.0, 1, 0))
+    steered = scored("steered", 50.0 + gains - 2 * lowest.low + 0.003)
+    effect = effect_of(steered, base, Scoring(70.0, 1, 0))
     assert effect["delta_low"] == pytest.approx(0.003, abs=1e-6)
+    arms = {"clean": base, "massive": base, "both": steered}
+    on_top = decomposition_facts(arms, {}, base, Scoring(70.0, 1, 0), judged=True)["on_top"]
+    assert on_top is not None
+    assert on_top["low"] == effect["delta_low"]

@@ -39,11 +39,12 @@ def protocol(data: Gathered) -> Table:
         Column("c", "coefficient", "number"),
         Column("coherence", "coherence", "number"),
         Column("reference", "gain, the reference's way", "points"),
-        Column("held_out", "held out, at the probe's coefficient", "points"),
+        Column("held_out", "held out, at the shared coefficient", "points"),
         Column("equal_dose", "held out, at equal dose", "points"),
     ]
     note = (
-        f"The reference's way: the best of five raw coefficients around the probe's, chosen and reported on the same questions "
+        f"The reference's way: the best of five raw coefficients around the probe's, or the leader's where no probe was "
+        "steered, chosen and reported on the same questions "
         f"({', '.join(dict.fromkeys(notes))}), coherence at least the threshold, no interval. {EFFECT}"
     )
     return Table("reference", "The reference's own protocol", note, columns, rows)

@@ -26,7 +26,7 @@ COLUMNS = [
     Column("joint", "joint gain", "points"),
     Column("at_dose", "gain at the leader's dose", "points"),
     Column("at_coherence", "gain at matched coherence", "points"),
-    Column("at_coefficient", "gain at the probe's coefficient", "points"),
+    Column("at_coefficient", "gain at the shared coefficient", "points"),
     Column("difference", "difference from the leader at equal dose", "points"),
     Column("verdict", "against the leader at equal dose"),
     Column("link", "runs", "link"),
@@ -34,7 +34,7 @@ COLUMNS = [
 NOTE = (
     f"{EFFECT} Joint gain counts coherent answers that show the trait (a score of at least 50), or do not where less of it was requested, in "
     "percentage points. Dose r is the part of the push "
-    "outside the massive dims over the stream's norm without them; equal r is matched dose. At the same raw "
+    "outside the massive dims over the stream's norm without them; equal r is matched dose. At the shared raw "
     "coefficient, the probe's or the leader's where no probe was steered, a vector with massive dims gets a smaller dose r, so that column "
     "does not compare methods; "
     "published results for mean_diff were measured this way. Controls run at the best method's dose. The difference from the leader and its "
