@@ -89,6 +89,18 @@ def test_a_calibration_that_cannot_be_made_for_a_request_is_refused_as_such(
         assert "POST /v1/calibrations" in error["detail"]
 
 
+def test_an_extraction_that_cannot_be_made_for_a_steering_is_refused_by_its_positions(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steering was refused for /max_new_tokens, which was 64 in its own request or as its default."""
+    monkeypatch.setattr(api.context.settings.limit, "new_tokens", 1_000)
+    body = {"model": "demo", "trait": "refusal", "methods": ["mean_diff"], "positions": ["response[:3000]"]}
+    for query in ("", "?dry_run=true"):
+        error = problem(ada.post(f"/v1/steerings{query}", json=body), 422)["errors"][0]
+        assert (error["pointer"], error["code"]) == ("/positions", "too_many_new_tokens"), error
+        assert error["detail"].startswith("The extraction that would be made for this request is refused: 3,000 new tokens; ")
+
+
 def test_every_field_called_prompts_takes_both_forms() -> None:
     found = {where: schema["properties"]["prompts"] for where, schema in described() if "prompts" in schema.get("properties", {})}
     found.pop("CostOut")  # a count

@@ -115,7 +115,7 @@ def test_a_study_is_submitted_as_a_graph_of_jobs_that_wait_for_each_other(ada: h
         ({"judge": "nobody"}, "/judge", "nobody"),
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
         ({"calibration_new_tokens": 100_000}, "/calibration_new_tokens", "/calibration_new_tokens is 100,000"),
-        ({"positions": ["response[:2000]"]}, "/positions", "2,000 new tokens"),
+        ({"positions": ["response[:2000]"]}, "/positions", "would be made for this request is refused: 2,000 new tokens"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
         ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
         ({"ablation": list(range(1, 21))}, "/ablation", "x 20 numbers of dims x 4 ways to choose the dims = 162"),
