@@ -87,6 +87,11 @@ def test_a_calibration_that_cannot_be_made_for_a_request_is_refused_as_such(
         error = problem(ada.post(f"/v1/{kind}{query}", json=own), 422)["errors"][0]
         assert (error["pointer"], error["code"]) == ("/calibration", "too_many_new_tokens"), error
         assert "POST /v1/calibrations" in error["detail"]
+    monkeypatch.undo()
+    monkeypatch.setattr(api.context.settings.limit, "tokens", 6_000)
+    error = problem(ada.post(f"/v1/{kind}?dry_run=true", json=own | {"max_new_tokens": 8}), 422)["errors"][0]
+    assert (error["pointer"], error["code"]) == ("/calibration", "token_budget_exceeded"), error
+    assert "= 6,400 generated tokens; this server allows 6,000. Make a calibration with shorter answers first" in error["detail"]
 
 
 def test_an_extraction_that_cannot_be_made_for_a_steering_is_refused_by_its_positions(
