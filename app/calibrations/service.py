@@ -153,7 +153,7 @@ def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
 
 @contextmanager
 def _not_of_the_request(asker: Asker, asked: CalibrationRequest) -> Iterator[None]:
-    """Returns a context that explains refusals of the length of answers: it is that of the calibration `asked`, which the request does not set."""
+    """Returns a context that explains refusals of the length of answers: it is that of the calibration `asked`, not the request's."""
     try:
         yield
     except Problem as problem:

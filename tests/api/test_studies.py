@@ -209,7 +209,8 @@ def test_a_retry_makes_new_jobs_only_for_those_that_failed(
 def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_study_keep_what_was_edited(
     api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]
 ) -> None:
-    """As other jobs do. The list showed the first name for good, and a retry had the first name and tags and no notes."""
+    """As other jobs do. The list showed the first name for good, a retry had the first name and tags and no notes, and the stored request
+    kept them all: a note that was removed stayed readable."""
     edited = {"name": "sweep 2", "tags": ["paper"], "notes": "with the longer prompts"}
     assert ada.patch(f"/v1/jobs/{study['job']}", json=edited).status_code == 200
     assert [listed["title"] for listed in ada.get("/v1/studies").json()["items"]] == ["sweep 2"]
@@ -220,6 +221,10 @@ def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_st
         assert again.status_code == 202, again.text
         assert {name: again.json()[name] for name in edited} == edited
         assert ada.get(f"/v1/studies/{again.json()['id']}").json()["title"] == "sweep 2"
+        kept = sessions().scalar(select(Study.spec).where(Study.job_id == again.json()["id"]))
+        assert {name: kept[name] for name in edited} == edited
+        assert {name: ada.get(f"/v1/studies/{again.json()['id']}").json()["spec"][name] for name in edited} == edited
+    assert {name: ada.get(f"/v1/studies/{study['id']}").json()["spec"][name] for name in edited} == edited
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])
