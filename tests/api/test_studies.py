@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.auth.viewer import Viewer
 from app.deletion.service import delete_job
+from app.studies.models import Study
 from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
@@ -221,7 +222,9 @@ def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_st
         assert again.status_code == 202, again.text
         assert {name: again.json()[name] for name in edited} == edited
         assert ada.get(f"/v1/studies/{again.json()['id']}").json()["title"] == "sweep 2"
-        kept = sessions().scalar(select(Study.spec).where(Study.job_id == again.json()["id"]))
+        with sessions() as session:
+            kept = session.scalar(select(Study.spec).where(Study.job_id == again.json()["id"]))
+        assert kept is not None
         assert {name: kept[name] for name in edited} == edited
         assert {name: ada.get(f"/v1/studies/{again.json()['id']}").json()["spec"][name] for name in edited} == edited
     assert {name: ada.get(f"/v1/studies/{study['id']}").json()["spec"][name] for name in edited} == edited
