@@ -32,7 +32,9 @@ def test_a_system_prompt_counts_and_stays_in_a_calibrations_spec(ada: httpx2.Cli
     long = ada.post(
         "/v1/calibrations", json={"model": "demo", "prompts": [{"prompt": "a" * 20_000, "system_prompt": "b" * 20_000}]}
     )
-    assert problem(long, 422)["errors"][0]["pointer"] == "/prompts/0"
+    error = problem(long, 422)["errors"][0]
+    assert error["pointer"] == "/prompts/0"
+    assert "has 40,000 characters together with its system prompt; this server allows 20,000" in error["detail"]
 
 
 LOWERED = {"prompts": 2, "prompt_characters": 30, "new_tokens": 8, "tokens": 20}
