@@ -64,6 +64,7 @@ def test_every_kind_keeps_to_the_limits_that_an_operator_lowered(
     for query in ("", "?dry_run=true"):
         error = problem(ada.post(f"/v1/{kind}{query}", json=body), 422)["errors"][0]
         assert (error["pointer"], error["code"]) == (pointer, code), error
+        assert "; this server allows " in error["detail"]
 
 
 @pytest.mark.parametrize(
