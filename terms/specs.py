@@ -20,8 +20,8 @@ EXTRA_SETS: tuple[ExtraSet, ...] = get_args(ExtraSet)
 """Sets of a trait's questions that a steering asks beside the held-out ones, on request."""
 
 
-TEXTS = ("prompts", "questions", "capability")
-"""Fields of specs, also of a study's spec inside its report's, that hold the request's own texts. A text names nothing, even if it is an id."""
+NAMING = ("job", "extraction", "rows_from", "steering", "id", "version", "digest")
+"""Fields, at any depth of a spec, that name jobs, results, vectors or files. A text in another field names nothing, even if it is an id."""
 
 
 class OfAJob(TypedDict):

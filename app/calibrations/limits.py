@@ -24,6 +24,11 @@ def arithmetic(request: CalibrationRequest) -> str:
     return f"{counted(prompts, 'prompt')} x {counted(tokens, 'new token')} = {counted(prompts * tokens, 'generated token')}"
 
 
+def over_budget(request: CalibrationRequest, limits: LimitSettings) -> str:
+    """Returns the sentence with the size of a job that is over the server's budget, without what to do."""
+    return f"{arithmetic(request)}; this server allows {limits.tokens:,}."
+
+
 def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
     """Raises Problem 422 for prompts that are too many, too long or blank, and for answers over the server's budget."""
     if request.max_new_tokens > limits.new_tokens:
@@ -31,10 +36,7 @@ def check_size(request: CalibrationRequest, limits: LimitSettings) -> None:
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
     check_prompts(request.prompts or [], limits)
     if prompt_count(request) * request.max_new_tokens > limits.tokens:
-        detail = (
-            f"{arithmetic(request)}; this server allows {limits.tokens:,}. "
-            "Send fewer prompts (/prompts) or ask for shorter answers (/max_new_tokens)."
-        )
+        detail = f"{over_budget(request, limits)} Send fewer prompts (/prompts) or ask for shorter answers (/max_new_tokens)."
         pointers = ["/max_new_tokens"] if request.prompts is None else ["/prompts", "/max_new_tokens"]
         errors = [{"pointer": pointer, "detail": detail, "code": "token_budget_exceeded"} for pointer in pointers]
         raise Problem(422, "token_budget_exceeded", detail, errors=errors)

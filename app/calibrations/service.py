@@ -118,8 +118,9 @@ def for_model(session: Session, asker: Asker, like: JobRequest, requested: str |
     existing = _existing(session, requested, model, asker.viewer)
     if existing is not None:
         return existing
-    with _not_of_the_request(model):
-        made = place(session, asker.for_another_job(), _made_like(like, model))
+    asked = _made_like(like, model)
+    with _not_of_the_request(asker, asked):
+        made = place(session, asker.for_another_job(), asked)
     return made.job.id, True
 
 
@@ -132,8 +133,9 @@ def after_for_model(
     """
     existing = _existing(session, requested, model, asker.viewer)
     if existing is None:
-        with _not_of_the_request(model):
-            plan(session, asker, _made_like(like, model))
+        asked = _made_like(like, model)
+        with _not_of_the_request(asker, asked):
+            plan(session, asker, asked)
         return after, 1
     job, wait = existing
     return with_edge(after, job) if wait else after, 0
@@ -150,15 +152,17 @@ def _made_like(like: JobRequest, model: Model) -> CalibrationRequest:
 
 
 @contextmanager
-def _not_of_the_request(model: Model) -> Iterator[None]:
-    """Returns a context that explains refusals of the length of answers: it is that of the calibration, which the request does not set."""
+def _not_of_the_request(asker: Asker, asked: CalibrationRequest) -> Iterator[None]:
+    """Returns a context that explains refusals of the length of answers: it is that of the calibration `asked`, not the request's."""
     try:
         yield
     except Problem as problem:
         if not any(error["pointer"] == "/max_new_tokens" for error in problem.errors):
             raise
+        over = problem.code == "token_budget_exceeded"
+        said = limits.over_budget(asked, asker.settings.limit) if over else problem.detail
         detail = (
-            f"{model.name} has no calibration yet, and the one that would be made for this request is refused: {problem.detail} "
+            f"{asked.model} has no calibration yet, and the one that would be made for this request is refused: {said} "
             "Make a calibration with shorter answers first (POST /v1/calibrations with /max_new_tokens)."
         )
         raise invalid("/calibration", problem.code, detail) from problem

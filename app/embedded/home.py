@@ -41,6 +41,14 @@ class Running:
     storage_url: str
 
 
+def path_fault(folder: Path) -> str | None:
+    """Returns what is wrong with the folder's path; None if the broker's configuration, lines of UTF-8, can hold it."""
+    path = str(folder.expanduser().resolve())
+    if "\n" not in path and os.fsencode(path).decode(errors="ignore") == path:
+        return None
+    return f"the path of the data folder, {path!a}, has a line break or bytes that are not UTF-8; rename it, or choose another --home"
+
+
 def find_running(folder: Path) -> Running | None:
     """Returns what the `up` that runs from `folder` published; None if it has not published yet, or does not run. Changes nothing."""
     folder = folder.expanduser()
@@ -63,8 +71,10 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         """Creates the folder when it is missing. Only its owner may read it; under root, the database's account may pass through to its own
-        folder.
+        folder. Raises EmbeddedError.
         """
+        if fault := path_fault(folder):
+            raise EmbeddedError("bad_folder", f"{fault}.")
         self.folder = private_folder(folder.expanduser().resolve(), mode=0o711 if os.geteuid() == 0 else 0o700)
         self.logs = private_folder(self.folder / "logs")
         self.postgres = self.folder / "postgres"

@@ -117,6 +117,17 @@ def new_tokens(request: ExtractionRequest, positions: Sequence[Position], limits
     return tokens
 
 
+def for_another_request(problem: Problem) -> Problem:
+    """Returns the refusal of an extraction that would be made for another request: that one sets the length of its texts by its positions."""
+    if not any(error["pointer"] == "/max_new_tokens" for error in problem.errors):
+        return problem
+    detail = (
+        f"The extraction that would be made for this request is refused: {problem.detail} "
+        "It generates as many tokens as its positions need (/positions)."
+    )
+    return invalid("/positions", problem.code, detail)
+
+
 class Size(TypedDict):
     """The cost of an extraction, and its calculation."""
 

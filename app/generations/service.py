@@ -45,9 +45,13 @@ def cost(request: GenerationRequest, limits: LimitSettings) -> GenerationCost:
             "too_many_answers",
             f"{said}; a generation has at most {MOST_ANSWERS:,}. Use POST /v1/steerings for more.",
         )
-    most_tokens = min(MOST_TOKENS, limits.new_tokens)
-    if request.max_new_tokens > most_tokens:
-        detail = f"/max_new_tokens is {request.max_new_tokens:,}; a generation has at most {most_tokens:,}."
+    if request.max_new_tokens > min(MOST_TOKENS, limits.new_tokens):
+        most = (
+            f"this server allows {limits.new_tokens:,}"
+            if limits.new_tokens < MOST_TOKENS
+            else f"a generation has at most {MOST_TOKENS:,}"
+        )
+        detail = f"/max_new_tokens is {request.max_new_tokens:,}; {most}."
         raise invalid("/max_new_tokens", "too_many_new_tokens", detail)
     tokens = answers * request.max_new_tokens
     if tokens > limits.tokens:

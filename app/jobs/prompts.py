@@ -39,7 +39,8 @@ def check_prompt(text: str, system_prompt: str | None, pointer: str, limits: Lim
     check_not_blank(text, pointer)
     length = len(text) + len(system_prompt or "")
     if length > limits.prompt_characters:
-        detail = f"{pointer} has {length:,} characters; this server allows {limits.prompt_characters:,}. Shorten it."
+        together = " together with its system prompt" if system_prompt else ""
+        detail = f"{pointer} has {length:,} characters{together}; this server allows {limits.prompt_characters:,}. Shorten it."
         raise invalid(pointer, "prompt_too_long", detail)
 
 

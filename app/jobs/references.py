@@ -1,8 +1,8 @@
 """Finds what a stored spec refers to, and checks whether a caller may use all of it now.
 
 The fields of a new request are checked where they are read. A job made from an earlier job's spec (a retry, a rescore that continues a failed
-job) goes through `check`, so that its caller gains no access beyond today's rights. Ids are found anywhere in the spec: fields added to a
-spec later are checked without a change here.
+job) goes through `check`, so that its caller gains no access beyond today's rights. Ids are found at any depth of the spec, in the fields
+that name things.
 """
 
 import re
@@ -23,7 +23,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
-from terms.specs import TEXTS
+from terms.specs import NAMING
 from terms.values import Json, JsonObject
 
 NAMED = 5
@@ -57,8 +57,8 @@ def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> Ref
     """Returns all references of a spec except in its fields `inherited`, which were copied from a result that the spec also names."""
     own = {name: value for name, value in spec.items() if name not in inherited}
     refs = References(model=None if own.get("model") is None else str(own["model"]))
-    for value in _values(own):
-        if isinstance(value, str) and (match := _ID.fullmatch(value)) and match[1] in _usable():
+    for name, value in _fields(own):
+        if name in NAMING and isinstance(value, str) and (match := _ID.fullmatch(value)) and match[1] in _usable():
             refs.ids.setdefault(match[1], set()).add(value)
         elif isinstance(value, dict) and value.keys() == {"name", "version"}:
             refs.traits.add((value["name"], value["version"]))
@@ -67,13 +67,15 @@ def references(spec: Mapping[str, Json], inherited: Collection[str] = ()) -> Ref
     return refs
 
 
-def _values(value: Json) -> Iterator[Json]:
-    """Yields the value and every value inside it, without the request's own texts."""
-    yield value
-    named = [inner for name, inner in value.items() if name not in TEXTS] if isinstance(value, dict) else ()
-    inside = value if isinstance(value, list) else named
-    for inner in inside:
-        yield from _values(inner)
+def _fields(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:
+    """Yields the value and every value inside it, each with the name of the field that holds it, also within a list."""
+    yield name, value
+    if isinstance(value, dict):
+        for field_name, inner in value.items():
+            yield from _fields(inner, field_name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _fields(inner, name)
 
 
 def check(

@@ -15,7 +15,7 @@ from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
 from app.jobs.schemas import Edge
 from app.jobs.states import State
-from terms.specs import TEXTS
+from terms.specs import NAMING
 from terms.values import Json, JsonObject
 
 HOPEFUL = (State.QUEUED, State.RUNNING, State.SUCCEEDED)
@@ -66,13 +66,13 @@ def _instead(session: Session, failed: Job, old: Job, viewer: Viewer) -> str | N
 
 
 def with_names(spec: JsonObject, names: Mapping[str, str]) -> JsonObject:
-    """Returns the spec with every string that is an old job's id replaced by the new id, except in the request's own texts."""
-    return {key: value if key in TEXTS else _renamed(value, names) for key, value in spec.items()}
+    """Returns the spec with every old job's id replaced by the new id, in the fields that name things."""
+    return {key: _renamed(key, value, names) for key, value in spec.items()}
 
 
-def _renamed(value: Json, names: Mapping[str, str]) -> Json:
+def _renamed(key: str, value: Json, names: Mapping[str, str]) -> Json:
     if isinstance(value, dict):
         return with_names(value, names)
     if isinstance(value, list):
-        return [_renamed(inner, names) for inner in value]
-    return names.get(value, value) if isinstance(value, str) else value
+        return [_renamed(key, inner, names) for inner in value]
+    return names.get(value, value) if key in NAMING and isinstance(value, str) else value

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.auth.viewer import Viewer
-from app.errors import invalid
+from app.errors import Problem, invalid
 from app.extractions import repository as extractions
+from app.extractions.limits import for_another_request
 from app.extractions.models import Extraction
 from app.extractions.schemas import ExtractionRequest
 from app.jobs import repository as job_repository
@@ -152,7 +153,10 @@ def _source(session: Session, asked: Asked, methods: list[str] | None, make: Mak
     newest = _newest(session, asked, methods)
     if newest is not None:
         return Source(newest.job_id, extraction_spec(job_of(session, newest.job_id)), newest)
-    made = make(_made_like(asked.request))
+    try:
+        made = make(_made_like(asked.request))
+    except Problem as problem:
+        raise for_another_request(problem) from problem
     return Source(made.job, made.spec, made=made)
 
 

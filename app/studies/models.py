@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from app.jobs.models import Job
 from terms.documents.study import StudyNode
 from terms.values import JsonObject
 
@@ -29,6 +30,11 @@ class Study(Base):
     spec: Mapped[JsonObject] = mapped_column(JSONB)
     nodes: Mapped[dict[str, StudyNode]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+def as_edited(spec: JsonObject, report: Job) -> JsonObject:
+    """Returns a study's request with the name, tags, notes and webhook that its report's job has now."""
+    return spec | {name: getattr(report, name) for name in ("name", "tags", "notes", "webhook")}
 
 
 def in_order(nodes: Mapping[str, StudyNode]) -> list[tuple[str, StudyNode]]:

@@ -14,6 +14,7 @@ from app.calibrations import service as calibrations
 from app.calibrations.schemas import CalibrationRequest
 from app.errors import Problem, invalid
 from app.extractions import service as extractions
+from app.extractions.limits import for_another_request
 from app.extractions.schemas import ExtractionRequest
 from app.jobs.submission import Asker
 from app.jobs.submitting import Placed
@@ -54,7 +55,7 @@ RENAMED = {"/model": "/models", "/trait": "/traits", "/extraction": "/methods", 
 """Fields of a node's request that have other names in the study, or follow from other fields of it."""
 RENAMED_OF = {
     "calibrate": {"/max_new_tokens": "/calibration_new_tokens"},
-    "extract": {"/max_new_tokens": "/positions", "/control_vectors": "/controls"},
+    "extract": {"/control_vectors": "/controls"},
 }
 """More of these, by the node's kind."""
 
@@ -198,6 +199,8 @@ def _body(node: Node, known: Mapping[str, str], request: StudyRequest) -> BaseMo
 def _of_the_study(problem: Problem, node: Node) -> Problem:
     """Returns the problem with pointers into the study, and with the study's name of a calibration's field in its sentences."""
     names = RENAMED | RENAMED_OF.get(node.kind, {})
+    if node.kind == "extract":
+        problem = for_another_request(problem)
 
     def told(detail: str) -> str:
         return detail.replace("/max_new_tokens", names["/max_new_tokens"]) if node.kind == "calibrate" else detail

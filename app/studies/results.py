@@ -12,7 +12,7 @@ from app.jobs.states import FINISHED, State
 from app.models.models import Model
 from app.models.reading import DOUBT, doubt
 from app.quotas.schemas import Admission
-from app.studies.models import Study, in_order
+from app.studies.models import Study, as_edited, in_order
 from terms.documents.study import StudyNode
 from terms.values import JsonField
 
@@ -89,7 +89,7 @@ def view(study: Study, jobs: Mapping[str, Job], models: Mapping[str, Model]) -> 
         title=report.name,
         owner=study.owner,
         state=report.state,
-        spec=study.spec,
+        spec=as_edited(study.spec, report),
         progress=counts,
         nodes=nodes,
         result=report.result,

@@ -26,7 +26,7 @@ from app.quotas.admission import admission
 from app.settled import asked_once
 from app.studies import reports, repository
 from app.studies.graph import Node
-from app.studies.models import Study, in_order
+from app.studies.models import Study, as_edited, in_order
 from app.studies.planning import arithmetic, nodes_of, place_node, price
 from app.studies.reports import Report
 from app.studies.results import StudyCost, StudyOut, view
@@ -175,9 +175,10 @@ def retry_graph(session: Session, asker: Asker, study: Study) -> Submitted:
         if job.state in ENDED_BADLY:
             renamed[job.id] = jobs.again(session, asker.for_another_job(), job, sharing, renamed).job.id
         nodes[name] = {**node, "job": renamed.get(job.id, job.id), "reused": job.id not in renamed}
+    edited = as_edited(study.spec, old)
     report = Report(
-        stored=study.spec,
-        request=_as_edited(study, old),
+        stored=edited,
+        request=stored(StudyRequest, edited),
         nodes=nodes,
         sharing=sharing,
         max_seconds=old.max_seconds,
@@ -190,12 +191,6 @@ def retry_graph(session: Session, asker: Asker, study: Study) -> Submitted:
     if viewer.owner != study.owner and not made.replayed:
         audit.record(session, viewer, "job.retry", old.id, owner=study.owner, made=made.job.id)
     return made
-
-
-def _as_edited(study: Study, report: Job) -> StudyRequest:
-    """Returns the study's request in this version's form, with the name, tags, notes and webhook that its report's job has now."""
-    now = {name: getattr(report, name) for name in ("name", "tags", "notes", "webhook")}
-    return stored(StudyRequest, study.spec).model_copy(update=now)
 
 
 def _check_over(graph: Mapping[str, Job]) -> None:
@@ -233,9 +228,10 @@ def label(session: Session, asker: Asker, identifier: str, request: LabelsIn) ->
         raise Problem(
             409, "study_not_over", "The study's report has not been written, so there is no labelling sheet for these labels."
         )
+    edited = as_edited(study.spec, old)
     report = Report(
-        stored=study.spec,
-        request=_as_edited(study, old),
+        stored=edited,
+        request=stored(StudyRequest, edited),
         nodes={name: {**node, "reused": True} for name, node in study.nodes.items()},
         sharing=Sharing(),
         max_seconds=asker.settings.limit.job_seconds,

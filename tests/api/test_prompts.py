@@ -32,7 +32,9 @@ def test_a_system_prompt_counts_and_stays_in_a_calibrations_spec(ada: httpx2.Cli
     long = ada.post(
         "/v1/calibrations", json={"model": "demo", "prompts": [{"prompt": "a" * 20_000, "system_prompt": "b" * 20_000}]}
     )
-    assert problem(long, 422)["errors"][0]["pointer"] == "/prompts/0"
+    error = problem(long, 422)["errors"][0]
+    assert error["pointer"] == "/prompts/0"
+    assert "has 40,000 characters together with its system prompt; this server allows 20,000" in error["detail"]
 
 
 LOWERED = {"prompts": 2, "prompt_characters": 30, "new_tokens": 8, "tokens": 20}
@@ -62,6 +64,7 @@ def test_every_kind_keeps_to_the_limits_that_an_operator_lowered(
     for query in ("", "?dry_run=true"):
         error = problem(ada.post(f"/v1/{kind}{query}", json=body), 422)["errors"][0]
         assert (error["pointer"], error["code"]) == (pointer, code), error
+        assert "; this server allows " in error["detail"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,23 @@ def test_a_calibration_that_cannot_be_made_for_a_request_is_refused_as_such(
         error = problem(ada.post(f"/v1/{kind}{query}", json=own), 422)["errors"][0]
         assert (error["pointer"], error["code"]) == ("/calibration", "too_many_new_tokens"), error
         assert "POST /v1/calibrations" in error["detail"]
+    monkeypatch.undo()
+    monkeypatch.setattr(api.context.settings.limit, "tokens", 6_000)
+    error = problem(ada.post(f"/v1/{kind}?dry_run=true", json=own | {"max_new_tokens": 8}), 422)["errors"][0]
+    assert (error["pointer"], error["code"]) == ("/calibration", "token_budget_exceeded"), error
+    assert "= 6,400 generated tokens; this server allows 6,000. Make a calibration with shorter answers first" in error["detail"]
+
+
+def test_an_extraction_that_cannot_be_made_for_a_steering_is_refused_by_its_positions(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steering was refused for /max_new_tokens, which was 64 in its own request or as its default."""
+    monkeypatch.setattr(api.context.settings.limit, "new_tokens", 1_000)
+    body = {"model": "demo", "trait": "refusal", "methods": ["mean_diff"], "positions": ["response[:3000]"]}
+    for query in ("", "?dry_run=true"):
+        error = problem(ada.post(f"/v1/steerings{query}", json=body), 422)["errors"][0]
+        assert (error["pointer"], error["code"]) == ("/positions", "too_many_new_tokens"), error
+        assert error["detail"].startswith("The extraction that would be made for this request is refused: 3,000 new tokens; ")
 
 
 def test_every_field_called_prompts_takes_both_forms() -> None:

@@ -14,7 +14,20 @@ from sqlalchemy import text
 
 from app.auth import repository
 from tests.api.conftest import Running
-from tests.api.naming import SHARED, SITUATIONS, Reference, made, missing, references, remove, share, unknown
+from tests.api.naming import (
+    NAMES,
+    SHARED,
+    SITUATIONS,
+    Reference,
+    all_strings,
+    made,
+    missing,
+    plain,
+    references,
+    remove,
+    share,
+    unknown,
+)
 from tests.api.test_authorization import MATRIX
 from tests.api.world import CALLERS, GROUP, OWNER, Caller, World
 from tests.hostile.routes import placed
@@ -125,6 +138,30 @@ def test_a_retry_may_name_what_its_caller_may_see_today(world: World, client: ht
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_text_that_is_an_id_names_nothing_in_any_field(world: World, client: httpx2.Client) -> None:
+    """Anyone could keep a colleague's job from being deleted by a label with its id, and the job with the label could not be retried."""
+    private = made(world, "job", OWNER, "private")[0]
+    with world.api.sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE id = :id"), {"id": private})
+    wrong, taken = [], set()
+    for operation, schema, place in all_strings():
+        if MATRIX[operation].demands != "submit" or plain(place) in NAMES:
+            continue
+        field = Reference(operation, schema, place, "text")
+        answer = _ask(client, world, field, STRANGER, private)
+        if answer.status_code != 202:
+            continue
+        taken.add(plain(place))
+        deleted = client.delete(f"/v1/jobs/{private}?dry_run=true", headers=_key(world, BY_NAME["the owner"]))
+        _fail_all(world)
+        again = client.post(f"/v1/jobs/{answer.json()['id']}/retry", headers=_key(world, STRANGER))
+        _fail_all(world)
+        if (deleted.status_code, again.status_code) != (200, 202):
+            wrong.append(f"{field.operation}, /{field.field}: {deleted.status_code} {deleted.text[:200]}, {again.text[:200]}")
+    assert taken >= {"experiment", "model_variant", "prompts", "prompts/prompt", "published/source", "published/definition"}
+    assert not wrong, "\n".join(wrong)
+
+
 def test_a_job_about_a_result_is_retried_only_while_its_caller_may_see_the_result(world: World, client: httpx2.Client) -> None:
     """The id in the address counts as much as those in the body."""
     asked = 0
@@ -189,7 +226,10 @@ def _body(world: World, field: Reference, value: str) -> dict[str, Any]:
         "POST /v1/generations": {
             "model": "demo", "prompts": [{"prompt": "Hello."}], "vectors": [usual["vector"]], "calibration": usual["calibration"],
         },
-        "POST /v1/studies": {"models": ["demo"], "traits": ["refusal"], "methods": ["mean_diff"], "layers": [2]},
+        "POST /v1/studies": {
+            "models": ["demo"], "traits": ["refusal"], "methods": ["mean_diff"], "layers": [2],
+            "published": [{"model": "demo", "trait": "refusal", "method": "a", "value": 1.0, "definition": "a", "source": "b"}],
+        },
     }  # fmt: skip
     rule = MATRIX[field.operation]
     base = dict(bases.get(field.operation) or (rule.body() if rule.body else {}))

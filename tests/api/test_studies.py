@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.auth.viewer import Viewer
 from app.deletion.service import delete_job
+from app.studies.models import Study
 from binnacle.shipped import shipped_study
 from tests.api.conftest import Running
 from tests.api.finishing import finish_everything
@@ -115,7 +116,7 @@ def test_a_study_is_submitted_as_a_graph_of_jobs_that_wait_for_each_other(ada: h
         ({"judge": "nobody"}, "/judge", "nobody"),
         ({"max_new_tokens": 100_000}, "/max_new_tokens", "100,000"),
         ({"calibration_new_tokens": 100_000}, "/calibration_new_tokens", "/calibration_new_tokens is 100,000"),
-        ({"positions": ["response[:2000]"]}, "/positions", "2,000 new tokens"),
+        ({"positions": ["response[:2000]"]}, "/positions", "would be made for this request is refused: 2,000 new tokens"),
         ({"positions": ["answer[:5]"]}, "/positions", "frame[slice]"),
         ({"capability": [{"question": "what is one plus one ?"}]}, "/capability/0/answer", "required"),
         ({"ablation": list(range(1, 21))}, "/ablation", "x 20 numbers of dims x 4 ways to choose the dims = 162"),
@@ -209,7 +210,8 @@ def test_a_retry_makes_new_jobs_only_for_those_that_failed(
 def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_study_keep_what_was_edited(
     api: Running, ada: httpx2.Client, study: dict[str, Any], sessions: sessionmaker[Session]
 ) -> None:
-    """As other jobs do. The list showed the first name for good, and a retry had the first name and tags and no notes."""
+    """As other jobs do. The list showed the first name for good, a retry had the first name and tags and no notes, and the stored request
+    kept them all: a note that was removed stayed readable."""
     edited = {"name": "sweep 2", "tags": ["paper"], "notes": "with the longer prompts"}
     assert ada.patch(f"/v1/jobs/{study['job']}", json=edited).status_code == 200
     assert [listed["title"] for listed in ada.get("/v1/studies").json()["items"]] == ["sweep 2"]
@@ -220,6 +222,12 @@ def test_a_study_has_the_name_that_its_job_has_now_and_its_retry_and_labelled_st
         assert again.status_code == 202, again.text
         assert {name: again.json()[name] for name in edited} == edited
         assert ada.get(f"/v1/studies/{again.json()['id']}").json()["title"] == "sweep 2"
+        with sessions() as session:
+            kept = session.scalar(select(Study.spec).where(Study.job_id == again.json()["id"]))
+        assert kept is not None
+        assert {name: kept[name] for name in edited} == edited
+        assert {name: ada.get(f"/v1/studies/{again.json()['id']}").json()["spec"][name] for name in edited} == edited
+    assert {name: ada.get(f"/v1/studies/{study['id']}").json()["spec"][name] for name in edited} == edited
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs/{job}/retry", "/v1/studies/{id}/retry"], ids=["its job", "the study"])

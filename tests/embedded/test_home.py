@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.checkup.stores import disk
 from app.embedded.errors import EmbeddedError
 from app.embedded.home import ALREADY_RUNNING, Home, Running
 from app.embedded.listening import listen, local_address, url_of
@@ -107,6 +108,19 @@ def test_what_is_no_folder_is_refused_with_a_sentence(tmp_path: Path, kind: str)
         private_folder(path)
     assert (tmp_path / "file").read_text() == "kept"
     assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("name", [b"two\nlines", b"caf\xe9"], ids=["line break", "not UTF-8"])
+def test_a_path_that_the_brokers_configuration_cannot_hold_is_refused_before_the_folder_is_made(
+    tmp_path: Path, name: bytes
+) -> None:
+    """The broker's own error named a line of its configuration, or Python's a codec."""
+    folder = tmp_path / os.fsdecode(name)
+    with pytest.raises(EmbeddedError, match="has a line break or bytes that are not UTF-8") as refused:
+        Home(folder)
+    assert ascii(str(folder)) in refused.value.detail
+    assert not folder.exists()
+    assert [finding.level for finding in disk(folder)] == ["fault"]
 
 
 def test_a_taken_port_is_refused_with_its_number_and_a_way_out(tmp_path: Path) -> None:

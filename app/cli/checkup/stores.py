@@ -41,9 +41,13 @@ def disk(home: Path) -> Iterator[Finding]:
     """
     from pydantic import SecretStr
 
+    from app.embedded.home import path_fault
     from app.settings import get_settings
     from app.storage.space import written_folders
 
+    if fault := path_fault(home):
+        yield Finding("data folder", "fault", fault)
+        return
     settings = get_settings()
     # the settings may describe a service in another data folder
     storage = store_url("STORAGE_URL", home) or (home.absolute() / "objects").as_uri()
