@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from app.formats.tensorfile import to_bytes
 from binnacle.words.counting import counted
-from terms.documents.extraction import CapturePlan, ExtractionDocument, ExtractionResult, ExtractionSummary
-from terms.documents.reading import read_calibration, read_trait
+from terms.documents.extraction import CapturePlan, ExtractionResult, ExtractionSummary
+from terms.documents.reading import read_calibration, read_extraction, read_trait
 from terms.documents.trait import TraitDataset
 from terms.methods import parse_method
 from terms.positions import Position, parse_position
@@ -157,7 +157,7 @@ def _rows(
     """The activation rows, captured now or read from an earlier extraction, and the passes in which they were captured."""
     if spec["rows_from"] is not None:
         kept = read_rows(context.artifact(spec["rows_from"], "rows.safetensors"), examples)
-        earlier: ExtractionDocument = json.loads(context.artifact(spec["rows_from"], "extraction.json"))
+        earlier = read_extraction(context.artifact(spec["rows_from"], "extraction.json"))
         return kept.at(list(map(str, positions)), spec["components"], layers), earlier["provenance"]["batch_plan"]
     context.phase("reading", len(examples), "examples", share=READING_SHARE)
     rows = gather_rows(

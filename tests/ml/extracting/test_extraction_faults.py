@@ -209,7 +209,7 @@ def test_rows_of_a_larger_extraction_serve_a_smaller_one_with_another_split(lm: 
     context = FakeContext(
         lm,
         blobs={"v": json.dumps(content).encode()},
-        artifacts={("job_old", name): wide[name] for name in ("responses.jsonl", "rows.safetensors")},
+        artifacts={("job_old", name): wide[name] for name in ("responses.jsonl", "rows.safetensors", "extraction.json")},
     )
     again = files(extraction.run(spec(lm, rows_from="job_old", **asked), context))
     afresh = run(lm, content, **asked)
