@@ -20,10 +20,6 @@ EXTRA_SETS: tuple[ExtraSet, ...] = get_args(ExtraSet)
 """Sets of a trait's questions that a steering asks beside the held-out ones, on request."""
 
 
-NAMING = ("job", "extraction", "rows_from", "steering", "id", "version", "digest")
-"""Fields, at any depth of a spec, that name jobs, results, vectors or files. A text in another field names nothing, even if it is an id."""
-
-
 class OfAJob(TypedDict):
     """A reference to another job's result."""
 

@@ -23,7 +23,7 @@ from app.judges.models import Judge
 from app.judges.schemas import BUILT_IN
 from app.models.models import Model
 from app.traits.models import Trait
-from terms.specs import NAMING
+from terms.naming import NAMING
 from terms.values import Json, JsonObject
 
 NAMED = 5

@@ -15,7 +15,7 @@ from app.jobs.kinds import kind_named
 from app.jobs.models import Job, JobEdge
 from app.jobs.schemas import Edge
 from app.jobs.states import State
-from terms.specs import NAMING
+from terms.naming import NAMING
 from terms.values import Json, JsonObject
 
 HOPEFUL = (State.QUEUED, State.RUNNING, State.SUCCEEDED)

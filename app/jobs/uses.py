@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from terms.specs import NAMING
+from terms.naming import NAMING
 
 # A retry reads the finished cells of the job it retries, and of the jobs that this job retried in turn.
 _USES = text("""
