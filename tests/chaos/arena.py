@@ -19,7 +19,6 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-import tests.worker.probe  # noqa: F401 - registers the job kind `probe`
 from app.auth.viewer import Viewer
 from app.bell import Bell
 from app.db import make_engine, make_sessions
@@ -31,6 +30,7 @@ from app.settings import Settings
 from tests.chaos.auditor import Row, connect
 from tests.embedded.running import Up
 from tests.services import make_quick_folder
+from tests.worker.probe import acts  # also registers the job kind `probe`
 
 ADMIN = Viewer("ann", "admin")
 _STILL_RUNNING = "SELECT 1 FROM jobs WHERE id = %s AND attempt = %s AND state = 'running' FOR UPDATE SKIP LOCKED"
@@ -131,6 +131,16 @@ class Arena:
             "SELECT * FROM jobs WHERE name = %s AND state = 'running' AND losses = 0 AND worker_id LIKE %s ORDER BY started_at"
         )
         return self.sql(statement, label, f"{node}%")
+
+    def acting(self, label: str, count: int) -> list[Row]:
+        """So many running jobs, once the probe of each does what it was told to do."""
+
+        def found() -> list[Row]:
+            rows, logs = self.held(label), self.logs()
+            return rows if len(rows) == count and all(acts(logs, row["id"]) for row in rows) else []
+
+        rows: list[Row] = self.until(found, 60, f"{count} probes of {label} to act")
+        return rows
 
     def victim(self, label: str, *, node: str = "", seconds: float = 60) -> Row:
         """A running job to strike at: the one that began last, so that it has most before it."""

@@ -53,7 +53,7 @@ def test_cancelling_needs_no_broker(brittle: Service, own_broker: Broker) -> Non
     assert brittle.ended(polite).state == "cancelled"
     own_broker.start()
     deaf = brittle.submit(do="deaf")
-    brittle.running(deaf)
+    brittle.acting(deaf)
     own_broker.stop()
     brittle.cancel(deaf)
     assert brittle.ended(deaf).state == "cancelled"

@@ -88,7 +88,7 @@ def test_a_memory_error_while_a_failure_is_reported_does_not_end_the_parent(live
 def test_a_hung_child_that_cannot_renew_its_lease_is_killed_before_the_lease_ends(live: Service) -> None:
     node = live.node()
     job_id = live.submit(do="hang", count_in=str(live.folder / "calls"))
-    job = live.running(job_id)
+    job = live.acting(job_id)
     child = job.child_pid
     began = time.monotonic()
     live.until(lambda: gone(child), "the hung child to be killed", seconds=60)

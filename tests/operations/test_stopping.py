@@ -20,7 +20,7 @@ Jobs here ignore the stop in their first attempt alone, which `count_in` counts.
 def test_a_job_that_ignores_the_stop_is_taken_from_its_child_without_a_loss(live: Service) -> None:
     node = live.node(**GRACE)
     job_id = live.submit(steps=3, at=1, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
-    live.running(job_id, cells=1)
+    live.acting(job_id)
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(120) == 0
     job = live.job(job_id)
@@ -35,7 +35,7 @@ def test_a_job_that_ignores_the_stop_is_taken_from_its_child_without_a_loss(live
 def test_a_second_signal_loses_no_job(live: Service) -> None:
     node = live.node(BINNACLE_LEASE_TTL="60", BINNACLE_LEASE_MARGIN="10")
     job_id = live.submit(steps=2, do="deaf", hang_seconds=300, count_in=str(live.folder / "calls"))
-    live.running(job_id)
+    live.acting(job_id)
     node.process.send_signal(signal.SIGTERM)
     live.until(lambda: "Warm shutdown" in node.log.read_text(), "the first signal to be heard")
     node.process.send_signal(signal.SIGQUIT)

@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
-import tests.worker.probe  # noqa: F401 - registers the kinds of jobs in this process too
 from app.auth.viewer import Viewer
 from app.bell import Bell
 from app.db import connect_args, make_sessions
@@ -29,6 +28,7 @@ from app.jobs.states import FINISHED
 from app.jobs.submission import Asker
 from app.settings import LeaseSettings, Settings
 from tests.forked import Forking
+from tests.worker.probe import acts  # also registers its kinds of jobs in this process
 
 ROOT = Path(__file__).parents[2]
 # Seconds. A worker stops its job when its last renewal, one every `ttl / 3`, is `ttl - margin` old: on a busy machine it may be held up for more
@@ -163,6 +163,11 @@ class Service:
     def ended(self, job_id: str, seconds: float = 120) -> Job:
         """The job, once it has ended."""
         self.until(lambda: self.job(job_id).state in FINISHED, f"{job_id} to end", seconds)
+        return self.job(job_id)
+
+    def acting(self, job_id: str) -> Job:
+        """The job, once its probe does what it was told to do."""
+        self.until(lambda: any(acts(node.log.read_text(), job_id) for node in self.nodes), f"the probe of {job_id} to act")
         return self.job(job_id)
 
     def running(self, job_id: str, *, cells: int = 0) -> Job:

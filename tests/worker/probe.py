@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy.orm import Session
 
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.models import Job
 from workers.handlers import HANDLERS
 from workers.job import ArtifactBytes, JobContext, JobFault, Outcome, TransientFault
+
+log = structlog.get_logger(__name__)
 
 KINDS["probe"] = "tests.worker.probe:PROBE"
 KINDS["glance"] = "tests.worker.probe:GLANCE"
@@ -59,6 +62,7 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
             kept.append(step)
             continue
         if step == spec.get("at", 0) and "do" in spec and _still_to_do(spec):
+            log.info("probe.acts", act=spec["do"])  # `acts` looks for this line
             _ACTS[spec["do"]](spec)
         deadline = time.monotonic() + spec.get("seconds", 0)
         while time.monotonic() < deadline:
@@ -70,6 +74,12 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     text = spec.get("text", "done")
     threads = {"threads": _threads()} if "takes" in spec else {}
     return Outcome({"text": text, "kept": kept, **threads}, [ArtifactBytes("text.txt", text.encode(), "text/plain")])
+
+
+def acts(log_text: str, job_id: str) -> bool:
+    """Whether a node's log says that this job's probe began what it was told to do. The job's row says "running" earlier: a probe that is
+    stopped in between stops politely, whatever it was told."""
+    return any("probe.acts" in line and job_id in line for line in log_text.splitlines())
 
 
 def _threads() -> int:

@@ -152,7 +152,7 @@ def test_cancelling_a_running_job_stops_it_between_batches_and_keeps_its_cells(
 def test_a_handler_that_ignores_a_cancellation_is_killed_by_its_parent(live: Service) -> None:
     node = live.node()
     job_id = live.submit(do="deaf")
-    live.running(job_id)
+    live.acting(job_id)
     child = node.child()
     live.cancel(job_id)
     assert live.ended(job_id).state == "cancelled"
