@@ -34,6 +34,7 @@ from terms.values import JsonObject
 
 Timestamp = DateTime(timezone=True)
 CLAIMABLE = "state = 'queued' AND blockers = 0"
+"""SQL: queued, and no job that it waits for is unfinished."""
 UNFINISHED_JOBS = "state IN ('queued','running','cancelling')"
 FINISHED_JOBS = "state IN ('succeeded','failed','cancelled')"
 HELD_JOBS = "state IN ('running','cancelling')"

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
+from app.jobs.models import CLAIMABLE
 from app.jobs.turns import SCORE, SHORT
 
-_READY = "j.state = 'queued' AND j.blockers = 0 AND j.job_class = :job_class"
+_READY = f"{CLAIMABLE} AND j.job_class = :job_class"
 COUNTS = f"""counts AS MATERIALIZED (
     SELECT w.owner, w.short, w.jobs, {SCORE} AS score FROM (
         SELECT j.owner, j.short, count(*) AS jobs FROM jobs j WHERE {_READY} GROUP BY j.short, j.owner
@@ -39,11 +40,11 @@ WITH turns AS MATERIALIZED (
 SELECT id, own, place - own AS others, generations, place + generations AS ahead FROM (
     SELECT q.id, q.own, row_number() OVER (PARTITION BY t.lane ORDER BY q.own, t.turn) - 1 AS place,
         CASE t.lane WHEN 'model' THEN (
-            SELECT count(*) FROM jobs g WHERE g.state = 'queued' AND g.blockers = 0 AND g.job_class = 'model' AND g.short
+            SELECT count(*) FROM jobs g WHERE {CLAIMABLE} AND g.job_class = 'model' AND g.short
         ) ELSE 0 END AS generations
     FROM turns t CROSS JOIN LATERAL (
         SELECT j.id, row_number() OVER (ORDER BY j.priority DESC, j.id) - 1 AS own FROM jobs j
-        WHERE j.state = 'queued' AND j.blockers = 0 AND j.job_class = t.job_class AND j.short = t.short AND j.owner = t.owner
+        WHERE {CLAIMABLE} AND j.job_class = t.job_class AND j.short = t.short AND j.owner = t.owner
         ORDER BY j.priority DESC, j.id LIMIT :most
     ) AS q
 ) AS placed ORDER BY ahead, id"""

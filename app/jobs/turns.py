@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job
+from app.jobs.models import CLAIMABLE, Job
 from app.jobs.schemas import Queue
 from app.quotas.limits import limit_of
 from terms.values import Json
@@ -51,7 +51,7 @@ def accounts_of(job: Job) -> list[str]:
 
 
 def _ready(short: str) -> str:
-    return f"""j.state = 'queued' AND j.blockers = 0 AND j.job_class = :job_class AND j.short = {short}
+    return f"""{CLAIMABLE} AND j.job_class = :job_class AND j.short = {short}
     AND (j.not_before IS NULL OR j.not_before <= now())
     AND j.handler_version <= CAST(CAST(:versions AS jsonb) ->> j.kind AS integer)"""
 

@@ -133,10 +133,10 @@ def _workers(database: Rows, viewer: Viewer, name: str | None, lease_seconds: fl
 
 _QUEUES = text(f"""
 SELECT job_class, CASE WHEN short THEN '{SHORT}' ELSE job_class END AS lane, model,
-    coalesce(sum(jobs) FILTER (WHERE state = 'queued' AND blockers = 0), 0) AS queued,
+    coalesce(sum(jobs) FILTER (WHERE {CLAIMABLE}), 0) AS queued,
     coalesce(sum(jobs) FILTER (WHERE state = 'queued' AND blockers > 0), 0) AS waiting,
     coalesce(sum(jobs) FILTER (WHERE state <> 'queued'), 0) AS running,
-    CAST(extract(epoch FROM now() - min(oldest) FILTER (WHERE state = 'queued' AND blockers = 0)) AS float8) AS oldest_seconds
+    CAST(extract(epoch FROM now() - min(oldest) FILTER (WHERE {CLAIMABLE})) AS float8) AS oldest_seconds
 FROM (
     SELECT job_class, short, model, state, blockers, count(*) AS jobs, min(queued_at) AS oldest FROM jobs
     WHERE {UNFINISHED_JOBS} GROUP BY job_class, short, model, state, blockers
