@@ -15,8 +15,8 @@ from binnacle.words.rounding import limits
 def steering_report(steering: Steering) -> RenderableType:
     """One row per method: layer, dose, gain on the held-out questions with its 95 % interval, coherence.
 
-    Below the table: the number of questions, why there is no verdict, what the judge tells apart, the unsteered scores, and methods with fewer
-    scored questions.
+    Below the table: the number of questions, why there is no verdict, what the judge tells apart, the unsteered scores, methods with fewer
+    scored questions, and methods without a gain.
     """
     summary = steering["summary"]
     table = Listing("method", "layer", "dose", "coefficient", "gain, points", "95 % interval", "coherence")
@@ -33,7 +33,8 @@ def steering_report(steering: Steering) -> RenderableType:
     why, needed = lacking(summary) or ("", "")
     judge = "" if cannot_tell(facts) else told_apart(facts)
     base = f"Unsteered: {_score(unsteered['trait'], ' of 100')}, coherence {_score(unsteered['coherence'])}."
-    said = [about, why, needed, judge, base, spread_in_words(unsteered), *_fewer(summary["methods"], test)]
+    left_out = [f"No gain of {method}: {why}." for method, why in summary.get("left_out", {}).items()]
+    said = [about, why, needed, judge, base, spread_in_words(unsteered), *_fewer(summary["methods"], test), *left_out]
     return Group(table, "", styled(" ".join(filter(None, said)), ""))
 
 

@@ -340,13 +340,15 @@ class MethodRow(TypedDict):
 
 
 class ShortSummary(TypedDict):
-    """The summary shown on the job and in lists: one row per method."""
+    """The summary shown on the job and in lists: one row per method. `left_out`: why each other method has no gain, by its group; absent in
+    results of before 30 November 2026."""
 
     leader: str
     judge: NotRequired[ShortJudge]
     unsteered: dict[str, UnsteeredScores]
     questions: dict[str, SetSize]
     methods: list[MethodRow]
+    left_out: NotRequired[dict[str, str]]
 
 
 class SteeringResult(Reading):

@@ -126,6 +126,14 @@ def test_a_steering_is_shown_with_what_its_judge_tells_apart_and_with_questions_
     assert said.endswith("Scored fewer than asked: response[:5]/residual/mean_diff 41 questions (20 clusters).")
 
 
+def test_a_steering_is_shown_with_the_methods_that_have_no_gain(capsys: pytest.CaptureFixture[str]) -> None:
+    stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0)}, {}) | {"judge_facts": {}}
+    stored["subjects"] = [{"name": "lda", "group": "lda", "same_as": None, "stopped": "incoherent down to r = 0.05"}]
+    steering: Any = {"summary": with_names(short_summary(stored)), "trait": "refusal", "model": "demo", "judge": "reference"}
+    out.print(steering_report(steering))
+    assert " ".join(capsys.readouterr().out.split()).endswith("No gain of lda: incoherent down to r = 0.05.")
+
+
 def test_a_steering_is_shown_with_every_reason_why_it_has_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     """In the words of its page, the judge's reason first."""
     stored: Any = stored_summary({"probe": (20.0, 10.0, 30.0)}, {})

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import torch
 
+from binnacle.words.evidence import left_out
 from binnacle.words.massive import listed, rule_of
 from terms.documents.steering import Group, MethodRow, ShortSummary, SteeringProvenance, Summary
 from workers.job import ArtifactBytes, Outcome
@@ -120,6 +121,7 @@ def short_summary(summary: Summary) -> ShortSummary:
         "unsteered": summary["unsteered"],
         "questions": summary["questions"],
         "methods": [_row(group) for group in summary["groups"]],
+        "left_out": left_out(summary),
     }
 
 

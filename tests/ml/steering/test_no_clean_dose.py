@@ -14,6 +14,7 @@ from tests.reports.gathering import STUDY, gathered
 from workers.handlers import steering
 from workers.lm.model import LanguageModel
 from workers.reports.document import build
+from workers.steering.outcome import short_summary
 
 __all__ = ["_fitted_once", "extracted", "severe"]
 COEFFICIENT = 20.0
@@ -73,6 +74,8 @@ def test_a_report_and_a_page_name_the_vectors_that_were_not_compared(severe: Lan
     assert tables["severity"][0]["why"] == "refusal: not compared at equal dose: no clean dose"
     [named] = [part for part in sections(summary, "job_1").cost if getattr(part, "title", "") == "What was not compared"]
     assert named.rows == [["mean_diff", "no clean dose"], ["mean_diff_cleaned", "no clean dose"]]
+    methods = ("mean_diff", "mean_diff_cleaned")
+    assert short_summary(summary)["left_out"] == {f"response[:5]/residual/{method}": "no clean dose" for method in methods}
 
 
 def test_a_shuffled_control_without_a_clean_dose_is_named(severe: LanguageModel, extracted: Files) -> None:
