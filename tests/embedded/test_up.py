@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from app.embedded.broker import Broker, answers
-from app.embedded.processes import working_in
+from app.embedded.processes import eldest, working_in
 from tests.embedded.running import CODE, READY, Up, until
 from tests.services import make_folder
 
@@ -111,7 +111,8 @@ def test_a_killed_broker_comes_back(service: Up) -> None:
 
 def test_a_killed_worker_is_replaced_and_leaves_no_child(service: Up) -> None:
     before = service.processes("model-0")
-    kill(min(before))  # the parent
+    [parent] = eldest(before)
+    kill(parent)
     until(lambda: service.processes("model-0") and not set(before) & set(service.processes("model-0")), "another worker")
 
 
