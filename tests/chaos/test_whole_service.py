@@ -49,12 +49,12 @@ def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
     undisturbed = client.wait(client.calibrate(name, prompts=PROMPTS, max_new_tokens=96)["id"], timeout=180)
     assert undisturbed["state"] == "succeeded", undisturbed["error"]
 
-    job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
-    until(lambda: client.job(job)["state"] == "running", "the job to run")
     worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
     child = next(p.pid for p in psutil.Process(worker).children() if "spawn_main" in " ".join(p.cmdline()))
     broker = working_in(up.home / "broker" / "data")[0]
     victims = [child, up.processes("app.server")[0], up.postmaster, broker, worker]
+    job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
+    until(lambda: client.job(job)["state"] == "running", "the job to run")
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
         time.sleep(2)  # so that the later kills hit a service that is still recovering

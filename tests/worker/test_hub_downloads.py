@@ -78,7 +78,7 @@ def test_a_model_is_downloaded_with_progress_in_bytes_and_then_inspected(
     live: Service, hub: Hub, node: Callable[..., Node], tmp_path: Path
 ) -> None:
     """Only safetensors, configs and tokenizer files are fetched."""
-    hub.slowly = 0.1
+    hub.slowly = 0.3
     node()
     download, inspect = register(live)
     seen: set[int] = set()
@@ -87,6 +87,8 @@ def test_a_model_is_downloaded_with_progress_in_bytes_and_then_inspected(
         job = live.job(download)
         if job.phase == "downloading":
             seen.add(job.progress_done)
+        if len(seen) >= 3:
+            hub.slowly = 0.0
         return job.state == "succeeded"
 
     live.until(progressing, "the download", seconds=120)
