@@ -27,7 +27,7 @@ def test_a_killed_child_is_reported_by_its_parent_at_once_and_the_job_is_finishe
     job_id = live.submit(steps=3, at=2, gate=str(gate))
     live.running(job_id, cells=2)
     os.kill(node.child(), signal.SIGKILL)
-    live.until(lambda: "lost" in live.event_types(job_id), "the loss to be noticed", seconds=60)
+    live.until(lambda: "lost" in live.event_types(job_id), "the loss to be noticed", seconds=120)
     lost = next(event for event in live.events(job_id) if event.type == "lost")
     assert lost.data["signal"] == "signal 9 (SIGKILL)"
     gate.touch()
@@ -58,7 +58,7 @@ def test_a_restarted_node_resumes_its_job_before_the_lease_ends(patient: Service
     live.running(job_id, cells=1)
     node.kill()
     live.node()
-    Ended.well(live, job_id, seconds=90)
+    Ended.well(live, job_id)
 
 
 def test_a_job_that_kills_its_worker_every_time_fails_as_poison_and_others_succeed(patient: Service) -> None:
