@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -48,18 +48,18 @@ class Proxy:
 
         async def upstream() -> None:
             nonlocal clients_turn
-            while data := await from_client.read(1 << 16):
-                self.turns += clients_turn
-                self.commits += data[5:] == b"COMMIT\0"
-                clients_turn = False
-                to_server.write(data)
-            to_server.close()
+            with closing(to_server):
+                while data := await from_client.read(1 << 16):
+                    self.turns += clients_turn
+                    self.commits += data[5:] == b"COMMIT\0"
+                    clients_turn = False
+                    to_server.write(data)
 
         async def downstream() -> None:
             nonlocal clients_turn
-            while data := await from_server.read(1 << 16):
-                clients_turn = True
-                to_client.write(data)
-            to_client.close()
+            with closing(to_client):  # also where the server has reset the connection
+                while data := await from_server.read(1 << 16):
+                    clients_turn = True
+                    to_client.write(data)
 
         await asyncio.gather(upstream(), downstream(), return_exceptions=True)

@@ -40,7 +40,8 @@ log = structlog.get_logger(__name__)
 class Sighting:
     """The reader's last view of the job that the child runs. Times are from this process's monotonic clock.
 
-    `unseen_for_a_lease`: its lease had ended when it was first seen, so the database could not be read for at least that long.
+    `unseen_for_a_lease`: its lease had ended when it was first seen, so the database could not be read for at least that long. `sent`: the last
+    signal that was sent while the child lived.
     """
 
     job_id: str
@@ -53,6 +54,7 @@ class Sighting:
     reason: JsonObject = field(default_factory=dict)
     signalled_at: float | None = None
     killed: bool = False
+    sent: signal.Signals | None = None
 
     def is_of(self, job: Job) -> bool:
         """Whether this is the same attempt at the same job."""
@@ -263,7 +265,7 @@ class Watch:
             log.warning("child.signalled", job=seen.job_id, pid=seen.pid, signal=number.name, because=seen.reason.get("code"))
             with suppress(ProcessLookupError):  # it ended just now
                 os.kill(seen.pid, number)
-                self._struck = seen
+                seen.sent, self._struck = number, seen
 
     def _release(self, row: Holding) -> None:
         """Releases a job that the child has abandoned: it runs one job at a time and has begun another since. Killing it now would hit the other
@@ -324,8 +326,7 @@ class Watch:
 
 def _sent(seen: Sighting) -> str | None:
     """How the child died, if this node killed it."""
-    number = signal.SIGKILL if seen.killed else signal.SIGTERM
-    return f"signal {number.value} ({number.name})" if seen.killed or seen.signalled_at is not None else None
+    return None if seen.sent is None else f"signal {seen.sent.value} ({seen.sent.name})"
 
 
 def _alive(pid: int | None) -> bool:

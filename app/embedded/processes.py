@@ -24,8 +24,9 @@ def _program(proc: Path) -> str:
 
 
 def eldest(pids: Sequence[int]) -> list[int]:
-    """Returns those of the processes that were not started by another of them: the server of a server and its own processes."""
-    return [pid for pid in pids if _parent(pid) not in pids]
+    """Returns those of the processes that were not started by another of them: the server of a server and its own processes. Leaves out those
+    that have ended meanwhile."""
+    return [pid for pid in pids if _parent(pid) not in {None, *pids}]
 
 
 def _parent(pid: int) -> int | None:

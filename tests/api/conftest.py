@@ -5,7 +5,6 @@
 """
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from app.embedded.postgres import Postgres
 from app.settings import Settings
 from tests.api.running import FACTS, PEPPER, VERIFY, Running
 from tests.api.standing import Standing, settings_at
+from tests.ports import unused_ports
 from tests.services import make_quick_folder
 from tests.written_specs import check_written
 
@@ -68,9 +68,7 @@ def settings(request: pytest.FixtureRequest, postgres: Postgres, broker: Broker,
 @pytest.fixture
 def unused_port() -> int:
     """A port of 127.0.0.1 on which nothing listened a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return unused_ports(1)[0]
 
 
 @pytest.fixture

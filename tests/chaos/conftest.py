@@ -91,7 +91,7 @@ class Ended:
     """What must hold of a job after every fault."""
 
     @staticmethod
-    def well(service: Service, job_id: str, *, seconds: float = 60) -> None:
+    def well(service: Service, job_id: str, *, seconds: float = 120) -> None:
         """Fails unless the job succeeded, ended once, and left its files in the storage."""
         job = service.ended(job_id, seconds)
         assert job.state == "succeeded", (job.state, job.error)

@@ -79,7 +79,7 @@ def test_a_database_outage_of_two_leases_is_charged_to_no_job(brittle: Service, 
     own_postgres.kill()
     time.sleep(2 * brittle.settings.lease.ttl)  # the length of the outage is what is tested
     own_postgres.start()
-    Ended.well(brittle, job_id, seconds=90)
+    Ended.well(brittle, job_id)
     job = brittle.job(job_id)
     assert job.losses == 0
     assert not [event for event in brittle.events(job_id) if event.type == "lost"], (child, node.log.read_text()[-3000:])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.embedded.broker import Broker, connect
@@ -37,7 +38,7 @@ class Storm:
         self.nodes[name] = self.service.node(name, application="tests.chaos.celery_app", CHAOS_STORAGE_ERRORS="0.05")
 
     def kill_child(self) -> None:
-        with contextlib.suppress(AssertionError):  # it may have none just now
+        with contextlib.suppress(AssertionError, psutil.NoSuchProcess):  # it may have none just now, or one that is just ending
             os.kill(self.nodes["light-0"].child(), signal.SIGKILL)
 
     def kill_parent(self) -> None:
@@ -62,7 +63,7 @@ class Storm:
 
     def freeze(self) -> None:
         """A node stands still, parent and child, for longer than its lease."""
-        with contextlib.suppress(AssertionError):  # it may have no child just now
+        with contextlib.suppress(AssertionError, psutil.NoSuchProcess):  # it may have no child just now
             pids = [self.nodes["light-1"].process.pid, self.nodes["light-1"].child()]
             for number in (signal.SIGSTOP, signal.SIGCONT):
                 for pid in pids:

@@ -46,19 +46,19 @@ def _disturb(up: Up, client: binnacle.Client, tmp_path: Path) -> None:
     if name not in {model["name"] for model in client.models()}:
         client.add_model(name, str(MODELS / name))
     client.await_model(name, timeout=120)
-    undisturbed = client.wait(client.calibrate(name, prompts=PROMPTS, max_new_tokens=96)["id"], timeout=180)
+    undisturbed = client.wait(client.calibrate(name, prompts=PROMPTS, max_new_tokens=96)["id"], timeout=300)
     assert undisturbed["state"] == "succeeded", undisturbed["error"]
 
-    job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
-    until(lambda: client.job(job)["state"] == "running", "the job to run")
     worker = next(pid for pid in up.processes("celery") if "model-0" in " ".join(psutil.Process(pid).cmdline()))
     child = next(p.pid for p in psutil.Process(worker).children() if "spawn_main" in " ".join(p.cmdline()))
     broker = working_in(up.home / "broker" / "data")[0]
     victims = [child, up.processes("app.server")[0], up.postmaster, broker, worker]
+    job = client.calibrate(name, prompts=PROMPTS, max_new_tokens=96, priority=1)["id"]
+    until(lambda: client.job(job)["state"] == "running", "the job to run")
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
         time.sleep(2)  # so that the later kills hit a service that is still recovering
-    ended = client.wait(job, timeout=240)
+    ended = client.wait(job, timeout=500)
     assert ended["state"] == "succeeded", ended["error"]
     assert ended["attempt"] > 1, "the faults hit the job"
     assert ended["losses"] <= 2, "only the kills of its child and of its worker may count"

@@ -108,7 +108,7 @@ class Up:
         seen = self.home / "seen"
         return seen.read_text() if seen.exists() else ""
 
-    def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 60) -> int:
+    def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 120) -> int:
         """Sends the signal and waits; returns the exit status."""
         assert self.process
         self.process.send_signal(number)

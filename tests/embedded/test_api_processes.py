@@ -14,21 +14,14 @@ import psutil
 import pytest
 
 from tests.embedded.running import Up, until
+from tests.ports import unused_ports
 from tests.services import make_folder
 
 
 @pytest.fixture(scope="module")
-def ports() -> tuple[int, int]:
+def ports() -> list[int]:
     """Two free ports in a row."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port, port + 1
+    return unused_ports(2)
 
 
 LATE = """
@@ -40,7 +33,7 @@ if "app.server" in sys.orig_argv and sys.orig_argv[-1] == "1":
 
 
 @pytest.fixture(scope="module")
-def service(ports: tuple[int, int]) -> Iterator[Up]:
+def service(ports: list[int]) -> Iterator[Up]:
     """The running service, with two processes; the second was slow to start."""
     folder = make_folder()
     (folder / "sitecustomize.py").write_text(LATE)
@@ -63,7 +56,7 @@ def ask(up: Up, times: int) -> list[int]:
         return list(pool.map(lambda _: up.get("/v1/me")[0], range(times)))
 
 
-def test_both_answer_once_it_is_ready_and_each_has_its_metrics(service: Up, ports: tuple[int, int]) -> None:
+def test_both_answer_once_it_is_ready_and_each_has_its_metrics(service: Up, ports: list[int]) -> None:
     assert ask(service, 100) == [200] * 100
     until(lambda: sum(answered(service)) == 100, "100 lines in the logs")
     assert min(answered(service)) > 0
@@ -74,13 +67,20 @@ def test_both_answer_once_it_is_ready_and_each_has_its_metrics(service: Up, port
 
 
 def test_connections_that_stay_open_are_shared_evenly(service: Up) -> None:
-    """A crowd that connects at once; the process that woke first took nearly all."""
+    """Crowds that connect at once; the process that woke first took nearly all. A process that is held up while a crowd comes, as on a busy
+    machine, makes up for it with the next ones. Even after two crowds in a row: after one it may be by chance."""
     host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
+    shared, even = list[list[int]](), 0
     with ExitStack() as kept:
-        for _ in range(60):
-            kept.enter_context(socket.create_connection((host, port)))
-        until(lambda: sum(held(service, port)) >= 60, "every connection to be accepted")
-        assert abs(held(service, port)[0] - held(service, port)[1]) <= 12, held(service, port)
+        for crowd in range(1, 6):
+            for _ in range(60):
+                kept.enter_context(socket.create_connection((host, port)))
+            until(lambda crowd=crowd: sum(held(service, port)) >= 60 * crowd, "every connection to be accepted")  # type: ignore[misc]
+            shared.append(held(service, port))
+            even = even + 1 if abs(shared[-1][0] - shared[-1][1]) <= 12 else 0
+            if even == 2:
+                return
+    raise AssertionError(f"connections of each process after each crowd: {shared}")
 
 
 def held(up: Up, port: int | None) -> list[int]:

@@ -19,6 +19,7 @@ from app.embedded.errors import EmbeddedError
 from app.embedded.home import ALREADY_RUNNING, Home, Running
 from app.embedded.listening import listen, local_address, url_of
 from app.embedded.private import private_folder
+from app.retrying import comes_true
 from app.storage.factory import open_storage
 
 RUNNING = Running(os.getpid(), "http://127.0.0.1:8000", "postgresql+psycopg://a:b@/c", "redis+socket://:d@/e", "file:///f")
@@ -56,7 +57,9 @@ def test_a_folder_in_use_is_refused_with_the_process_and_the_address(tmp_path: P
         assert home.running() is None
 
 
-def test_a_start_waits_for_a_process_that_reads_the_lock(tmp_path: Path) -> None:
+def test_a_start_waits_for_a_process_that_reads_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives up after half a second, in which a busy machine may not run the thread that ends the reading: longer here."""
+    monkeypatch.setattr("app.embedded.home.comes_true", lambda test, _seconds, every: comes_true(test, 60, every=every))
     home = Home(tmp_path / "home")
     with (home.folder / "lock").open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)

@@ -125,7 +125,10 @@ def test_root_that_cannot_become_another_account_is_told_why(tmp_path: Path) -> 
 
 def test_the_eldest_process_in_the_data_folder_is_the_server(server: Postgres) -> None:
     assert len(working_in(server.data)) > 3
-    assert eldest(working_in(server.data)) == [int((server.data / "postmaster.pid").read_text().split()[0])]
+    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert eldest([*working_in(server.data), ended.pid]) == [postmaster], "a process that has ended is not the server"
 
 
 def test_a_server_that_outlived_its_supervisor_is_ended_and_replaced(server: Postgres) -> None:

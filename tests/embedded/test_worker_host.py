@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -16,22 +15,14 @@ from app.embedded.errors import EmbeddedError
 from app.embedded.home import Home
 from app.embedded.sharing import Sharing
 from tests.embedded.running import CODE, Up, until
+from tests.ports import unused_ports
 from tests.services import make_folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture
 def up() -> Iterator[Up]:
     folder = make_folder()
-    database, broker = free_ports(2)
+    database, broker = unused_ports(2)
     sharing = ("--serve-workers", "127.0.0.1", "--database-port", str(database), "--broker-port", str(broker))
     service = Up(folder / "home", None, "--port", "0", "--device", "cpu", *sharing)
     service.start()

@@ -42,7 +42,7 @@ class Process:
                 host.command(argv, hidden=hidden), env=environment, stdout=output, stderr=output, cwd=CODE
             )
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """Its exit status, when it has ended."""
         return self._process.wait(seconds)
 
@@ -205,7 +205,7 @@ class Lab:
             client.create_bucket(Bucket="lab")
             return True
 
-        self.until(lambda: self.laptop.reaches(self.objects, S3_PORT), 60, "the store to answer")
+        self.until(lambda: self.laptop.reaches(self.objects, S3_PORT), 120, "the store to answer")
         with self.laptop.inside():
             bucket()
         environment = {**self._urls, "BINNACLE_HOME": str(self.folder / "api" / "home"), "BINNACLE_KEY_PEPPER": "p" * 32}
@@ -213,7 +213,7 @@ class Lab:
         assert prepare.wait() == 0, prepare.said()
         command = [sys.executable, "-m", "app.server", "--host", self.api.address, "--port", str(API_PORT)]
         self._run(self.api, "api", command, environment)
-        self.until(lambda: self.laptop.reaches(self.api, API_PORT), 60, "the API to answer")
+        self.until(lambda: self.laptop.reaches(self.api, API_PORT), 120, "the API to answer")
 
     def _run(self, host: Host, name: str, argv: Sequence[str], environment: dict[str, str] | None = None) -> Process:
         hidden = [self.folder / other for other in self.network.hosts if other != host.name]

@@ -7,12 +7,10 @@ import re
 import secrets
 import shlex
 import shutil
-import socket
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 import httpx2
@@ -26,6 +24,7 @@ from tests.images.building import Builder, Image
 from tests.images.composing import Composed, command_lines, read_compose, read_environment
 from tests.images.conftest import ROOT
 from tests.images.dockerfile import Ignored, copy_context, read_stages
+from tests.ports import unused_ports
 from tests.services import make_folder
 
 IMPORT_ALL = """
@@ -144,11 +143,7 @@ def folder() -> Iterator[Path]:
 def composed(builder: Builder, folder: Path) -> Iterator[Composed]:
     """The services of that folder, not started, with free ports."""
     images = {"binnacle-api": builder.build("api"), "binnacle-worker": builder.build("worker")}
-    with ExitStack() as opened:
-        held = {name: opened.enter_context(socket.socket()) for name in ("api", "metrics", "postgres", "valkey")}
-        for one in held.values():
-            one.bind(("127.0.0.1", 0))
-        ports = {name: one.getsockname()[1] for name, one in held.items()}
+    ports = dict(zip(("api", "metrics", "postgres", "valkey"), unused_ports(4), strict=True))
     (folder / "work").mkdir()
     (folder / "work").chmod(0o711)
     composed = Composed(folder, images, folder / "work", ports)

@@ -110,8 +110,8 @@ def test_a_long_poll_through_the_proxy_waits_for_a_change(api: Running, ada: htt
     job = submit(ada)["id"]
     seen = ada.get(f"/v1/jobs/{job}").headers["ETag"]
     happens = threading.Timer(3, lambda: claim(api.sessions))
-    happens.start()
     began = time.monotonic()
+    happens.start()
     answer = ada.get(f"/v1/jobs/{job}?wait=50", headers={"If-None-Match": seen})
     assert answer.json()["state"] == "running"
     assert 2.5 < time.monotonic() - began < 40

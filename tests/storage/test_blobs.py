@@ -286,10 +286,18 @@ def test_objects_without_a_row_are_adopted_once_old_and_then_collected(sessions:
 
 
 def test_concurrent_staging_and_collecting_never_loses_a_referenced_object(sessions: Sessions, local: Storage):
-    """Four threads stage three objects and two collect, with the day shortened to 0.3 s and random pauses; some deletions fail."""
-    stop = time.monotonic() + 5
-    collected, gone, referred, failures = [], [], [], []
+    """Four threads stage three objects and two collect, with the day shortened to 0.3 s and random pauses; some deletions fail. On a
+    slow machine the day is longer. It all lasts until each has happened often enough."""
     job_id = new_job(sessions)
+    began = time.monotonic()
+    refer(sessions, job_id, stage(sessions, local, b"timed"))
+    day = max(0.3, 20 * (time.monotonic() - began))
+    stop, last = time.monotonic() + 5, time.monotonic() + 60
+    collected, gone, referred, failures = [], [], [], []
+
+    def over() -> bool:
+        enough = sum(collected) > 3 and gone and len(referred) > 10
+        return time.monotonic() > (stop if enough or failures else last)
 
     def jitter(name: str, key: str) -> None:
         time.sleep(random.random() * 0.05)
@@ -299,11 +307,11 @@ def test_concurrent_staging_and_collecting_never_loses_a_referenced_object(sessi
     store = Meddling(local, before=lambda name, key: time.sleep(random.random() * 0.02), after=jitter)
 
     def stager() -> None:
-        while time.monotonic() < stop:
+        while not over():
             blob = stage(sessions, store, random.choice([b"one", b"two", b"three"]))
-            time.sleep(random.choice([0, 0, 0.1, 0.4]))
+            time.sleep(random.choice([0, 0, day / 3, day * 4 / 3]))
             try:
-                artifact = refer(sessions, job_id, blob, max_age_seconds=0.15)
+                artifact = refer(sessions, job_id, blob, max_age_seconds=day / 2)
             except BlobGone:
                 gone.append(blob)
                 continue
@@ -317,9 +325,9 @@ def test_concurrent_staging_and_collecting_never_loses_a_referenced_object(sessi
             time.sleep(random.random() * 0.5)
 
     def collector() -> None:
-        while time.monotonic() < stop:
+        while not over():
             try:
-                collected.append(collect(sessions, store, min_age_seconds=0.3).objects)
+                collected.append(collect(sessions, store, min_age_seconds=day).objects)
             except StorageUnavailable:
                 continue
             time.sleep(0.02)

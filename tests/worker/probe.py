@@ -49,7 +49,8 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
     """Runs `steps` steps of `seconds` each and commits a cell after each. Does `do` at step `at`, only the first `times` times with `count_in`.
 
     `at_most` is the number of steps that it announces; `kept` in the result lists the steps found finished. Takes the model `takes`; `threads`
-    in the result is then torch's number of threads.
+    in the result is then torch's number of threads. `gate` is a file without which step `at` does not begin; a job that waits for it can be
+    stopped, and yields.
     """
     if "takes" in spec:
         context.model(spec["takes"])
@@ -61,6 +62,9 @@ def run(spec: dict[str, Any], context: JobContext) -> Outcome:
         if cell is not None:
             kept.append(step)
             continue
+        while step == spec.get("at", 0) and "gate" in spec and not Path(spec["gate"]).exists():
+            time.sleep(0.05)
+            context.may_yield()
         if step == spec.get("at", 0) and "do" in spec and _still_to_do(spec):
             log.info("probe.acts", act=spec["do"])  # `acts` looks for this line
             _ACTS[spec["do"]](spec)

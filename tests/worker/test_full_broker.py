@@ -45,12 +45,14 @@ def test_jobs_start_within_seconds_though_every_bell_is_refused(served: Service,
 
 def test_a_node_survives_a_bell_that_was_rung_before_the_broker_was_full(served: Service, own_broker: Broker) -> None:
     """Taking a bell must write nothing, as a refused write would end the node."""
-    first = served.submit(steps=1, seconds=3)
+    gate = served.folder / "gate"
+    first = served.submit(gate=str(gate))
     served.running(first)
     waiting = [served.submit(), served.submit()]
     with connect(own_broker.url) as client:
         served.until(lambda: client.llen("full:light"), "a bell to wait for the busy node")
     _fill(own_broker)
+    gate.touch()
     for job in [first, *waiting]:
         assert served.ended(job, 90).state == "succeeded"
     assert served.ended(served.submit(), 90).state == "succeeded"

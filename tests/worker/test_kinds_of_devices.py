@@ -23,7 +23,8 @@ def cells(live: Service, job: str) -> list[str]:
 def test_a_worker_of_another_dtype_computes_its_own_parts_and_the_first_finds_its_own_again(live: Service) -> None:
     register(live, model_folder("demo-plain"))
     narrow = live.node("model-0", BINNACLE_DTYPE="bfloat16")
-    job = live.submit(job_class="model", takes="big", steps=4, seconds=1)
+    gate = live.folder / "gate"
+    job = live.submit(job_class="model", takes="big", steps=2, at=1, gate=str(gate))
     live.until(lambda: "step/0" in cells(live, job), "a part in bfloat16")
     narrow.stop()
     narrow_cells = cells(live, job)
@@ -34,6 +35,7 @@ def test_a_worker_of_another_dtype_computes_its_own_parts_and_the_first_finds_it
     told = [event.data for event in live.events(job) if event.type == "computed_apart"]
     assert told == [{"finished_parts": "cpu bfloat16", "this_worker": "cpu float32"}]
 
+    gate.touch()
     live.node("model-0", BINNACLE_DTYPE="bfloat16")
     kept = live.ended(job).result["kept"]
     assert [f"step/{step}" for step in kept] == narrow_cells

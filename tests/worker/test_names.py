@@ -6,6 +6,8 @@ import subprocess
 import time
 from collections.abc import Callable
 
+import pytest
+
 from app.devices.models import Worker
 from app.jobs import claims
 from app.settings import LeaseSettings
@@ -13,7 +15,14 @@ from tests.worker.conftest import Node, Service
 from workers.watch import Watch
 
 
-def test_a_node_does_not_start_under_the_name_of_a_live_node(live: Service) -> None:
+@pytest.fixture
+def calm(make_service: Callable[..., Service], database_url: str, broker_url: str, broker_prefix: str) -> Service:
+    """A service with nodes that show every two seconds that they live, so that one that a busy machine holds up does not look dead."""
+    return make_service(database_url, broker_url, broker_prefix, watch=2)
+
+
+def test_a_node_does_not_start_under_the_name_of_a_live_node(calm: Service) -> None:
+    live = calm
     first = live.node("light-0")
     job_id = live.submit(steps=30, seconds=0.2)
     live.running(job_id, cells=1)
@@ -26,8 +35,9 @@ def test_a_node_does_not_start_under_the_name_of_a_live_node(live: Service) -> N
     assert first.process.poll() is None
 
 
-def test_of_two_nodes_that_start_under_one_name_at_once_one_stays(live: Service) -> None:
+def test_of_two_nodes_that_start_under_one_name_at_once_one_stays(calm: Service) -> None:
     """As two hosts with the same name when the power returns: at first neither finds the row of the other."""
+    live = calm
     twins = [Node("light-0", live.environment(), live.folder / f"{n}.log", forking=live.forking) for n in range(2)]
     live.nodes += twins
     jobs = [live.submit(steps=3, seconds=0.2) for _ in range(20)]

@@ -66,6 +66,24 @@ def test_a_child_that_is_already_dead_does_not_end_the_watch() -> None:
     assert watch._struck is None
 
 
+def test_the_signal_that_ended_a_child_is_named_though_its_end_is_seen_after_the_grace(live: Service) -> None:
+    """As when the database answers late: the child died of the SIGTERM, and the SIGKILL that was due later met nothing."""
+    job_id = live.submit()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        claimer = claims.Claimer("light-0@here", "light", child.pid, {"probe": 1})
+        with live.sessions.begin() as session:
+            claims.claim(session, claimer, ttl=60, slice_seconds=60)
+        watch = Watch(live.sessions, LeaseSettings(), "light-0@here", lambda: {child.pid} if child.poll() is None else set())
+        watch._read()
+        assert watch._seen is not None
+        watch._seen.terminate_at, now = time.monotonic(), time.monotonic()
+        watch._enforce(watch._seen, now)
+        child.wait(120)
+        watch._enforce(watch._seen, now + LeaseSettings().kill_grace + 1)
+    watch._read()
+    assert live.events(job_id)[-1].data["signal"] == "signal 15 (SIGTERM)"
+
+
 def test_the_exit_of_a_child_without_a_job_is_not_reported_for_the_next_job(live: Service) -> None:
     watch = Watch(live.sessions, LeaseSettings(), "light-0@here", set)
     watch.child_lost("exitcode 1")
@@ -177,8 +195,9 @@ def test_the_janitor_survives_storage_that_is_missing_at_its_start(
     janitor.join(1)
     assert janitor.is_alive()
     assert rows(live.sessions) == {garbage.digest}
-    objects.unlink()
-    (tmp_path / "elsewhere").rename(objects)
+    mended = tmp_path / "mended"
+    mended.symlink_to(tmp_path / "elsewhere")
+    mended.replace(objects)  # at once: between two steps the janitor would make a new folder here
     live.until(lambda: not rows(live.sessions), "the garbage to be collected")
     node.leave()
     janitor.join(120)

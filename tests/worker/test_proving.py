@@ -89,7 +89,7 @@ def lab(
 
 
 def test_equal_models_are_proved_once_and_results_name_the_reading_hash(lab: Lab, tmp_path: Path) -> None:
-    job = lab.service.ended(lab.register("first", model_folder("demo-severe")), 90)
+    job = lab.service.ended(lab.register("first", model_folder("demo-severe")), 240)
     model = lab.model("first")
     assert (job.state, job.owner, model["state"], model["outcome"]) == ("succeeded", "root", "ready", "limited")
     assert [proof["name"] for proof in model["proofs"]] == list(PROOFS)
@@ -143,7 +143,7 @@ def test_a_refused_model_fails_waiting_jobs_with_the_same_reason(lab: Lab, tmp_p
 def test_a_worker_killed_between_two_proofs_loses_no_finished_proof(lab: Lab, tmp_path: Path) -> None:
     job_id = lab.register("killed", tiny_model_folder(tmp_path, "llama", seed=2))
     os.kill(lab.stopped_while_proving(job_id), signal.SIGKILL)
-    job = lab.service.ended(job_id, 90)
+    job = lab.service.ended(job_id, 240)
     cells = [
         event.data["cell"]
         for event in lab.service.events(job_id)
@@ -169,7 +169,7 @@ def test_a_model_with_cancelled_proofs_names_the_retry_and_is_proved_by_it(lab: 
 
 
 def test_a_job_is_deferred_while_its_model_is_inspected_again(lab: Lab) -> None:
-    lab.service.ended(lab.register("again", model_folder("demo-signal")), 90)
+    lab.service.ended(lab.register("again", model_folder("demo-signal")), 240)
     light, device = lab.service.nodes
     for node in (light, device):
         hold(lab.service, node)
@@ -193,7 +193,7 @@ def test_models_of_older_inspections_are_proved_one_by_one_when_a_device_is_idle
             facts = inspect_folder(folder).to_dict() | {"config_hash": ""}  # as the oldest inspections left it
             session.add(Model(name=name, source=str(folder), state="ready", facts=facts, created_by="grace"))
     assert [lab.model(name)["outcome"] for name in names] == ["unproven"] * 2
-    lab.service.until(lambda: all(lab.model(name)["outcome"] == "limited" for name in names), "both to be proved", 60)
+    lab.service.until(lambda: all(lab.model(name)["outcome"] == "limited" for name in names), "both to be proved", 240)
     with lab.service.sessions() as session:
         jobs = session.scalars(select(Job).where(Job.kind == "prove", Job.model.in_(names)).order_by(Job.id)).all()
     assert [(job.model, job.owner, job.priority) for job in jobs] == [(name, "grace", -10) for name in names]

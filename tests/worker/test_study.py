@@ -136,7 +136,7 @@ def test_a_browser_shows_the_report_without_any_request(
             behind = page.find_element(By.ID, link.get_attribute("href").partition("#")[2])
             assert not behind.is_displayed()
             link.click()
-            WebDriverWait(page, 10).until(lambda _, behind=behind: behind.is_displayed())
+            WebDriverWait(page, 60).until(lambda _, behind=behind: behind.is_displayed())
 
 
 def test_its_vectors_can_be_found_compared_and_downloaded(

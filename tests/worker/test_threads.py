@@ -14,15 +14,16 @@ def test_a_job_is_continued_and_retried_with_the_threads_with_which_it_began(liv
     fails_once = {"at": 1, "do": "fault", "count_in": str(tmp_path / "calls"), "times": 1}
     failed = live.submit(job_class="model", takes="big", steps=2, **fails_once)
     assert live.ended(failed).state == "failed"
-    drained = live.submit(job_class="model", takes="big", steps=3, seconds=1)
-    live.running(drained, cells=2)
+    gate = tmp_path / "gate"
+    drained = live.submit(job_class="model", takes="big", steps=2, at=1, gate=str(gate))
+    live.until(lambda: "cell" in live.event_types(drained), "a finished part")
     first.stop()
+    gate.touch()
 
     live.node("model-0", BINNACLE_THREADS="1")
     continued, retried, fresh = (
         live.ended(job).result for job in (drained, live.retry(failed), live.submit(job_class="model", takes="big"))
     )
-    assert continued["kept"]
-    assert continued["threads"] == 2
+    assert continued == {"text": "done", "kept": [0], "threads": 2}
     assert retried == {"text": "done", "kept": [0], "threads": 2}
     assert fresh["threads"] == 1, "the next job has the worker's own number again"
