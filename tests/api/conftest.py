@@ -66,11 +66,14 @@ def settings(request: pytest.FixtureRequest, postgres: Postgres, broker: Broker,
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 on which nothing listened a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nothing listens. It is kept until the test ends: only a server that the test starts there may listen on it
+    (servers set SO_REUSEADDR), and connections from elsewhere do not take it for their own end.
+    """
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture
