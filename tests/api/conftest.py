@@ -5,6 +5,7 @@
 """
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from app.embedded.postgres import Postgres
 from app.settings import Settings
 from tests.api.running import FACTS, PEPPER, VERIFY, Running
 from tests.api.standing import Standing, settings_at
-from tests.ports import unused_ports
 from tests.services import make_quick_folder
 from tests.written_specs import check_written
 
@@ -66,9 +66,14 @@ def settings(request: pytest.FixtureRequest, postgres: Postgres, broker: Broker,
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 on which nothing listened a moment ago."""
-    return unused_ports(1)[0]
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nothing listens. It is kept until the test ends: only a server that the test starts there may listen on it
+    (servers set SO_REUSEADDR), and connections from elsewhere do not take it for their own end.
+    """
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ class Message:
 
 
 class Receiver:
-    """`answers` are used up one by one, then 200: a status, `("redirect", url)`, `("sleep", seconds)` or `"hang up"`."""
+    """`answers` are used up one by one, then 200: a status, `("redirect", url)`, `("sleep", seconds)`, `("after", event)` or
+    `"hang up"`."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.messages: list[Message] = []
@@ -69,6 +70,9 @@ class Receiver:
             return
         if isinstance(planned, tuple) and planned[0] == "sleep":
             time.sleep(planned[1])
+            planned = 200
+        if isinstance(planned, tuple) and planned[0] == "after":
+            planned[1].wait(60)
             planned = 200
         try:
             request.send_response(planned if isinstance(planned, int) else 302)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import db
 from app.db import connect_args
+from app.planner import Planner
 from tests.api.conftest import Running
 from tests.api.lock_waits import until
 from tests.api.test_bad_input import problem
@@ -109,13 +110,29 @@ def test_a_crowd_of_plans_waits_for_itself_and_others_are_served(api: Running, a
     assert ada.post("/v1/studies?dry_run=true", json=study, timeout=120).status_code == 200
 
 
-def test_retries_of_a_study_by_its_job_are_bounded_like_plans(api: Running, ada: httpx2.Client) -> None:
+def test_retries_of_a_study_by_its_job_are_bounded_like_plans(
+    api: Running, ada: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first retry is under way until another is refused, so that the crowd is together however slowly it comes."""
+    refused, once = threading.Event(), Planner._once
+
+    def held(self: Planner, *about: Any) -> object:
+        refused.wait(60)
+        return once(self, *about)
+
+    def retry(_: int) -> httpx2.Response:
+        answer = ada.post(f"/v1/jobs/{made}/retry", timeout=120)
+        if answer.status_code == 429:
+            refused.set()
+        return answer
+
     made = ada.post("/v1/studies", json=STUDY).json()["id"]
     while ada.get(f"/v1/jobs/{made}").json()["state"] != "cancelled":
         assert ada.post(f"/v1/jobs/{made}/cancel", timeout=120).is_success
     began = time.monotonic()
     with api.client("bob") as bob, asking(bob, "/readyz", "/v1/jobs") as seen:
-        answers = at_once(CROWD, lambda _: ada.post(f"/v1/jobs/{made}/retry", timeout=120))
+        monkeypatch.setattr(Planner, "_once", held)
+        answers = at_once(CROWD, retry)
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {202, 429}, statuses
     assert {problem(answer, 429)["code"] for answer in answers if answer.status_code == 429} == {"too_many_at_once"}

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from app.errors import Problem
 from app.places import Bounds, Places
 
+PATIENCE = 60.0
+"""Seconds after which a place that ought to be free by then is missed; a pause of the machine must not end a wait."""
+
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3))
 def test_bounds_hold_whoever_comes_goes_or_gives_up(seed: int, most: int, each: int) -> None:
     chance = random.Random(seed)
-    bounds = Bounds(most, each, waiting=30, patience=5, most_bytes=100, each_bytes=60)
+    bounds = Bounds(most, each, waiting=30, patience=PATIENCE, most_bytes=100, each_bytes=60)
     now: Counter[str] = Counter()
     size: Counter[str] = Counter()
     served = 0
@@ -46,7 +49,7 @@ def test_bounds_hold_whoever_comes_goes_or_gives_up(seed: int, most: int, each: 
         done = await asyncio.gather(*tasks, return_exceptions=True)
         for found in done:
             assert found is None or isinstance(found, asyncio.CancelledError), found
-        async with asyncio.timeout(1), places.place("a", 200):
+        async with asyncio.timeout(PATIENCE), places.place("a", 200):
             pass  # everything was given back
         assert not places._held
         return sum(found is None for found in done)
@@ -70,7 +73,7 @@ def test_a_request_that_waits_too_long_or_behind_too_many_is_refused_with_the_re
             await asyncio.gather(one(), one())
             async with places.place("bob"):  # whom it does not concern
                 pass
-        async with asyncio.timeout(1), places.place("ada"):
+        async with asyncio.timeout(PATIENCE), places.place("ada"):
             pass
         return refused
 
@@ -82,7 +85,7 @@ def test_a_request_that_waits_too_long_or_behind_too_many_is_refused_with_the_re
 
 def test_places_go_to_those_who_came_first() -> None:
     async def crowd() -> list[int]:
-        places = Places("tests", Bounds(most=1, each=1, waiting=9, patience=5))
+        places = Places("tests", Bounds(most=1, each=1, waiting=9, patience=PATIENCE))
         order: list[int] = []
 
         async def one(i: int) -> None:
@@ -98,7 +101,7 @@ def test_places_go_to_those_who_came_first() -> None:
 @pytest.mark.parametrize("gives_up", [True, False])
 def test_a_place_given_to_one_who_gave_up_in_that_moment_is_free_again(gives_up: bool) -> None:
     async def crowd() -> None:
-        places = Places("tests", Bounds(most=1, each=1, waiting=9, patience=5))
+        places = Places("tests", Bounds(most=1, each=1, waiting=9, patience=PATIENCE))
 
         async def waits() -> None:
             async with places.place("bob"):
@@ -110,7 +113,7 @@ def test_a_place_given_to_one_who_gave_up_in_that_moment_is_free_again(gives_up:
         if gives_up:
             waiting.cancel()  # its turn has come, and it has not run since
         await asyncio.gather(waiting, return_exceptions=True)
-        async with asyncio.timeout(1), places.place("carl"):
+        async with asyncio.timeout(PATIENCE), places.place("carl"):
             pass
 
     asyncio.run(crowd())

@@ -201,8 +201,8 @@ def test_device_seconds_of_the_day_are_those_booked_and_those_running_and_begin_
     submit(ada)
     lease = claim(sessions)
     with sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET started_at = now() - interval '99 s' WHERE state = 'running'"))
-    submit(ada)  # 99 of 100
+        session.execute(text("UPDATE jobs SET started_at = now() - interval '60 s' WHERE state = 'running'"))
+    submit(ada)  # 60 of 100, and what has passed since
     with sessions.begin() as session:
         session.execute(text("UPDATE jobs SET started_at = now() - interval '130 s' WHERE state = 'running'"))
     body = _refused(ada.post("/v1/calibrations", json=CALIBRATION), "quota_device_seconds_per_day")

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.traits.clusters import fill, near_duplicates, tokens
+from tests.yardstick import slowness
 
 TEXTS = 4000
 SIZE = 4_900_000
 """Characters: just below what one trait may hold."""
 SECONDS = 12.0
-"""Of CPU; the slowest kind takes 2.5 s on an idle core."""
+"""Of CPU; the slowest kind takes 2.5 s on an idle core of the machine of tests/yardstick.py."""
 LETTERS = [letter for letter in map(chr, range(0x400, 0x800)) if letter.isalpha() and letter.lower() == letter]
 
 
@@ -72,7 +73,7 @@ def test_the_largest_upload_is_grouped_in_seconds(kind: Callable[[], list[str]])
     began = time.process_time()
     found = fill(texts, [None] * len(texts))
     taken = time.process_time() - began
-    assert taken < SECONDS, f"{taken:.0f} s of CPU"
+    assert taken < SECONDS * slowness(), f"{taken:.0f} s of CPU"
     together = kind in (common_words, near_the_threshold, all_alike)
     assert len(set(found)) == (1 if together else TEXTS)
 

@@ -225,11 +225,13 @@ def test_a_delivery_is_made_again_after_its_sender_died(
     admin: httpx2.Client, secret: str, receiver: Receiver, sessions: sessionmaker[Session]
 ) -> None:
     """Taken by a process that never came back: due again when its time is over, as the second attempt."""
-    receiver.answers = [("sleep", 3)]  # the sending takes longer than its lease is made to last
+    taken_again = threading.Event()
+    receiver.answers = [("after", taken_again)]  # the sending takes longer than its lease is made to last
     admin.post("/v1/webhooks/room/test")
     wait_until(lambda: len(receiver.messages) == 1)
     with sessions.begin() as session:
         session.execute(text("UPDATE webhook_deliveries SET next_at = now(), attempts = attempts + 1"))
+    taken_again.set()
     log = delivery(admin)
     assert log["attempts"] == 3, "what the first sender learned too late changed nothing"
     assert len(receiver.messages) == 2

@@ -15,6 +15,7 @@ from binnacle import Client, JobFailed, Unreachable, WaitTimeout, following
 from binnacle.connection import Connection
 from tests.api import lives
 from tests.api.conftest import Running
+from tests.api.test_polling import wait_until
 from tests.client.wire import Wire, cut_after
 
 Sessions = sessionmaker[Session]
@@ -32,9 +33,11 @@ def run_through(api: Running, sessions: Sessions) -> list[Callable[[], object]]:
 def test_waiting_shows_each_state_and_returns_the_finished_job(
     client: Client, api: Running, sessions: Sessions, meanwhile: Callable[..., None]
 ) -> None:
+    """The worker claims the job once it was seen queued, and finishes it once it was seen running."""
     job = client.calibrate("demo")
-    meanwhile(*run_through(api, sessions))
     states: list[str] = []
+    claims, finishes = run_through(api, sessions)
+    meanwhile(lambda: wait_until(lambda: "queued" in states), claims, lambda: wait_until(lambda: "running" in states), finishes)
     finished = client.wait(job, timeout=60, on_change=lambda now: states.append(now["state"]))
     assert list(dict.fromkeys(states)) == ["queued", "running", "succeeded"]
     assert finished["artifacts"][0]["name"] == "calibration.json"

@@ -300,7 +300,7 @@ def test_an_outage_is_reported_once_and_waited_for_no_longer_than_outage(
     wire: Wire, key: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the caller allows the job more time; `binnacle models add` once waited ten minutes without a word."""
-    monkeypatch.setattr(connection, "SILENCE", 0.2)
+    monkeypatch.setattr(connection, "SILENCE", 0.0)
     monkeypatch.setattr(following, "OUTAGE", 1.5)
     job = client.calibrate("demo")
     said: list[str] = []

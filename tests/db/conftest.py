@@ -1,9 +1,11 @@
 """Jobs in a real, migrated database, without workers: the tests play them."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import tests.worker.probe  # noqa: F401 - registers the kinds `probe` and `glance` (a generation), which have no result table
@@ -46,6 +48,13 @@ class Desk:
         """What a function of a session returns, run in a transaction that commits."""
         with self.sessions.begin() as session:
             return work(session, *args, **kwargs)
+
+    def wait_until_up_for(self, seconds: float) -> None:
+        """Returns once the database has been up for so long: leases that expire around its start are not charged."""
+        up_for = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+        with self.sessions() as session:
+            while session.scalar(up_for) < seconds:
+                time.sleep(0.1)
 
     def job(self, job_id: str) -> Job:
         with self.sessions() as session:

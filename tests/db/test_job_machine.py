@@ -3,7 +3,6 @@
 Real statements on a real Postgres, a real broker behind the bell, the real reconciler. Hypothesis chooses the order.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,8 +244,19 @@ class Jobs(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(desk: Desk, broker_url: str, broker_prefix: str, make_client: Callable[[str], Any], tmp_path: Path) -> type[Jobs]:
-    """The machine with its database, broker and reconciler, which has been connected for TTL and so may expire leases."""
+def machine(
+    desk: Desk,
+    broker_url: str,
+    broker_prefix: str,
+    make_client: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> type[Jobs]:
+    """The machine with its database, up for longer than a lease, its broker, and a reconciler that may always expire leases: by its own clock
+    it would wait for TTL again after any sweep that the test's process was held up in.
+    """
+    monkeypatch.setattr(Reconciler, "_may_expire", lambda _self, _session: True)
+    desk.wait_until_up_for(TTL + 1)
     desk.sessions.kw["bind"].dispose()
     client = make_client(broker_url)
     reconciler = Reconciler(
@@ -263,8 +273,6 @@ def machine(desk: Desk, broker_url: str, broker_prefix: str, make_client: Callab
                 {"n": name},
             )
         session.execute(text("UPDATE workers SET seen_at = now() + interval '1 day'"))
-    reconciler.sweep()
-    time.sleep(TTL + 0.1)  # connected for a TTL, the reconciler may expire leases
     keys = [f"{broker_prefix}{name}" for name in ("model", "light")]
     facts = {
         "desk": desk,

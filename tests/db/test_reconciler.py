@@ -18,10 +18,7 @@ TTL = 4.0
 @pytest.fixture
 def reconciler(desk: Desk, broker_url: str, broker_prefix: str) -> Reconciler:
     """A reconciler, once the database is up for longer than a lease: leases that expire around its start are not charged."""
-    up_for = text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
-    with desk.sessions() as session:
-        while session.scalar(up_for) < TTL + 1:
-            time.sleep(0.1)
+    desk.wait_until_up_for(TTL + 1)
     bell = Bell(Settings(broker_url=broker_url, broker_prefix=broker_prefix))
     return Reconciler(desk.sessions, bell, LeaseSettings(ttl=TTL, margin=0.1, sweep=0.1))
 

@@ -1,6 +1,7 @@
 """The OpenAI judge when its endpoint fails: retries, rate limits, timeouts, failure counts and cost, and that the key is never shown."""
 
 import email.utils
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -31,13 +32,20 @@ def test_transient_faults_are_retried() -> None:
     assert judge.tally["retries"] == len(faults)
 
 
-def test_a_rate_limit_holds_all_requests_back_for_the_stated_time() -> None:
+def test_a_rate_limit_holds_all_requests_back_for_the_stated_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, hold = threading.Event(), module.Pace.hold
+
     def limited(request: Request, before: int) -> Body | Fault:
         if before == 0:
             return Fault(429, b"{}", {"Retry-After": "0.5"})
-        time.sleep(0.15)  # the first requests must still be under way when the limit arrives
+        heard.wait(20)  # the first requests must still be under way when the judge hears of the limit
         return rating(request)
 
+    def noted(pace: module.Pace, seconds: float) -> None:
+        hold(pace, seconds)
+        heard.set()
+
+    monkeypatch.setattr(module.Pace, "hold", noted)
     with judging(after_probes(limited), relevance=False, concurrency=4) as (judge, endpoint):
         judge.score([item(worth) for worth in range(10, 60, 10)])
     began = sorted(request.began for request in endpoint.ratings)
@@ -80,8 +88,9 @@ def test_an_endpoint_that_stays_away_is_transient_and_scores_are_kept(fault: Fau
         away.set()
         with pytest.raises(TransientFault, match=f"did not answer in {TRIES} tries"):
             judge.score([item(40), item(60)])
+        while len(judge._asked) > 2:  # both about the first answer are remembered; another about the second is in its last tries
+            time.sleep(0.01)
         away.clear()
-        time.sleep(0.2)  # the other request about that answer is in its last tries
         before = len(endpoint.ratings)
         assert [score.trait for score in judge.score([item(40), item(60)])] == [pytest.approx(42.5), pytest.approx(62.5)]
         assert not any("worth 40" in request.text for request in endpoint.ratings[before:])
@@ -98,10 +107,11 @@ def test_a_slow_reply_is_abandoned_and_retried() -> None:
 
 
 def test_a_refused_connection_is_transient() -> None:
-    with serving(obedient) as endpoint:
-        gone = described(endpoint)
-    with pytest.raises(TransientFault, match="ConnectError"):
-        OpenAIJudge(Client(gone, backoff=0.001), TRAIT)
+    with serving(obedient) as endpoint, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # it is kept and never listens
+        gone = described(endpoint) | {"url": f"http://127.0.0.1:{closed.getsockname()[1]}/v1"}
+        with pytest.raises(TransientFault, match="ConnectError"):
+            OpenAIJudge(Client(gone, backoff=0.001), TRAIT)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 307])

@@ -106,7 +106,8 @@ def chrome() -> Iterator[Chrome]:
     from tests.browser import browser
 
     with browser() as driver:
-        driver.set_page_load_timeout(20)
+        driver.set_page_load_timeout(120)  # these end a hang: a page, or a look at all of it, takes seconds on a busy machine
+        driver.set_script_timeout(120)
         yield driver
 
 

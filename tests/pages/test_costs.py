@@ -16,10 +16,11 @@ from tests.api.conftest import Running
 from tests.pages import stories
 from tests.pages.conftest import Person
 from tests.pages.stories import finished
+from tests.yardstick import slowness
 
 Make = Callable[..., Person]
 MOST_MS = 30.0
-"""Milliseconds of the server's CPU that one page may take."""
+"""Milliseconds of the server's CPU that one page may take, on the machine of tests/yardstick.py."""
 TRIES = 20
 METHODS = ("probe", "mean_diff", "mean_diff_cleaned", "mean_diff_rownorm", "probe_cleaned", "pca_contrast", "gradient", "ridge")
 QUESTIONS = 64
@@ -71,7 +72,7 @@ def test_the_first_html_is_cheap(api: Running, person: Make, large: None, page: 
         taken.append(1000 * (time.process_time() - time.thread_time() - before))
         assert answer.status_code == 200
         assert len(answer.content) < 60_000
-    assert min(taken) <= MOST_MS, taken
+    assert min(taken) <= MOST_MS * slowness(), taken
 
 
 def test_twenty_open_lists_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
@@ -87,7 +88,7 @@ def test_twenty_open_lists_cost_less_than_a_twentieth_of_a_core(api: Running, pe
         answer = ada.get("/parts/jobs", If_None_Match=page.headers["etag"])
         taken.append(time.process_time() - time.thread_time() - before)
         assert answer.status_code == 304
-    assert OPEN * min(taken) / home.BUSY < 0.05, taken
+    assert OPEN * min(taken) / home.BUSY < 0.05 * slowness(), taken
 
 
 def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core(api: Running, person: Make) -> None:
@@ -106,7 +107,7 @@ def test_twenty_open_pages_of_a_running_job_cost_less_than_a_twentieth_of_a_core
         seconds = time.monotonic() - began
     assert answers == [304] * OPEN
     assert seconds > WAIT_SECONDS - 1, "the requests were held"
-    assert (time.process_time() - before) / (seconds + 1) < 0.05
+    assert (time.process_time() - before) / (seconds + 1) < 0.05 * slowness()
 
 
 def test_an_idle_page_asks_at_most_once_in_25_seconds(api: Running, person: Make) -> None:
