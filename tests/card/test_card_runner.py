@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.chaos.arena import gone
 from tests.gpu.card import part as part_module
 from tests.gpu.card.parts import Part
 from tests.gpu.card.record import Record, Setup, read_entries
@@ -61,7 +61,7 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_what_it_started_and_leave
     assert (hung.state, hung.reason) == ("failed", "killed: it had not ended after 6 s")
     assert "in hangs" in hung.output
     child = hung.entries[0]["value"]
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert gone(child)
     assert after.state == "passed"
 
 

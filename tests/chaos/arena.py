@@ -205,4 +205,7 @@ def parent_of(pid: int) -> int:
 
 def gone(pid: int | None) -> bool:
     """Whether a process runs no more; its parent may not have taken note yet."""
-    return pid is None or not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return pid is None or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # no other look comes first: it may end between the two
+        return True
